@@ -1,0 +1,34 @@
+# make run: the demo in a browser.  make test: all tests.  Both install what they need into .venv.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: run test check bench screenshots clean
+
+run: .venv/.installed
+	$(BIN)/python -m kthink_core up
+
+test: .venv/.installed-dev
+	$(BIN)/python -m pytest
+
+check: .venv/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+bench: .venv/.installed-dev
+	$(BIN)/python -m benchmarks.all
+
+screenshots: .venv/.installed-dev
+	$(BIN)/python -m benchmarks.screenshots
+
+.venv/.installed: requirements.txt constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt
+	touch $@
+
+.venv/.installed-dev: .venv/.installed requirements-dev.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	touch $@
+
+clean:
+	rm -rf .venv

@@ -1,0 +1,194 @@
+"""The command line. Torch is imported only by the commands that compute."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn, get_args
+
+from pydantic import ValidationError
+
+import kthink_core
+from kthink_core.config import DEMO, PRESETS, Device, Dtype, ExperimentConfig, Settings, Site, preset
+from kthink_core.errors import BadValue, KthinkError
+from kthink_core.listing import FORMATS, QUERIES, experiments_table, query_table, write_table
+from kthink_core.prompts import Mode
+
+_CONFIG_OPTIONS = (
+    "model", "model_revision", "sae", "sae_revision", "hookpoints", "site", "problems", "limit", "mode",
+    "temperature", "top_p", "max_new_tokens", "seed", "dtype",
+)  # fmt: skip
+
+_BATCH_SIZE = 32
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line instead of printing the usage over it."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status: 0, 2 for a user's mistake (one line on stderr), 130 for Ctrl-C."""
+    try:
+        options = _parser().parse_args(arguments)
+        options.run(options)
+    except KthinkError as error:
+        return _complain(str(error), 2)
+    except ValidationError as error:  # a setting from the environment
+        first = error.errors()[0]
+        return _complain(f"setting KTHINK_{str(first['loc'][0]).upper()}: {first['msg']}", 2)
+    except KeyboardInterrupt:
+        return _complain("stopped; what is finished is kept, the same command goes on from there", 130)
+    except BrokenPipeError:  # the reader of a pipe has seen enough, as in `… | head`
+        sys.stderr.close()
+    return 0
+
+
+def _complain(message: str, status: int) -> int:
+    print(f"kthink: {' '.join(message.split())}", file=sys.stderr)
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="kthink", description="Make a reasoning model's sparse features explorable.")
+    parser.add_argument("--version", action="version", version=f"kthink {kthink_core.__version__}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    _add_up(commands.add_parser("up", help="precompute what is missing and serve the app"))
+    _add_precompute(commands.add_parser("precompute", help="generate, encode and store an experiment"))
+    _add_experiments(commands.add_parser("experiments", help="list the experiments"))
+    _add_query(commands.add_parser("query", help="ask an experiment"))
+    _add_export(commands.add_parser("export", help="write an experiment into one file"))
+    return parser
+
+
+def _add_cache(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--cache", type=Path, default=None, metavar="DIR", help="folder of the experiments")
+
+
+def _add_preset(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--preset", default=DEMO, help=f"{' or '.join(PRESETS)}")
+
+
+def _add_up(parser: argparse.ArgumentParser) -> None:
+    _add_preset(parser)
+    _add_cache(parser)
+    parser.set_defaults(run=_up)
+
+
+def _add_precompute(parser: argparse.ArgumentParser) -> None:
+    _add_preset(parser)
+    _add_cache(parser)
+    parser.add_argument("--experiment", metavar="NAME", help="its name in the cache (default: the preset's)")
+    parser.add_argument("--model", metavar="M", help="hub id or folder")
+    parser.add_argument("--model-revision", metavar="R", help="commit, tag or branch on the hub")
+    parser.add_argument("--sae", metavar="S", help="hub id or folder")
+    parser.add_argument("--sae-revision", metavar="R", help="commit, tag or branch on the hub")
+    parser.add_argument("--hookpoints", nargs="+", metavar="H", help="modules such as layers.10.mlp")
+    parser.add_argument(
+        "--site", choices=get_args(Site), help="what is captured: the module's output, or its layer's input"
+    )
+    parser.add_argument("--problems", metavar="P", help="demo, gsm8k or a JSONL file")
+    parser.add_argument("--limit", type=int, metavar="N", help="number of problems")
+    parser.add_argument("--mode", choices=get_args(Mode), help="with or without thinking")
+    parser.add_argument("--temperature", type=float, metavar="T", help="0: the most likely token")
+    parser.add_argument("--top-p", type=float, metavar="P")
+    parser.add_argument("--max-new-tokens", type=int, metavar="N")
+    parser.add_argument("--seed", type=int, metavar="S", help="inference i is sampled with seed S + i")
+    parser.add_argument("--batch-size", type=int, default=_BATCH_SIZE, metavar="B")
+    parser.add_argument("--device", choices=get_args(Device), default="auto")
+    parser.add_argument("--dtype", choices=get_args(Dtype), help="of the model")
+    parser.set_defaults(run=_precompute)
+
+
+def _add_experiments(parser: argparse.ArgumentParser) -> None:
+    _add_cache(parser)
+    parser.add_argument("--format", choices=("table", "json"), default="table")
+    parser.set_defaults(run=_experiments)
+
+
+def _add_query(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("query", metavar="QUERY", help=", ".join(QUERIES))
+    parser.add_argument("--experiment", required=True, metavar="E")
+    parser.add_argument("--hookpoint", metavar="H")
+    parser.add_argument("--feature", type=int, metavar="F")
+    parser.add_argument("--inference", type=int, metavar="I")
+    parser.add_argument("--scope", default="generated", metavar="S")
+    parser.add_argument("--top", type=int, metavar="N")
+    parser.add_argument("--format", choices=FORMATS, default="table")
+    _add_cache(parser)
+    parser.set_defaults(run=_query)
+
+
+def _add_export(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--experiment", required=True, metavar="E")
+    parser.add_argument("target", type=Path, metavar="OUT.duckdb|OUT.parquet")
+    _add_cache(parser)
+    parser.set_defaults(run=_export)
+
+
+def _cache(options: argparse.Namespace) -> Path:
+    return options.cache or Settings().cache
+
+
+def _config(options: argparse.Namespace) -> ExperimentConfig:
+    """The preset with the options that were given. Raises BadValue."""
+    given = {name: value for name in _CONFIG_OPTIONS if (value := getattr(options, name, None)) is not None}
+    try:
+        return ExperimentConfig.model_validate(preset(options.preset).model_dump() | given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        flag = "--" + str(first["loc"][0]).replace("_", "-")
+        raise BadValue(f"{flag} {first['input']}: {first['msg']}") from error
+
+
+def _precompute(options: argparse.Namespace) -> None:
+    _compute(
+        _cache(options), options.experiment or options.preset, _config(options), options.device, options.batch_size
+    )
+
+
+def _compute(cache: Path, name: str, config: ExperimentConfig, device: Device, batch_size: int) -> None:
+    """Make what the experiment lacks. A complete one is recognised without importing torch."""
+    if is_complete(cache, name, config):
+        print(f"experiment '{name}' is complete in {cache}", file=sys.stderr)
+        return
+    from kthink_core.pipeline import plan, precompute
+    from kthink_core.progress import TerminalProgress
+
+    progress = TerminalProgress()
+    try:
+        precompute(plan(name, config, device, progress), cache, batch_size, progress)
+    finally:
+        progress.close()
+
+
+def _up(options: argparse.Namespace) -> None:
+    from kthink_core.serve import serve
+
+    cache = _cache(options)
+    _compute(cache, options.preset, preset(options.preset), "auto", _BATCH_SIZE)
+    serve(Settings().model_copy(update={"cache": cache, "experiment": options.preset}))
+
+
+def _experiments(options: argparse.Namespace) -> None:
+    write_table(experiments_table(_cache(options)), options.format, sys.stdout)
+
+
+def _query(options: argparse.Namespace) -> None:
+    table = query_table(
+        _cache(options), options.experiment, options.query,
+        hookpoint=options.hookpoint, feature=options.feature, inference=options.inference,
+        scope=options.scope, top=options.top,
+    )  # fmt: skip
+    write_table(table, options.format, sys.stdout)
+
+
+def _export(options: argparse.Namespace) -> None:
+    from kthink_core.store.export import export
+
+    export(_cache(options), options.experiment, options.target)
+    print(options.target)

@@ -1,0 +1,99 @@
+"""Settings of this installation, the configuration of an experiment, and the presets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from kthink_core.errors import UnknownName
+from kthink_core.prompts import Mode
+
+Site = Literal["hookpoint", "residual"]
+Device = Literal["auto", "cpu", "cuda"]
+Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+
+SCHEMA = 1
+"""Version of the store layout; raised with every change that an older reader would misread."""
+
+DEMO = "demo"
+"""As a model, SAE or problem source: the bundle that comes with the package."""
+
+
+class Settings(BaseSettings):
+    """What belongs to this installation, not to an experiment. Each can be set as `KTHINK_<NAME>`."""
+
+    model_config = SettingsConfigDict(env_prefix="KTHINK_", frozen=True)
+
+    cache: Path = Field(default=Path("cache"), description="folder of the experiments")
+    experiment: str = Field(default=DEMO, description="experiment that the app opens first")
+    app_host: str = Field(default="127.0.0.1", description="address the app listens on")
+    app_port: int = Field(default=8501, ge=1, le=65535, description="port the app listens on")
+
+
+class ExperimentConfig(BaseModel):
+    """What makes an experiment: two runs with equal configurations may share a store."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: str = Field(default=DEMO, min_length=1, description="hub id, local folder, or `demo`")
+    model_revision: str | None = None
+    sae: str = Field(default=DEMO, min_length=1, description="hub id, local folder, or `demo`")
+    sae_revision: str | None = None
+    hookpoints: tuple[str, ...] = Field(default=("layers.2.mlp", "layers.4.mlp", "layers.6.mlp"), min_length=1)
+    site: Site = "hookpoint"
+    problems: str = Field(default=DEMO, min_length=1, description="`demo`, `gsm8k`, or a JSONL file")
+    limit: int | None = Field(default=32, ge=1, description="number of problems; None: all")
+    mode: Mode = "think"
+    temperature: float = Field(default=0.6, ge=0, le=10, allow_inf_nan=False, description="0: greedy")
+    top_p: float = Field(default=0.95, gt=0, le=1)
+    max_new_tokens: int = Field(default=400, ge=1)
+    seed: int = Field(default=0, ge=0, lt=2**31, description="inference i is sampled with seed + i")
+    dtype: Dtype = "auto"
+
+
+class SaeShape(BaseModel):
+    """The outline of one SAE, as its `cfg.json` has it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    num_latents: int
+    k: int
+    d_in: int
+    activation: Literal["topk", "groupmax"]
+
+
+class Experiment(BaseModel):
+    """Configuration and provenance of one experiment: the content of its `experiment.json`."""
+
+    model_config = ConfigDict(frozen=True)
+
+    schema_version: int = SCHEMA
+    name: str
+    config: ExperimentConfig
+    inferences: int
+    """How many inferences the finished experiment has."""
+    saes: dict[str, SaeShape]
+    """By hookpoint, in the order of the configuration."""
+    provenance: dict[str, str]
+    """created, kthink, python and library versions, model and SAE fingerprints or hub revisions, device, dtype, …"""
+
+
+PRESETS: dict[str, ExperimentConfig] = {
+    DEMO: ExperimentConfig(),
+    "r1-distill-qwen-1.5b": ExperimentConfig(
+        model="deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B",
+        sae="EleutherAI/sae-DeepSeek-R1-Distill-Qwen-1.5B-65k",
+        hookpoints=("layers.5.mlp", "layers.10.mlp", "layers.20.mlp"),
+        problems="gsm8k",
+    ),
+}
+
+
+def preset(name: str) -> ExperimentConfig:
+    """The configuration of a preset. Raises UnknownName."""
+    if name not in PRESETS:
+        raise UnknownName("preset", name, PRESETS)
+    return PRESETS[name]

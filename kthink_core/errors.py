@@ -1,0 +1,99 @@
+"""Every error a user can meet. Each says in one line what was given, and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+from pathlib import Path
+
+
+class KthinkError(Exception):
+    """Base of all errors that are shown to the user as one line, without a stack trace."""
+
+
+def _choices(given: str, known: Iterable[str]) -> str:
+    """`did you mean 'x'?` where something is near, else the list of what there is."""
+    names = list(known)
+    near = get_close_matches(given, names, n=1)
+    if near:
+        return f"did you mean '{near[0]}'?"
+    shown = ", ".join(names[:12]) + (", …" if len(names) > 12 else "")
+    return f"known: {shown or 'none'}"
+
+
+class UnknownName(KthinkError):
+    """A preset, experiment, hookpoint, query or scope that does not exist."""
+
+    def __init__(self, kind: str, given: str, known: Iterable[str], hint: str = "") -> None:
+        super().__init__(f"unknown {kind} '{given}': {_choices(given, known)}{hint and '; ' + hint}")
+
+
+class OutOfRange(KthinkError):
+    """An index that lies outside what exists. `size` counts what exists, from 0."""
+
+    def __init__(self, kind: str, given: int, size: int) -> None:
+        span = f"there are {size}, from 0 to {size - 1}" if size else "there is none yet"
+        super().__init__(f"{kind} {given} is out of range: {span}")
+
+
+class BadValue(KthinkError):
+    """An option or a setting whose value makes no sense."""
+
+
+class BadProblems(KthinkError):
+    """A problem set that is missing, broken or empty."""
+
+
+class PromptTooLong(KthinkError):
+    def __init__(self, problem: int, tokens: int, new_tokens: int, context: int) -> None:
+        super().__init__(
+            f"problem {problem}: prompt of {tokens} tokens + {new_tokens} new tokens exceeds the model's context of "
+            f"{context}; shorten the question or lower --max-new-tokens"
+        )
+
+
+class MissingFiles(KthinkError):
+    """A model or SAE that is neither a folder here nor to be had from the hub."""
+
+
+class UnsupportedSae(KthinkError):
+    """An SAE that does not fit the model, or is of a kind that kthink does not encode."""
+
+
+class ExperimentMismatch(KthinkError):
+    """An experiment of that name exists with another configuration."""
+
+    def __init__(self, name: str, differing: dict[str, tuple[object, object]]) -> None:
+        parts = ", ".join(f"{key}: {old!r} stored, {new!r} asked" for key, (old, new) in differing.items())
+        super().__init__(f"experiment '{name}' exists with another configuration ({parts}); choose --experiment NAME")
+
+
+class ExperimentBusy(KthinkError):
+    """A second writer on one experiment."""
+
+    def __init__(self, name: str, owner: str) -> None:
+        super().__init__(f"experiment '{name}' is being written by {owner}; wait for it or stop it")
+
+
+class CorruptFile(KthinkError):
+    """A file of the store that cannot be read."""
+
+    def __init__(self, path: Path, remedy: str) -> None:
+        super().__init__(f"{path} is damaged; {remedy}")
+
+
+class SchemaTooNew(KthinkError):
+    def __init__(self, path: Path, found: int, known: int) -> None:
+        super().__init__(f"{path} has store schema {found}, this kthink reads up to {known}; upgrade kthink")
+
+
+class DiskFull(KthinkError):
+    def __init__(self, path: Path) -> None:
+        super().__init__(f"no space left writing {path}; what was committed is kept: free space and run again")
+
+
+class OutOfMemory(KthinkError):
+    def __init__(self, device: str) -> None:
+        super().__init__(
+            f"out of memory on {device} with a batch of one; lower --max-new-tokens or take another device"
+        )

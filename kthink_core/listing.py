@@ -1,0 +1,126 @@
+"""Tables as the command line prints them: which query needs what, and the three formats."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, TextIO
+
+import pandas as pd
+
+from kthink_core import queries
+from kthink_core.errors import BadValue, UnknownName
+from kthink_core.store.reader import list_experiments, open_reader
+
+Format = Literal["table", "json", "csv"]
+FORMATS: tuple[Format, ...] = ("table", "json", "csv")
+
+
+class _Query(NamedTuple):
+    ask: Callable[..., pd.DataFrame]
+    needs: tuple[str, ...]
+    """Options that must be given."""
+    takes: tuple[str, ...]
+    """Options that may be given; `scope` has a default and may be given to every query."""
+    columns: tuple[str, ...]
+    """The contract: exactly these are printed, in this order."""
+
+
+QUERIES: dict[str, _Query] = {
+    "inferences": _Query(
+        queries.inferences, (), (),
+        ("inference", "problem", "mode", "seed", "prompt_tokens", "generated_tokens", "finish_reason", "answer",
+         "reference", "correct"),
+    ),
+    "transcript": _Query(
+        queries.transcript, ("inference",), ("hookpoint", "feature"),
+        ("position", "token_id", "text", "segment", "logprob", "activation"),
+    ),
+    "feature-activations": _Query(
+        queries.feature_activations, ("inference", "hookpoint"), ("scope", "top"),
+        ("feature", "position", "token_id", "text", "activation"),
+    ),
+    "feature-frequencies": _Query(
+        queries.feature_frequencies, ("inference", "hookpoint"), ("scope", "top"), ("feature", "positions")
+    ),
+    "relevant-features": _Query(
+        queries.relevant_features, ("inference", "hookpoint"), ("scope", "top"), ("rank", "feature", "max_activation")
+    ),
+    "feature-counts": _Query(
+        queries.feature_counts, ("hookpoint",), ("scope", "top"), ("feature", "inferences", "of", "max_activation")
+    ),
+    "top-tokens": _Query(
+        queries.top_tokens, ("hookpoint", "feature"), ("inference", "scope", "top"),
+        ("token_id", "text", "max_activation", "mean_activation", "count"),
+    ),
+}  # fmt: skip
+
+
+def query_table(cache: Path, experiment: str, query: str, scope: str, **options: str | int | None) -> pd.DataFrame:
+    """The answer to a query by name, its contract columns only.
+
+    options: hookpoint, feature, inference, top; None where not given. Raises UnknownName, OutOfRange, BadValue, and
+    what opening the experiment raises.
+    """
+    if query not in QUERIES:
+        raise UnknownName("query", query, QUERIES)
+    chosen = QUERIES[query]
+    given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
+    with open_reader(cache, experiment) as reader:
+        for name in chosen.needs:
+            if name not in given:
+                hint = f", one of {', '.join(reader.experiment.saes)}" if name == "hookpoint" else ""
+                raise BadValue(f"query {query} needs --{name}{hint}")
+        for name in given:
+            if name not in chosen.needs + chosen.takes:
+                raise BadValue(f"query {query} takes no --{name}")
+        if "scope" in chosen.takes:
+            given["scope"] = scope
+        return chosen.ask(reader, **given)[list(chosen.columns)]
+
+
+def experiments_table(cache: Path) -> pd.DataFrame:
+    """One row an experiment: name, model, SAE, site, mode, how many inferences are done of how many, any problem."""
+    rows = []
+    for status in list_experiments(cache):
+        known = status.experiment
+        config = known.config if known else None
+        rows.append(
+            {
+                "experiment": status.name,
+                "model": config and config.model,
+                "sae": config and config.sae,
+                "hookpoints": config and " ".join(config.hookpoints),
+                "site": config and config.site,
+                "mode": config and config.mode,
+                "done": status.committed,
+                "of": known and known.inferences,
+                "problem": status.problem,
+            }
+        )
+    columns = ["experiment", "model", "sae", "hookpoints", "site", "mode", "done", "of", "problem"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+
+
+def write_table(table: pd.DataFrame, form: Format, out: TextIO) -> None:
+    """Print a table. In `table` form control characters of token text are spelled out: a terminal obeys them."""
+    if form == "json":
+        table.to_json(out, orient="records", force_ascii=False, double_precision=15)
+        out.write("\n")
+    elif form == "csv":
+        table.to_csv(out, index=False)
+    elif table.empty:
+        out.write("(none)\n")
+    else:
+        out.write(table.map(_visible).to_string(index=False, na_rep="–") + "\n")
+
+
+def _visible(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    spelled = _CONTROL.sub(lambda match: match.group().encode("unicode_escape").decode(), value)
+    return spelled if spelled.strip() else repr(spelled)

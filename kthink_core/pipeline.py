@@ -1,0 +1,178 @@
+"""The stages in order: problems, prompts, generations, latents, store.
+
+    plan        configuration → problems, model, SAEs, prompts; every mistake that can be seen is seen here
+    precompute  the missing inferences, a batch at a time: generate → replay → encode → journal; then the database
+
+Whatever happens in between, an inference is in the journal whole or not at all, and the next run makes the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+
+from kthink_core.config import Device, Experiment, ExperimentConfig
+from kthink_core.errors import BadValue, OutOfMemory, PromptTooLong
+from kthink_core.generate import generate
+from kthink_core.model import LanguageModel, load_model, pick_device, text_of, token_text
+from kthink_core.problems import load_problems
+from kthink_core.prompts import THINK_CLOSE, final_answer, is_correct, prompt_ids, segments
+from kthink_core.provenance import provenance
+from kthink_core.records import Generation, Inference, Prompt
+from kthink_core.replay import Replay, replay
+from kthink_core.sae import LoadedSaes, check_widths, encode, load_saes
+from kthink_core.sampling import Sampling
+from kthink_core.store.journal import open_writer
+
+_REPLAY_TOKENS = {"cpu": 4096, "cuda": 32768}
+"""Positions, padding included, of one replay, by device type."""
+
+
+class Progress(Protocol):
+    """Who hears how far a run is."""
+
+    def stage(self, text: str) -> None:
+        """Something that takes a while begins."""
+
+    def start(self, total: int, done: int) -> None:
+        """`done` of `total` inferences are in the journal already."""
+
+    def step(self, step: int, rows: int) -> None:
+        """`rows` inferences of the current batch got their token number `step`."""
+
+    def committed(self, inference: Inference) -> None:
+        """One more is in the journal."""
+
+    def notice(self, text: str) -> None:
+        """Something that the user should know, not an error."""
+
+
+class Plan(NamedTuple):
+    """An experiment ready to run."""
+
+    experiment: Experiment
+    prompts: list[Prompt]
+    """All inferences of the experiment, done or not, in order."""
+    lm: LanguageModel
+    saes: LoadedSaes
+
+
+def plan(name: str, config: ExperimentConfig, device: Device, progress: Progress) -> Plan:
+    """Load everything and check that it fits together.
+
+    Raises BadProblems, MissingFiles, UnknownName, UnsupportedSae, PromptTooLong, BadValue.
+    """
+    where = pick_device(device)
+    problems = load_problems(config.problems, config.limit)
+    progress.stage(f"loading {config.model} and {len(config.hookpoints)} SAEs on {where}")
+    saes = load_saes(config.sae, config.sae_revision, config.hookpoints, where)
+    lm = load_model(config.model, config.model_revision, where, config.dtype)
+    check_widths(saes.by_hookpoint, replay(lm, [[0]], config.hookpoints, config.site)[0].vectors)
+    prompts = [
+        Prompt(
+            problem.problem,
+            problem,
+            config.mode,
+            config.seed + problem.problem,
+            tuple(prompt_ids(lm.tokenizer, problem.question, config.mode)),
+        )
+        for problem in problems
+    ]
+    for prompt in prompts:
+        if len(prompt.token_ids) + config.max_new_tokens > lm.context:
+            tokens = len(prompt.token_ids)
+            raise PromptTooLong(prompt.problem.problem, tokens, config.max_new_tokens, lm.context)
+    facts = provenance(lm, saes.revision, problems)
+    experiment = Experiment(name=name, config=config, inferences=len(prompts), saes=saes.shapes(), provenance=facts)
+    return Plan(experiment, prompts, lm, saes)
+
+
+def precompute(plan: Plan, cache: Path, batch_size: int, progress: Progress) -> None:
+    """Make the inferences that the experiment's journal lacks, then its database.
+
+    Memory is bounded by one batch. Raises ExperimentBusy, ExperimentMismatch, DiskFull, OutOfMemory.
+    """
+    if batch_size < 1:
+        raise BadValue(f"--batch-size {batch_size}: at least 1")
+    with open_writer(cache, plan.experiment) as writer:
+        for path in writer.damaged:
+            progress.notice(f"{path.name} was damaged and is made again")
+        missing = [prompt for prompt in plan.prompts if prompt.inference not in writer.committed]
+        progress.start(len(plan.prompts), len(plan.prompts) - len(missing))
+        for inference in _inferences(plan, missing, batch_size, progress):
+            writer.append(inference)
+            progress.committed(inference)
+        progress.stage("building the database")
+        writer.build()
+
+
+def _inferences(plan: Plan, missing: Sequence[Prompt], batch_size: int, progress: Progress) -> Iterator[Inference]:
+    """Whole inferences in order, batch by batch; out of memory on a GPU halves the batch and goes on."""
+    waiting = list(missing)
+    while waiting:
+        batch = waiting[:batch_size]
+        try:
+            finished = _batch(plan, batch, progress)
+        except torch.cuda.OutOfMemoryError as error:
+            if batch_size == 1:
+                raise OutOfMemory(plan.lm.device.type) from error
+            batch_size = (len(batch) + 1) // 2
+            torch.cuda.empty_cache()
+            progress.notice(f"out of GPU memory: going on with batches of {batch_size}")
+            continue
+        yield from finished
+        del waiting[: len(batch)]
+
+
+def _batch(plan: Plan, prompts: Sequence[Prompt], progress: Progress) -> list[Inference]:
+    config = plan.experiment.config
+    sampling = Sampling(config.temperature, config.top_p, config.max_new_tokens)
+    generations = generate(plan.lm, prompts, sampling, progress.step)
+    by_length = sorted(generations, key=lambda generation: len(_token_ids(generation)))
+    group = max(1, _REPLAY_TOKENS[plan.lm.device.type] // len(_token_ids(by_length[-1])))
+    inferences: list[Inference] = []
+    for start in range(0, len(by_length), group):
+        part = by_length[start : start + group]
+        replays = replay(plan.lm, [_token_ids(generation) for generation in part], config.hookpoints, config.site)
+        inferences += [assemble(plan.lm, plan.saes, *pair) for pair in zip(part, replays, strict=True)]
+    return sorted(inferences, key=lambda inference: inference.inference)
+
+
+def _token_ids(generation: Generation) -> tuple[int, ...]:
+    return generation.prompt.token_ids + generation.token_ids
+
+
+def assemble(lm: LanguageModel, saes: LoadedSaes, generation: Generation, replayed: Replay) -> Inference:
+    """Put together what is stored of one inference; encodes its captured vectors."""
+    prompt, token_ids = generation.prompt, _token_ids(generation)
+    prompt_tokens = len(prompt.token_ids)
+    close = lm.tokenizer.encode(THINK_CLOSE, add_special_tokens=False)
+    labels = segments(token_ids, prompt_tokens, prompt.mode, close)
+    texts = {token_id: token_text(lm.tokenizer, token_id) for token_id in set(token_ids)}
+    answer = final_answer(text_of(lm.tokenizer, generation.token_ids, special=False))
+    logprobs = replayed.logprobs.numpy().astype(np.float32)
+    logprobs[:prompt_tokens] = np.nan
+    return Inference(
+        inference=prompt.inference,
+        problem=prompt.problem.problem,
+        question=prompt.problem.question,
+        prompt=text_of(lm.tokenizer, prompt.token_ids),
+        mode=prompt.mode,
+        seed=prompt.seed,
+        prompt_tokens=prompt_tokens,
+        finish_reason=generation.finish_reason,
+        answer=answer,
+        reference=prompt.problem.reference,
+        correct=is_correct(answer, prompt.problem.reference),
+        token_ids=np.array(token_ids, dtype=np.int32),
+        texts=tuple(texts[token_id] for token_id in token_ids),
+        segments=labels,
+        logprobs=logprobs,
+        encodings={
+            hookpoint: encode(sae, replayed.vectors[hookpoint], labels) for hookpoint, sae in saes.by_hookpoint.items()
+        },
+    )

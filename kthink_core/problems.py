@@ -1,0 +1,69 @@
+"""Problem sets: the bundled one, GSM8K, or a JSONL file with `question` and optional `answer`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+
+from kthink_core import demo
+from kthink_core.config import DEMO
+from kthink_core.errors import BadProblems, MissingFiles
+from kthink_core.records import Problem
+
+GSM8K = "gsm8k"
+
+
+def load_problems(source: str, limit: int | None) -> list[Problem]:
+    """The first `limit` problems (None: all) of `demo`, `gsm8k` or a JSONL file, in file order.
+
+    Raises BadProblems for a file that is missing, empty or has a broken line, MissingFiles where GSM8K is not at hand.
+    """
+    rows = _gsm8k(limit) if source == GSM8K else _jsonl(demo.PROBLEMS if source == DEMO else Path(source))
+    problems = [Problem(index, *row) for index, row in enumerate(islice(rows, limit))]
+    if not problems:
+        raise BadProblems(f"{source} holds no problems")
+    return problems
+
+
+def _gsm8k(limit: int | None) -> Iterable[tuple[str, str | None]]:
+    from datasets import load_dataset
+
+    try:
+        columns = load_dataset("openai/gsm8k", "main", split="train")[:limit]
+    except (OSError, RuntimeError, ValueError) as error:  # what `datasets` raises offline, by version and cache state
+        raise MissingFiles(
+            "GSM8K is neither in the local cache nor to be had from the hub; connect once, or give a JSONL file "
+            "with `question` and `answer` as --problems"
+        ) from error
+    return zip(columns["question"], map(_reference, columns["answer"]), strict=True)
+
+
+def _jsonl(path: Path) -> Iterator[tuple[str, str | None]]:
+    if not path.is_file():
+        raise BadProblems(f"problem file {path} does not exist; --problems takes demo, gsm8k or a JSONL file")
+    with path.open("rb") as lines:
+        for number, line in enumerate(lines, start=1):
+            if line.strip():
+                yield _row(path, number, line)
+
+
+def _row(path: Path, number: int, line: bytes) -> tuple[str, str | None]:
+    where = f"{path} line {number}"
+    try:
+        row = json.loads(line.decode("utf-8"))
+    except ValueError as error:  # UnicodeDecodeError and JSONDecodeError
+        raise BadProblems(f"{where} is no JSON: {error}") from error
+    question = row.get("question") if isinstance(row, dict) else None
+    if not isinstance(question, str) or not question.strip():
+        raise BadProblems(f"{where}: `question` must be a text that is not empty")
+    answer = row.get("answer")
+    if answer is not None and (isinstance(answer, bool) or not isinstance(answer, str | int | float)):
+        raise BadProblems(f"{where}: `answer` must be a text or a number")
+    return question, None if answer is None else _reference(str(answer))
+
+
+def _reference(answer: str) -> str:
+    """GSM8K's solutions end in `#### ANSWER`; other sets give the answer alone."""
+    return answer.rpartition("#### ")[2].strip()

@@ -1,0 +1,101 @@
+"""Questions become prompts; generations become segments and final answers.
+
+Two modes, after "Do k-Sparse Autoencoders Reveal Thinking Patterns?" (the article): `think` asks for step-by-step
+reasoning and lets the chat template open `<think>`; `bypass` writes an empty thought into the prompt, so that the
+model answers at once.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import TYPE_CHECKING, Literal, cast
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+Mode = Literal["think", "bypass"]
+Segment = Literal["prompt", "think", "answer"]
+
+INSTRUCTION = " Please reason step by step in a few words, and put your final answer within \\boxed{}"
+BYPASS = "<｜Assistant｜><think>\n\n</think>"
+THINK_OPEN = "<think>"
+THINK_CLOSE = "</think>"
+
+
+def user_message(question: str, mode: Mode) -> str:
+    """The one user message of a prompt. In bypass mode it ends in an empty thought, as the article has it."""
+    return question + (INSTRUCTION if mode == "think" else BYPASS)
+
+
+def prompt_ids(tokenizer: PreTrainedTokenizerBase, question: str, mode: Mode) -> list[int]:
+    """Token ids of the whole prompt, chat template applied; the generation prompt is added in think mode only."""
+    messages = [{"role": "user", "content": user_message(question, mode)}]
+    ids = tokenizer.apply_chat_template(
+        messages, tokenize=True, add_generation_prompt=mode == "think", return_dict=False
+    )
+    return cast("list[int]", ids)
+
+
+def segments(
+    token_ids: Sequence[int], prompt_tokens: int, mode: Mode, think_close: Sequence[int]
+) -> tuple[Segment, ...]:
+    """The segment of every position.
+
+    `think` runs from the first generated token up to and including the first `</think>` (`think_close`: its token
+    ids); `answer` is what follows. A generation cut before `</think>` has no answer; in bypass mode the thought was
+    closed by the prompt, so that all that is generated is answer.
+    """
+    generated = list(token_ids[prompt_tokens:])
+    think = 0 if mode == "bypass" else _end_of_first(generated, list(think_close))
+    lengths: dict[Segment, int] = {"prompt": prompt_tokens, "think": think, "answer": len(generated) - think}
+    return tuple(segment for segment, length in lengths.items() for _ in range(length))
+
+
+def _end_of_first(token_ids: list[int], pattern: list[int]) -> int:
+    """Index just after the first occurrence of `pattern`, or the length where it does not occur."""
+    width = len(pattern)
+    starts = (start for start in range(len(token_ids) - width + 1) if token_ids[start : start + width] == pattern)
+    return next((start + width for start in starts), len(token_ids))
+
+
+def final_answer(text: str) -> str | None:
+    """Content of the last `\\boxed{…}` whose braces balance, stripped; None where there is none."""
+    for start in (match.end() for match in reversed(list(re.finditer(r"\\boxed\{", text)))):
+        depth = 1
+        for offset, character in enumerate(text[start:]):
+            depth += (character == "{") - (character == "}")
+            if depth == 0:
+                return text[start : start + offset].strip()
+    return None
+
+
+def is_correct(answer: str | None, reference: str | None) -> bool | None:
+    """Whether an answer states the reference: numbers are compared as numbers (`1,000` = `1000`, `$10.00` = `10`),
+    anything else as text without case and spaces. None where there is no reference."""
+    if reference is None:
+        return None
+    if answer is None:
+        return False
+    wanted, given = _number(reference), _number(answer)
+    if wanted is not None:
+        return given == wanted
+    return "".join(answer.split()).casefold() == "".join(reference.split()).casefold()
+
+
+_FRACTION = re.compile(r"\\[dt]?frac\{(-?\d+)\}\{(\d+)\}")
+_NUMBER = re.compile(
+    r"(?<![\d.])-?\$?(?:(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?|\.\d+)(?:/\d+(?!\d))?", re.ASCII
+)
+
+
+def _number(text: str) -> Fraction | None:
+    """The one number in a text such as `$1,234.50 dollars` or `\\frac{3}{4}`; None with no number or several."""
+    plain = _FRACTION.sub(r"\1/\2", text.replace("{,}", ",").replace("\\$", "$").replace("\\,", ""))
+    found = _NUMBER.findall(plain)
+    if len(found) != 1:
+        return None
+    numerator, _, denominator = found[0].replace("$", "").replace(",", "").partition("/")
+    divisor = int(denominator or 1)
+    return Fraction(numerator) / divisor if divisor else None

@@ -1,0 +1,96 @@
+"""The values that pass between stages. All are frozen; arrays are NumPy, so that readers need no torch.
+
+Positions count from 0 at the first prompt token, inferences and problems from 0.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kthink_core.prompts import Mode, Segment
+
+FinishReason = Literal["stop", "length"]
+
+
+class Problem(NamedTuple):
+    """A question and, where known, its reference answer."""
+
+    problem: int
+    """Index in the problem set, from 0."""
+    question: str
+    reference: str | None
+    """Final answer as a bare string (GSM8K: what follows `#### `)."""
+
+
+class Prompt(NamedTuple):
+    """A problem ready for the model."""
+
+    inference: int
+    problem: Problem
+    mode: Mode
+    seed: int
+    """Seed of this inference alone: it can be generated again without the others."""
+    token_ids: tuple[int, ...]
+    """The whole prompt, chat template applied."""
+
+
+class Generation(NamedTuple):
+    """What the model wrote after a prompt."""
+
+    prompt: Prompt
+    token_ids: tuple[int, ...]
+    """Generated tokens only, the end-of-sequence token included where there is one."""
+    finish_reason: FinishReason
+
+
+class Encoding(NamedTuple):
+    """The latents of one inference at one hookpoint, every position of prompt and generation."""
+
+    features: NDArray[np.int32]
+    """[positions, k] feature ids, unsorted."""
+    activations: NDArray[np.float32]
+    """[positions, k] activations; 0 where fewer than k features are positive: a zero is not an activation."""
+    squared_error: NDArray[np.float32]
+    """[positions] ‖x − x̂‖², x the captured vector."""
+    squared_norm: NDArray[np.float32]
+    """[positions] ‖x‖²."""
+    vector_sums: dict[Segment, NDArray[np.float64]]
+    """[d_in] Σ x over the positions of each segment; a segment without positions is absent."""
+
+
+@dataclass(frozen=True)
+class Inference:
+    """One stored inference: prompt, generation and latents. What one segment file of the journal holds."""
+
+    inference: int
+    problem: int
+    question: str
+    prompt: str
+    """The prompt as the model saw it, special tokens written out."""
+    mode: Mode
+    seed: int
+    prompt_tokens: int
+    finish_reason: FinishReason
+    answer: str | None
+    """Content of the last `\\boxed{…}` of the generation."""
+    reference: str | None
+    correct: bool | None
+    """None where there is no reference."""
+    token_ids: NDArray[np.int32]
+    """[positions] prompt and generation."""
+    texts: tuple[str, ...]
+    """[positions] the text of each token alone; bytes that are no UTF-8 are written `\\xE2`."""
+    segments: tuple[Segment, ...]
+    """[positions]"""
+    logprobs: NDArray[np.float32]
+    """[positions] natural log-probability under the model itself (temperature 1, no filter); NaN in the prompt."""
+    encodings: dict[str, Encoding]
+    """By hookpoint."""
+
+    @property
+    def generated_tokens(self) -> int:
+        return len(self.token_ids) - self.prompt_tokens

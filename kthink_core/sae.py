@@ -1,0 +1,112 @@
+"""k-sparse autoencoders: loaded through sparsify; vectors become latents."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple, get_args
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from sparsify import SparseCoder
+from torch import Tensor
+
+from kthink_core import demo
+from kthink_core.config import SaeShape
+from kthink_core.errors import MissingFiles, UnknownName, UnsupportedSae
+from kthink_core.prompts import Segment
+from kthink_core.records import Encoding
+from kthink_core.sources import locate
+
+_PRE_ACTIVATIONS = 2**26
+"""Pre-activations held at once, 256 MB in float32: `encode` makes one for every feature at every position."""
+
+
+class LoadedSaes(NamedTuple):
+    """SAEs by hookpoint, in the order asked."""
+
+    by_hookpoint: dict[str, SparseCoder]
+    revision: str
+
+    def shapes(self) -> dict[str, SaeShape]:
+        return {
+            hookpoint: SaeShape(num_latents=sae.num_latents, k=sae.cfg.k, d_in=sae.d_in, activation=sae.cfg.activation)
+            for hookpoint, sae in self.by_hookpoint.items()
+        }
+
+
+def load_saes(source: str, revision: str | None, hookpoints: Sequence[str], device: torch.device) -> LoadedSaes:
+    """Load `<source>/<hookpoint>/{cfg.json, sae.safetensors}` for each hookpoint.
+
+    Raises MissingFiles, UnknownName for a hookpoint that the source has no SAE for, UnsupportedSae for a transcoder.
+    """
+    patterns = [f"{hookpoint}/{name}" for hookpoint in hookpoints for name in ("cfg.json", "sae.safetensors")]
+    found = locate(source, demo.SAES, revision, patterns)
+    return LoadedSaes({h: _load(source, found.folder, h, device) for h in hookpoints}, found.revision)
+
+
+def _load(source: str, folder: Path, hookpoint: str, device: torch.device) -> SparseCoder:
+    path = folder / hookpoint
+    if not (path / "cfg.json").is_file():
+        there = sorted(str(cfg.parent.relative_to(folder)) for cfg in folder.glob("*/cfg.json"))
+        raise UnknownName("SAE hookpoint", hookpoint, there, f"{source} has no {hookpoint}/cfg.json")
+    try:
+        _refuse_unsupported(f"{source}, {hookpoint}", json.loads((path / "cfg.json").read_text("utf-8")))
+        sae = SparseCoder.load_from_disk(path, device=device)
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:  # absent, cut short, other shapes
+        reason = str(error).strip().partition("\n")[0]
+        raise MissingFiles(f"{path} is no complete SAE (cfg.json, sae.safetensors): {reason}") from error
+    return sae.eval().requires_grad_(False)
+
+
+def _refuse_unsupported(where: str, cfg: Mapping[str, object]) -> None:
+    if cfg.get("transcode") or cfg.get("skip_connection"):
+        raise UnsupportedSae(f"{where} is a transcoder; kthink encodes autoencoders only")
+    known = get_args(SaeShape.model_fields["activation"].annotation)
+    if cfg.get("activation", "topk") not in known:
+        raise UnsupportedSae(f"{where} uses activation '{cfg['activation']}'; kthink encodes {' and '.join(known)}")
+
+
+def check_widths(saes: Mapping[str, SparseCoder], vectors: Mapping[str, Tensor]) -> None:
+    """Raises UnsupportedSae where the width of captured vectors `[…, width]` is not what the SAE takes."""
+    for hookpoint, sae in saes.items():
+        width = vectors[hookpoint].shape[-1]
+        if width != sae.d_in:
+            raise UnsupportedSae(
+                f"the SAE of {hookpoint} takes vectors of width {sae.d_in}, the model gives {width}; "
+                "it belongs to another model or hookpoint"
+            )
+
+
+@torch.inference_mode()
+def encode(sae: SparseCoder, vectors: Tensor, segments: Sequence[Segment]) -> Encoding:
+    """Latents, reconstruction error and segment sums of captured vectors `[positions, d_in]`.
+
+    Formulas: sparsify's `encode` (relu(W_enc (x − b_dec) + b_enc), of which the k largest or the largest of each of k
+    groups are kept) and `decode`. `segments`: [positions].
+    """
+    rows = vectors.to(sae.dtype)
+    chunk = max(1, _PRE_ACTIVATIONS // sae.num_latents)
+    parts = [_encode_rows(sae, part) for part in rows.split(chunk)]
+    features, activations, squared_error, squared_norm = (
+        torch.cat(column).cpu().numpy() for column in zip(*parts, strict=True)
+    )
+    return Encoding(features.astype(np.int32), activations, squared_error, squared_norm, _segment_sums(rows, segments))
+
+
+def _encode_rows(sae: SparseCoder, rows: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    latents = sae.encode(rows)
+    error = rows - sae.decode(latents.top_acts, latents.top_indices)
+    return latents.top_indices, latents.top_acts.float(), error.float().square().sum(-1), rows.float().square().sum(-1)
+
+
+def _segment_sums(rows: Tensor, segments: Sequence[Segment]) -> dict[Segment, NDArray[np.float64]]:
+    """Σ x of each segment in float64, which keeps Σ‖x‖² − ‖Σx‖²/n exact where the mean dominates."""
+    labels = np.array(segments)
+    return {
+        segment: rows[torch.from_numpy(labels == segment).to(rows.device)].sum(0, dtype=torch.float64).cpu().numpy()
+        for segment in dict.fromkeys(segments)
+    }

@@ -1,0 +1,162 @@
+"""The command line: its columns, formats and exit statuses; every mistake is one line."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import pytest
+
+from benchmarks.stand_in import SHAPES
+from kthink_core.cli import main
+
+H1, H2 = SHAPES["tiny"].hookpoints
+COLUMNS = {
+    "inferences": "inference problem mode seed prompt_tokens generated_tokens finish_reason answer reference correct",
+    "transcript": "position token_id text segment logprob activation",
+    "feature-activations": "feature position token_id text activation",
+    "feature-frequencies": "feature positions",
+    "relevant-features": "rank feature max_activation",
+    "feature-counts": "feature inferences of max_activation",
+    "top-tokens": "token_id text max_activation mean_activation count",
+}
+
+
+@pytest.fixture(scope="module")
+def problems(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("cli") / "problems.jsonl"
+    path.write_text('{"question": "How many?", "answer": "3"}\n{"question": "And now?"}\n{"question": "Why?"}\n')
+    return path
+
+
+def compute(tiny: Path, problems: Path, cache: Path, *more: str) -> int:
+    return main(
+        ["precompute", "--experiment", "small", "--model", str(tiny / "model"), "--sae", str(tiny / "saes"),
+         "--hookpoints", H1, H2, "--problems", str(problems), "--max-new-tokens", "6", "--device", "cpu",
+         "--cache", str(cache), *more]
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def cache(tiny: Path, problems: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("cache")
+    assert compute(tiny, problems, folder) == 0
+    return folder
+
+
+def ask(cache: Path, capsys: pytest.CaptureFixture[str], *arguments: str) -> list[dict[str, object]]:
+    capsys.readouterr()
+    assert main(["query", *arguments, "--experiment", "small", "--cache", str(cache), "--format", "json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+ARGUMENTS = {
+    "inferences": [],
+    "transcript": ["--inference", "0"],
+    "feature-activations": ["--inference", "0", "--hookpoint", H1],
+    "feature-frequencies": ["--inference", "0", "--hookpoint", H1],
+    "relevant-features": ["--inference", "0", "--hookpoint", H1],
+    "feature-counts": ["--hookpoint", H1],
+}
+
+
+@pytest.mark.parametrize("query", COLUMNS)
+def test_columns_are_the_contract(query: str, cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ARGUMENTS.get(query)
+    if arguments is None:
+        feature = ask(cache, capsys, "relevant-features", *ARGUMENTS["relevant-features"])[0]["feature"]
+        arguments = ["--hookpoint", H1, "--feature", str(feature)]
+    rows = ask(cache, capsys, query, *arguments)
+    assert rows and all(list(row) == COLUMNS[query].split() for row in rows)
+
+
+def test_transcript_carries_activations_and_nulls(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    best = ask(cache, capsys, "feature-activations", "--inference", "0", "--hookpoint", H1, "--top", "1")[0]
+    rows = ask(cache, capsys, "transcript", "--inference", "0", "--hookpoint", H1, "--feature", str(best["feature"]))
+    at = best["position"]
+    assert isinstance(at, int)
+    assert rows[at]["activation"] == best["activation"] and rows[at]["token_id"] == best["token_id"]
+    assert rows[0]["logprob"] is None and rows[at]["logprob"] is not None
+    assert [row["position"] for row in rows] == list(range(len(rows)))
+
+
+def test_csv_and_table(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    base = ["query", "transcript", "--inference", "0", "--experiment", "small", "--cache", str(cache)]
+    capsys.readouterr()
+    main([*base, "--format", "csv"])
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert list(rows[0]) == COLUMNS["transcript"].split()
+    main(base)
+    printed = capsys.readouterr().out.splitlines()
+    assert len(printed) == len(rows) + 1, "a newline token stays on its line"
+
+
+def test_experiments(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+    assert main(["experiments", "--cache", str(cache), "--format", "json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert (row["experiment"], row["done"], row["of"], row["site"]) == ("small", 3, 3, "hookpoint")
+
+
+def test_a_complete_experiment_is_left_alone(
+    tiny: Path, problems: Path, cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {path: path.stat().st_mtime_ns for path in cache.rglob("*") if path.is_file()}
+    capsys.readouterr()
+    assert compute(tiny, problems, cache) == 0
+    assert "complete" in capsys.readouterr().err
+    assert {path: path.stat().st_mtime_ns for path in cache.rglob("*") if path.is_file()} == before
+
+
+MISTAKES = {
+    "unknown preset 'dmo': did you mean": ["precompute", "--preset", "dmo"],
+    "unknown preset 'dmo': did you mean 'demo'": ["up", "--preset", "dmo"],
+    "--temperature -1.0: ": ["precompute", "--temperature", "-1"],
+    "--top-p 0.0: ": ["precompute", "--top-p", "0"],
+    "--limit 0: ": ["precompute", "--limit", "0"],
+    "invalid choice: 'nowhere'": ["precompute", "--site", "nowhere"],
+    "--limit: invalid int value: 'x'": ["precompute", "--limit", "x"],
+    "does not exist": ["precompute", "--experiment", "x", "--problems", "none.jsonl"],
+    "'nobody/none' is neither": ["precompute", "--experiment", "x", "--model", "nobody/none"],
+    "unknown experiment 'smal': did you mean 'small'": ["query", "inferences", "--experiment", "smal"],
+    "unknown query 'inference': did you mean 'inferences'": ["query", "inference", "--experiment", "small"],
+    "needs --hookpoint, one of layers.1.mlp": ["query", "feature-counts", "--experiment", "small"],
+    "takes no --feature": ["query", "inferences", "--experiment", "small", "--feature", "1"],
+    "unknown hookpoint 'layers.9.mlp'": ["query", "feature-counts", "--experiment", "small", "--hookpoint", "layers.9.mlp"],
+    "feature 128 is out of range: there are 128, from 0 to 127": [
+        "query", "top-tokens", "--experiment", "small", "--hookpoint", H1, "--feature", "128"],
+    "feature -1 is out of range": ["query", "top-tokens", "--experiment", "small", "--hookpoint", H1, "--feature", "-1"],
+    "inference 3 is out of range: there are 3, from 0 to 2": [
+        "query", "transcript", "--experiment", "small", "--inference", "3"],
+    "unknown scope 'thin': did you mean 'think'": [
+        "query", "feature-counts", "--experiment", "small", "--hookpoint", H1, "--scope", "thin"],
+    "top": ["query", "feature-counts", "--experiment", "small", "--hookpoint", H1, "--top", "0"],
+    "OUT.txt": ["export", "--experiment", "small", "OUT.txt"],
+    "the following arguments are required": ["query"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("complaint", "arguments"), MISTAKES.items())
+def test_mistakes_are_one_line_and_status_2(
+    complaint: str, arguments: list[str], cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
+    with_cache = [*arguments, "--cache", str(cache)] if arguments != ["query"] else arguments
+    try:
+        status = main(with_cache)
+    except SystemExit as leaving:  # argparse
+        status = leaving.code
+    lines = capsys.readouterr().err.splitlines()
+    assert status == 2
+    assert len(lines) <= 2 and not any("Traceback" in line for line in lines)
+    assert complaint.partition(";")[0] in lines[-1]
+
+
+def test_nonsense_setting_in_the_environment(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("KTHINK_APP_PORT", "many")
+    assert main(["experiments"]) == 2
+    assert "KTHINK_APP_PORT" in capsys.readouterr().err

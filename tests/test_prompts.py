@@ -1,0 +1,89 @@
+"""Prompts, segments, final answers: checked against the article's texts and plain recomputation."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kthink_core.model import LanguageModel
+from kthink_core.prompts import BYPASS, INSTRUCTION, final_answer, is_correct, prompt_ids, segments
+
+QUESTION = "Natalia sold 48 clips in April and half as many in May. How many in all?"
+
+
+def test_think_prompt_is_the_articles(bundle: LanguageModel) -> None:
+    text = bundle.tokenizer.decode(prompt_ids(bundle.tokenizer, QUESTION, "think"))
+    assert text == f"<｜begin▁of▁sentence｜><｜User｜>{QUESTION}{INSTRUCTION}<｜Assistant｜><think>\n"
+
+
+def test_bypass_prompt_is_the_articles(bundle: LanguageModel) -> None:
+    ids = prompt_ids(bundle.tokenizer, QUESTION, "bypass")
+    assert bundle.tokenizer.decode(ids) == f"<｜begin▁of▁sentence｜><｜User｜>{QUESTION}{BYPASS}"
+    assert ids.count(bundle.tokenizer.convert_tokens_to_ids("<｜Assistant｜>")) == 1, "one token, not its letters"
+
+
+@given(prompt=st.lists(st.integers(0, 9), max_size=5), generated=st.lists(st.integers(0, 9), max_size=30))
+def test_think_ends_with_the_first_close(prompt: list[int], generated: list[int]) -> None:
+    close = [7, 8]
+    labels = segments([*prompt, *generated], len(prompt), "think", close)
+    text = "".join(map(str, generated))
+    split = text.index("78") + 2 if "78" in text else len(text)
+    assert labels == ("prompt",) * len(prompt) + ("think",) * split + ("answer",) * (len(text) - split)
+
+
+def test_bypass_is_all_answer() -> None:
+    assert segments([1, 2, 3], 1, "bypass", [9]) == ("prompt", "answer", "answer")
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        (r"so \boxed{12}.", "12"),
+        (r"\boxed{1} then \boxed{ 2 }", "2"),
+        (r"\boxed{\frac{1}{2}}", r"\frac{1}{2}"),
+        (r"\boxed{4} and cut: \boxed{5", "4"),
+        (r"\boxed{}", ""),
+        ("no box {3}", None),
+        ("", None),
+    ],
+)
+def test_final_answer(text: str, answer: str | None) -> None:
+    assert final_answer(text) == answer
+
+
+@pytest.mark.parametrize(
+    ("answer", "reference", "verdict"),
+    [
+        ("1,000", "1000", True),
+        ("$10.00", "10", True),
+        (r"\$1{,}234.50", "1234.5", True),
+        (r"\text{18 apples}", "18", True),
+        (r"\frac{3}{4}", "0.75", True),
+        ("-5", "5", False),
+        ("3 and 4", "34", False),
+        ("1/0", "1", False),
+        (None, "7", False),
+        ("", "7", False),
+        ("Monday", "monday", True),
+        ("Monday", "7", False),
+        ("7", None, None),
+        (None, None, None),
+    ],
+)
+def test_is_correct(answer: str | None, reference: str | None, verdict: bool | None) -> None:
+    assert is_correct(answer, reference) is verdict
+
+
+@given(st.integers(-(10**9), 10**9), st.integers(0, 99))
+def test_numbers_are_compared_as_numbers(whole: int, cents: int) -> None:
+    assert is_correct(f"${whole:,}.{cents:02}".replace("$-", "-$"), f"{whole}.{cents:02}0") is True
+
+
+@given(st.text())
+def test_any_text_is_judged(text: str) -> None:
+    answer = final_answer(text)
+    assert answer is None or re.search(r"\\boxed\{", text)
+    assert is_correct(text, "41") in (True, False)

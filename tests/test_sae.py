@@ -1,0 +1,128 @@
+"""Encoding against the formulas written out in NumPy; everything that is no autoencoder for the model is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pytest
+import torch
+from sparsify import SparseCoder, SparseCoderConfig
+
+from kthink_core import sae as sae_module
+from kthink_core.errors import MissingFiles, UnknownName, UnsupportedSae
+from kthink_core.sae import check_widths, encode, load_saes
+
+CPU = torch.device("cpu")
+WIDTH, LATENTS, K = 12, 40, 8
+
+
+def make_sae(folder: Path, activation: Literal["topk", "groupmax"] = "topk", **options: bool) -> Path:
+    torch.manual_seed(3)
+    sae = SparseCoder(WIDTH, SparseCoderConfig(activation=activation, num_latents=LATENTS, k=K, **options))
+    sae.encoder.bias.data.normal_(-1.0, 0.5)
+    sae.b_dec.data.normal_()
+    sae.save_to_disk(folder / "layers.0.mlp")
+    return folder
+
+
+def plain_latents(sae: SparseCoder, x: np.ndarray, activation: str) -> np.ndarray:
+    """[positions, latents], by the definition: relu, then the k largest, or the largest of each of k groups."""
+    weight, bias = sae.encoder.weight.numpy().astype(np.float64), sae.encoder.bias.numpy().astype(np.float64)
+    z = np.maximum((x - sae.b_dec.numpy()) @ weight.T + bias, 0)
+    kept = np.zeros_like(z)
+    for row in range(len(z)):
+        if activation == "topk":
+            chosen = sorted(range(LATENTS), key=lambda feature: -z[row, feature])[:K]
+        else:
+            size = LATENTS // K
+            chosen = [group * size + int(z[row, group * size : (group + 1) * size].argmax()) for group in range(K)]
+        kept[row, chosen] = z[row, chosen]
+    return kept
+
+
+@pytest.mark.parametrize("activation", ["topk", "groupmax"])
+@pytest.mark.parametrize("chunk", [1, 3 * LATENTS, 2**26])
+def test_encode(
+    tmp_path: Path, activation: Literal["topk", "groupmax"], chunk: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sae_module, "_PRE_ACTIVATIONS", chunk)
+    sae = load_saes(str(make_sae(tmp_path, activation)), None, ["layers.0.mlp"], CPU).by_hookpoint["layers.0.mlp"]
+    x = np.random.default_rng(0).normal(size=(10, WIDTH)).astype(np.float32)
+    segments = ("prompt",) * 4 + ("think",) * 5 + ("answer",)
+    encoding = encode(sae, torch.from_numpy(x), segments)
+
+    wanted = plain_latents(sae, x.astype(np.float64), activation)
+    got = np.zeros_like(wanted)
+    for row in range(10):
+        for feature, value in zip(encoding.features[row], encoding.activations[row], strict=True):
+            got[row, feature] += value
+    np.testing.assert_allclose(got, wanted, atol=1e-5)
+    assert (wanted > 0).sum(1).min() < K, "the sample must have positions with fewer than k positive features"
+
+    reconstruction = wanted @ sae.W_dec.numpy() + sae.b_dec.numpy()
+    np.testing.assert_allclose(encoding.squared_error, ((x - reconstruction) ** 2).sum(1), rtol=1e-4)
+    np.testing.assert_allclose(encoding.squared_norm, (x.astype(np.float64) ** 2).sum(1), rtol=1e-5)
+    assert list(encoding.vector_sums) == ["prompt", "think", "answer"]
+    np.testing.assert_allclose(encoding.vector_sums["think"], x[4:9].astype(np.float64).sum(0), rtol=1e-6)
+
+
+def test_bfloat16_vectors_are_encoded_in_the_saes_type(tmp_path: Path) -> None:
+    sae = load_saes(str(make_sae(tmp_path)), None, ["layers.0.mlp"], CPU).by_hookpoint["layers.0.mlp"]
+    x = torch.randn(5, WIDTH, generator=torch.Generator().manual_seed(0)).bfloat16()
+    narrow, wide = encode(sae, x, ("think",) * 5), encode(sae, x.float(), ("think",) * 5)
+    np.testing.assert_array_equal(narrow.activations, wide.activations)
+
+
+@pytest.mark.parametrize("option", ["transcode", "skip_connection"])
+def test_transcoders_are_refused(tmp_path: Path, option: str) -> None:
+    with pytest.raises(UnsupportedSae, match=r"layers\.0\.mlp is a transcoder"):
+        load_saes(str(make_sae(tmp_path, **{option: True})), None, ["layers.0.mlp"], CPU)
+
+
+def test_unknown_activation_is_refused(tmp_path: Path) -> None:
+    cfg = make_sae(tmp_path) / "layers.0.mlp" / "cfg.json"
+    cfg.write_text(json.dumps(json.loads(cfg.read_text()) | {"activation": "jumprelu"}))
+    with pytest.raises(UnsupportedSae, match="jumprelu"):
+        load_saes(str(tmp_path), None, ["layers.0.mlp"], CPU)
+
+
+def test_width_must_match(tmp_path: Path) -> None:
+    loaded = load_saes(str(make_sae(tmp_path)), None, ["layers.0.mlp"], CPU)
+    check_widths(loaded.by_hookpoint, {"layers.0.mlp": torch.zeros(1, WIDTH)})
+    with pytest.raises(UnsupportedSae, match="width 12, the model gives 13"):
+        check_widths(loaded.by_hookpoint, {"layers.0.mlp": torch.zeros(1, WIDTH + 1)})
+
+
+def test_shapes_come_from_the_files(tmp_path: Path) -> None:
+    shape = load_saes(str(make_sae(tmp_path)), None, ["layers.0.mlp"], CPU).shapes()["layers.0.mlp"]
+    assert (shape.d_in, shape.num_latents, shape.k, shape.activation) == (WIDTH, LATENTS, K, "topk")
+
+
+def test_missing_hookpoint_names_what_there_is(tmp_path: Path) -> None:
+    with pytest.raises(UnknownName, match=r"layers\.1\.mlp.*layers\.0\.mlp"):
+        load_saes(str(make_sae(tmp_path)), None, ["layers.1.mlp"], CPU)
+
+
+@pytest.mark.parametrize("damage", ["absent", "cut", "no safetensors", "broken cfg"])
+def test_incomplete_sae(tmp_path: Path, damage: str) -> None:
+    folder = make_sae(tmp_path) / "layers.0.mlp"
+    weights = folder / "sae.safetensors"
+    match damage:
+        case "absent":
+            weights.unlink()
+        case "cut":
+            weights.write_bytes(weights.read_bytes()[:100])
+        case "no safetensors":
+            weights.write_bytes(b"PK\x03\x04 a pickle in a zip")
+        case "broken cfg":
+            (folder / "cfg.json").write_text("{")
+    with pytest.raises(MissingFiles, match="no complete SAE"):
+        load_saes(str(tmp_path), None, ["layers.0.mlp"], CPU)
+
+
+def test_a_source_that_is_nowhere_says_how_to_get_it() -> None:
+    with pytest.raises(MissingFiles, match="hf download nobody/nothing"):
+        load_saes("nobody/nothing", None, ["layers.0.mlp"], CPU)
