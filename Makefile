@@ -13,7 +13,7 @@ test: .venv/.installed-dev
 check: .venv/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/pyright
+	$(BIN)/basedpyright
 
 bench: .venv/.installed-dev
 	$(BIN)/python -m benchmarks.all

@@ -15,6 +15,7 @@ from kthink_core.config import DEMO, PRESETS, Device, Dtype, ExperimentConfig, S
 from kthink_core.errors import BadValue, KthinkError
 from kthink_core.listing import FORMATS, QUERIES, experiments_table, query_table, write_table
 from kthink_core.prompts import Mode
+from kthink_core.store.identity import is_finished
 
 _CONFIG_OPTIONS = (
     "model", "model_revision", "sae", "sae_revision", "hookpoints", "site", "problems", "limit", "mode",
@@ -153,7 +154,7 @@ def _precompute(options: argparse.Namespace) -> None:
 
 def _compute(cache: Path, name: str, config: ExperimentConfig, device: Device, batch_size: int) -> None:
     """Make what the experiment lacks. A complete one is recognised without importing torch."""
-    if is_complete(cache, name, config):
+    if is_finished(cache, name, config):
         print(f"experiment '{name}' is complete in {cache}", file=sys.stderr)
         return
     from kthink_core.pipeline import plan, precompute

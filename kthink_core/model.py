@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.convert_slow_tokenizer import bytes_to_unicode
+from transformers.utils.logging import disable_progress_bar
 
 from kthink_core import demo
 from kthink_core.config import Device, Dtype
@@ -51,6 +52,7 @@ def load_model(source: str, revision: str | None, device: torch.device, dtype: D
     Raises MissingFiles.
     """
     found = locate(source, demo.MODEL, revision, FILES)
+    disable_progress_bar()  # of reading the shards: two seconds, and it would break the bar of the run
     wanted = "float32" if dtype == "auto" and device.type == "cpu" else dtype
     try:
         tokenizer = AutoTokenizer.from_pretrained(found.folder, trust_remote_code=False, local_files_only=True)

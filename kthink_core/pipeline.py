@@ -26,7 +26,7 @@ from kthink_core.records import Generation, Inference, Prompt
 from kthink_core.replay import Replay, replay
 from kthink_core.sae import LoadedSaes, check_widths, encode, load_saes
 from kthink_core.sampling import Sampling
-from kthink_core.store.journal import open_writer
+from kthink_core.store.writer import open_writer
 
 _REPLAY_TOKENS = {"cpu": 4096, "cuda": 32768}
 """Positions, padding included, of one replay, by device type."""

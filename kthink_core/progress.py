@@ -25,12 +25,13 @@ class TerminalProgress:
         self._bar = tqdm(total=total, initial=done, unit="inference", file=sys.stderr, dynamic_ncols=True)
 
     def step(self, step: int, rows: int) -> None:
-        if step == 1:
+        if step == 1:  # it read the prompts: not the pace of what follows
             self._batch_began, self._batch_tokens = time.monotonic(), 0
+            return
         self._batch_tokens += rows
         if self._bar is not None:
-            rate = self._batch_tokens / max(time.monotonic() - self._batch_began, 1e-9)
-            self._bar.set_postfix_str(f"token {step} of {rows} rows, {rate:,.0f} tokens/s", refresh=False)
+            rate = self._batch_tokens / (time.monotonic() - self._batch_began)
+            self._bar.set_postfix_str(f"token {step} × {rows}, {rate:,.0f} tokens/s", refresh=False)
             self._bar.update(0)
 
     def committed(self, inference: Inference) -> None:

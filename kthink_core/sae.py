@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import NamedTuple, get_args
 
@@ -11,7 +13,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
-from sparsify import SparseCoder
 from torch import Tensor
 
 from kthink_core import demo
@@ -20,6 +21,9 @@ from kthink_core.errors import MissingFiles, UnknownName, UnsupportedSae
 from kthink_core.prompts import Segment
 from kthink_core.records import Encoding
 from kthink_core.sources import locate
+
+with redirect_stdout(io.StringIO()):  # it prints a line where triton is absent, into whatever is piped from here
+    from sparsify import SparseCoder
 
 _PRE_ACTIVATIONS = 2**26
 """Pre-activations held at once, 256 MB in float32: `encode` makes one for every feature at every position."""

@@ -1,0 +1,118 @@
+"""Questions about inferences: their list, one transcript, the features of one."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from kthink_core.errors import BadValue
+from kthink_core.queries.arguments import check_feature, check_hookpoint, check_inference, check_top, in_scope
+from kthink_core.store.reader import Reader
+from kthink_core.store.scopes import Scope
+
+
+def inferences(reader: Reader) -> pd.DataFrame:
+    """All inferences in order: inference, problem, question, prompt, mode, seed, prompt_tokens, generated_tokens,
+    finish_reason, answer, reference, correct (null where there is no reference)."""
+    return reader.query("""
+        SELECT inference, problem, question, prompt, mode, seed, prompt_tokens, generated_tokens, finish_reason, answer,
+            reference, correct
+        FROM inferences ORDER BY inference
+    """)
+
+
+def transcript(
+    reader: Reader, inference: int, hookpoint: str | None = None, feature: int | None = None
+) -> pd.DataFrame:
+    """The tokens of an inference in order: position, token_id, text, segment, logprob (null in the prompt),
+    activation of the feature (null where it is not active, and without a feature). A feature needs its hookpoint."""
+    check_inference(reader, inference)
+    if feature is not None and hookpoint is None:
+        raise BadValue(f"feature {feature} was asked without its hookpoint; known: {', '.join(reader.experiment.saes)}")
+    if hookpoint is not None:
+        check_hookpoint(reader, hookpoint)
+        if feature is not None:
+            check_feature(reader, hookpoint, feature)
+    sql = """
+        SELECT position, token_id, text, segment::VARCHAR AS segment, logprob, activation
+        FROM (SELECT * FROM tokens WHERE inference = $inference)
+        LEFT JOIN (
+            SELECT position, activation FROM latents
+            WHERE hookpoint = $hookpoint AND feature = $feature AND inference = $inference
+        ) USING (position)
+        ORDER BY position
+    """
+    return reader.query(sql, {"inference": inference, "hookpoint": hookpoint, "feature": feature})
+
+
+def feature_activations(
+    reader: Reader, inference: int, hookpoint: str, scope: Scope = "generated", top: int = 400
+) -> pd.DataFrame:
+    """The largest activations of an inference, largest first: feature, position, token_id, text, activation.
+    A feature occurs once for each position at which it is active."""
+    check_inference(reader, inference)
+    check_hookpoint(reader, hookpoint)
+    check_top(top)
+    sql = f"""
+        WITH largest AS ({_activations(scope)} ORDER BY activation DESC, feature, position LIMIT $top)
+        SELECT feature, position, token_id, text, activation
+        FROM largest JOIN (SELECT * FROM tokens WHERE inference = $inference) USING (position)
+        ORDER BY activation DESC, feature, position
+    """
+    return reader.query(sql, {"inference": inference, "hookpoint": hookpoint, "top": top})
+
+
+def feature_frequencies(
+    reader: Reader, inference: int, hookpoint: str, scope: Scope = "generated", top: int = 70
+) -> pd.DataFrame:
+    """Features of an inference by the number of positions at which they are active: feature, positions."""
+    check_inference(reader, inference)
+    check_hookpoint(reader, hookpoint)
+    check_top(top)
+    sql = f"""
+        SELECT feature, count(*) AS positions
+        FROM ({_activations(scope)})
+        GROUP BY feature ORDER BY positions DESC, feature LIMIT $top
+    """
+    return reader.query(sql, {"inference": inference, "hookpoint": hookpoint, "top": top})
+
+
+def relevant_features(
+    reader: Reader, inference: int, hookpoint: str, scope: Scope = "generated", top: int = 10
+) -> pd.DataFrame:
+    """Features of an inference by their largest activation in it: rank (from 1), feature, max_activation."""
+    check_inference(reader, inference)
+    check_hookpoint(reader, hookpoint)
+    check_top(top)
+    sql = f"""
+        SELECT row_number() OVER (ORDER BY max_activation DESC, feature) AS rank, feature, max_activation
+        FROM (SELECT feature, max(activation) AS max_activation FROM ({_activations(scope)}) GROUP BY feature)
+        ORDER BY rank LIMIT $top
+    """
+    return reader.query(sql, {"inference": inference, "hookpoint": hookpoint, "top": top})
+
+
+def activation_histogram(
+    reader: Reader, inference: int, hookpoint: str, scope: Scope = "generated", bins: int = 50
+) -> pd.DataFrame:
+    """All activations of an inference in `bins` bins of equal width, as `numpy.histogram` makes them of float64:
+    low, high (in the last bin only it belongs to it), count. Empty where nothing is active."""
+    check_inference(reader, inference)
+    check_hookpoint(reader, hookpoint)
+    check_top(bins, "bins")
+    found = reader.query(
+        f"SELECT activation FROM ({_activations(scope)})", {"inference": inference, "hookpoint": hookpoint}
+    )
+    values = found["activation"].to_numpy(np.float64)
+    if not values.size:
+        return pd.DataFrame({"low": [], "high": [], "count": []}).astype({"count": np.int64})
+    counts, edges = np.histogram(values, bins)
+    return pd.DataFrame({"low": edges[:-1], "high": edges[1:], "count": counts})
+
+
+def _activations(scope: Scope) -> str:
+    """Position, feature and activation of $inference at $hookpoint, by the table that is sorted for it."""
+    return f"""
+        SELECT position, unnest(features) AS feature, unnest(activations) AS activation
+        FROM token_latents WHERE inference = $inference AND hookpoint = $hookpoint AND {in_scope(scope)}
+    """

@@ -1,0 +1,111 @@
+"""Inferences as Arrow tables, one for each table of the database that they fill directly."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from kthink_core.records import Encoding, Inference
+from kthink_core.store.scopes import SEGMENTS
+
+
+def batches(inferences: Sequence[Inference], hookpoints: Sequence[str]) -> dict[str, pa.Table]:
+    """Tables of the database with the rows of some inferences, in the order of the inferences, then of `hookpoints`."""
+    makers: dict[str, Callable[[Inference, Sequence[str]], list[pa.RecordBatch]]] = {
+        "inferences": _inferences,
+        "tokens": _tokens,
+        "token_latents": _token_latents,
+        "quality": _quality,
+        "vector_sums": _vector_sums,
+    }
+    return {
+        name: pa.Table.from_batches([batch for inference in inferences for batch in make(inference, hookpoints)])
+        for name, make in makers.items()
+    }
+
+
+def _inferences(inference: Inference, _: Sequence[str]) -> list[pa.RecordBatch]:
+    integers = ("inference", "problem", "seed", "prompt_tokens", "generated_tokens")
+    texts = ("question", "prompt", "mode", "finish_reason", "answer", "reference")
+    columns = {name: pa.array([getattr(inference, name)], pa.int64()) for name in integers}
+    columns |= {name: pa.array([getattr(inference, name)], pa.string()) for name in texts}
+    columns["correct"] = pa.array([inference.correct], pa.bool_())
+    return [pa.RecordBatch.from_pydict(columns)]
+
+
+def _tokens(inference: Inference, _: Sequence[str]) -> list[pa.RecordBatch]:
+    columns = _place(inference) | {
+        "token_id": pa.array(inference.token_ids),
+        "text": pa.array(inference.texts, pa.string()),
+        "logprob": pa.array(inference.logprobs, from_pandas=True),  # NaN, in the prompt, becomes NULL
+    }
+    return [pa.RecordBatch.from_pydict(columns)]
+
+
+def _token_latents(inference: Inference, hookpoints: Sequence[str]) -> list[pa.RecordBatch]:
+    return [
+        pa.RecordBatch.from_pydict(_place(inference, index, hookpoints) | _positive(inference.encodings[hookpoint]))
+        for index, hookpoint in enumerate(hookpoints)
+    ]
+
+
+def _quality(inference: Inference, hookpoints: Sequence[str]) -> list[pa.RecordBatch]:
+    return [
+        pa.RecordBatch.from_pydict(
+            _place(inference, index, hookpoints)
+            | {
+                "squared_error": pa.array(inference.encodings[hookpoint].squared_error),
+                "squared_norm": pa.array(inference.encodings[hookpoint].squared_norm),
+            }
+        )
+        for index, hookpoint in enumerate(hookpoints)
+    ]
+
+
+def _vector_sums(inference: Inference, hookpoints: Sequence[str]) -> list[pa.RecordBatch]:
+    sums = [
+        (hookpoint, *item) for hookpoint in hookpoints for item in inference.encodings[hookpoint].vector_sums.items()
+    ]
+    return [
+        pa.RecordBatch.from_pydict(
+            {
+                "inference": pa.array([inference.inference] * len(sums), pa.int32()),
+                "hookpoint": pa.array([hookpoint for hookpoint, _, _ in sums], pa.string()),
+                "segment": pa.array([segment for _, segment, _ in sums], pa.string()),
+                "positions": pa.array([inference.segments.count(segment) for _, segment, _ in sums], pa.int32()),
+                "sum": pa.array([vector for _, _, vector in sums], pa.list_(pa.float64())),
+            }
+        )
+    ]
+
+
+def _place(inference: Inference, index: int | None = None, hookpoints: Sequence[str] = ()) -> dict[str, pa.Array]:
+    """Where each position is: inference, position, segment and, where `index` names one of them, hookpoint."""
+    positions = len(inference.token_ids)
+    segments = np.array([SEGMENTS.index(segment) for segment in inference.segments], np.int16)
+    columns: dict[str, pa.Array] = {
+        "inference": pa.array(np.full(positions, inference.inference, np.int32)),
+        "position": pa.array(np.arange(positions, dtype=np.int32)),
+        "segment": _labels(segments, SEGMENTS),
+    }
+    if index is not None:
+        columns["hookpoint"] = _labels(np.full(positions, index, np.int16), hookpoints)
+    return columns
+
+
+def _labels(indices: NDArray[np.int16], names: Sequence[str]) -> pa.DictionaryArray:
+    return pa.DictionaryArray.from_arrays(pa.array(indices), pa.array(names, pa.string()))
+
+
+def _positive(encoding: Encoding) -> dict[str, Any]:
+    """Features and activations of each position, as lists; a zero is not an activation and is left out."""
+    kept = encoding.activations > 0
+    offsets = pa.array(np.concatenate([[0], np.cumsum(kept.sum(axis=1))]).astype(np.int32))
+    return {
+        "features": pa.ListArray.from_arrays(offsets, pa.array(encoding.features[kept])),
+        "activations": pa.ListArray.from_arrays(offsets, pa.array(encoding.activations[kept])),
+    }

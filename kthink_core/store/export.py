@@ -1,0 +1,68 @@
+"""One file to hand to a collaborator: a DuckDB database, or the latents as Parquet."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from kthink_core.errors import BadValue
+from kthink_core.store.database import build_database
+from kthink_core.store.files import Layout, disk_full, publish, temporary
+from kthink_core.store.journal import read_segment
+from kthink_core.store.manifest import read_manifest
+from kthink_core.store.reader import Reader, open_reader
+
+# Exact copies of tokens belong to each latent, so that the file stands alone.
+_LATENTS = """
+SELECT hookpoint::VARCHAR AS hookpoint, feature, inference, position, activation, token_id, text,
+    latents.segment::VARCHAR AS segment
+FROM latents JOIN tokens USING (inference, position)
+ORDER BY latents.hookpoint, feature, inference, position
+"""
+
+
+def export(cache: Path, name: str, target: Path) -> Path:
+    """Writes what is visible of an experiment to one file, which stands alone; returns `target`.
+
+    `.duckdb`: a database with all tables. `.parquet`: every activation with its token (hookpoint, feature, inference,
+    position, activation, token_id, text, segment); configuration and provenance in the file's metadata under
+    `kthink.experiment`. An existing file is replaced when the new one is whole. Raises BadValue for another ending or a
+    missing folder, and what `open_reader` raises; DiskFull.
+    """
+    if target.suffix not in (".duckdb", ".parquet"):
+        raise BadValue(f"{target} ends in neither .duckdb nor .parquet")
+    if not target.parent.is_dir():
+        raise BadValue(f"{target}: there is no folder {target.parent}")
+    with open_reader(cache, name) as reader:
+        if target.suffix == ".parquet":
+            _export_parquet(reader, target)
+        else:
+            _export_database(Layout(cache / name), reader, target)
+    return target
+
+
+def _export_database(layout: Layout, reader: Reader, target: Path) -> None:
+    manifest, version = read_manifest(layout)
+    if manifest.database and not manifest.segments and version == reader.version:
+        beside = temporary(target)
+        with disk_full(target, beside):
+            shutil.copyfile(layout.folder / manifest.database.file, beside)
+            publish(beside, target)
+    else:
+        visible = (read_segment(layout.segment(inference)) for inference in reader.inference_ids)
+        build_database(target, reader.experiment, visible)
+
+
+def _export_parquet(reader: Reader, target: Path) -> None:
+    beside = temporary(target)
+    metadata = {"kthink.experiment": reader.experiment.model_dump_json()}
+    with disk_full(target, beside):
+        with reader.stream(_LATENTS) as batches:
+            schema = batches.schema.with_metadata(metadata)
+            with pq.ParquetWriter(beside, schema, compression="zstd") as writer:
+                for batch in batches:
+                    writer.write_table(pa.Table.from_batches([batch]).cast(schema))
+        publish(beside, target)

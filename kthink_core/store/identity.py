@@ -1,0 +1,42 @@
+"""Whether a stored experiment is the one that is asked for, and whether anything of it is missing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from kthink_core.config import Experiment, ExperimentConfig
+from kthink_core.errors import ExperimentMismatch
+from kthink_core.store.files import Layout
+from kthink_core.store.manifest import committed, read_experiment, read_manifest
+
+_INGREDIENTS = ("model_revision", "sae_revision", "problems")
+"""Facts of the provenance that must not change between the runs that make one experiment."""
+
+
+def check_same(stored: Experiment, asked: Experiment) -> None:
+    """Raises ExperimentMismatch unless both have the same configuration, SAEs, weights and problems."""
+    _compare(stored.name, _facts(stored), _facts(asked))
+
+
+def is_finished(cache: Path, name: str, config: ExperimentConfig) -> bool:
+    """Whether an experiment has all its inferences, and a database of them. Needs neither weights nor torch.
+
+    Raises ExperimentMismatch where one of that name has another configuration; CorruptFile, SchemaTooNew.
+    """
+    stored = read_experiment(cache, name)
+    if stored is None:
+        return False
+    _compare(name, stored.config.model_dump(), config.model_dump())
+    manifest, _ = read_manifest(Layout(cache / name))
+    return not manifest.segments and len(committed(cache, name)) == stored.inferences
+
+
+def _facts(experiment: Experiment) -> dict[str, object]:
+    ingredients = {name: experiment.provenance.get(name) for name in _INGREDIENTS}
+    return experiment.config.model_dump() | {"inferences": experiment.inferences, "saes": experiment.saes} | ingredients
+
+
+def _compare(name: str, stored: dict[str, object], asked: dict[str, object]) -> None:
+    differing = {fact: (stored[fact], asked[fact]) for fact in asked if stored[fact] != asked[fact]}
+    if differing:
+        raise ExperimentMismatch(name, differing)

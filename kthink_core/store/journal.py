@@ -1,0 +1,248 @@
+"""The journal: one immutable Parquet segment file an inference, committed by a rename.
+
+A segment file has one row. Its columns are the scalar fields of `records.Inference`, and lists:
+`tokens` (position, token_id, text, segment, logprob) ·
+`encodings` (hookpoint, k, features and activations of length positions · k, squared_error, squared_norm) ·
+`vector_sums` (hookpoint, segment, positions, sum).
+Its metadata has the schema version and a digest of the whole file, in which the digest itself counts as zeros:
+Parquet's own checksums leave out the footer, and a changed byte there can make a reader fail in any way.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from kthink_core.config import SCHEMA
+from kthink_core.errors import CorruptFile, SchemaTooNew
+from kthink_core.records import Encoding, Inference
+from kthink_core.store.files import Layout, write_atomically
+
+REMEDY = "`precompute` sets it aside and computes the inference again"
+
+_NAME = re.compile(r"(\d{6,})\.parquet")
+_VERSION = b"kthink.schema_version"
+_DIGEST = b"sha256:"
+_ZEROS = _DIGEST + b"0" * 64
+_SCALARS = (
+    ("inference", pa.int32()),
+    ("problem", pa.int32()),
+    ("question", pa.string()),
+    ("prompt", pa.string()),
+    ("mode", pa.string()),
+    ("seed", pa.int64()),
+    ("prompt_tokens", pa.int32()),
+    ("finish_reason", pa.string()),
+    ("answer", pa.string()),
+    ("reference", pa.string()),
+    ("correct", pa.bool_()),
+)
+_TOKEN = pa.struct(
+    [
+        ("position", pa.int32()),
+        ("token_id", pa.int32()),
+        ("text", pa.string()),
+        ("segment", pa.string()),
+        ("logprob", pa.float32()),
+    ]
+)
+_ENCODING = pa.struct(
+    [
+        ("hookpoint", pa.string()),
+        ("k", pa.int32()),
+        ("features", pa.list_(pa.int32())),
+        ("activations", pa.list_(pa.float32())),
+        ("squared_error", pa.list_(pa.float32())),
+        ("squared_norm", pa.list_(pa.float32())),
+    ]
+)
+_VECTOR_SUM = pa.struct(
+    [
+        ("hookpoint", pa.string()),
+        ("segment", pa.string()),
+        ("positions", pa.int32()),
+        ("sum", pa.list_(pa.float64())),
+    ]
+)
+_SCHEMA = pa.schema(
+    [
+        *_SCALARS,
+        ("tokens", pa.list_(_TOKEN)),
+        ("encodings", pa.list_(_ENCODING)),
+        ("vector_sums", pa.list_(_VECTOR_SUM)),
+    ]
+)
+
+
+def segment_inferences(journal: Path) -> dict[int, Path]:
+    """The committed segment files of a journal by inference, in order."""
+    if not journal.is_dir():
+        return {}
+    matches = ((_NAME.fullmatch(path.name), path) for path in journal.iterdir())
+    return dict(sorted((int(match[1]), path) for match, path in matches if match))
+
+
+def write_segment(folder: Path, inference: Inference) -> Path:
+    """Commits one inference to the journal of an experiment.
+
+    `folder` is the experiment's; its `journal` folder must exist. Returns the segment file's path. Raises DiskFull.
+    """
+    path = Layout(folder).segment(inference.inference)
+    sink = pa.BufferOutputStream()
+    pq.write_table(
+        _to_table(inference),
+        sink,
+        compression="zstd",
+        compression_level=1,
+        use_dictionary=False,
+        write_statistics=False,
+    )
+    write_atomically(path, _seal(sink.getvalue().to_pybytes()))
+    return path
+
+
+def read_segment(path: Path) -> Inference:
+    """The inference of a segment file, exactly as it was written.
+
+    Raises CorruptFile where it is damaged or is not the inference its name says, SchemaTooNew, FileNotFoundError.
+    """
+    content = path.read_bytes()
+    start = content.rfind(_DIGEST)
+    sealed = content[start : start + len(_ZEROS)]
+    if start < 0 or sealed != _digest(content[:start] + _ZEROS + content[start + len(_ZEROS) :]):
+        raise CorruptFile(path, REMEDY)
+    with pq.ParquetFile(pa.BufferReader(content)) as file:
+        table = file.read()
+    _check(path, table)
+    inference = _from_table(table)
+    if path.name != Layout(path.parent.parent).segment(inference.inference).name:
+        raise CorruptFile(path, REMEDY)
+    return inference
+
+
+def _digest(content: bytes) -> bytes:
+    return _DIGEST + hashlib.sha256(content).hexdigest().encode()
+
+
+def _seal(content: bytes) -> bytes:
+    """Puts the digest of a finished file into the place kept for it in the footer."""
+    start = content.rindex(_ZEROS)
+    return content[:start] + _digest(content) + content[start + len(_ZEROS) :]
+
+
+def _check(path: Path, table: pa.Table) -> None:
+    version = (table.schema.metadata or {}).get(_VERSION, b"")
+    if not version.isdigit():
+        raise CorruptFile(path, REMEDY)
+    if int(version) > SCHEMA:
+        raise SchemaTooNew(path, int(version), SCHEMA)
+    if table.num_rows != 1 or not table.schema.equals(_SCHEMA, check_metadata=False):
+        raise CorruptFile(path, REMEDY)
+
+
+def _to_table(inference: Inference) -> pa.Table:
+    columns: list[pa.Array] = [pa.array([getattr(inference, name)], kind) for name, kind in _SCALARS]
+    positions = len(inference.token_ids)
+    columns.append(
+        _one_list(
+            _TOKEN,
+            [
+                np.arange(positions, dtype=np.int32),
+                inference.token_ids,
+                inference.texts,
+                inference.segments,
+                inference.logprobs,
+            ],
+        )
+    )
+    encodings = inference.encodings.values()
+    columns.append(
+        _one_list(
+            _ENCODING,
+            [
+                list(inference.encodings),
+                [encoding.features.shape[1] for encoding in encodings],
+                _lists([encoding.features.ravel() for encoding in encodings], pa.int32()),
+                _lists([encoding.activations.ravel() for encoding in encodings], pa.float32()),
+                _lists([encoding.squared_error for encoding in encodings], pa.float32()),
+                _lists([encoding.squared_norm for encoding in encodings], pa.float32()),
+            ],
+        )
+    )
+    sums = [(hookpoint, *item) for hookpoint, kept in inference.encodings.items() for item in kept.vector_sums.items()]
+    columns.append(
+        _one_list(
+            _VECTOR_SUM,
+            [
+                [hookpoint for hookpoint, _, _ in sums],
+                [segment for _, segment, _ in sums],
+                [inference.segments.count(segment) for _, segment, _ in sums],
+                _lists([vector for _, _, vector in sums], pa.float64()),
+            ],
+        )
+    )
+    return pa.Table.from_arrays(
+        columns, schema=_SCHEMA.with_metadata({_VERSION: str(SCHEMA).encode(), b"kthink.digest": _ZEROS})
+    )
+
+
+def _lists(arrays: list[Any], kind: pa.DataType) -> pa.ListArray:
+    """A list column whose rows are the given one-dimensional arrays."""
+    offsets = np.concatenate([[0], np.cumsum([len(array) for array in arrays])]).astype(np.int32)
+    values = np.concatenate(arrays) if arrays else np.empty(0)
+    return pa.ListArray.from_arrays(offsets, pa.array(values, kind))
+
+
+def _one_list(kind: pa.StructType, fields: list[Any]) -> pa.ListArray:
+    """One row: the list of the structs whose fields are given as columns."""
+    arrays = [
+        field if isinstance(field, pa.Array) else pa.array(field, kind.field(index).type)
+        for index, field in enumerate(fields)
+    ]
+    structs = pa.StructArray.from_arrays(arrays, fields=list(kind))
+    return pa.ListArray.from_arrays(pa.array([0, len(structs)], pa.int32()), structs)
+
+
+def _from_table(table: pa.Table) -> Inference:
+    tokens = table["tokens"].combine_chunks().flatten()
+    encodings = table["encodings"].combine_chunks().flatten()
+    sums = table["vector_sums"].combine_chunks().flatten()
+    positions = len(tokens)
+    lists = [_arrays(encodings.field(name)) for name in ("features", "activations", "squared_error", "squared_norm")]
+    vector_sums: dict[str, dict[Any, Any]] = {}
+    for hookpoint, segment, vector in zip(
+        sums.field("hookpoint").to_pylist(), sums.field("segment").to_pylist(), _arrays(sums.field("sum")), strict=True
+    ):
+        vector_sums.setdefault(hookpoint, {})[segment] = vector
+    return Inference(
+        **{name: table[name][0].as_py() for name, _ in _SCALARS},
+        token_ids=tokens.field("token_id").to_numpy(),
+        texts=tuple(tokens.field("text").to_pylist()),
+        segments=tuple(tokens.field("segment").to_pylist()),
+        logprobs=tokens.field("logprob").to_numpy(),
+        encodings={
+            hookpoint: Encoding(
+                features=features.reshape(positions, k),
+                activations=activations.reshape(positions, k),
+                squared_error=error.reshape(positions),
+                squared_norm=norm.reshape(positions),
+                vector_sums=vector_sums.get(hookpoint, {}),
+            )
+            for hookpoint, k, features, activations, error, norm in zip(
+                encodings.field("hookpoint").to_pylist(), encodings.field("k").to_pylist(), *lists, strict=True
+            )
+        },
+    )
+
+
+def _arrays(column: pa.ListArray) -> list[Any]:
+    """The rows of a list column as one-dimensional arrays."""
+    values, offsets = column.values.to_numpy(), column.offsets.to_numpy()
+    return [values[start:end] for start, end in pairwise(offsets)]

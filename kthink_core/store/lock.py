@@ -1,0 +1,45 @@
+"""One writer an experiment: a lock of the operating system, and a file that names its owner."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+
+from filelock import FileLock, Timeout
+
+from kthink_core.errors import ExperimentBusy
+from kthink_core.store.files import Layout, remove, write_atomically
+
+
+@contextmanager
+def writer_lock(layout: Layout) -> Iterator[None]:
+    """Holds the writer's lock of an experiment whose folder exists.
+
+    A dead owner's lock is free: the kernel drops it with the process. Raises ExperimentBusy naming the owner.
+    """
+    lock = FileLock(layout.lock, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise ExperimentBusy(layout.name, _owner(layout)) from error
+    try:
+        since = datetime.now(UTC).isoformat(timespec="seconds")
+        owner = {"pid": os.getpid(), "host": socket.gethostname(), "since": since}
+        write_atomically(layout.owner, json.dumps(owner).encode())
+        yield
+    finally:
+        remove(layout.owner)
+        lock.release()
+
+
+def _owner(layout: Layout) -> str:
+    """`process 12 on host since …`; the file may be not written yet, or a remnant of an older owner."""
+    try:
+        owner = json.loads(layout.owner.read_bytes())
+        return f"process {owner['pid']} on {owner['host']} since {owner['since']}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "another process"

@@ -1,0 +1,135 @@
+"""Seeded random experiments and inferences for the tests of the store and the queries."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kthink_core.config import Experiment, ExperimentConfig, SaeShape
+from kthink_core.prompts import Segment
+from kthink_core.records import Encoding, Inference
+from kthink_core.store.writer import open_writer
+
+HOOKPOINTS = ("layers.10.mlp", "layers.2.mlp", "layers.5.mlp")
+"""Not in the order of the alphabet, on purpose."""
+
+TEXTS = (
+    " Okay",
+    "Okay",
+    "Hmm",
+    " Wait",
+    "\n\n",
+    "</span>",
+    '"',
+    "it's",
+    "\u05e9\u05dc\u05d5\u05dd",
+    "🙂",
+    "\\xE2",
+    "a\0b",
+    "",
+)
+
+
+def sample_experiment(name: str = "sample", inferences: int = 12, latents: int = 24, **config: object) -> Experiment:
+    """An experiment whose SAEs are so small that features recur and activations tie."""
+    return Experiment(
+        name=name,
+        config=ExperimentConfig.model_validate({"hookpoints": HOOKPOINTS, "limit": inferences} | config),
+        inferences=inferences,
+        saes={hookpoint: SaeShape(num_latents=latents, k=6, d_in=5, activation="topk") for hookpoint in HOOKPOINTS},
+        provenance={"created": "2026-01-01T00:00:00", "kthink": "0.1.0", "note": 'it\'s "quoted"'},
+    )
+
+
+def sample_inference(experiment: Experiment, inference: int, seed: int = 0) -> Inference:
+    """An inference with ties and zeros among its activations; some have no thought, some no answer."""
+    random = np.random.default_rng([seed, inference])
+    prompt, think, answer = 3, int(random.integers(0, 9)), int(random.integers(0, 5))
+    if inference % 4 == 1:
+        think = 0
+    if inference % 4 == 2 or think + answer == 0:
+        think, answer = max(think, 1), 0
+    lengths: dict[Segment, int] = {"prompt": prompt, "think": think, "answer": answer}
+    segments: tuple[Segment, ...] = tuple(segment for segment, length in lengths.items() for _ in range(length))
+    positions = len(segments)
+    token_ids = random.integers(0, len(TEXTS), positions).astype(np.int32)
+    logprobs = -random.random(positions, np.float32)
+    logprobs[:prompt] = np.nan
+    correct = (None, True, False)[inference % 3]
+    return Inference(
+        inference=inference,
+        problem=inference,
+        question=f"What's {inference} + 1?",
+        prompt=f"<｜User｜>What's {inference} + 1?\0",
+        mode="bypass" if think == 0 else "think",
+        seed=2**31 + inference,
+        prompt_tokens=prompt,
+        finish_reason="stop" if answer else "length",
+        answer=None if correct is None else str(inference),
+        reference=None if correct is None else str(inference + (not correct)),
+        correct=correct,
+        token_ids=token_ids,
+        texts=tuple(TEXTS[token_id] for token_id in token_ids),
+        segments=segments,
+        logprobs=logprobs,
+        encodings={
+            hookpoint: _encoding(random, segments, shape.num_latents, shape.k, shape.d_in)
+            for hookpoint, shape in experiment.saes.items()
+        },
+    )
+
+
+def _encoding(random: np.random.Generator, segments: tuple[Segment, ...], latents: int, k: int, d_in: int) -> Encoding:
+    positions = len(segments)
+    features = np.array([random.choice(latents // 2, k, replace=False) for _ in segments], np.int32).reshape(-1, k)
+    activations = random.choice(np.array([0, 0, 0.25, 0.5, 1, 1.5, 2, 3.1], np.float32), (positions, k))
+    vectors = random.normal(size=(positions, d_in)) + 1
+    at = np.array(segments)
+    return Encoding(
+        features=features,
+        activations=activations,
+        squared_error=random.random(positions, np.float32),
+        squared_norm=(vectors**2).sum(axis=1).astype(np.float32),
+        vector_sums={segment: vectors[at == segment].sum(axis=0) for segment in dict.fromkeys(segments)},
+    )
+
+
+def sample_inferences(experiment: Experiment, count: int | None = None, seed: int = 0) -> list[Inference]:
+    """The first `count` inferences of an experiment; all where None."""
+    return [sample_inference(experiment, index, seed) for index in range(count or experiment.inferences)]
+
+
+def write_sample(cache: Path, experiment: Experiment, inferences: list[Inference], built: int = 0) -> None:
+    """Stores inferences, the first `built` of them in a database, the others as segment files beside it."""
+    with open_writer(cache, experiment) as writer:
+        for index, inference in enumerate(inferences):
+            writer.append(inference)
+            if index + 1 == built:
+                writer.build()
+
+
+def same(one: Inference, other: Inference) -> bool:
+    """Whether two inferences are equal in every field, arrays by value and type, NaN equal to NaN."""
+    plain = [field.name for field in fields(Inference) if field.name not in ("token_ids", "logprobs", "encodings")]
+    return (
+        all(getattr(one, name) == getattr(other, name) for name in plain)
+        and _same(one.token_ids, other.token_ids)
+        and _same(one.logprobs, other.logprobs)
+        and list(one.encodings) == list(other.encodings)
+        and all(_same_encoding(kept, other.encodings[name]) for name, kept in one.encodings.items())
+    )
+
+
+def _same_encoding(one: Encoding, other: Encoding) -> bool:
+    arrays = ("features", "activations", "squared_error", "squared_norm")
+    return all(_same(getattr(one, name), getattr(other, name)) for name in arrays) and (
+        one.vector_sums.keys() == other.vector_sums.keys()
+        and all(_same(vector, other.vector_sums[name]) for name, vector in one.vector_sums.items())
+    )
+
+
+def _same(one: NDArray, other: NDArray) -> bool:
+    return one.dtype == other.dtype and one.shape == other.shape and np.array_equal(one, other, equal_nan=True)
