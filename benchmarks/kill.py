@@ -1,94 +1,85 @@
-"""A writer killed with SIGKILL at random moments, then resumed: nothing committed is lost, nothing partial is seen.
+"""The demo's precompute killed with SIGKILL at random moments, then resumed.
 
-`python -m benchmarks.kill [--kills 12] [--inferences 300]` prints Markdown; it fails if anything is lost.
+    python -m benchmarks.kill [--kills 12]
+
+Fails if anything that was visible is lost or changed, if a reader sees anything partial, or if the end result does not
+have every inference once. A kill falls anywhere: while weights load, while tokens are drawn, while files are written.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import subprocess
 import sys
 import tempfile
-import threading
+import time
 from pathlib import Path
 from random import Random
 
-from benchmarks.store import HOOKPOINTS, POSITIONS, K, Source, experiment
+import numpy as np
+
+from benchmarks.report import machine
+from kthink_core.config import DEMO
+from kthink_core.store.journal import read_segment, segment_inferences
 from kthink_core.store.manifest import committed
 from kthink_core.store.reader import open_reader
-from kthink_core.store.writer import open_writer
 
-BUILD_EVERY = 10
-LONGEST = 3.0
-"""Seconds after its first commit within which a writer is killed."""
+LATEST = 14.0
+"""Seconds after its start within which a run is killed; the first five or so go to loading."""
 
 
-def write(cache: Path, inferences: int) -> None:
-    """Appends what is missing, printing the number of each inference once it is committed."""
-    source = Source()
-    with open_writer(cache, experiment(inferences)) as writer:
-        for index in range(inferences):
-            if index not in writer.committed:
-                writer.append(source.inference(index))
-                print(index, flush=True)
-                if index % BUILD_EVERY == 0:
-                    writer.build()
+def start(cache: Path) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "kthink_core", "precompute", "--batch-size", "2", "--cache", str(cache)]
+    return subprocess.Popen(command, stderr=subprocess.DEVNULL)
 
 
-def run(cache: Path, inferences: int, seconds: float | None) -> set[int]:
-    """Runs a writer, killed so many seconds after its first commit; returns what it told as committed."""
-    command = [sys.executable, "-m", "benchmarks.kill", "--write", str(cache), "--inferences", str(inferences)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:
-        assert writer.stdout
-        told = {int(line) for line in [writer.stdout.readline()] if line}
-        if seconds is None:
-            return told | {int(line) for line in writer.stdout}
-        timer = threading.Timer(seconds, writer.kill)
-        timer.start()
-        told |= {int(line) for line in writer.stdout if line.endswith("\n")}
-        timer.cancel()
-    return told
+def digests(cache: Path) -> dict[int, str]:
+    """SHA-256 of each committed segment file."""
+    segments = segment_inferences(cache / DEMO / "journal")
+    return {inference: hashlib.sha256(path.read_bytes()).hexdigest() for inference, path in segments.items()}
 
 
-def check(cache: Path, inferences: int, told: set[int]) -> int:
-    """Looks as a reader does right after a kill; returns how many inferences are visible, all of them whole."""
-    name = experiment(inferences).name
-    with open_reader(cache, name) as reader:
-        visible = set(reader.inference_ids)
-        lost = told - visible
-        if lost or reader.warnings:
-            sys.exit(f"lost {sorted(lost)}; {reader.warnings}")
-        whole = POSITIONS * len(HOOKPOINTS) * K
-        counts = reader.query("SELECT inference, count(*) AS latents FROM latents GROUP BY inference")
-        if set(counts["inference"]) != visible or set(counts["latents"]) - {whole}:
-            sys.exit("an inference is seen in part, or twice")
-    return len(visible)
+def visible(cache: Path) -> frozenset[int]:
+    """What a reader sees; exits where any of it is not whole, compared row by row with the journal."""
+    if not committed(cache, DEMO):
+        return frozenset()
+    segments = segment_inferences(cache / DEMO / "journal")
+    with open_reader(cache, DEMO) as reader:
+        rows = reader.query("SELECT inference, count(*) AS latents FROM latents GROUP BY inference")
+        found = dict(zip(rows["inference"].tolist(), rows["latents"].tolist(), strict=True))
+        for inference in reader.inference_ids:
+            stored = read_segment(segments[inference]).encodings.values()
+            if found[inference] != sum(int(np.count_nonzero(encoding.activations)) for encoding in stored):
+                sys.exit(f"inference {inference} is seen in part, or twice")
+        if reader.warnings:
+            sys.exit("; ".join(reader.warnings))
+        return frozenset(reader.inference_ids)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=12)
-    parser.add_argument("--inferences", type=int, default=300)
-    parser.add_argument("--write", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.write:
-        write(options.write, options.inferences)
-        return
-    random, told = Random(0), set[int]()
-    print(
-        "| kill | seconds after the first commit | told as committed | visible, whole |\n| ---: | ---: | ---: | ---: |"
-    )
+    random, before = Random(0), dict[int, str]()
+    print(f"### Killed while precomputing\n\n{machine()}\n\n| kill | after | visible, whole |\n| ---: | ---: | ---: |")
     with tempfile.TemporaryDirectory() as folder:
         cache = Path(folder)
         for kill in range(1, options.kills + 1):
-            seconds = LONGEST * random.random()
-            told |= run(cache, options.inferences, seconds)
-            print(f"| {kill} | {seconds:.2f} | {len(told)} | {check(cache, options.inferences, told)} |", flush=True)
-        told |= run(cache, options.inferences, None)
-        check(cache, options.inferences, told)
-        if committed(cache, experiment(options.inferences).name) != frozenset(range(options.inferences)):
+            seconds = LATEST * random.random()
+            run = start(cache)
+            time.sleep(seconds)
+            told = committed(cache, DEMO)
+            run.kill()
+            run.wait()
+            seen, after = visible(cache), digests(cache)
+            if told - seen or any(after.get(inference) != digest for inference, digest in before.items()):
+                sys.exit(f"kill {kill}: something committed is lost or changed")
+            before = after
+            print(f"| {kill} | {seconds:.1f} s | {len(seen)} |", flush=True)
+        if start(cache).wait() or visible(cache) != frozenset(range(32)):
             sys.exit("the resumed run did not end with every inference")
-    print(f"\nResumed to the end: every one of {options.inferences} inferences is there once.")
+    print("\nResumed to the end: every one of 32 inferences is there once.\n")
 
 
 if __name__ == "__main__":

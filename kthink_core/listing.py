@@ -77,7 +77,7 @@ def query_table(cache: Path, experiment: str, query: str, scope: str, **options:
                 raise BadValue(f"query {query} takes no --{name}")
         if "scope" in chosen.takes:
             given["scope"] = scope
-        return chosen.ask(reader, **given)[list(chosen.columns)]
+        return chosen.ask(reader, **given).filter(items=list(chosen.columns))
 
 
 def experiments_table(cache: Path) -> pd.DataFrame:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.convert_slow_tokenizer import bytes_to_unicode
@@ -18,6 +19,8 @@ from kthink_core.sources import locate
 
 FILES = ("*.json", "*.safetensors", "*.jinja", "*.txt", "*.model")
 """What is read of a model: no pickles, no code."""
+
+_VOCABULARIES = ("tokenizer.json", "tokenizer.model", "vocab.json")
 
 _BYTE_OF = {character: byte for byte, character in bytes_to_unicode().items()}
 
@@ -54,6 +57,8 @@ def load_model(source: str, revision: str | None, device: torch.device, dtype: D
     found = locate(source, demo.MODEL, revision, FILES)
     disable_progress_bar()  # of reading the shards: two seconds, and it would break the bar of the run
     wanted = "float32" if dtype == "auto" and device.type == "cpu" else dtype
+    if not any((found.folder / name).is_file() for name in _VOCABULARIES):  # transformers would make up an empty one
+        raise MissingFiles(f"{source} has no tokenizer (one of {', '.join(_VOCABULARIES)})")
     try:
         tokenizer = AutoTokenizer.from_pretrained(found.folder, trust_remote_code=False, local_files_only=True)
         model = AutoModelForCausalLM.from_pretrained(
@@ -63,7 +68,7 @@ def load_model(source: str, revision: str | None, device: torch.device, dtype: D
             trust_remote_code=False,
             local_files_only=True,
         )
-    except (OSError, ValueError) as error:  # what transformers raises for absent, partial and unknown formats
+    except (OSError, ValueError, SafetensorError) as error:  # for absent, cut and unknown files
         reason = str(error).strip().partition("\n")[0]
         raise MissingFiles(f"{source} is no complete model (config.json, tokenizer, safetensors): {reason}") from error
     model.to(device)  # pyright: ignore[reportArgumentType] - transformers' wrapper hides torch's signature

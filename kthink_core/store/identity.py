@@ -32,7 +32,7 @@ def is_finished(cache: Path, name: str, config: ExperimentConfig) -> bool:
 
 
 def _facts(experiment: Experiment) -> dict[str, object]:
-    ingredients = {name: experiment.provenance.get(name) for name in _INGREDIENTS}
+    ingredients: dict[str, object] = {name: experiment.provenance.get(name) for name in _INGREDIENTS}
     return experiment.config.model_dump() | {"inferences": experiment.inferences, "saes": experiment.saes} | ingredients
 
 
