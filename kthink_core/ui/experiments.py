@@ -1,0 +1,40 @@
+"""Which experiments there are: the choice among them, those that cannot be read, and what to do where there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import streamlit as st
+
+from kthink_core.store.reader import ExperimentStatus
+from kthink_core.ui.text import plain
+
+
+def choose(names: Sequence[str], chosen: str) -> None:
+    """A widget that makes the link name another experiment, at its start: it may lack the rest of the view."""
+    st.session_state["choose_experiment"] = chosen
+    st.selectbox("Experiment", names, key="choose_experiment", on_change=_go)
+
+
+def unreadable(statuses: Sequence[ExperimentStatus]) -> None:
+    """One line for each experiment that has something wrong with it."""
+    for status in statuses:
+        if status.problem:
+            st.warning(plain(f"{status.name}: {status.problem}"), icon=":material/warning:")
+
+
+def missing(cache: Path, statuses: Sequence[ExperimentStatus]) -> None:
+    """What to do where no experiment can be read."""
+    st.title("Nothing to explore yet")
+    unreadable(statuses)
+    if not statuses:
+        st.text(f"There is no experiment in the folder {cache}.")
+    st.markdown("Compute the bundled demo, which takes a minute or so on two CPU cores, and open the app:")
+    st.code("make run", language="bash")
+    st.markdown("or, while this app goes on, and then reload this page:")
+    st.code("python -m kthink_core precompute --preset demo", language="bash")
+
+
+def _go() -> None:
+    st.query_params.from_dict({"experiment": st.session_state["choose_experiment"]})

@@ -1,0 +1,109 @@
+"""Opening a page: what the link names is found, or the visitor is told what is wrong and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Concatenate, ParamSpec
+
+import pandas as pd
+import streamlit as st
+from streamlit.runtime.pages_manager import PagesManager
+
+from kthink_core.config import Experiment, Settings
+from kthink_core.errors import KthinkError
+from kthink_core.store.reader import ExperimentStatus, list_experiments
+from kthink_core.ui import cache, experiments, permalink
+from kthink_core.ui.permalink import View
+from kthink_core.ui.text import plain
+
+Arguments = ParamSpec("Arguments")
+
+
+@dataclass(frozen=True)
+class Page:
+    """An opened experiment and the view of it that the link names."""
+
+    source: cache.Source
+    statuses: list[ExperimentStatus]
+    """All experiments of the cache."""
+    experiment: Experiment
+    inferences: tuple[int, ...]
+    """Those committed so far, ascending; damaged ones are missing."""
+    view: View
+
+    def ask(
+        self,
+        query: Callable[Concatenate[cache.Reader, Arguments], pd.DataFrame],
+        *args: Arguments.args,
+        **kwargs: Arguments.kwargs,
+    ) -> pd.DataFrame:
+        """The answer to a function of `queries` about this experiment."""
+        return cache.ask(self.source, query, *args, **kwargs)
+
+
+@contextmanager
+def errors_shown() -> Iterator[None]:
+    """A mistake that a user can understand shows as one line."""
+    try:
+        yield
+    except KthinkError as error:
+        st.error(plain(str(error)), icon=":material/error:")
+
+
+def open_page() -> Page:
+    """The experiment and view that the link names. Ends the run where there is no experiment. Raises KthinkError."""
+    _under_navigation()
+    settings = Settings()  # pyright: ignore[reportCallIssue]
+    statuses = list_experiments(settings.cache)
+    readable = [status.name for status in statuses if status.experiment is not None]
+    if not readable:
+        experiments.missing(settings.cache, statuses)
+        st.stop()
+    parameters = _parameters()
+    name, problems = permalink.parse_experiment(parameters, readable, settings.experiment)
+    with st.sidebar:
+        experiments.choose(readable, name)
+    source = cache.source(settings.cache, name)
+    reader = cache.reader(source)
+    latents = {hookpoint: sae.num_latents for hookpoint, sae in reader.experiment.saes.items()}
+    view, more = permalink.parse(parameters, permalink.Bounds(name, reader.inference_ids, latents))
+    for message in [*problems, *more]:
+        st.warning(plain(message), icon=":material/link_off:")
+    for message in reader.warnings:
+        st.warning(plain(message), icon=":material/warning:")
+    st.session_state["view"] = view
+    return Page(source, statuses, reader.experiment, reader.inference_ids, view)
+
+
+def require_inferences(page: Page) -> None:
+    """Ends the run, saying so, where the experiment has no inference yet."""
+    if not page.inferences:
+        st.info(
+            f"No inference of this experiment is committed yet (0 of {page.experiment.inferences}). "
+            "They appear on the overview as they come.",
+            icon=":material/hourglass_empty:",
+        )
+        st.stop()
+
+
+def go(view: View) -> None:
+    """Make the link name another view; the rerun that follows shows it."""
+    st.query_params.from_dict(permalink.format_view(view))
+
+
+def _under_navigation() -> None:
+    """Begins again with app.py where Streamlit runs a page without it: a new server takes every file in `pages/` for a
+    page of its own until app.py has run once, and its first visitor may come with a link to a page."""
+    if PagesManager.uses_pages_directory:
+        PagesManager.uses_pages_directory = False
+        st.rerun()
+
+
+def _parameters() -> dict[str, str]:
+    """The link's parameters. The navigation bar drops them; then the last view of this visit stands in."""
+    last = st.session_state.get("view")
+    if not st.query_params and isinstance(last, View):
+        go(last)
+    return st.query_params.to_dict()

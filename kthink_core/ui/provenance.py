@@ -1,0 +1,45 @@
+"""Where an experiment comes from: its configuration, and the versions that made it."""
+
+from __future__ import annotations
+
+import pandas as pd
+import streamlit as st
+
+from kthink_core.config import Experiment
+
+
+def summary(experiment: Experiment) -> None:
+    """The configuration in one line; all of it, with the provenance, behind a fold."""
+    config = experiment.config
+    tokens = f"at most {config.max_new_tokens} new tokens"
+    sampling = "greedy" if config.temperature == 0 else f"temperature {config.temperature:g}, top-p {config.top_p:g}"
+    parts = [
+        f"model {_with_revision(config.model, config.model_revision)}",
+        f"SAEs {_with_revision(config.sae, config.sae_revision)}",
+        f"capture site {config.site}",
+        f"problems {config.problems}",
+        f"mode {config.mode}",
+        sampling,
+        tokens,
+        f"seed {config.seed}",
+    ]
+    st.text(" · ".join(parts))
+    with st.expander("Configuration and provenance", icon=":material/fact_check:"):
+        left, right = st.columns(2)
+        left.dataframe(_facts(config.model_dump()), hide_index=True)
+        right.dataframe(_facts(dict(experiment.provenance)), hide_index=True)
+
+
+def _with_revision(source: str, revision: str | None) -> str:
+    return f"{source}@{revision}" if revision else source
+
+
+def _facts(values: dict[str, object]) -> pd.DataFrame:
+    names = [name.replace("_", " ") for name in values]
+    return pd.DataFrame({"What": names, "Value": [_shown(value) for value in values.values()]})
+
+
+def _shown(value: object) -> str:
+    if value is None:
+        return "–"
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)

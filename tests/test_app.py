@@ -1,0 +1,235 @@
+"""Every page, run without a browser: seeded, empty, in progress, with a bad link, with text that attacks."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import streamlit as st
+from streamlit.testing.v1 import AppTest
+
+from tests.app_samples import HOOKPOINTS, PAYLOADS, SILENT, sample_experiment, write_experiment
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = ("overview", "inference", "feature")
+Open = Callable[..., AppTest]
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Experiments: finished, in progress, just begun, cut off with gaps between, at the residual site, unreadable."""
+    folder = tmp_path_factory.mktemp("cache")
+    write_experiment(folder, sample_experiment("demo", 6))
+    write_experiment(folder, sample_experiment("growing", 10), committed=range(3))
+    write_experiment(folder, sample_experiment("begun", 4), committed=())
+    write_experiment(folder, sample_experiment("gaps", 10), committed=(4, 9))
+    write_experiment(folder, sample_experiment("residual", 2, site="residual"))
+    write_experiment(folder, sample_experiment("damaged", 3))
+    (database,) = (folder / "damaged").glob("*.duckdb")
+    database.write_bytes(b"?" * 5000)
+    (folder / "broken").mkdir()
+    (folder / "broken" / "experiment.json").write_text("{")
+    return folder
+
+
+@pytest.fixture
+def visit(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Open]:
+    """Opens a page of the app with query parameters."""
+
+    def opened(page: str, folder: Path = cache, **parameters: str) -> AppTest:
+        monkeypatch.setenv("KTHINK_CACHE", str(folder))
+        app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=30)
+        app.query_params.update(parameters)
+        app.switch_page(f"pages/{page}.py").run()
+        assert not app.exception
+        return app
+
+    yield opened
+    st.cache_data.clear()
+    st.cache_resource.clear()
+
+
+def texts(app: AppTest) -> str:
+    """All that a page says outside of tables, charts and components."""
+    kinds = ("title", "subheader", "markdown", "caption", "text", "info", "warning", "error", "code")
+    return "\n".join(str(getattr(element, "value", "")) for kind in kinds for element in app.get(kind))
+
+
+def transcript(app: AppTest) -> dict:
+    """The payload of the transcript component."""
+    (component,) = app.get("bidi_component")
+    return json.loads(component.proto.json)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_shows_the_finished_experiment(visit: Open, page: str) -> None:
+    app = visit(page)
+    assert not app.error
+    assert app.title
+
+
+def test_the_overview_says_where_the_experiment_comes_from(visit: Open) -> None:
+    app = visit("overview")
+    said = texts(app)
+    assert "capture site hookpoint" in said
+    assert "temperature 0.6" in said
+    assert "broken" in "".join(warning.value for warning in app.warning)
+    table = app.dataframe[-1].value
+    assert table["verdict"].tolist() == ["right", "wrong", "unknown"] * 2
+    assert table["ended"].tolist() == ["finished"] * 4 + ["cut off", "finished"]
+
+
+def test_the_residual_site_is_told_on_every_page(visit: Open) -> None:
+    for page in PAGES:
+        app = visit(page, experiment="residual")
+        assert "this experiment feeds it the residual stream" in texts(app)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_an_empty_cache_says_which_command_to_run(visit: Open, page: str, tmp_path: Path) -> None:
+    for folder in (tmp_path, tmp_path / "missing"):
+        app = visit(page, folder=folder)
+        assert "make run" in texts(app)
+        assert "python -m kthink_core precompute --preset demo" in texts(app)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_an_experiment_that_has_just_begun(visit: Open, page: str) -> None:
+    app = visit(page, experiment="begun")
+    assert "No inference of this experiment is committed yet (0 of 4)" in texts(app)
+    assert not app.warning or page == "overview"
+
+
+def test_an_experiment_in_progress_shows_what_there_is(visit: Open) -> None:
+    app = visit("overview", experiment="growing")
+    (bar,) = app.get("progress")
+    assert "3 of 10" in bar.proto.text
+    assert len(app.dataframe[-1].value) == 3
+    assert len(transcript(visit("inference", experiment="growing", inference="2"))["texts"]) > 50
+
+
+@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize(
+    ("parameter", "value"),
+    [
+        ("experiment", "dem"),
+        ("inference", "99"),
+        ("inference", "<b>"),
+        ("hookpoint", "layers.9.mlp"),
+        ("scope", "everything"),
+        ("feature", "-5"),
+        ("feature", "one"),
+    ],
+)
+def test_nonsense_in_the_link_is_told_and_the_nearest_shown(visit: Open, page: str, parameter: str, value: str) -> None:
+    app = visit(page, **{parameter: value})
+    assert any(parameter in warning.value for warning in app.warning)
+    assert not app.error
+    assert app.title
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_damaged_experiment_is_one_line_and_others_can_be_chosen(visit: Open, page: str) -> None:
+    app = visit(page, experiment="damaged")
+    (error,) = app.error
+    assert "damaged" in error.value
+    assert "\n" not in error.value
+    app.sidebar.selectbox(key="choose_experiment").set_value("demo").run()
+    assert not app.error
+    assert app.title
+
+
+def test_the_link_brings_back_the_view(visit: Open) -> None:
+    app = visit("inference", experiment="demo", inference="3", hookpoint=HOOKPOINTS[1], scope="think", feature="12")
+    assert app.title[0].value == "Inference 3"
+    assert [box.value for box in app.sidebar.selectbox] == ["demo", HOOKPOINTS[1], "think"]
+    assert [number.value for number in app.sidebar.number_input] == [3, 12]
+
+
+def test_a_choice_goes_into_the_link(visit: Open) -> None:
+    app = visit("inference", experiment="demo", inference="3", feature="12")
+    app.sidebar.number_input(key="choose_feature").set_value(17).run()
+    assert app.query_params["feature"] == "17"
+    assert app.query_params["inference"] == "3"
+    app.button(key="step_Next").click().run()
+    assert app.title[0].value == "Inference 4"
+    assert app.query_params["feature"] == "17"
+    app.sidebar.selectbox(key="choose_hookpoint").set_value(HOOKPOINTS[1]).run()
+    assert app.query_params["hookpoint"] == HOOKPOINTS[1]
+    assert "feature" not in app.query_params
+    app.sidebar.selectbox(key="choose_experiment").set_value("growing").run()
+    assert app.query_params["experiment"] == "growing"
+    assert app.title[0].value == "Inference 0"
+
+
+def test_the_navigation_bar_keeps_the_view(visit: Open) -> None:
+    app = visit("inference", experiment="demo", inference="3", feature="12")
+    app.query_params.clear()
+    app.switch_page("pages/feature.py").run()
+    assert app.title[0].value == f"Feature 12 of {HOOKPOINTS[0]}"
+    assert app.query_params["inference"] == "3"
+
+
+def test_a_feature_that_never_fires(visit: Open) -> None:
+    app = visit("inference", feature=str(SILENT))
+    assert f"Feature {SILENT} never fires" in texts(app)
+    assert transcript(app)["maximum"] == 0
+    app = visit("feature", feature=str(SILENT))
+    assert f"Feature {SILENT} never fires" in texts(app)
+
+
+def test_a_scope_without_positions(visit: Open) -> None:
+    """Inference 4 was cut off: it has no answer."""
+    for page in PAGES:
+        app = visit(page, inference="4", scope="answer")
+        assert not app.error
+        app = visit(page, experiment="gaps", scope="answer")
+        assert not app.error
+        assert "fires" in texts(app)
+
+
+def test_inferences_with_gaps_between(visit: Open) -> None:
+    app = visit("inference", experiment="gaps", inference="6")
+    assert app.title[0].value == "Inference 4"
+    assert "showing 4" in app.warning[0].value
+    app.button(key="step_Next").click().run()
+    assert app.title[0].value == "Inference 9"
+    assert app.button(key="step_Next").disabled
+
+
+def test_hostile_text_arrives_as_text(visit: Open) -> None:
+    app = visit("inference", inference="0")
+    data = transcript(app)
+    assert set(PAYLOADS) <= set(data["texts"])
+    assert "<script>document.title='owned'</script>" in "".join(text.value for text in app.text)
+    for markdown in app.markdown:
+        assert "<script>" not in markdown.value
+
+
+def test_the_transcript_is_shaded_by_share_of_the_maximum_in_scope(visit: Open) -> None:
+    data = transcript(visit("inference", scope="think", feature="12"))
+    spans = {band["segment"]: band for band in data["bands"]}
+    assert list(spans) == ["prompt", "think", "answer"]
+    assert [band["counts"] for band in data["bands"]] == [False, True, False]
+    start = spans["prompt"]["tokens"]
+    inside = data["activations"][start : start + spans["think"]["tokens"]]
+    assert data["maximum"] == max(inside) > 0
+    assert data["probabilities"][0] is None
+    assert 0 < data["probabilities"][start] <= 1
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_imports_no_torch(cache: Path, page: str) -> None:
+    script = (
+        "import sys; from streamlit.testing.v1 import AppTest\n"
+        f"app = AppTest.from_file('app.py', default_timeout=60); app.switch_page('pages/{page}.py').run()\n"
+        "assert app.title and not app.exception\n"
+        "assert not {'torch', 'transformers', 'sparsify'} & set(sys.modules)"
+    )
+    environment = {"KTHINK_CACHE": str(cache), "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, env=environment, capture_output=True)
+    assert done.returncode == 0, done.stderr.decode()

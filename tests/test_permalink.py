@@ -1,0 +1,84 @@
+"""A link is a view, a view is a link, and no link is too strange."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as some
+
+from kthink_core.store.scopes import SCOPES
+from kthink_core.ui.permalink import Bounds, View, format_view, parse, parse_experiment
+
+BOUNDS = Bounds("demo", [*range(20), *range(22, 32)], {"layers.2.mlp": 2048, "layers.4.mlp": 100})
+PARAMETERS = ("experiment", "inference", "hookpoint", "scope", "feature")
+
+
+@some.composite
+def views(draw: some.DrawFn) -> View:
+    hookpoint = draw(some.sampled_from(list(BOUNDS.latents)))
+    return View(
+        experiment="demo",
+        hookpoint=hookpoint,
+        inference=draw(some.sampled_from(BOUNDS.inferences)),
+        scope=draw(some.sampled_from(SCOPES)),
+        feature=draw(some.none() | some.integers(0, BOUNDS.latents[hookpoint] - 1)),
+    )
+
+
+@given(views())
+def test_a_view_survives_the_link(view: View) -> None:
+    assert parse(format_view(view), BOUNDS) == (view, [])
+    assert parse_experiment(format_view(view), ["other", "demo"], "other") == ("demo", [])
+
+
+@given(some.dictionaries(some.sampled_from(PARAMETERS), some.text() | some.integers().map(str)))
+def test_junk_gives_a_valid_view_and_one_message_a_parameter(parameters: dict[str, str]) -> None:
+    view, problems = parse(parameters, BOUNDS)
+    assert parse(format_view(view), BOUNDS) == (view, [])
+    assert len(problems) <= len(parameters)
+    for message in problems:
+        assert any(f"link's {parameter} " in message for parameter in parameters)
+    for parameter, value in parameters.items():
+        # What a link says is either shown, or reported.
+        shown = format_view(view).get(parameter) == value or parameter == "experiment"
+        named = any(f"link's {parameter} " in message for message in problems)
+        equal = value.removeprefix("-").isdecimal() and str(int(value)) == format_view(view).get(parameter)
+        assert shown or named or equal
+
+
+@pytest.mark.parametrize(
+    ("parameter", "value", "field", "nearest"),
+    [
+        ("inference", "99", "inference", 31),
+        ("inference", "-1", "inference", 0),
+        ("inference", "21", "inference", 22),
+        ("inference", "seven", "inference", 0),
+        ("inference", "1_0", "inference", 0),
+        ("feature", "2048", "feature", 2047),
+        ("feature", "9" * 4000, "feature", None),
+        ("feature", "0x10", "feature", None),
+        ("hookpoint", "layers.4.mpl", "hookpoint", "layers.4.mlp"),
+        ("hookpoint", "", "hookpoint", "layers.2.mlp"),
+        ("scope", "Think", "scope", "think"),
+        ("scope", "<script>", "scope", "generated"),
+    ],
+)
+def test_nonsense_is_named_and_the_nearest_shown(parameter: str, value: str, field: str, nearest: object) -> None:
+    view, problems = parse({parameter: value}, BOUNDS)
+    assert getattr(view, field) == nearest
+    (message,) = problems
+    assert message.startswith(f"The link's {parameter} ")
+    assert len(message) < 200
+
+
+def test_an_unknown_experiment_falls_to_the_nearest_else_the_default() -> None:
+    names = ["first", "demo-2"]
+    assert parse_experiment({"experiment": "demo2"}, names, "first")[0] == "demo-2"
+    assert parse_experiment({"experiment": "?"}, names, "first")[0] == "first"
+    assert parse_experiment({}, names, "gone") == ("first", [])
+
+
+def test_an_experiment_without_inferences_takes_any_link() -> None:
+    view, problems = parse({"inference": "3"}, Bounds("demo", [], {"layers.2.mlp": 8}))
+    assert view.inference == 0
+    assert not problems
