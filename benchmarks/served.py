@@ -9,24 +9,28 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+STREAMLIT = ("-m", "streamlit", "run", "app.py", "--server.fileWatcherType", "none")
+UP = ("-m", "kthink_core", "up")
+PATIENCE = 300.0
+"""Seconds after which a start counts as failed."""
 
 
 @contextmanager
-def served(cache: Path) -> Iterator[str]:
-    """The address of a new server of the app over a cache folder."""
+def served(cache: Path, command: Sequence[str] = STREAMLIT) -> Iterator[str]:
+    """The address of a new server of the app over a cache folder, once it answers its health check."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    options = ["--server.address", "127.0.0.1", "--server.port", str(port), "--server.fileWatcherType", "none"]
+        port = str(probe.getsockname()[1])
+    where = {"KTHINK_APP_PORT": port, "STREAMLIT_SERVER_PORT": port, "STREAMLIT_SERVER_ADDRESS": "127.0.0.1"}
     process = subprocess.Popen(
-        [sys.executable, "-m", "streamlit", "run", "app.py", *options],
+        [sys.executable, *command],
         cwd=ROOT,
-        env=os.environ | {"KTHINK_CACHE": str(cache)},
+        env=os.environ | where | {"KTHINK_CACHE": str(cache)},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
@@ -38,8 +42,8 @@ def served(cache: Path) -> Iterator[str]:
         process.wait(20)
 
 
-def _wait_until_healthy(address: str, process: subprocess.Popen[bytes], seconds: float = 60) -> None:
-    end = time.monotonic() + seconds
+def _wait_until_healthy(address: str, process: subprocess.Popen[bytes]) -> None:
+    end = time.monotonic() + PATIENCE
     while time.monotonic() < end and process.poll() is None:
         try:
             with urllib.request.urlopen(address, timeout=2):

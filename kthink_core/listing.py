@@ -116,11 +116,11 @@ def write_table(table: pd.DataFrame, form: Format, out: TextIO) -> None:
     elif table.empty:
         out.write("(none)\n")
     else:
-        out.write(table.map(_visible).to_string(index=False, na_rep="–") + "\n")
+        out.write(table.map(_visible).to_string(index=False) + "\n")
 
 
-def _visible(value: object) -> object:
+def _visible(value: str | float | None) -> str | float:
     if not isinstance(value, str):
-        return value
+        return "–" if value is None or pd.isna(value) else value
     spelled = _CONTROL.sub(lambda match: match.group().encode("unicode_escape").decode(), value)
     return spelled if spelled.strip() else repr(spelled)

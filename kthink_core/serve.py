@@ -21,7 +21,9 @@ def serve(settings: Settings) -> NoReturn:
         "KTHINK_CACHE": str(settings.cache.absolute()),
         "KTHINK_EXPERIMENT": settings.experiment,
     }
-    address = ["--server.address", settings.app_host, "--server.port", str(settings.app_port)]
+    host = settings.app_host
+    shown = "localhost" if host in ("0.0.0.0", "::") else host  # else Streamlit asks the internet for its own address
+    address = ["--server.address", host, "--server.port", str(settings.app_port), "--browser.serverAddress", shown]
     os.chdir(APP.parent)  # Streamlit reads .streamlit/config.toml from the working directory
     os.execve(sys.executable, [sys.executable, "-m", "streamlit", "run", str(APP), *address], environment)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # read when huggingface_hub is imported: no test reaches for the hub
 
@@ -14,6 +15,8 @@ from benchmarks.stand_in import SHAPES, make_stand_in
 from kthink_core.model import LanguageModel, load_model
 
 torch.set_num_threads(2)
+settings.register_profile("machines differ", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("machines differ")
 
 
 @pytest.fixture(scope="session")

@@ -124,10 +124,12 @@ MISTAKES = {
     "unknown query 'inference': did you mean 'inferences'": ["query", "inference", "--experiment", "small"],
     "needs --hookpoint, one of layers.1.mlp": ["query", "feature-counts", "--experiment", "small"],
     "takes no --feature": ["query", "inferences", "--experiment", "small", "--feature", "1"],
-    "unknown hookpoint 'layers.9.mlp'": ["query", "feature-counts", "--experiment", "small", "--hookpoint", "layers.9.mlp"],
+    "unknown hookpoint 'layers.9.mlp'": [
+        "query", "feature-counts", "--experiment", "small", "--hookpoint", "layers.9.mlp"],
     "feature 128 is out of range: there are 128, from 0 to 127": [
         "query", "top-tokens", "--experiment", "small", "--hookpoint", H1, "--feature", "128"],
-    "feature -1 is out of range": ["query", "top-tokens", "--experiment", "small", "--hookpoint", H1, "--feature", "-1"],
+    "feature -1 is out of range": [
+        "query", "top-tokens", "--experiment", "small", "--hookpoint", H1, "--feature", "-1"],
     "inference 3 is out of range: there are 3, from 0 to 2": [
         "query", "transcript", "--experiment", "small", "--inference", "3"],
     "unknown scope 'thin': did you mean 'think'": [

@@ -44,7 +44,7 @@ def test_special_and_unknown_ids(bundle: LanguageModel) -> None:
 def test_incomplete_model(tiny: Path, tmp_path: Path, missing: str) -> None:
     shutil.copytree(tiny / "model", tmp_path / "model")
     (tmp_path / "model" / missing).unlink()
-    with pytest.raises(MissingFiles, match="no complete model|no tokenizer"):
+    with pytest.raises(MissingFiles, match=r"no complete model|no tokenizer"):
         load_model(str(tmp_path / "model"), None, CPU)
 
 

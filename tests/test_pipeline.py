@@ -70,7 +70,7 @@ def test_every_stored_number(tiny: Path, tiny_lm: LanguageModel, problems: str, 
         vectors: dict[str, torch.Tensor] = {}
         handles = [
             tiny_lm.model.base_model.get_submodule(hookpoint).register_forward_hook(
-                lambda _module, _inputs, output, hookpoint=hookpoint: vectors.update({hookpoint: output[0]})
+                lambda _m, _i, output, into=vectors, hookpoint=hookpoint: into.update({hookpoint: output[0]})
             )
             for hookpoint in SHAPES["tiny"].hookpoints
         ]
