@@ -86,7 +86,7 @@ def article_way(ready: Plan, inference: Inference, folder: Path) -> None:
 
 def measure(config: ExperimentConfig, device: str, batch_size: int, folder: Path) -> dict[str, str]:
     ready = plan("benchmark", config, device, Silent())  # type: ignore[arg-type]
-    warm_up = ready._replace(prompts=ready.prompts[:2])
+    warm_up = ready._replace(prompts=ready.prompts[:1])
     precompute(warm_up, folder / "warm-up", batch_size, Silent())
 
     clock = Clock()
@@ -120,11 +120,12 @@ def main() -> None:
     parser.add_argument("--hookpoints", nargs="+", default=list(preset("demo").hookpoints))
     parser.add_argument("--problems", default="demo")
     parser.add_argument("--limit", type=int, default=32)
+    parser.add_argument("--max-new-tokens", type=int, default=400)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype", default="auto")
     parser.add_argument("--batch-size", type=int, default=32)
     options = parser.parse_args()
-    names = ("model", "sae", "hookpoints", "problems", "limit", "dtype")
+    names = ("model", "sae", "hookpoints", "problems", "limit", "max_new_tokens", "dtype")
     config = ExperimentConfig.model_validate({name: getattr(options, name) for name in names})
     with tempfile.TemporaryDirectory() as folder:
         rows = measure(config, options.device, options.batch_size, Path(folder))

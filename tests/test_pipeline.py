@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,11 @@ from kthink_core.progress import Silent
 from kthink_core.records import Inference
 from kthink_core.store.journal import read_segment
 from kthink_core.store.reader import open_reader
+
+ROOT = Path(__file__).resolve().parent.parent
+
+GSM8K = Path(os.environ.get("KTHINK_GSM8K", ROOT.parent / "shared/data/gsm8k/train.jsonl"))
+"""Its training split as JSONL, where it is at hand."""
 
 QUESTIONS = [
     "Tom has 3 apples and buys 4 more. How many now?",
@@ -209,13 +215,16 @@ def test_saes_of_another_model(tiny: Path, problems: str, tmp_path: Path) -> Non
         ready(tiny, problems, sae=str(tmp_path / "saes"))
 
 
-def test_the_articles_preset_in_small(tmp_path: Path, problems: str) -> None:
-    """28 layers, bfloat16 files, padded vocabulary, SAEs with k = 32 at layers 5, 10 and 20."""
+@pytest.mark.skipif(not GSM8K.is_file(), reason=f"GSM8K is not at {GSM8K}")
+def test_the_articles_preset_in_small(tmp_path: Path) -> None:
+    """28 layers, bfloat16 files, padded vocabulary, SAEs with k = 32 at layers 5, 10 and 20, on GSM8K itself."""
     shape = SHAPES["small"]
     make_stand_in(shape, tmp_path)
-    precompute(ready(tmp_path, problems, hookpoints=shape.hookpoints, limit=3), tmp_path / "cache", 3, Silent())
+    precompute(ready(tmp_path, str(GSM8K), hookpoints=shape.hookpoints, limit=3), tmp_path / "cache", 3, Silent())
     with open_reader(tmp_path / "cache", "tiny") as reader:
-        assert len(queries.inferences(reader)) == 3
+        table = queries.inferences(reader)
+        assert table["reference"].tolist() == ["72", "10", "5"], "Natalia, Weng, Betty: in the order of the file"
+        assert table["question"][1].startswith("Weng earns $12 an hour")
         for hookpoint in shape.hookpoints:
             relevant = queries.relevant_features(reader, 2, hookpoint, "generated")
             assert len(relevant) == 10
