@@ -85,9 +85,7 @@ def is_correct(answer: str | None, reference: str | None) -> bool | None:
 
 
 _FRACTION = re.compile(r"\\[dt]?frac\{(-?\d+)\}\{(\d+)\}")
-_NUMBER = re.compile(
-    r"(?<![\d.])-?\$?(?:(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?|\.\d+)(?:/\d+(?!\d))?", re.ASCII
-)
+_NUMBER = re.compile(r"(?<![\d.])-?\$?(?:(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?|\.\d+)(?:/\d+(?!\d))?", re.ASCII)
 
 
 def _number(text: str) -> Fraction | None:

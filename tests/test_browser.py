@@ -18,6 +18,7 @@ from benchmarks.served import served
 from tests.app_samples import PAYLOADS, SILENT, sample_experiment, write_experiment
 
 pytestmark = pytest.mark.browser
+expect.set_options(timeout=60_000)  # a busy machine is no failure
 Visit = Callable[..., Page]
 Scheme = Literal["light", "dark"]
 
@@ -78,6 +79,7 @@ def visit(browser: Browser, address: str) -> Iterator[Visit]:
     def opened(path: str, scheme: Scheme = "light", width: int = 1440, base: str = address) -> Page:
         context = browser.new_context(viewport={"width": width, "height": 1000}, color_scheme=scheme)
         contexts.append(context)
+        context.set_default_timeout(120_000)
         page = context.new_page()
         page.on("console", lambda message: complaints.append(message.text) if _is_complaint(message) else None)
         page.on("pageerror", lambda error: complaints.append(str(error)))
