@@ -99,9 +99,9 @@ def _is_complaint(message: ConsoleMessage) -> bool:
 
 
 def settled(page: Page) -> None:
-    expect(page.locator("h1").first).to_be_visible(timeout=30_000)
+    expect(page.locator("h1").first).to_be_visible(timeout=120_000)
     expect(page.locator("[data-testid=stStatusWidget], [data-testid=stSkeleton], [data-stale=true]")).to_have_count(
-        0, timeout=30_000
+        0, timeout=120_000
     )
 
 
