@@ -37,9 +37,9 @@ def median_norm(model: Qwen2ForCausalLM, folder: Path) -> float:
 def rescale(model: Qwen2ForCausalLM, factor: float) -> None:
     """Divides the residual stream by `factor`, a power of two: a change of exponents only, exact in floating point."""
     model.model.embed_tokens.weight.div_(factor)
-    for layer in model.model.layers:
-        layer.self_attn.o_proj.weight.div_(factor)
-        layer.mlp.down_proj.weight.div_(factor)
+    for name, weights in model.model.layers.named_parameters():
+        if name.endswith(("o_proj.weight", "down_proj.weight")):
+            weights.div_(factor)
     model.model.norm.weight.mul_(factor)
     model.config.rms_norm_eps /= factor**2  # is added to the stream's mean square; in force once loaded again
 

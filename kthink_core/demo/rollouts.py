@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -37,7 +37,7 @@ def sample(
         ids = torch.full((len(prompts), longest), pad)  # [rows, positions], padded on the left
         for row, prompt in enumerate(prompts):
             ids[row, longest - len(prompt) :] = torch.tensor(prompt)
-        made = model.generate(
+        made = cast(Any, model).generate(
             input_ids=ids,
             attention_mask=(ids != pad).long(),
             do_sample=True,

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
-from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from kthink_core.demo import MODEL
@@ -22,6 +22,9 @@ from kthink_core.prompts import user_message
 BOS, EOS, PAD = "<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>", "<｜▁pad▁｜>"
 SPECIAL = (BOS, EOS, PAD, "<｜User｜>", "<｜Assistant｜>")
 THINK = ("<think>", "</think>")
+UNKNOWN = (
+    "<|endoftext|>"  # never needed; beside a Qwen2 model transformers adds it, and NFC, if the tokenizer lacks them
+)
 VOCABULARY = 2000
 DOCUMENTS = 30_000
 POSITIONS = 1024
@@ -56,6 +59,7 @@ def corpus() -> Iterator[str]:
 def train_tokenizer() -> PreTrainedTokenizerFast:
     """The tokenizer, trained: all 256 bytes are in its alphabet, so that any text can be encoded."""
     tokenizer = Tokenizer(models.BPE())
+    tokenizer.normalizer = normalizers.NFC()
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
             pre_tokenizers.Split(Regex(CUT), behavior="isolated"),
@@ -64,7 +68,7 @@ def train_tokenizer() -> PreTrainedTokenizerFast:
     )
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=VOCABULARY - len(SPECIAL) - len(THINK),
+        vocab_size=VOCABULARY - len(SPECIAL) - len(THINK) - 1,
         min_frequency=20,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
@@ -72,11 +76,13 @@ def train_tokenizer() -> PreTrainedTokenizerFast:
     tokenizer.train_from_iterator(corpus(), trainer)
     tokenizer.add_special_tokens([AddedToken(text, special=True, normalized=False) for text in SPECIAL])
     tokenizer.add_tokens([AddedToken(text, special=False, normalized=False) for text in THINK])
+    tokenizer.add_special_tokens([AddedToken(UNKNOWN, special=True, normalized=False)])
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         bos_token=BOS,
         eos_token=EOS,
         pad_token=PAD,
+        unk_token=UNKNOWN,
         padding_side="left",
         model_max_length=POSITIONS,
         clean_up_tokenization_spaces=False,

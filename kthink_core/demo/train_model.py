@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, distributed
+from torch.multiprocessing.spawn import spawn
 from torch.nn import functional
 from transformers import AutoTokenizer, GenerationConfig, PreTrainedTokenizerBase, Qwen2Config, Qwen2ForCausalLM
 from transformers.modeling_outputs import CausalLMOutputWithPast
@@ -214,7 +215,7 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         plan = Plan(**vars(arguments), meeting=(Path(scratch) / "meeting").as_uri())
-        torch.multiprocessing.spawn(train, args=(plan,), nprocs=plan.processes)
+        spawn(train, args=(plan,), nprocs=plan.processes)
 
 
 if __name__ == "__main__":
