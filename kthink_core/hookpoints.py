@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 from transformers import PreTrainedModel
@@ -19,6 +19,16 @@ from kthink_core.config import Site
 from kthink_core.errors import UnknownName
 
 _LAYER = re.compile(r"(?:.*\.)?(?:layers|h|blocks)\.\d+")
+
+
+class Captured(NamedTuple):
+    """What one sequence of tokens left behind on its way through the model."""
+
+    vectors: dict[str, Tensor]
+    """By hookpoint, [positions, width], in the model's dtype and on its device."""
+    logprobs: Tensor
+    """[positions] float32 on the CPU: natural log-probability of the token at a position given those before it, at
+    temperature 1 without filter; NaN where nobody asked: at position 0, and in the prompt of a generation."""
 
 
 @contextmanager
@@ -56,10 +66,10 @@ def _attach(model: PreTrainedModel, hookpoint: str, site: Site, captured: dict[s
 
 def module_of(model: PreTrainedModel, hookpoint: str) -> nn.Module:
     """The module that a hookpoint names. Raises UnknownName."""
-    modules = dict(model.base_model.named_modules())
-    if not hookpoint or hookpoint not in modules:
-        raise UnknownName("hookpoint", hookpoint, hookpoint_names(model))
-    return modules[hookpoint]
+    try:
+        return model.base_model.get_submodule(hookpoint or "?")  # the empty name would be the model itself
+    except AttributeError as error:
+        raise UnknownName("hookpoint", hookpoint, hookpoint_names(model)) from error
 
 
 def hookpoint_names(model: PreTrainedModel) -> list[str]:

@@ -1,7 +1,7 @@
 """The stages in order: problems, prompts, generations, latents, store.
 
     plan        configuration → problems, model, SAEs, prompts; every mistake that can be seen is seen here
-    precompute  the missing inferences, a batch at a time: generate → replay → encode → journal; then the database
+    precompute  the missing inferences, a batch at a time: generate → encode → journal; then the database
 
 Whatever happens in between, an inference is in the journal whole or not at all, and the next run makes the rest.
 """
@@ -18,18 +18,16 @@ import torch
 from kthink_core.config import Device, Experiment, ExperimentConfig
 from kthink_core.errors import BadValue, OutOfMemory, PromptTooLong
 from kthink_core.generate import generate
+from kthink_core.hookpoints import Captured
 from kthink_core.model import LanguageModel, load_model, pick_device, text_of, token_text
 from kthink_core.problems import load_problems
 from kthink_core.prompts import THINK_CLOSE, final_answer, is_correct, prompt_ids, segments
 from kthink_core.provenance import provenance
 from kthink_core.records import Generation, Inference, Prompt
-from kthink_core.replay import Replay, replay
+from kthink_core.replay import replay
 from kthink_core.sae import LoadedSaes, check_widths, encode, load_saes
 from kthink_core.sampling import Sampling
 from kthink_core.store.writer import open_writer
-
-_REPLAY_TOKENS = {"cpu": 4096, "cuda": 32768}
-"""Positions, padding included, of one replay, by device type."""
 
 
 class Progress(Protocol):
@@ -111,51 +109,34 @@ def precompute(plan: Plan, cache: Path, batch_size: int, progress: Progress) -> 
 
 
 def _inferences(plan: Plan, missing: Sequence[Prompt], batch_size: int, progress: Progress) -> Iterator[Inference]:
-    """Whole inferences in order, batch by batch; out of memory on a GPU halves the batch and goes on."""
-    waiting = list(missing)
+    """Whole inferences, each as soon as it is one; out of memory on a GPU halves the batch and goes on."""
+    config = plan.experiment.config
+    sampling = Sampling(config.temperature, config.top_p, config.max_new_tokens)
+    waiting = {prompt.inference: prompt for prompt in missing}
     while waiting:
-        batch = waiting[:batch_size]
+        batch = list(waiting.values())[:batch_size]
         try:
-            finished = _batch(plan, batch, progress)
+            for generation, captured in generate(
+                plan.lm, batch, sampling, config.hookpoints, config.site, progress.step
+            ):
+                yield assemble(plan.lm, plan.saes, generation, captured)
+                del waiting[generation.prompt.inference]
         except torch.cuda.OutOfMemoryError as error:
             if batch_size == 1:
                 raise OutOfMemory(plan.lm.device.type) from error
             batch_size = (len(batch) + 1) // 2
             torch.cuda.empty_cache()
             progress.notice(f"out of GPU memory: going on with batches of {batch_size}")
-            continue
-        yield from finished
-        del waiting[: len(batch)]
 
 
-def _batch(plan: Plan, prompts: Sequence[Prompt], progress: Progress) -> list[Inference]:
-    config = plan.experiment.config
-    sampling = Sampling(config.temperature, config.top_p, config.max_new_tokens)
-    generations = generate(plan.lm, prompts, sampling, progress.step)
-    by_length = sorted(generations, key=lambda generation: len(_token_ids(generation)))
-    group = max(1, _REPLAY_TOKENS[plan.lm.device.type] // len(_token_ids(by_length[-1])))
-    inferences: list[Inference] = []
-    for start in range(0, len(by_length), group):
-        part = by_length[start : start + group]
-        replays = replay(plan.lm, [_token_ids(generation) for generation in part], config.hookpoints, config.site)
-        inferences += [assemble(plan.lm, plan.saes, *pair) for pair in zip(part, replays, strict=True)]
-    return sorted(inferences, key=lambda inference: inference.inference)
-
-
-def _token_ids(generation: Generation) -> tuple[int, ...]:
-    return generation.prompt.token_ids + generation.token_ids
-
-
-def assemble(lm: LanguageModel, saes: LoadedSaes, generation: Generation, replayed: Replay) -> Inference:
+def assemble(lm: LanguageModel, saes: LoadedSaes, generation: Generation, captured: Captured) -> Inference:
     """Put together what is stored of one inference; encodes its captured vectors."""
-    prompt, token_ids = generation.prompt, _token_ids(generation)
+    prompt, token_ids = generation.prompt, generation.prompt.token_ids + generation.token_ids
     prompt_tokens = len(prompt.token_ids)
     close = lm.tokenizer.encode(THINK_CLOSE, add_special_tokens=False)
     labels = segments(token_ids, prompt_tokens, prompt.mode, close)
     texts = {token_id: token_text(lm.tokenizer, token_id) for token_id in set(token_ids)}
     answer = final_answer(text_of(lm.tokenizer, generation.token_ids, special=False))
-    logprobs = replayed.logprobs.numpy().astype(np.float32)
-    logprobs[:prompt_tokens] = np.nan
     return Inference(
         inference=prompt.inference,
         problem=prompt.problem.problem,
@@ -171,8 +152,8 @@ def assemble(lm: LanguageModel, saes: LoadedSaes, generation: Generation, replay
         token_ids=np.array(token_ids, dtype=np.int32),
         texts=tuple(texts[token_id] for token_id in token_ids),
         segments=labels,
-        logprobs=logprobs,
+        logprobs=captured.logprobs.numpy(),
         encodings={
-            hookpoint: encode(sae, replayed.vectors[hookpoint], labels) for hookpoint, sae in saes.by_hookpoint.items()
+            hookpoint: encode(sae, captured.vectors[hookpoint], labels) for hookpoint, sae in saes.by_hookpoint.items()
         },
     )

@@ -11,7 +11,19 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 CODE = [ROOT / "app.py", *sorted((ROOT / "pages").glob("*.py")), *sorted((ROOT / "kthink_core").rglob("*.py"))]
-TORCH = {"model", "generate", "sampling", "hookpoints", "replay", "sae", "steering", "pipeline", "engine", "provenance"}
+TORCH = {
+    "model",
+    "generate",
+    "growing",
+    "sampling",
+    "hookpoints",
+    "replay",
+    "sae",
+    "steering",
+    "pipeline",
+    "engine",
+    "provenance",
+}
 HEAVY = {"torch", "transformers", "sparsify"}
 
 
