@@ -3,7 +3,9 @@
     python -m benchmarks.kill [--kills 12]
 
 Fails if anything that was visible is lost or changed, if a reader sees anything partial, or if the end result does not
-have every inference once. A kill falls anywhere: while weights load, while tokens are drawn, while files are written.
+have every inference once. A run is killed at most half a second after it has committed some more inferences, how many
+and how long being random: while tokens are drawn, while files are written, and, when all are there, while the database
+is built.
 """
 
 from __future__ import annotations
@@ -25,13 +27,22 @@ from kthink_core.store.journal import read_segment, segment_inferences
 from kthink_core.store.manifest import committed
 from kthink_core.store.reader import open_reader
 
-LATEST = 14.0
-"""Seconds after its start within which a run is killed; the first five or so go to loading."""
+MOST = 6
+"""A run is killed after it has committed at most so many inferences more,"""
+
+LATEST = 0.5
+"""and at most so many seconds later."""
 
 
 def start(cache: Path) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "kthink_core", "precompute", "--batch-size", "2", "--cache", str(cache)]
     return subprocess.Popen(command, stderr=subprocess.DEVNULL)
+
+
+def wait_for(run: subprocess.Popen[bytes], cache: Path, inferences: int) -> None:
+    """Until so many are committed, or the run has ended."""
+    while run.poll() is None and len(segment_inferences(cache / DEMO / "journal")) < inferences:
+        time.sleep(0.005)
 
 
 def digests(cache: Path) -> dict[int, str]:
@@ -62,12 +73,17 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=12)
     options = parser.parse_args()
     random, before = Random(0), dict[int, str]()
-    print(f"### Killed while precomputing\n\n{machine()}\n\n| kill | after | visible, whole |\n| ---: | ---: | ---: |")
+    print(f"### Killed while precomputing\n\n{machine()}\n")
+    print(
+        "| kill | committed before | seconds after the last of them | visible, whole |\n| ---: | ---: | ---: | ---: |"
+    )
     with tempfile.TemporaryDirectory() as folder:
         cache = Path(folder)
         for kill in range(1, options.kills + 1):
+            wanted = min(32, len(before) + random.randint(1, MOST))
             seconds = LATEST * random.random()
             run = start(cache)
+            wait_for(run, cache, wanted)
             time.sleep(seconds)
             told = committed(cache, DEMO)
             run.kill()
@@ -76,7 +92,7 @@ def main() -> None:
             if told - seen or any(after.get(inference) != digest for inference, digest in before.items()):
                 sys.exit(f"kill {kill}: something committed is lost or changed")
             before = after
-            print(f"| {kill} | {seconds:.1f} s | {len(seen)} |", flush=True)
+            print(f"| {kill} | {wanted} | {seconds:.2f} | {len(seen)} |", flush=True)
         if start(cache).wait() or visible(cache) != frozenset(range(32)):
             sys.exit("the resumed run did not end with every inference")
     print("\nResumed to the end: every one of 32 inferences is there once.\n")

@@ -19,6 +19,7 @@ from typing import NamedTuple
 import duckdb
 import numpy as np
 
+from benchmarks.report import machine
 from kthink_core import queries
 from kthink_core.config import Experiment, ExperimentConfig, SaeShape
 from kthink_core.prompts import Segment
@@ -213,7 +214,7 @@ def main() -> None:
 def measure(cache: Path, inferences: int) -> None:
     name = experiment(inferences).name
     rows = inferences * len(HOOKPOINTS) * POSITIONS * K
-    print(f"# Store: {rows / 1e6:.1f} million latents, {inferences} inferences\n")
+    print(f"### Store: {rows / 1e6:.1f} million latents, {inferences} inferences\n\n{machine()}\n")
     stored = alone(store, cache, inferences) if len(committed(cache, name)) < inferences else None
     built = alone(build, cache, inferences)
     sizes = bytes_of_tables(built.path)

@@ -158,8 +158,8 @@ def test_a_choice_goes_into_the_link(visit: Open) -> None:
     app.button(key="step_Next").click().run()
     assert app.title[0].value == "Inference 4"
     assert app.query_params["feature"] == "17"
-    app.sidebar.selectbox(key="choose_hookpoint").set_value(HOOKPOINTS[1]).run()
-    assert app.query_params["hookpoint"] == HOOKPOINTS[1]
+    app.sidebar.selectbox(key="choose_hookpoint").set_value(HOOKPOINTS[0]).run()
+    assert app.query_params["hookpoint"] == HOOKPOINTS[0]
     assert "feature" not in app.query_params
     app.sidebar.selectbox(key="choose_experiment").set_value("growing").run()
     assert app.query_params["experiment"] == "growing"
@@ -170,7 +170,7 @@ def test_the_navigation_bar_keeps_the_view(visit: Open) -> None:
     app = visit("inference", experiment="demo", inference="3", feature="12")
     app.query_params.clear()
     app.switch_page("pages/feature.py").run()
-    assert app.title[0].value == f"Feature 12 of {HOOKPOINTS[0]}"
+    assert app.title[0].value == f"Feature 12 of {HOOKPOINTS[-1]}"
     assert app.query_params["inference"] == "3"
 
 

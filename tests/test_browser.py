@@ -168,7 +168,7 @@ def test_rows_lead_to_pages_and_the_bar_keeps_the_view(visit: Visit) -> None:
     click_row(page, -1, 2)
     expect(page.locator("h1")).to_have_text("Inference 2")
     page.get_by_role("link", name="Feature", exact=True).click()
-    expect(page.locator("h1")).to_contain_text("of layers.2.mlp")
+    expect(page.locator("h1")).to_contain_text("of layers.4.mlp")
     expect(page.get_by_label("Inference (0 to 5)")).to_have_value("2")
     page.get_by_role("link", name="Overview").click()
     expect(page.locator("h1")).to_have_text("demo")

@@ -40,7 +40,7 @@ class Bounds:
     experiment: str
     inferences: Sequence[int]
     """Those committed, ascending; there may be gaps."""
-    latents: Mapping[str, int]
+    latents: dict[str, int]
     """Number of features by hookpoint, in the order of the experiment; never empty."""
 
 
@@ -65,7 +65,8 @@ def parse_experiment(parameters: Mapping[str, str], names: Collection[str], defa
 def parse(parameters: Mapping[str, str], bounds: Bounds) -> tuple[View, list[str]]:
     """The view that a link names within `bounds`, or the nearest one; and what was wrong with the link."""
     problems: list[str] = []
-    hookpoint = _name(parameters, "hookpoint", bounds.latents, next(iter(bounds.latents)), problems)
+    # The deepest is the default: features of the first layers tell of tokens more than of what is done with them.
+    hookpoint = _name(parameters, "hookpoint", bounds.latents, next(reversed(bounds.latents)), problems)
     scope: Scope = _name(parameters, "scope", SCOPES, DEFAULT_SCOPE, problems)
     inference = _index(parameters, "inference", bounds.inferences, problems)
     feature = _index(parameters, "feature", range(bounds.latents[hookpoint]), problems)
