@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
 from kthink_core.store.scopes import SCOPES
-from kthink_core.ui.permalink import Bounds, View, format_view, parse, parse_experiment
+from kthink_core.ui.permalink import (
+    MODES,
+    OUTCOMES,
+    RANKINGS,
+    SORTS,
+    Bounds,
+    View,
+    format_view,
+    parse,
+    parse_experiment,
+)
 
-BOUNDS = Bounds("demo", [*range(20), *range(22, 32)], {"layers.2.mlp": 2048, "layers.4.mlp": 100})
-PARAMETERS = ("experiment", "inference", "hookpoint", "scope", "feature")
+BOUNDS = Bounds("demo", [*range(20), *range(22, 32)], {"layers.2.mlp": 2048, "layers.4.mlp": 100}, ["other", "more"])
+PARAMETERS = tuple(field.name for field in fields(View))
 
 
 @some.composite
@@ -22,6 +34,17 @@ def views(draw: some.DrawFn) -> View:
         inference=draw(some.sampled_from(BOUNDS.inferences)),
         scope=draw(some.sampled_from(SCOPES)),
         feature=draw(some.none() | some.integers(0, BOUNDS.latents[hookpoint] - 1)),
+        also=tuple(draw(some.lists(some.integers(0, BOUNDS.latents[hookpoint] - 1), max_size=4, unique=True))),
+        span=draw(some.none() | some.tuples(*[some.integers(0, 30_000)] * 2).map(lambda ends: tuple(sorted(ends)))),
+        position=draw(some.none() | some.integers(0, 30_000)),
+        ranking=draw(some.sampled_from(RANKINGS)),
+        sort=draw(some.sampled_from(SORTS)),
+        outcome=draw(some.sampled_from(OUTCOMES)),
+        mode=draw(some.sampled_from(MODES)),
+        search=draw(some.text(max_size=20)),
+        relevant=draw(some.integers(1, 100)),
+        against=draw(some.none() | some.sampled_from(BOUNDS.inferences)),
+        other=draw(some.none() | some.sampled_from(BOUNDS.others)),
     )
 
 
@@ -40,9 +63,10 @@ def test_junk_gives_a_valid_view_and_one_message_a_parameter(parameters: dict[st
         assert any(f"link's {parameter} " in message for parameter in parameters)
     for parameter, value in parameters.items():
         # What a link says is either shown, or reported.
-        shown = format_view(view).get(parameter) == value or parameter == "experiment"
+        shown = format_view(view).get(parameter, str(getattr(View("", ""), parameter))) == value
+        shown = shown or parameter in ("experiment", "search")
         named = any(f"link's {parameter} " in message for message in problems)
-        equal = value.removeprefix("-").isdecimal() and str(int(value)) == format_view(view).get(parameter)
+        equal = value.removeprefix("-").isdecimal() and int(value) == getattr(view, parameter)
         assert shown or named or equal
 
 
@@ -59,6 +83,12 @@ def test_junk_gives_a_valid_view_and_one_message_a_parameter(parameters: dict[st
         ("feature", "0x10", "feature", None),
         ("hookpoint", "layers.4.mpl", "hookpoint", "layers.4.mlp"),
         ("hookpoint", "", "hookpoint", "layers.4.mlp"),
+        ("also", "3.5.3.4.6.9.11", "also", (3, 5, 4, 6)),
+        ("also", "3,5", "also", ()),
+        ("span", "9.4", "span", None),
+        ("span", "4", "span", None),
+        ("relevant", "0", "relevant", 1),
+        ("other", "othr", "other", "other"),
         ("scope", "Think", "scope", "think"),
         ("scope", "<script>", "scope", "generated"),
     ],

@@ -67,8 +67,9 @@ def open_page() -> Page:
         experiments.choose(readable, name)
     source = cache.source(settings.cache, name)
     reader = cache.reader(source)
+    others = [other for other in readable if other != name]
     latents = {hookpoint: sae.num_latents for hookpoint, sae in reader.experiment.saes.items()}
-    view, more = permalink.parse(parameters, permalink.Bounds(name, reader.inference_ids, latents))
+    view, more = permalink.parse(parameters, permalink.Bounds(name, reader.inference_ids, latents, others))
     for message in [*problems, *more]:
         st.warning(plain(message), icon=":material/link_off:")
     for message in reader.warnings:

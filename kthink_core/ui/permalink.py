@@ -7,23 +7,40 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from typing import TypeVar
 
+from kthink_core.store.feature_stats import RELEVANT
 from kthink_core.store.scopes import SCOPES, Scope
 
 Name = TypeVar("Name", bound=str)
 
 DEFAULT_SCOPE: Scope = "generated"
+MOST_RELEVANT = 100
+_SEPARATOR = "."
+"""Between numbers of a list: no browser, chat or mail program writes it another way."""
+_POSITIONS = range(10**7)
 _INTEGER = re.compile(r"-?[0-9]{1,18}")
 _SHOWN = 60
 """Longest part of a nonsense value that a message repeats."""
 
 
+RANKINGS = ("maximum", "mean", "frequency", "lift")
+"""What the features of an inference are ranked by."""
+
+SORTS = ("inferences", "maximum", "think", "answer", "right", "wrong")
+"""What the features of a hookpoint are sorted by; the last four by how much more they fire there than elsewhere."""
+
+OUTCOMES = ("any", "right", "wrong", "cut", "ungraded")
+MODES = ("any", "think", "bypass")
+MOST_FEATURES = 5
+"""Features shown at once."""
+
+
 @dataclass(frozen=True)
 class View:
-    """All that a person has chosen."""
+    """All that a person has chosen. Defaults stay out of the link."""
 
     experiment: str
     hookpoint: str
@@ -31,6 +48,23 @@ class View:
     scope: Scope = DEFAULT_SCOPE
     feature: int | None = None
     """None: the page takes the feature that matters most."""
+    also: tuple[int, ...] = ()
+    """More features of the hookpoint, shown beside `feature` in hues of their own."""
+    span: tuple[int, int] | None = None
+    """First and last position of a chosen stretch of tokens."""
+    position: int | None = None
+    """The token to go to."""
+    ranking: str = RANKINGS[0]
+    sort: str = SORTS[0]
+    outcome: str = OUTCOMES[0]
+    mode: str = MODES[0]
+    search: str = ""
+    relevant: int = RELEVANT
+    """How many features of an inference count as relevant."""
+    against: int | None = None
+    """Another inference to compare with."""
+    other: str | None = None
+    """Another experiment to compare with."""
 
 
 @dataclass(frozen=True)
@@ -42,17 +76,23 @@ class Bounds:
     """Those committed, ascending; there may be gaps."""
     latents: dict[str, int]
     """Number of features by hookpoint, in the order of the experiment; never empty."""
+    others: Sequence[str] = ()
+    """Experiments to compare with."""
 
 
 def format_view(view: View) -> dict[str, str]:
-    """The query parameters of a view."""
-    parameters = {
-        "experiment": view.experiment,
-        "inference": str(view.inference),
-        "hookpoint": view.hookpoint,
-        "scope": view.scope,
-    }
-    return parameters if view.feature is None else parameters | {"feature": str(view.feature)}
+    """The query parameters of a view: the place always, the rest where it is not the default."""
+    parameters = {"experiment": view.experiment, "inference": str(view.inference)}
+    parameters |= {"hookpoint": view.hookpoint, "scope": view.scope}
+    for field in fields(View):
+        value = getattr(view, field.name)
+        if field.name not in parameters and value != field.default:
+            parameters[field.name] = _text(value)
+    return parameters
+
+
+def _text(value: object) -> str:
+    return _SEPARATOR.join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def parse_experiment(parameters: Mapping[str, str], names: Collection[str], default: str) -> tuple[str, list[str]]:
@@ -67,12 +107,59 @@ def parse(parameters: Mapping[str, str], bounds: Bounds) -> tuple[View, list[str
     problems: list[str] = []
     # The deepest is the default: features of the first layers tell of tokens more than of what is done with them.
     hookpoint = _name(parameters, "hookpoint", bounds.latents, next(reversed(bounds.latents)), problems)
-    scope: Scope = _name(parameters, "scope", SCOPES, DEFAULT_SCOPE, problems)
+    features = range(bounds.latents[hookpoint])
     inference = _index(parameters, "inference", bounds.inferences, problems)
-    feature = _index(parameters, "feature", range(bounds.latents[hookpoint]), problems)
     if inference is None:
         inference = bounds.inferences[0] if bounds.inferences else 0
-    return View(bounds.experiment, hookpoint, inference, scope, feature), problems
+    compares = "other" in parameters and len(bounds.others) > 0
+    view = View(
+        experiment=bounds.experiment,
+        hookpoint=hookpoint,
+        inference=inference,
+        scope=_name(parameters, "scope", SCOPES, DEFAULT_SCOPE, problems),
+        feature=_index(parameters, "feature", features, problems),
+        also=_indices(parameters, "also", features, MOST_FEATURES - 1, problems),
+        span=_span(parameters, problems),
+        position=_index(parameters, "position", _POSITIONS, problems),
+        ranking=_name(parameters, "ranking", RANKINGS, RANKINGS[0], problems),
+        sort=_name(parameters, "sort", SORTS, SORTS[0], problems),
+        outcome=_name(parameters, "outcome", OUTCOMES, OUTCOMES[0], problems),
+        mode=_name(parameters, "mode", MODES, MODES[0], problems),
+        search=parameters.get("search", "")[:_SHOWN],
+        relevant=_index(parameters, "relevant", range(1, MOST_RELEVANT + 1), problems) or RELEVANT,
+        against=_index(parameters, "against", bounds.inferences, problems),
+        other=_name(parameters, "other", bounds.others, bounds.others[0], problems) if compares else None,
+    )
+    return view, problems
+
+
+def _indices(
+    parameters: Mapping[str, str], parameter: str, known: Sequence[int], most: int, problems: list[str]
+) -> tuple[int, ...]:
+    """Distinct numbers, as far as they are `known`, at most so many."""
+    given = parameters.get(parameter)
+    if given is None:
+        return ()
+    parts = dict.fromkeys(given.split(_SEPARATOR)[:_SHOWN])
+    indices = [int(part) for part in parts if _INTEGER.fullmatch(part) and int(part) in known]
+    if len(indices) < len(given.split(_SEPARATOR)) or len(indices) > most:
+        shown = _SEPARATOR.join(map(str, indices[:most])) or "none"
+        problems.append(
+            f"The link's {parameter} '{_short(given)}' is not at most {most} different numbers "
+            f"from {known[0]} to {known[-1]}: showing {shown}."
+        )
+    return tuple(indices[:most])
+
+
+def _span(parameters: Mapping[str, str], problems: list[str]) -> tuple[int, int] | None:
+    given = parameters.get("span")
+    if given is None:
+        return None
+    ends = [int(end) for end in given.split(_SEPARATOR)[:3] if _INTEGER.fullmatch(end)]
+    if len(ends) == 2 and 0 <= ends[0] <= ends[1] < len(_POSITIONS):
+        return ends[0], ends[1]
+    problems.append(f"The link's span '{_short(given)}' is not first{_SEPARATOR}last position: showing none.")
+    return None
 
 
 def _name(
