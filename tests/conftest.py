@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
+from playwright.sync_api import Browser
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # read when huggingface_hub is imported: no test reaches for the hub
 
+from benchmarks.browser import chromium, open_browser
 from benchmarks.stand_in import SHAPES, make_stand_in
 from kthink_core.model import LanguageModel, load_model
+from tests.browsing import Visit, visiting
 
 torch.set_num_threads(2)
 settings.register_profile(
@@ -41,3 +45,19 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_lm(tiny: Path) -> LanguageModel:
     return load_model(str(tiny / "model"), None, torch.device("cpu"))
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    if chromium() is None:
+        message = "no Chromium on the PATH; `apt-get install chromium`"
+        pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
+    with open_browser() as opened:
+        yield opened
+
+
+@pytest.fixture
+def visit(browser: Browser, address: str) -> Iterator[Visit]:
+    """Opens pages of the server whose `address` the test's module gives."""
+    with visiting(browser, address) as opened:
+        yield opened

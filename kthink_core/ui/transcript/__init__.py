@@ -1,0 +1,15 @@
+"""The transcript: one inference, token by token, and where its features fire.
+
+`payload` packs tables that `queries` answered → `draw` mounts the component → the browser does the rest without asking
+back: hovering, locking, several features, the ruler, the keyboard. Only what belongs in the link comes back to Python,
+as a `Selection`: a span of tokens, the features shown, a feature to open.
+
+In the browser, one concept a file, in this order: text.js how a token is written · tracks.js which feature fires
+where · tokens.js the tokens as elements · shading.js their colours · strip.js the whole trace at a glance ·
+tooltip.js · features.js the list beside the tokens · toolbar.js · span.js · keys.js · main.js, which ties all together.
+"""
+
+from kthink_core.ui.transcript.drawing import Selection, draw
+from kthink_core.ui.transcript.packing import payload
+
+__all__ = ["Selection", "draw", "payload"]

@@ -1,0 +1,131 @@
+"""The transcript on a page, and what a person chose in it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+from streamlit.components.v2 import component
+
+from kthink_core.store.scopes import Scope
+from kthink_core.ui import hues
+from kthink_core.ui.permalink import MOST_FEATURES
+from kthink_core.ui.transcript.packing import payload
+
+_HERE = Path(__file__).parent
+_SCRIPTS = (
+    "text",
+    "tracks",
+    "tokens",
+    "shading",
+    "strip",
+    "tooltip",
+    "features",
+    "toolbar",
+    "span",
+    "keys",
+    "main",
+)
+STYLE = hues.stylesheet(".transcript") + (_HERE / "transcript.css").read_text(encoding="utf-8")
+SCRIPT = "\n".join((_HERE / f"{name}.js").read_text(encoding="utf-8") for name in _SCRIPTS)
+_component = component("kthink_transcript", css=STYLE, js=SCRIPT)
+
+
+class Selection(NamedTuple):
+    """What is chosen after this run: what `draw` was given, unless the person has just chosen something else."""
+
+    span: tuple[int, int] | None
+    """First and last position of the marked stretch; None where there is none, or it was just cleared."""
+    features: tuple[int, ...]
+    """The features shown, each in its hue; at most five."""
+    feature: int | None
+    """The feature that the person has just asked to open, else None."""
+
+
+def draw(
+    trace: str,
+    tokens: pd.DataFrame,
+    tracks: pd.DataFrame,
+    hover: pd.DataFrame,
+    ranked: pd.DataFrame,
+    *,
+    hookpoint: str,
+    features: Sequence[int],
+    maxima: Mapping[int, float],
+    scope: Scope,
+    labels: Mapping[int, str] | None = None,
+    span: tuple[int, int] | None = None,
+    position: int | None = None,
+    verdict: str | None = None,
+    key: str = "transcript",
+) -> Selection:
+    """Draw one inference at one hookpoint and say what is chosen in it.
+
+    `trace` names the inference within the app ("demo 3"): under the same name tokens are appended, not drawn anew.
+    `tokens` is the answer of `queries.transcript` (all positions from 0, no gaps). `tracks` is the answer of
+    `queries.feature_tracks` for the shown features and, better, for all `ranked` ones too: a feature without a track is
+    shown where it is among the first of a token in `hover`, and marked as incomplete. `hover` is the answer of
+    `queries.token_features`, `ranked` that of `queries.ranked_features`, in the order in which the list shows them.
+    `features` are shown at once, each in its hue (`hues.HUES`), five at most. `maxima` are their largest activations in
+    `scope` of the whole experiment (`queries.feature_maxima`); more features may be given. `labels` name features.
+    `span` is marked; the page goes to `position` when it changes. `verdict` stands in the header of the answer.
+
+    A page that keeps its view in the link writes a changed `span` or `features` there and runs again:
+
+        chosen = transcript.draw(…, features=shown, span=view.span)
+        if chosen.span != view.span or chosen.features != shown: go(…); st.rerun()
+    """
+    data = payload(
+        trace,
+        tokens,
+        tracks,
+        hover,
+        ranked,
+        hookpoint=hookpoint,
+        features=features,
+        maxima=maxima,
+        labels=labels or {},
+        scope=scope,
+        span=span,
+        position=position,
+        verdict=verdict,
+    )
+    answer = _component(
+        data=data,
+        key=key,
+        on_span_change=lambda: None,
+        on_features_change=lambda: None,
+        on_feature_change=lambda: None,
+    )
+    return read(answer.span, answer.features, answer.feature, len(tokens), tuple(features), span)
+
+
+def read(
+    sent_span: object,
+    sent_features: object,
+    sent_feature: object,
+    length: int,
+    features: tuple[int, ...],
+    span: tuple[int, int] | None,
+) -> Selection:
+    """What the browser sent, as far as it can be: None where it sent nothing, [] where it cleared the span."""
+    ends = _naturals(sent_span)
+    if ends == ():
+        span = None
+    elif ends is not None and len(ends) == 2 and ends[0] <= ends[1] < length:
+        span = (ends[0], ends[1])
+    shown = _naturals(sent_features)
+    if shown is not None:
+        features = tuple(dict.fromkeys(shown))[:MOST_FEATURES]
+    opened = _naturals([sent_feature])
+    return Selection(span, features, opened[0] if opened else None)
+
+
+def _naturals(sent: object) -> tuple[int, ...] | None:
+    """A list of whole numbers from 0, or None where it is something else."""
+    if not isinstance(sent, list):
+        return None
+    found = tuple(value for value in sent if isinstance(value, int) and not isinstance(value, bool) and value >= 0)
+    return found if len(found) == len(sent) else None

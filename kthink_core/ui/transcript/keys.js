@@ -1,0 +1,112 @@
+// The keyboard, while the focus is inside.
+
+const KEYS = [
+  ["← →", "previous, next token"],
+  ["Home End", "first, last token"],
+  ["Shift ← →", "mark a span"],
+  ["N P", "next, previous place where the locked (or first) feature fires"],
+  ["Enter", "hold the tooltip: its features can be clicked"],
+  ["J K", "next, previous inference"],
+  ["Ctrl C", "copy the text of the span"],
+  ["Esc", "close, unlock, clear the span: one after the other"],
+  ["?", "this help"],
+];
+const POINTER = [
+  ["hover a token", "its strongest features"],
+  ["hover a feature", "all its tokens"],
+  ["click a feature", "lock it"],
+  ["+ −", "show several at once, five at most"],
+  ["↗", "open the feature"],
+  ["drag over tokens", "a span; click it to clear it"],
+];
+const COLOURS =
+  "Background: the feature with the largest share of its maximum; the fuller, the larger the share. " +
+  "Underline: every shown feature that fires there, in scope or not. The numbers in the margin are positions.";
+
+function onKey(view, event) {
+  if (event.ctrlKey || event.metaKey || event.altKey) return;
+  const steps = { ArrowRight: 1, ArrowLeft: -1, Home: -Infinity, End: Infinity };
+  const { key } = event;
+  if (key in steps) stepTo(view, steps[key], event.shiftKey);
+  else if (key === "n" || key === "N") nextFiring(view, 1);
+  else if (key === "p" || key === "P") nextFiring(view, -1);
+  else if (key === "?") toggleHelp(view);
+  else if (key === "Enter" && view.shadow.activeElement === view.scroller && view.focus !== null) {
+    clickToken(view, view.focus);
+  } else if (key === "Escape") {
+    if (!escape(view)) return;
+  } else return;
+  event.preventDefault();
+}
+
+function stepTo(view, step, marks) {
+  const last = view.facts.length - 1;
+  const start = view.focus ?? (step > 0 ? -1 : last + 1);
+  const position = Math.min(Math.max(start + step, 0), last);
+  if (marks) {
+    view.anchor ??= Math.min(Math.max(start, 0), last);
+    markSpan(view, ordered({ from: view.anchor, to: position }));
+    view.unsent = true;
+  } else view.anchor = null;
+  moveTo(view, position);
+}
+
+// The span that Shift marked is told to the page once Shift is let go.
+function onKeyUp(view, event) {
+  if (event.key !== "Shift" || !view.unsent) return;
+  view.unsent = false;
+  view.send("span", view.span);
+}
+
+function nextFiring(view, direction) {
+  const feature = view.lock ?? view.features[0];
+  if (feature === undefined) return;
+  const positions = Array.from(trackOf(view.facts, feature).positions);
+  const from = view.focus ?? (direction > 0 ? -1 : view.facts.length);
+  const found =
+    direction > 0 ? positions.find((position) => position > from) : positions.findLast((position) => position < from);
+  if (found === undefined) say(view, `Feature ${feature} fires nowhere ${direction > 0 ? "after" : "before"} this`);
+  else moveTo(view, found);
+}
+
+function moveTo(view, position) {
+  hideTooltip(view);
+  setFocus(view, position);
+  goTo(view, position, "nearest");
+  explain(view, position);
+  say(view, spoken(view, position));
+}
+
+function setFocus(view, position) {
+  if (view.focus !== null) view.tokens[view.focus]?.classList.remove("focus");
+  view.focus = position;
+  if (position !== null) view.tokens[position].classList.add("focus");
+}
+
+// One step back; false where there is nothing to leave.
+function escape(view) {
+  if (!view.help.hidden) toggleHelp(view);
+  else if (view.held !== null) hideTooltip(view);
+  else if (view.lock !== null) lockFeature(view, null);
+  else if (view.span) clearSpan(view);
+  else if (view.tooltip.classList.contains("open")) hideTooltip(view);
+  else return false;
+  return true;
+}
+
+function newHelp() {
+  const help = element("div", "help");
+  help.setAttribute("role", "dialog");
+  help.setAttribute("aria-label", "Help for the transcript");
+  help.hidden = true;
+  help.tabIndex = -1;
+  const list = element("dl", "keys");
+  for (const [key, meaning] of [...KEYS, ...POINTER]) list.append(element("dt", "", key), element("dd", "", meaning));
+  help.append(list, element("p", "", COLOURS), signButton("close", "×", "Close the help"));
+  return help;
+}
+
+function toggleHelp(view) {
+  view.help.hidden = !view.help.hidden;
+  (view.help.hidden ? view.scroller : view.help).focus({ preventScroll: true });
+}

@@ -1,0 +1,121 @@
+// The transcript in the browser. Called again whenever the data changes; what stands is kept, and only what is new drawn.
+
+function newView(shadow) {
+  const view = {
+    shadow,
+    facts: null, // the last delivery, unpacked
+    features: [], // shown at once, in the order of their hues
+    lock: null, // the feature that stays lit alone
+    pointed: null, // the feature under the pointer
+    basis: "trace",
+    span: null,
+    anchor: null, // where Shift began to mark
+    unsent: false, // what Shift marked, the page does not know yet
+    drag: null,
+    focus: null, // the position of the keyboard
+    held: null, // the position whose tooltip stays
+    tokens: [], // elements by position
+    painted: [],
+    spanned: [],
+    rows: [],
+    send: () => {},
+  };
+  view.root = element("div", "transcript");
+  view.scroller = element("div", "scroller");
+  view.scroller.tabIndex = 0;
+  view.scroller.setAttribute("role", "group");
+  view.strip = newStrip(view);
+  view.list = element("ul", "list");
+  const side = element("aside", "side");
+  side.setAttribute("aria-label", "Features of this trace");
+  view.heading = element("div", "heading");
+  side.append(view.heading, view.list);
+  view.tooltip = element("div", "tooltip");
+  view.announcer = element("div", "announcer");
+  view.announcer.setAttribute("aria-live", "polite");
+  view.help = newHelp();
+  const body = element("div", "body");
+  const place = element("div", "strip-place");
+  place.append(view.strip);
+  const reading = element("div", "reading");
+  reading.append(view.scroller, place);
+  body.append(reading, side);
+  view.root.append(newToolbar(view), body, view.tooltip, view.help, view.announcer);
+  listen(view);
+  return view;
+}
+
+function listen(view) {
+  const { root, scroller } = view;
+  root.addEventListener("mouseover", (event) => {
+    const token = tokenOf(event);
+    const feature = event.target.closest(".feature");
+    pointAt(view, feature ? Number(feature.dataset.feature) : null);
+    if (token && !view.drag && view.held === null) explain(view, token.position);
+    else if (!token && view.held === null) hideTooltip(view);
+  });
+  root.addEventListener("mouseleave", () => {
+    pointAt(view, null);
+    if (view.held === null) hideTooltip(view);
+  });
+  scroller.addEventListener("scroll", () => {
+    if (view.held !== null) place(view, view.tokens[view.held]);
+  });
+  root.addEventListener("click", (event) => {
+    const button = event.target.closest("button[data-feature]");
+    if (button) clickFeature(view, button);
+    if (event.target.closest(".close")) toggleHelp(view);
+  });
+  root.addEventListener("keydown", (event) => onKey(view, event));
+  root.addEventListener("keyup", (event) => onKeyUp(view, event));
+  root.addEventListener("copy", (event) => copySpan(view, event));
+  followDrag(view);
+}
+
+const same = (one, other) => JSON.stringify(one) === JSON.stringify(other);
+
+// What the person did here stays until the page says something new.
+function take(view, data) {
+  const before = view.facts;
+  view.facts = readFacts(data);
+  const isOther = before?.trace !== data.trace;
+  if (isOther) {
+    setFocus(view, null);
+    hideTooltip(view);
+  }
+  if (isOther || before.hookpoint !== data.hookpoint) view.lock = view.pointed = null;
+  if (isOther || !same(before.features, data.features)) view.features = data.features;
+  const span = isOther || !same(before.span, data.span) ? data.span : view.span;
+  layTokens(view, before);
+  for (const of of ["focus", "held", "anchor"]) if (view[of] >= view.facts.length) view[of] = null;
+  describe(view);
+  listFeatures(view);
+  shade(view);
+  markSpan(view, span);
+  fillToolbar(view);
+  restTooltip(view);
+  if (data.position !== null && (isOther || before.position !== data.position)) {
+    goTo(view, data.position);
+    flash(view.tokens[data.position]);
+    setFocus(view, data.position);
+  } else if (isOther && before) view.scroller.scrollTop = 0;
+}
+
+function describe(view) {
+  const { facts } = view;
+  const name = `Transcript, ${facts.length} tokens. Arrow keys go from token to token, question mark for help.`;
+  view.scroller.setAttribute("aria-label", name);
+  fillHeading(view);
+}
+
+export default function ({ data, parentElement, setTriggerValue }) {
+  let root = parentElement.querySelector(".transcript");
+  if (!root) {
+    const view = newView(parentElement);
+    root = view.root;
+    root.view = view;
+    parentElement.append(root);
+  }
+  root.view.send = setTriggerValue;
+  take(root.view, data);
+}

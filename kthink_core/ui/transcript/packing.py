@@ -1,0 +1,98 @@
+"""What the browser needs to know of one trace: tables, packed into a JSON object."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+from kthink_core.store.scopes import SEGMENTS_OF, Scope
+from kthink_core.ui.permalink import MOST_FEATURES
+
+Packed = dict[str, str]
+"""`dtype` (uint8, uint16, uint32 or float32) and `base64` of the little-endian values: half the size of JSON numbers,
+and read in a moment."""
+
+
+def payload(
+    trace: str,
+    tokens: pd.DataFrame,
+    tracks: pd.DataFrame,
+    hover: pd.DataFrame,
+    ranked: pd.DataFrame,
+    *,
+    hookpoint: str,
+    features: Sequence[int],
+    maxima: Mapping[int, float],
+    labels: Mapping[int, str],
+    scope: Scope,
+    span: tuple[int, int] | None,
+    position: int | None,
+    verdict: str | None,
+) -> dict[str, Any]:
+    """Everything as plain values; texts stay as they are, the browser sets them as text. Arguments as for `draw`.
+
+    By position: `texts`, `ids`, `probabilities` (NaN where none), and `hover`: `counts` of entries, then `features` and
+    `activations` of all positions end to end. By feature: `tracks`: `features`, `counts`, then `positions` and
+    `activations` end to end. `bands` are runs of one segment; `counts` says whether the scope counts them.
+    """
+    hover = hover.sort_values(["position", "activation", "feature"], ascending=[True, False, True], kind="stable")
+    tracks = tracks.sort_values(["feature", "position"], kind="stable")
+    tracked, positions = np.unique(tracks["feature"].to_numpy(np.int64), return_counts=True)
+    length = len(tokens)
+    return {
+        "trace": trace,
+        "hookpoint": hookpoint,
+        "scope": scope,
+        "texts": tokens["text"].tolist(),
+        "bands": [
+            {"segment": segment, "tokens": len(list(run)), "counts": segment in SEGMENTS_OF[scope]}
+            for segment, run in groupby(tokens["segment"].tolist())
+        ],
+        "ids": integers(tokens["token_id"]),
+        "probabilities": floats(np.exp(tokens["logprob"].to_numpy(np.float64, na_value=np.nan))),
+        "hover": {
+            "counts": integers(np.bincount(hover["position"].to_numpy(np.int64), minlength=length)[:length]),
+            "features": integers(hover["feature"]),
+            "activations": floats(hover["activation"]),
+        },
+        "tracks": {
+            "features": tracked.tolist(),
+            "counts": positions.tolist(),
+            "positions": integers(tracks["position"]),
+            "activations": floats(tracks["activation"]),
+        },
+        "ranked": [
+            {"feature": int(feature), "maximum": float(maximum), "share": float(share)}
+            for feature, maximum, share in zip(
+                ranked["feature"], ranked["max_activation"], ranked["share"], strict=True
+            )
+        ],
+        "features": [int(feature) for feature in dict.fromkeys(features)][:MOST_FEATURES],
+        "most": MOST_FEATURES,
+        "maxima": {str(feature): float(maximum) for feature, maximum in maxima.items()},
+        "labels": {str(feature): label for feature, label in labels.items()},
+        "span": None if span is None or span[0] >= length else [span[0], min(span[1], length - 1)],
+        "position": None if position is None or position >= length else position,
+        "verdict": verdict,
+    }
+
+
+def integers(values: ArrayLike) -> Packed:
+    """Counts, ids or positions in the smallest type that holds them."""
+    wide = np.asarray(values, np.int64)
+    return _pack(wide.astype(np.min_scalar_type(wide.max(initial=0)).newbyteorder("<")))
+
+
+def floats(values: ArrayLike) -> Packed:
+    """Activations as they are stored."""
+    return _pack(np.asarray(values, "<f4"))
+
+
+def _pack(values: NDArray[Any]) -> Packed:
+    return {"dtype": values.dtype.name, "base64": b64encode(values.tobytes()).decode("ascii")}

@@ -1,0 +1,71 @@
+// Drag over tokens: a span, marked and told to the page.
+
+function followDrag(view) {
+  const { scroller } = view;
+  scroller.addEventListener("mousedown", (event) => {
+    const token = tokenOf(event);
+    if (!token || event.button !== 0) return;
+    event.preventDefault(); // The browser's own selection would carry the signs for whitespace along.
+    scroller.focus({ preventScroll: true, focusVisible: false });
+    view.drag = event.shiftKey ? { from: view.focus ?? token.position, shift: true } : { from: token.position };
+    view.drag.to = token.position;
+    if (view.drag.shift) markSpan(view, ordered(view.drag));
+    window.addEventListener("mouseup", () => endDrag(view), { once: true });
+  });
+  scroller.addEventListener("mousemove", (event) => {
+    const token = tokenOf(event);
+    if (!view.drag || !token || token.position === view.drag.to) return;
+    view.drag.to = token.position;
+    view.drag.moved = true;
+    hideTooltip(view);
+    markSpan(view, ordered(view.drag));
+  });
+}
+
+function endDrag(view) {
+  const { drag, span } = view;
+  view.drag = null;
+  if (!drag) return;
+  if (drag.moved || drag.shift) {
+    setFocus(view, drag.to);
+    nameSpan(view);
+    view.send("span", ordered(drag));
+  } else if (span && span[0] <= drag.to && drag.to <= span[1]) clearSpan(view);
+  else clickToken(view, drag.to);
+}
+
+function clickToken(view, position) {
+  setFocus(view, position);
+  const isHeld = view.held === position;
+  hideTooltip(view);
+  if (isHeld) return;
+  view.held = position;
+  explain(view, position);
+}
+
+function ordered({ from, to }) {
+  return [Math.min(from, to), Math.max(from, to)];
+}
+
+function markSpan(view, span) {
+  for (const token of view.spanned) token.classList.remove("spanned", "first", "last");
+  view.span = span;
+  view.spanned = span ? view.tokens.slice(span[0], span[1] + 1) : [];
+  for (const token of view.spanned) token.classList.add("spanned");
+  view.spanned[0]?.classList.add("first");
+  view.spanned.at(-1)?.classList.add("last");
+  if (!view.drag) nameSpan(view); // Its sign takes room, and nothing must move under the pointer.
+}
+
+function clearSpan(view) {
+  markSpan(view, null);
+  view.send("span", []);
+  say(view, "The span is cleared");
+}
+
+// What is copied is what the model wrote, without the signs for whitespace.
+function copySpan(view, event) {
+  if (!view.span || window.getSelection()?.toString()) return;
+  event.clipboardData.setData("text/plain", view.facts.texts.slice(view.span[0], view.span[1] + 1).join(""));
+  event.preventDefault();
+}

@@ -1,0 +1,95 @@
+// Above the tokens: what is lit, what its activations are divided by, the span, and the help.
+
+const BASES = { trace: "this trace", experiment: "whole experiment" };
+
+function newToolbar(view) {
+  const toolbar = element("div", "toolbar");
+  const basis = element("div", "basis");
+  basis.setAttribute("role", "radiogroup");
+  basis.setAttribute("aria-label", "Opacity: activation divided by the maximum of");
+  basis.append(element("span", "ask", "activation ÷ max of"));
+  for (const [name, title] of Object.entries(BASES)) {
+    const button = element("button", "choice", title);
+    button.type = "button";
+    button.dataset.basis = name;
+    button.setAttribute("role", "radio");
+    basis.append(button);
+  }
+  const help = signButton("ask-help", "?", "Keys and what the colours mean");
+  view.legend = element("div", "legend");
+  view.spanChip = signButton("span-chip", "", "Clear the span");
+  toolbar.append(view.legend, view.spanChip, basis, help);
+  toolbar.addEventListener("click", (event) => {
+    const chosen = event.target.closest(".choice")?.dataset.basis;
+    if (chosen) setBasis(view, chosen);
+    if (event.target.closest(".span-chip")) clearSpan(view);
+    if (event.target.closest(".ask-help")) toggleHelp(view);
+  });
+  basis.addEventListener("keydown", (event) => {
+    if (!["ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown"].includes(event.key)) return;
+    event.preventDefault();
+    event.stopPropagation();
+    setBasis(view, view.basis === "trace" ? "experiment" : "trace");
+    toolbar.querySelector(".choice[aria-checked=true]").focus();
+  });
+  return toolbar;
+}
+
+function setBasis(view, basis) {
+  view.basis = basis;
+  shade(view);
+  fillToolbar(view);
+}
+
+function fillToolbar(view) {
+  for (const choice of view.root.querySelectorAll(".choice")) {
+    const isChosen = choice.dataset.basis === view.basis;
+    choice.setAttribute("aria-checked", isChosen);
+    choice.tabIndex = isChosen ? 0 : -1;
+  }
+  const named = new Set(view.lock === null ? view.features : [...view.features, view.lock]);
+  refill(view, view.legend, ...Array.from(named, (feature) => legendEntry(view, feature)));
+  dimLegend(view);
+  if (!named.size) view.legend.append(element("span", "none", "No feature is shown: point at one in the list."));
+  nameSpan(view);
+}
+
+function nameSpan(view) {
+  const { span, spanChip } = view;
+  spanChip.hidden = span === null;
+  if (span) spanChip.textContent = `span ${span[0]} to ${span[1]} · ${span[1] - span[0] + 1} tokens ×`;
+}
+
+function dimLegend(view) {
+  const lit = litFeatures(view);
+  for (const entry of view.legend.children) entry.classList.toggle("unlit", !lit.includes(entry.feature));
+}
+
+function legendEntry(view, feature) {
+  const { facts } = view;
+  const entry = element("span", "entry");
+  entry.feature = feature;
+  const { maximum, basis } = maximumOf(facts, feature, view.basis);
+  const track = trackOf(facts, feature);
+  entry.append(featureButton(view, feature));
+  if (view.lock === feature) entry.append(element("span", "locked", "locked"));
+  if (!traceMaximum(facts, feature)) {
+    const elsewhere = track.positions.length ? "; underlined where it fires outside" : "";
+    entry.append(element("span", "text", `never fires in scope ${facts.scope} of this inference${elsewhere}`));
+  } else {
+    const instead = basis === view.basis ? "" : ` of ${BASES[basis]}: that of the experiment is not at hand`;
+    entry.append(element("span", "text", `÷ ${maximum.toFixed(2)}${instead}`));
+  }
+  if (!track.whole) entry.append(element("span", "text", "· only where it is among the first of a token"));
+  if (view.features.includes(feature)) {
+    const hide = signButton("show hide", "×", `Hide feature ${feature}`);
+    hide.dataset.feature = feature;
+    hide.dataset.kind = "hide";
+    entry.append(hide);
+  }
+  return entry;
+}
+
+function say(view, text) {
+  view.announcer.textContent = text;
+}

@@ -1,0 +1,91 @@
+// One tooltip for all tokens. It follows the pointer or the keyboard's token; a click holds it, so that its features can
+// be pointed at and locked.
+
+function explain(view, position) {
+  const { facts, tooltip } = view;
+  const token = view.tokens[position];
+  refill(view, tooltip, factRows(facts, position), firingRows(view, position));
+  tooltip.classList.add("open");
+  tooltip.classList.toggle("held", view.held !== null);
+  place(view, token);
+  const here = new Set(featuresAt(facts, position).map(({ feature }) => feature));
+  for (const row of view.rows) row.classList.toggle("here", here.has(row.feature));
+}
+
+function hideTooltip(view) {
+  view.held = null;
+  if (view.tooltip.contains(view.shadow.activeElement)) view.scroller.focus({ preventScroll: true });
+  view.tooltip.classList.remove("open", "held");
+  for (const row of view.rows) row.classList.remove("here");
+}
+
+// Where it was while nothing is held: at the keyboard's token, or nowhere.
+function restTooltip(view) {
+  if (view.held !== null) explain(view, view.held);
+  else hideTooltip(view);
+}
+
+function factRows(facts, position) {
+  const probability = facts.probabilities[position];
+  const list = element("dl", "facts");
+  for (const [name, value] of [
+    ["token", oneLine(facts.texts[position])],
+    ["id", facts.ids[position]],
+    ["position", position],
+    ["probability", Number.isNaN(probability) ? "given, not sampled" : percent(probability)],
+  ]) {
+    list.append(element("dt", "name", name), element("dd", "value", value));
+  }
+  return list;
+}
+
+// What fires here, strongest first: of the lit features all, of the others those that were sent.
+function firing(view, position) {
+  const { facts } = view;
+  const found = featuresAt(facts, position);
+  for (const feature of litFeatures(view)) {
+    if (found.some((other) => other.feature === feature)) continue;
+    const { positions, activations } = trackOf(facts, feature);
+    const index = positions.indexOf(position);
+    if (index >= 0) found.push({ feature, activation: activations[index] });
+  }
+  return found.sort((one, other) => other.activation - one.activation);
+}
+
+function firingRows(view, position) {
+  const rows = element("div", "firing");
+  const found = firing(view, position);
+  if (!found.length) rows.append(element("div", "none", `no feature of ${view.facts.hookpoint} fires here`));
+  for (const { feature, activation } of found) {
+    const row = featureButton(view, feature);
+    row.append(element("span", "value", activation.toFixed(3)));
+    rows.append(row);
+  }
+  return rows;
+}
+
+function spoken(view, position) {
+  const { facts } = view;
+  const strongest = firing(view, position)
+    .slice(0, 3)
+    .map(({ feature, activation }) => `feature ${feature} ${activation.toFixed(2)}`);
+  return `position ${position}, ${oneLine(facts.texts[position])}: ${strongest.join(", ") || "no feature"}`;
+}
+
+function place(view, token) {
+  const { root, tooltip } = view;
+  // A token that wraps has several boxes: the first one is where it begins.
+  const box = token.getClientRects()[0];
+  if (!box) return;
+  const frame = root.getBoundingClientRect();
+  const left = Math.min(box.left - frame.left, frame.width - tooltip.offsetWidth);
+  tooltip.style.left = `${Math.max(left, 0)}px`;
+  const fits = box.bottom + tooltip.offsetHeight + 12 < window.innerHeight || box.top < tooltip.offsetHeight + 12;
+  tooltip.style.top = `${fits ? box.bottom - frame.top + 6 : box.top - frame.top - tooltip.offsetHeight - 6}px`;
+}
+
+function percent(share) {
+  // Small shares are no zeros.
+  if (share > 0 && share < 0.0005) return "< 0.1 %";
+  return `${(100 * share).toFixed(1)} %`;
+}

@@ -1,0 +1,99 @@
+// Which feature fires where, and how strongly: the packed tables, unpacked once for each delivery of data.
+
+const TYPES = { uint8: Uint8Array, uint16: Uint16Array, uint32: Uint32Array, float32: Float32Array };
+
+function unpack({ dtype, base64 }) {
+  const characters = atob(base64);
+  const bytes = new Uint8Array(characters.length);
+  for (let at = 0; at < bytes.length; at++) bytes[at] = characters.charCodeAt(at);
+  return new TYPES[dtype](bytes.buffer);
+}
+
+function readFacts(data) {
+  const facts = {
+    ...data,
+    length: data.texts.length,
+    segments: data.bands.flatMap((band) => Array(band.tokens).fill(band.segment)),
+    counted: data.bands.flatMap((band) => Array(band.tokens).fill(band.counts)),
+    ids: unpack(data.ids),
+    probabilities: unpack(data.probabilities),
+    hover: readHover(data.hover),
+    tracks: readTracks(data.tracks),
+    ranks: new Map(data.ranked.map((row) => [row.feature, row])),
+  };
+  return facts;
+}
+
+function readHover({ counts, features, activations }) {
+  const starts = [0];
+  for (const count of unpack(counts)) starts.push(starts.at(-1) + count);
+  return { starts, features: unpack(features), activations: unpack(activations) };
+}
+
+function readTracks({ features, counts, positions, activations }) {
+  const at = unpack(positions);
+  const values = unpack(activations);
+  const tracks = new Map();
+  let start = 0;
+  features.forEach((feature, index) => {
+    const end = start + counts[index];
+    tracks.set(feature, { positions: at.subarray(start, end), activations: values.subarray(start, end), whole: true });
+    start = end;
+  });
+  return tracks;
+}
+
+// The features of a token, strongest first, as far as they were sent.
+function featuresAt(facts, position) {
+  const { starts, features, activations } = facts.hover;
+  const found = [];
+  for (let at = starts[position]; at < starts[position + 1]; at++) {
+    found.push({ feature: features[at], activation: activations[at] });
+  }
+  return found;
+}
+
+// Where a feature fires: exactly, where its track was sent, else where it is among the first features of a token.
+function trackOf(facts, feature) {
+  const known = facts.tracks.get(feature);
+  if (known) return known;
+  const positions = [];
+  const activations = [];
+  const { starts, features } = facts.hover;
+  for (let position = 0; position < facts.length; position++) {
+    for (let at = starts[position]; at < starts[position + 1]; at++) {
+      if (features[at] !== feature) continue;
+      positions.push(position);
+      activations.push(facts.hover.activations[at]);
+    }
+  }
+  const track = { positions, activations, whole: facts.features.includes(feature) };
+  facts.tracks.set(feature, track);
+  return track;
+}
+
+// The largest activation of a feature at the positions of this trace that the scope counts.
+function traceMaximum(facts, feature) {
+  const track = trackOf(facts, feature);
+  if (track.maximum === undefined) {
+    track.maximum = facts.ranks.get(feature)?.maximum ?? 0;
+    track.positions.forEach((position, index) => {
+      if (facts.counted[position]) track.maximum = Math.max(track.maximum, track.activations[index]);
+    });
+  }
+  return track.maximum;
+}
+
+// At how many of the positions that the scope counts it fires.
+function shareOf(facts, feature) {
+  const counted = facts.counted.filter(Boolean).length;
+  const firing = Array.from(trackOf(facts, feature).positions).filter((position) => facts.counted[position]).length;
+  return counted ? firing / counted : 0;
+}
+
+// What an activation is divided by, and whether that is the maximum of the trace or of the experiment.
+function maximumOf(facts, feature, basis) {
+  const everywhere = facts.maxima[feature];
+  if (basis === "experiment" && everywhere) return { maximum: everywhere, basis };
+  return { maximum: traceMaximum(facts, feature), basis: "trace" };
+}

@@ -1,0 +1,168 @@
+"""What the transcript sends to the browser and takes from it, against plain Python."""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kthink_core.store.scopes import SEGMENTS_OF
+from kthink_core.ui import hues, transcript
+from kthink_core.ui.transcript.drawing import read
+from kthink_core.ui.transcript.packing import floats, integers
+from tests.transcript_samples import CASES, MAXIMA, activation, fires, sample, segments
+
+SIZES = {"uint8": 1, "uint16": 2, "uint32": 4, "float32": 4}
+
+
+def unpacked(packed: dict[str, str]) -> list[float]:
+    raw = base64.b64decode(packed["base64"])
+    size = SIZES[packed["dtype"]]
+    assert len(raw) % size == 0
+    if packed["dtype"] == "float32":
+        return np.frombuffer(raw, "<f4").tolist()
+    return [int.from_bytes(raw[at : at + size], "little") for at in range(0, len(raw), size)]
+
+
+def packed(case: str = "small", **changed: Any) -> dict[str, Any]:
+    made = CASES[case]
+    tables = sample(made, made.length)
+    options: dict[str, Any] = {
+        "hookpoint": "layers.4.mlp", "features": made.features, "maxima": MAXIMA, "labels": {3: "<b>"},
+        "scope": made.scope, "span": None, "position": None, "verdict": "right",
+    }  # fmt: skip
+    return transcript.payload("one", *tables, **(options | changed))
+
+
+@given(st.lists(st.integers(0, 2**32 - 1)))
+def test_integers_arrive_as_they_are(values: list[int]) -> None:
+    assert unpacked(integers(np.array(values, np.int64))) == values
+
+
+@given(st.lists(st.floats(width=32, allow_nan=False)))
+def test_activations_arrive_as_they_are(values: list[float]) -> None:
+    assert unpacked(floats(np.array(values, np.float32))) == values
+
+
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs"])), max_size=30))
+def test_texts_arrive_as_they_are(texts: list[str]) -> None:
+    count = len(texts)
+    tokens = pd.DataFrame(
+        {"text": texts, "token_id": [7] * count, "segment": ["think"] * count, "logprob": [0.0] * count}
+    )
+    nothing = sample(CASES["empty"], 0)
+    data = transcript.payload(
+        "one", tokens, nothing.tracks, nothing.hover, nothing.ranked, hookpoint="h", features=(), maxima={}, labels={},
+        scope="generated", span=None, position=None, verdict=None,
+    )  # fmt: skip
+    assert json.loads(json.dumps(data))["texts"] == texts
+    assert unpacked(data["hover"]["counts"]) == [0] * count
+
+
+def test_every_token_has_its_first_features() -> None:
+    data = packed()
+    counts = unpacked(data["hover"]["counts"])
+    features, activations = unpacked(data["hover"]["features"]), unpacked(data["hover"]["activations"])
+    assert len(counts) == 300 and sum(counts) == len(features) == len(activations)
+    start = 0
+    for position, count in enumerate(counts):
+        expected = sorted((-activation(f, position, 300), f) for f in range(30) if position in fires(f, 300))[:8]
+        found = list(zip(activations[start:][:count], features[start:][:count], strict=True))
+        assert found == [(-negated, feature) for negated, feature in expected]
+        start += int(count)
+
+
+def test_tracks_are_whole() -> None:
+    data = packed("five")["tracks"]
+    positions, activations = unpacked(data["positions"]), unpacked(data["activations"])
+    assert data["features"] == list(range(20))  # the silent feature has no rows
+    start = 0
+    for feature, count in zip(data["features"], data["counts"], strict=True):
+        assert positions[start:][:count] == fires(feature, 300)
+        assert activations[start:][:count] == [activation(feature, at, 300) for at in fires(feature, 300)]
+        start += count
+    assert start == len(positions) == len(activations)
+
+
+@pytest.mark.parametrize("scope", SEGMENTS_OF)
+def test_bands_are_the_segments_in_order(scope: str) -> None:
+    bands = packed(scope=scope)["bands"]
+    assert [segment for band in bands for segment in [band["segment"]] * band["tokens"]] == segments(300)
+    assert [band["counts"] for band in bands] == [band["segment"] in SEGMENTS_OF[scope] for band in bands]
+
+
+def test_probabilities_are_missing_where_nothing_was_sampled() -> None:
+    found = unpacked(packed()["probabilities"])
+    assert all(math.isnan(value) for value in found[:20])
+    assert found[20:] == pytest.approx([math.exp(-0.5)] * 280)
+
+
+def test_a_transcript_is_valid_json_in_every_case() -> None:
+    for case in CASES:
+        json.dumps(packed(case), allow_nan=False)
+
+
+def test_what_lies_beyond_the_trace_is_left_out() -> None:
+    assert packed(span=(290, 400), position=300)["span"] == [290, 299]
+    assert packed(span=(290, 400), position=300)["position"] is None
+    assert packed(span=(300, 400))["span"] is None
+    assert packed(features=(1, 1, 2, 3, 4, 5, 6))["features"] == [1, 2, 3, 4, 5]
+
+
+def test_a_long_trace_is_sent_in_little() -> None:
+    assert len(json.dumps(packed("long"))) < 2.5e6
+
+
+GIVEN = ((3, 5), (10, 20))
+
+
+@pytest.mark.parametrize(
+    ("sent", "expected"),
+    [
+        ((None, None, None), ((10, 20), (3, 5), None)),
+        (([4, 9], None, None), ((4, 9), (3, 5), None)),
+        (([7, 7], None, None), ((7, 7), (3, 5), None)),
+        (([], None, None), (None, (3, 5), None)),
+        ((None, [3, 5, 8], None), ((10, 20), (3, 5, 8), None)),
+        ((None, [], None), ((10, 20), (), None)),
+        ((None, None, 0), ((10, 20), (3, 5), 0)),
+        # Nonsense changes nothing.
+        (([9, 4], None, None), ((10, 20), (3, 5), None)),
+        (([4, 300], None, None), ((10, 20), (3, 5), None)),
+        (([-1, 3], ["3"], "x"), ((10, 20), (3, 5), None)),
+        (([1, 2, 3], {"a": 1}, -1), ((10, 20), (3, 5), None)),
+        (("12", [True], 1.5), ((10, 20), (3, 5), None)),
+        ((None, [1, 2, 2, 3, 4, 5, 6, 7], None), ((10, 20), (1, 2, 3, 4, 5), None)),
+    ],
+)
+def test_what_the_browser_sent_is_read(sent: tuple[Any, Any, Any], expected: tuple[Any, Any, Any]) -> None:
+    assert tuple(read(*sent, 300, *GIVEN)) == expected
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance by the definition of WCAG 2."""
+    values = np.array([int(colour[at : at + 2], 16) for at in (1, 3, 5)]) / 255
+    return float(
+        np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4) @ [0.2126, 0.7152, 0.0722]
+    )
+
+
+@pytest.mark.parametrize("theme", [hues.LIGHT, hues.DARK])
+@pytest.mark.parametrize("hue", [*hues.HUES, hues.SIXTH])
+def test_text_can_be_read_on_every_shade(hue: str, theme: hues.Theme) -> None:
+    levels = sorted((luminance(hues.shade(hue, theme)), luminance(theme.text)))
+    assert (levels[1] + 0.05) / (levels[0] + 0.05) >= 4.9
+    levels = sorted((luminance(hues.line(hue, theme)), luminance(theme.page)))
+    assert (levels[1] + 0.05) / (levels[0] + 0.05) >= 2.1
+
+
+def test_the_hues_reach_the_browser() -> None:
+    sheet = hues.stylesheet(".transcript")
+    assert all(f"--{name}-{index}: light-dark(#" in sheet for name in ("shade", "line") for index in range(6))
