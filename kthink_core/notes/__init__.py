@@ -1,0 +1,25 @@
+"""What people write about features, inferences and spans: one SQLite file a cache, which outlives the experiments.
+
+`subjects` what is written about → `text` cleaned and measured → `notebook` kept and found again, as `schema` lays out.
+"""
+
+from kthink_core.notes.notebook import COLUMNS, FILE, Entry, Notebook, What, search
+from kthink_core.notes.subjects import FeatureSubject, InferenceSubject, SpanSubject, Subject, sae_revision
+from kthink_core.notes.text import LONGEST, RATINGS, clean
+
+__all__ = [
+    "COLUMNS",
+    "FILE",
+    "LONGEST",
+    "RATINGS",
+    "Entry",
+    "FeatureSubject",
+    "InferenceSubject",
+    "Notebook",
+    "SpanSubject",
+    "Subject",
+    "What",
+    "clean",
+    "sae_revision",
+    "search",
+]

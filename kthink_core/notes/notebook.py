@@ -1,0 +1,191 @@
+"""The file of notes: rows are only ever added, so that two people who write at once lose nothing.
+
+Rows of one *thread* follow each other: the newest counts, and one without a value takes back what was written. A
+subject has one thread each for its label, its flag and its rating, whoever writes them, and one for every note.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+
+from kthink_core.errors import CorruptFile, NotesUnavailable, NotTheAuthor, UnknownName
+from kthink_core.notes import text
+from kthink_core.notes.schema import PATIENCE, migrate, transaction
+from kthink_core.notes.subjects import PLACES, Subject, columns, subject
+
+FILE = "notes.sqlite"
+What = Literal["label", "flag", "rating", "note"]
+
+_NUMBERS = ("feature", "inference", "first", "last")
+COLUMNS = ("thread", "kind", "experiment", *PLACES, "what", "value", "author", "created", "updated", "quote")
+"""Of `Notebook.table`; what `Entry` says of them holds there too."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A label, flag, rating or note as it stands."""
+
+    thread: int
+    """Names the entry; stays when it changes."""
+    subject: Subject
+    experiment: str
+    """In which it was written."""
+    what: What
+    value: str
+    """The text; `1` to `5` for a rating; `1` for a flag."""
+    author: str
+    """Of the newest row; empty where no name was given."""
+    created: str
+    """When its first row was written: UTC, ISO 8601, seconds."""
+    updated: str
+    """When its newest row was written."""
+    quote: str
+    """The tokens of a span as they were when it was written about; else empty."""
+
+
+_ROW = ("thread", "kind", "experiment", *PLACES, "what", "value", "author", "written", "quote")
+
+_STANDING = f"""
+SELECT {", ".join(f"newest.{name}" for name in COLUMNS if name not in ("created", "updated"))},
+    begun.written AS created, newest.written AS updated
+FROM entries AS newest JOIN entries AS begun ON begun.id = newest.thread
+WHERE newest.value IS NOT NULL
+    AND newest.id = (SELECT max(id) FROM entries AS any_row WHERE any_row.thread = newest.thread)
+"""
+
+
+class Notebook:
+    """Keeps no connection between calls: safe in all threads and any number of processes.
+
+    Every method raises NotesUnavailable, NotesTooNew or CorruptFile where the file cannot be used.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def write(
+        self, about: Subject, what: What, value: str, author: str = "", experiment: str = "", quote: str = ""
+    ) -> int:
+        """Adds a note, or sets label, flag or rating: an empty value takes these back. Returns the thread.
+
+        `experiment`: in which a feature was looked at. Raises TooLong, BadValue.
+        """
+        row: dict[str, Any] = {"experiment": experiment} | columns(about)
+        row |= {"what": what, "value": text.value(what, value), "author": text.one_line("author", author)}
+        row |= {"quote": text.clean(quote)[: text.LONGEST["quote"]]}
+        with self._writing() as connection:
+            row["thread"] = None if what == "note" else _thread(connection, about, what)
+            return _append(connection, row)
+
+    def delete(self, note: int, author: str) -> None:
+        """Takes back the note of this thread. Raises UnknownName; NotTheAuthor unless `author` wrote it."""
+        with self._writing() as connection:
+            found = connection.execute(
+                f"{_STANDING} AND newest.thread = ? AND newest.what = 'note'", (note,)
+            ).fetchone()
+            if found is None:
+                raise UnknownName("note", str(note), ())
+            if found["author"] != text.one_line("author", author):
+                raise NotTheAuthor(found["author"])
+            _append(connection, dict(found) | {"value": None})
+
+    def entries(self, about: Subject) -> tuple[Entry, ...]:
+        """What stands about a subject, the oldest first."""
+        condition, values = _same(about, "newest.")
+        return tuple(map(_entry, self._ask(f"{_STANDING} AND {condition} ORDER BY newest.thread", values)))
+
+    def history(self, about: Subject) -> pd.DataFrame:
+        """Every row about a subject as it was written: thread, what, value (missing: taken back), author, written."""
+        shown = ["thread", "what", "value", "author", "written"]
+        condition, values = _same(about)
+        rows = self._ask(f"SELECT {', '.join(shown)} FROM entries WHERE {condition} ORDER BY id", values)
+        return pd.DataFrame(map(tuple, rows), columns=shown)
+
+    def labels(self, sae: str, sae_revision: str, hookpoint: str) -> dict[int, str]:
+        """The labels of one SAE's features, by feature."""
+        place = {"hookpoint": hookpoint, "sae": sae, "sae_revision": sae_revision, "kind": "feature", "what": "label"}
+        condition = " AND ".join(f"newest.{name} = ?" for name in place)
+        rows = self._ask(f"{_STANDING} AND {condition} ORDER BY newest.feature", tuple(place.values()))
+        return {row["feature"]: row["value"] for row in rows}
+
+    def table(self) -> pd.DataFrame:
+        """All that stands, the newest first, with `COLUMNS`. What does not belong to a kind of subject is missing."""
+        rows = self._ask(f"{_STANDING} ORDER BY newest.id DESC")
+        found = pd.DataFrame([{name: row[name] for name in COLUMNS} for row in rows], columns=list(COLUMNS))
+        types = {name: "Int64" if name in _NUMBERS else "int64" if name == "thread" else "str" for name in COLUMNS}
+        return found.astype(types)
+
+    def _ask(self, sql: str, values: tuple[str | int, ...] = ()) -> list[sqlite3.Row]:
+        """No rows where nobody has written yet: looking makes no file."""
+        if not self.path.exists():
+            return []
+        with self._connection() as connection:
+            return connection.execute(sql, values).fetchall()
+
+    @contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        with self._connection() as connection:
+            connection.execute("PRAGMA synchronous = FULL")  # what is shown as saved outlasts a power cut
+            with transaction(connection):
+                yield connection
+
+    @contextmanager
+    def _connection(self) -> Iterator[sqlite3.Connection]:
+        """A new one: it takes 0.2 ms, and sees the file that lies there now, whatever was done to it meanwhile."""
+        try:
+            with closing(sqlite3.connect(self.path, timeout=PATIENCE, isolation_level=None)) as connection:
+                connection.row_factory = sqlite3.Row
+                migrate(connection, self.path)
+                yield connection
+        except sqlite3.OperationalError as error:
+            raise NotesUnavailable(self.path, str(error)) from error
+        except sqlite3.DatabaseError as error:
+            remedy = "move it away, or put a copy of it in its place; experiments do not depend on it"
+            raise CorruptFile(self.path, remedy) from error
+
+
+def search(table: pd.DataFrame, words: str) -> pd.DataFrame:
+    """The rows of `Notebook.table` whose label, note or quote contains `words`, in whatever case."""
+    wanted = text.clean(words).casefold()
+    texts = table["value"].where(table["what"].isin(["label", "note"]), "") + "\n" + table["quote"]
+    return table.loc[[wanted in written.casefold() for written in texts]]
+
+
+def _same(about: Subject, table: str = "") -> tuple[str, tuple[str | int, ...]]:
+    """The condition that a row is about this subject."""
+    named = columns(about)
+    return " AND ".join(f"{table}{name} = ?" for name in named), tuple(named.values())
+
+
+def _thread(connection: sqlite3.Connection, about: Subject, what: What) -> int | None:
+    """The thread of a subject's label, flag or rating; None where it has none yet."""
+    condition, values = _same(about)
+    (thread,) = connection.execute(
+        f"SELECT min(thread) FROM entries WHERE {condition} AND what = ?", (*values, what)
+    ).fetchone()
+    return thread
+
+
+def _append(connection: sqlite3.Connection, row: Mapping[str, Any]) -> int:
+    """Adds a row; without a thread it begins one. Returns the thread."""
+    (new,) = connection.execute("SELECT coalesce(max(id), 0) + 1 FROM entries").fetchone()
+    thread = row["thread"] or new
+    stored = {name: row.get(name) for name in _ROW} | {"id": new, "thread": thread}
+    stored["written"] = datetime.now(UTC).isoformat(timespec="seconds")
+    marks = ", ".join(f":{name}" for name in stored)
+    connection.execute(f"INSERT INTO entries ({', '.join(stored)}) VALUES ({marks})", stored)
+    return thread
+
+
+def _entry(row: sqlite3.Row) -> Entry:
+    facts = dict(row)
+    own = {name: facts[name] for name in Entry.__dataclass_fields__ if name != "subject"}
+    return Entry(subject=subject(facts), **own)

@@ -1,0 +1,81 @@
+"""The tables of `notes.sqlite`, as a list of steps that each file goes through once."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from kthink_core.errors import NotesTooNew
+
+PATIENCE = 20.0
+"""Seconds that one writer waits for the others."""
+
+MIGRATIONS: dict[str, tuple[str, ...]] = {
+    "001 entries": (
+        """
+        CREATE TABLE entries (
+            id INTEGER PRIMARY KEY, thread INTEGER NOT NULL, kind TEXT NOT NULL, experiment TEXT NOT NULL,
+            sae TEXT, sae_revision TEXT, hookpoint TEXT, feature INTEGER,
+            inference INTEGER, first INTEGER, last INTEGER,
+            what TEXT NOT NULL, value TEXT, author TEXT NOT NULL, written TEXT NOT NULL
+        )
+        """,
+        "CREATE INDEX entries_by_thread ON entries (thread, id)",
+        "CREATE INDEX entries_by_feature ON entries (hookpoint, feature)",
+        "CREATE INDEX entries_by_inference ON entries (experiment, inference)",
+    ),
+    "002 quote": ("ALTER TABLE entries ADD COLUMN quote TEXT NOT NULL DEFAULT ''",),
+}
+"""By name, in order. One that was ever released stays as it is."""
+
+
+def migrate(connection: sqlite3.Connection, path: Path) -> None:
+    """Brings a file, a new one too, to the state of the last migration. Raises NotesTooNew."""
+    applied = _applied(connection)
+    if applied - MIGRATIONS.keys():
+        raise NotesTooNew(path, max(applied))
+    if applied == MIGRATIONS.keys():
+        return
+    _write_ahead(connection)
+    with transaction(connection):
+        connection.execute("CREATE TABLE IF NOT EXISTS migrations (name TEXT PRIMARY KEY)")
+        applied = _applied(connection)  # asked again: another process may have been quicker
+        for name in [name for name in MIGRATIONS if name not in applied]:
+            for statement in MIGRATIONS[name]:
+                connection.execute(statement)
+            connection.execute("INSERT INTO migrations VALUES (?)", (name,))
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """Writes of nobody else come between; all of the block is kept, and on the disk, or nothing."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    except BaseException:
+        connection.rollback()
+        raise
+    connection.commit()
+
+
+def _write_ahead(connection: sqlite3.Connection) -> None:
+    """Readers and a writer do not wait for each other from now on: it stays with the file."""
+    end = time.monotonic() + PATIENCE
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            # For this change alone SQLite does not wait when others open the same new file.
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > end:
+                raise
+            time.sleep(0.01)
+
+
+def _applied(connection: sqlite3.Connection) -> set[str]:
+    if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'migrations'").fetchone():
+        return set()
+    return {name for (name,) in connection.execute("SELECT name FROM migrations")}

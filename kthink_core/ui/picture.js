@@ -1,0 +1,99 @@
+// PNG and SVG of the chart above the buttons, made from what the browser has drawn. Nothing is asked of the network.
+
+const SPACE = "http://www.w3.org/2000/svg";
+
+function arrow() {
+  const drawing = document.createElementNS(SPACE, "svg");
+  drawing.setAttribute("viewBox", "0 0 24 24");
+  drawing.setAttribute("aria-hidden", "true");
+  const line = document.createElementNS(SPACE, "path");
+  line.setAttribute("d", "M12 4v11m-5-5 5 5 5-5M5 17v3h14v-3");
+  drawing.append(line);
+  return drawing;
+}
+
+function chartAbove(host) {
+  const charts = [...document.querySelectorAll("[data-testid=stVegaLiteChart]")];
+  return charts.filter((chart) => chart.compareDocumentPosition(host) & Node.DOCUMENT_POSITION_FOLLOWING).at(-1);
+}
+
+// What the chart stands on: pictures are not transparent, since their text has the colour of the app's theme.
+function background(chart) {
+  for (let element = chart; element; element = element.parentElement) {
+    const colour = getComputedStyle(element).backgroundColor;
+    if (colour !== "transparent" && !colour.endsWith(", 0)")) return colour;
+  }
+  return "white";
+}
+
+function standAlone(drawn, colour, data) {
+  const copy = drawn.cloneNode(true);
+  copy.setAttribute("xmlns", SPACE);
+  const paper = document.createElementNS(SPACE, "rect");
+  for (const [name, value] of Object.entries({ width: "100%", height: "100%", fill: colour })) paper.setAttribute(name, value);
+  const about = document.createElementNS(SPACE, "desc");
+  about.textContent = data.about;
+  copy.prepend(about, paper);
+  return new Blob([new XMLSerializer().serializeToString(copy)], { type: "image/svg+xml" });
+}
+
+async function painted(svg, width, height) {
+  const address = URL.createObjectURL(svg);
+  const image = new Image();
+  image.src = address;
+  await image.decode();
+  const canvas = document.createElement("canvas");
+  canvas.width = 2 * width;
+  canvas.height = 2 * height;
+  canvas.getContext("2d").drawImage(image, 0, 0, canvas.width, canvas.height);
+  URL.revokeObjectURL(address);
+  return new Promise((resolve) => canvas.toBlob(resolve, "image/png"));
+}
+
+function save(blob, name) {
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(blob);
+  link.download = name;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+}
+
+// Returns what went wrong, if anything did.
+async function picture(host, kind, data) {
+  const chart = chartAbove(host);
+  const drawn = chart?.querySelector("svg.marks");
+  const canvas = chart?.querySelector("canvas.marks");
+  if (drawn) {
+    const svg = standAlone(drawn, background(chart), data);
+    const { width, height } = drawn.getBoundingClientRect();
+    save(kind === "svg" ? svg : await painted(svg, width, height), `${data.name}.${kind}`);
+  } else if (canvas && kind === "png") {
+    save(await new Promise((resolve) => canvas.toBlob(resolve, "image/png")), `${data.name}.png`);
+  } else {
+    return canvas ? "Too many points for an SVG" : "The chart is not drawn yet";
+  }
+  return "";
+}
+
+export default function ({ data, parentElement }) {
+  let row = parentElement.querySelector(".controls");
+  if (!row) {
+    row = document.createElement("div");
+    row.className = "controls";
+    const status = document.createElement("span");
+    status.setAttribute("role", "status");
+    for (const kind of ["png", "svg"]) {
+      const button = document.createElement("button");
+      button.type = "button";
+      button.append(arrow(), kind.toUpperCase());
+      button.title = `Save the chart above as ${kind.toUpperCase()}`;
+      button.addEventListener("click", async () => {
+        status.textContent = await picture(parentElement.host ?? parentElement, kind, row.picture);
+      });
+      row.append(button);
+    }
+    row.append(status);
+    parentElement.append(row);
+  }
+  row.picture = data;
+}

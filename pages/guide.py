@@ -1,0 +1,16 @@
+"""How to read the app: a guided reading, and what every figure means."""
+
+import streamlit as st
+
+from kthink_core.ui import guide, header
+from kthink_core.ui.page import errors_shown, open_page
+
+with errors_shown():
+    page = open_page()
+    with header.title("Guide"):
+        pass
+    if page.inferences:
+        st.subheader("Find the thinking feature")
+        guide.reading(page)
+    st.subheader("What the figures mean")
+    guide.definitions()

@@ -1,0 +1,139 @@
+"""Every figure that has help has a definition; the guided reading leads to views that exist."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from urllib.parse import parse_qsl
+
+import pytest
+import streamlit as st
+from streamlit.testing.v1 import AppTest
+
+from kthink_core.config import SaeShape
+from kthink_core.errors import UnknownName
+from kthink_core.ui import guide
+from kthink_core.ui.permalink import Bounds, parse
+from kthink_core.ui.terms import TERMS
+from tests.app_samples import HOOKPOINTS, sample_experiment, write_experiment
+
+ROOT = Path(__file__).resolve().parent.parent
+CODE = [*sorted((ROOT / "pages").glob("*.py")), *sorted((ROOT / "kthink_core" / "ui").rglob("*.py"))]
+Open = Callable[..., AppTest]
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`bundled` has features of the demo's numbers, `other` has not; `begun` has no inference yet."""
+    folder = tmp_path_factory.mktemp("cache")
+    hookpoints = (*HOOKPOINTS, guide.HOOKPOINT)
+    shape = SaeShape(num_latents=2048, k=8, d_in=16, activation="topk")
+    bundled = sample_experiment("bundled", 4, hookpoints=hookpoints)
+    write_experiment(folder, bundled.model_copy(update={"saes": dict.fromkeys(hookpoints, shape)}))
+    write_experiment(folder, sample_experiment("other", 3, sae="org/saes"))
+    write_experiment(folder, sample_experiment("begun", 3), committed=())
+    return folder
+
+
+@pytest.fixture
+def open_page(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Open]:
+    def opened(page: str, folder: Path = cache, **parameters: str) -> AppTest:
+        monkeypatch.setenv("KTHINK_CACHE", str(folder))
+        app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=30)
+        app.query_params.update(parameters)
+        app.switch_page(f"pages/{page}.py").run()
+        assert not app.exception
+        return app
+
+    yield opened
+    st.cache_data.clear()
+    st.cache_resource.clear()
+
+
+def texts(app: AppTest) -> str:
+    kinds = ("title", "subheader", "markdown", "caption", "text", "info", "warning", "error", "code", "latex")
+    return "\n".join(str(getattr(element, "value", "")) for kind in kinds for element in app.get(kind))
+
+
+def steps(app: AppTest) -> list[tuple[str, dict[str, str]]]:
+    """Page and parameters of each link of the guided reading."""
+    links = [element.proto for element in app.get("page_link")]
+    return [(proto.page, dict(parse_qsl(proto.query_string))) for proto in links]
+
+
+def test_every_help_names_a_term() -> None:
+    asked = {
+        node.args[0].value
+        for path in CODE
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr == "help"
+        and isinstance(node.func.value, ast.Name)
+        and node.func.value.id == "guide"
+        and isinstance(node.args[0], ast.Constant)
+    }
+    assert asked
+    assert asked <= TERMS.keys()
+
+
+def test_help_is_the_definition_with_its_formula() -> None:
+    for name, term in TERMS.items():
+        assert guide.help(name).startswith(term.words)
+        assert guide.help(name).count("$$") == (2 if term.formula else 0)
+        assert term.formula.count("{") == term.formula.count("}")
+    with pytest.raises(UnknownName, match="did you mean 'lift'"):
+        guide.help("lifts")
+
+
+def test_the_page_defines_every_term(open_page: Open) -> None:
+    said = texts(open_page("guide", experiment="other"))
+    for term in TERMS.values():
+        assert f"**{term.title}**" in said
+        assert term.words in said
+        assert term.formula in said
+
+
+@pytest.mark.parametrize(("experiment", "hookpoint"), [("bundled", guide.HOOKPOINT), ("other", HOOKPOINTS[-1])])
+def test_the_five_steps_lead_to_valid_views(open_page: Open, experiment: str, hookpoint: str) -> None:
+    links = steps(open_page("guide", experiment=experiment, scope="think", search="x"))
+    assert [page for page, _ in links] == ["across", "feature", "inference", "across", "inference"]
+    latents = {guide.HOOKPOINT: 2048} | dict.fromkeys(HOOKPOINTS, 64)
+    for _, parameters in links:
+        view, problems = parse(parameters, Bounds(experiment, range(3), latents))
+        assert not problems
+        assert (view.experiment, view.hookpoint, view.search) == (experiment, hookpoint, "")
+    last = links[-1][1]
+    assert len({last["feature"], *last["also"].split(".")}) == 5
+    if experiment == "bundled":
+        assert {int(last["feature"]), *map(int, last["also"].split("."))} == set(guide.THINKING)
+        assert links[3][1]["sort"] == "think"
+
+
+def test_the_reading_greets_a_first_visit_and_goes_when_it_is_dismissed(open_page: Open) -> None:
+    app = open_page("overview", experiment="bundled")
+    assert "Find the thinking feature" in texts(app)
+    assert len(steps(app)) == 5
+    app.button(key="dismiss_guide").click().run()
+    assert "Find the thinking feature" not in texts(app)
+    app.switch_page("pages/guide.py").run()
+    assert "Find the thinking feature" in texts(app)
+    app.switch_page("pages/overview.py").run()
+    assert "Find the thinking feature" not in texts(app)
+
+
+def test_where_there_is_nothing_to_read_there_are_definitions(open_page: Open, tmp_path: Path) -> None:
+    app = open_page("guide", experiment="begun")
+    assert not steps(app)
+    assert "What the figures mean" in texts(app)
+    assert "Find the thinking feature" not in texts(open_page("overview", experiment="begun"))
+    assert "make run" in texts(open_page("guide", folder=tmp_path))
+
+
+def test_nonsense_in_the_link_is_told(open_page: Open) -> None:
+    app = open_page("guide", experiment="bundle", scope="everything", feature="<b>")
+    assert len(app.warning) == 3
+    for name, warning in zip(("experiment", "scope", "feature"), app.warning, strict=True):
+        assert name in warning.value
+    assert app.title[0].value == "Guide"

@@ -1,0 +1,264 @@
+"""Labels and notes in the app, without a browser: written, seen by others, searched, taken back, hostile, broken."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import streamlit as st
+from streamlit.testing.v1 import AppTest
+
+from kthink_core.notes import FILE, FeatureSubject, InferenceSubject, Notebook, SpanSubject
+from kthink_core.store.reader import list_experiments
+from kthink_core.ui import notes, notes_list
+from kthink_core.ui.cache import Source
+from kthink_core.ui.page import Page
+from kthink_core.ui.permalink import View
+from tests.app_samples import HOOKPOINTS, PAYLOADS, sample_experiment, write_experiment
+
+ROOT = Path(__file__).resolve().parent.parent
+FEATURE = FeatureSubject("demo", "", HOOKPOINTS[1], 12)
+SPAN = SpanSubject("demo", 2, 10, 14)
+Open = Callable[..., AppTest]
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    write_experiment(tmp_path, sample_experiment("demo", 3))
+    write_experiment(tmp_path, sample_experiment("twin", 2, seed=1))
+    write_experiment(tmp_path, sample_experiment("other", 2, sae="org/saes"))
+    return tmp_path
+
+
+@pytest.fixture
+def book(cache: Path) -> Notebook:
+    return Notebook(cache / FILE)
+
+
+@pytest.fixture
+def open_page(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Open]:
+    def opened(page: str, folder: Path = cache, **parameters: str) -> AppTest:
+        monkeypatch.setenv("KTHINK_CACHE", str(folder))
+        app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=30)
+        app.query_params.update(parameters)
+        app.switch_page(f"pages/{page}.py").run()
+        assert not app.exception
+        return app
+
+    yield opened
+    st.cache_data.clear()
+    st.cache_resource.clear()
+
+
+def panel_script() -> None:
+    """A page with the panel of one feature and one span, and nothing else."""
+    from kthink_core.ui import notes
+    from kthink_core.ui.page import errors_shown, open_page
+
+    with errors_shown():
+        page = open_page()
+        notes.panel(page, notes.of_feature(page, 12))
+        notes.panel(page, notes.of_span(page, 2, 10, 14), quote=" so the clips")
+
+
+@pytest.fixture
+def panel(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Open:
+    def opened(folder: Path = cache) -> AppTest:
+        monkeypatch.setenv("KTHINK_CACHE", str(folder))
+        monkeypatch.setattr("kthink_core.ui.page._under_navigation", lambda: None)
+        app = AppTest.from_function(panel_script, default_timeout=30).run()
+        assert not app.exception
+        return app
+
+    return opened
+
+
+def at(cache: Path, name: str = "demo", **config: Any) -> Page:
+    return Page(Source(cache, name, ""), [], sample_experiment(name, 3, **config), (0, 1, 2), View(name, HOOKPOINTS[1]))
+
+
+def texts(app: AppTest) -> str:
+    kinds = ("title", "subheader", "markdown", "caption", "text", "info", "warning", "error", "code")
+    return "\n".join(str(getattr(element, "value", "")) for kind in kinds for element in app.get(kind))
+
+
+def listed(app: AppTest) -> pd.DataFrame:
+    (table,) = app.dataframe
+    return table.value
+
+
+def test_a_feature_is_named_rated_flagged_and_written_about(panel: Open, book: Notebook) -> None:
+    app = panel()
+    assert texts(app).count("No label or note yet.") == 2
+    label, author, _ = app.text_input
+    label.set_value("says *Hmm*")
+    author.set_value("Ann")
+    app.checkbox[0].check()
+    app.text_area[0].set_value("first\nsecond")
+    app.button[0].click().run()
+    assert not app.exception and not app.error
+    said = texts(app)
+    assert "**says \\*Hmm\\***" in said
+    assert "first\nsecond" in [text.value for text in app.text]
+    assert "by Ann" in said
+    assert [(entry.what, entry.value, entry.author, entry.experiment) for entry in book.entries(FEATURE)] == [
+        ("label", "says *Hmm*", "Ann", "demo"), ("flag", "1", "Ann", "demo"), ("note", "first\nsecond", "Ann", "demo"),
+    ]  # fmt: skip
+    assert app.text_area[0].value == ""
+    assert [field.value for field in app.text_input] == ["says *Hmm*", "Ann", "Ann"]
+
+
+def test_a_span_keeps_its_text_with_the_note(panel: Open, book: Notebook) -> None:
+    app = panel()
+    app.text_area[1].set_value("see here")
+    app.button[1].click().run()
+    (entry,) = book.entries(SPAN)
+    assert (entry.value, entry.author, entry.quote) == ("see here", "", "so the clips")
+    assert "by someone" in texts(app)
+
+
+def test_what_was_not_changed_in_the_form_does_not_undo_what_another_wrote(panel: Open, book: Notebook) -> None:
+    book.write(FEATURE, "label", "old", "Bob", "demo")
+    app = panel()
+    book.write(FEATURE, "label", "newer", "Cy", "demo")
+    app.text_area[0].set_value("a note")
+    app.button[0].click().run()
+    assert {entry.what: entry.value for entry in book.entries(FEATURE)} == {"label": "newer", "note": "a note"}
+    assert "**newer**" in texts(app)
+    assert app.text_input[0].value == "newer"
+
+
+def test_own_notes_can_be_taken_back_and_others_not(panel: Open, book: Notebook) -> None:
+    book.write(FEATURE, "note", "by another", "Bob", "demo")
+    book.write(FEATURE, "note", "nameless, by another", "", "demo")
+    app = panel()
+    assert not [button for button in app.button if button.label == "Delete"]
+    app.text_area[0].set_value("nameless, mine")
+    app.button[0].click().run()
+    (delete,) = [button for button in app.button if button.label == "Delete"]
+    delete.click().run()
+    assert [entry.value for entry in book.entries(FEATURE)] == ["by another", "nameless, by another"]
+    assert "nameless, mine" not in texts(app)
+
+
+def test_a_note_that_cannot_be_kept_stays_in_the_form(panel: Open, book: Notebook) -> None:
+    app = panel()
+    app.text_area[0].set_value("precious")
+    book.path.write_bytes(b"?" * 5000)
+    app.button[0].click().run()
+    assert "is damaged" in app.error[0].value
+    assert app.text_area[0].value == "precious"
+    book.path.unlink()
+    app.button[0].click().run()
+    assert not app.error
+    assert [entry.value for entry in book.entries(FEATURE)] == ["precious"]
+    assert app.text_area[0].value == ""
+
+
+def test_hostile_text_is_shown_as_text(panel: Open, book: Notebook, open_page: Open) -> None:
+    book.write(FEATURE, "label", "<b>x</b> :red[x] $x$ ![](x.png)", "[a](javascript:alert(1))", "demo")
+    for payload in PAYLOADS:
+        book.write(FEATURE, "note", payload, payload, "demo")
+    app = panel()
+    shown = [text.value for text in app.text]
+    assert shown == [entry.value for entry in book.entries(FEATURE) if entry.what == "note"]
+    for element in (*app.markdown, *app.caption):
+        assert not re.search(r"(?<!\\)[<\]$]", element.value.replace("**", ""))
+    table = listed(open_page("notes"))
+    assert "<b>x</b> :red[x] $x$ ![](x.png)" in table["text"].to_list()
+    assert not any("\u202e" in text for text in table["text"])
+
+
+def test_labels_are_shared_by_experiments_with_the_same_sae(cache: Path, book: Notebook) -> None:
+    book.write(FEATURE, "label", "Übung", "Ann", "demo")
+    book.write(FeatureSubject("demo", "", HOOKPOINTS[0], 12), "label", "elsewhere", "Ann", "demo")
+    for page in (at(cache), at(cache, "twin", seed=1)):
+        assert notes.labels(page, HOOKPOINTS[1], [11, 12, 13]) == {12: "Übung"}
+        assert notes.labels(page, HOOKPOINTS[1], [11]) == {}
+        assert notes.label_search(page, HOOKPOINTS[1], " üb") == [12]
+        assert notes.label_search(page, HOOKPOINTS[1], "x") == notes.label_search(page, HOOKPOINTS[1], " ") == []
+    assert notes.labels(at(cache, "other", sae="org/saes"), HOOKPOINTS[1], [12]) == {}
+
+
+@pytest.fixture
+def written(book: Notebook) -> Notebook:
+    book.write(FEATURE, "label", "Hmm feature", "Ann", "demo")
+    book.write(FEATURE, "rating", "4", "Ann", "demo")
+    book.write(SPAN, "note", "a wrong turn", "Bob", "demo", quote=" Wait")
+    book.write(InferenceSubject("gone", 1), "note", "its experiment is no more", "", "gone")
+    return book
+
+
+def test_the_page_lists_what_was_written_the_newest_first(open_page: Open, written: Notebook) -> None:
+    app = open_page("notes")
+    table = listed(app)
+    assert table["about"].tolist() == [
+        "inference 1", "inference 2, positions 10 to 14", f"feature 12 of {HOOKPOINTS[1]}",
+        f"feature 12 of {HOOKPOINTS[1]}",
+    ]  # fmt: skip
+    assert table["text"].tolist() == ["its experiment is no more", "a wrong turn", "★★★★", "Hmm feature"]
+    assert table["author"].tolist() == ["no name", "Bob", "Ann", "Ann"]
+    assert [button.label for button in app.get("download_button")] == ["CSV", "JSON lines"]
+
+
+def test_what_narrows_the_list_stands_in_the_link(open_page: Open, written: Notebook) -> None:
+    app = open_page("notes")
+    app.text_input(key="notes search").set_value("WAIT").run()
+    assert app.query_params["search"] == "WAIT"
+    assert listed(app)["text"].tolist() == ["a wrong turn"]
+    app.text_input(key="notes search").set_value("").run()
+    app.selectbox(key="notes author").set_value("Ann").run()
+    assert app.query_params["author"] == "Ann"
+    assert listed(app)["what"].tolist() == ["rating", "label"]
+    app.selectbox(key="notes within").set_value("gone").run()
+    assert "Nothing matches" in texts(app)
+    again = open_page("notes", search="feature", author="Ann", within="demo")
+    assert listed(again)["text"].tolist() == ["Hmm feature"]
+    assert listed(open_page("notes", author="no name"))["text"].tolist() == ["its experiment is no more"]
+
+
+def test_rows_lead_to_what_they_are_about(cache: Path, written: Notebook) -> None:
+
+    page = Page(
+        Source(cache, "other", ""), list_experiments(cache), sample_experiment("other", 2), (0,), at(cache).view
+    )
+    gone, span, _, label = written.table().to_dict("records")
+    assert notes_list.target(page, gone) is None
+    assert notes_list.target(page, span) == ("inference", View("demo", HOOKPOINTS[1], 2, span=(10, 14)))
+    assert notes_list.target(page, label) == ("feature", View("demo", HOOKPOINTS[1], feature=12))
+    # Written in an experiment that is gone: one with the same SAE shows the feature.
+    assert notes_list.target(page, label | {"experiment": "gone"}) == (
+        "feature", View("demo", HOOKPOINTS[1], feature=12),
+    )  # fmt: skip
+    assert notes_list.target(page, label | {"sae_revision": "another"}) is None
+
+
+def test_a_page_without_notes_says_how_to_begin(open_page: Open, book: Notebook, tmp_path: Path) -> None:
+    assert "Nobody has written anything yet" in texts(open_page("notes"))
+    assert not book.path.exists()
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    assert "make run" in texts(open_page("notes", folder=empty))
+
+
+def test_nonsense_in_the_link_is_told_and_the_nearest_shown(open_page: Open, written: Notebook) -> None:
+    app = open_page("notes", author="Anne", within="<b>", scope="everything")
+    said = [warning.value for warning in app.warning]
+    assert len(said) == 3
+    assert any("author" in warning and "showing Ann" in warning for warning in said)
+    assert any("within" in warning and "showing all" in warning for warning in said)
+    assert set(listed(app)["author"]) == {"Ann"}
+
+
+def test_a_broken_file_is_one_line_and_the_rest_goes_on(
+    open_page: Open, panel: Open, cache: Path, book: Notebook
+) -> None:
+    book.path.write_bytes(b"?" * 5000)
+    app = open_page("notes")
+    assert "is damaged" in app.error[0].value
+    assert "is damaged" in panel().warning[0].value
+    assert notes.labels(at(cache), HOOKPOINTS[1], [12]) == {}
