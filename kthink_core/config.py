@@ -15,8 +15,10 @@ Site = Literal["hookpoint", "residual"]
 Device = Literal["auto", "cpu", "cuda"]
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 
-SCHEMA = 1
-"""Version of the store layout; raised with every change that an older reader would misread."""
+SCHEMA = 2
+"""Version of the store layout; raised with every change that an older reader would misread. Experiments and segment
+files of older versions are read as they are, databases are built again.
+2: tables of features by inference and by token, and of decoder directions."""
 
 DEMO = "demo"
 """As a model, SAE or problem source: the bundle that comes with the package."""

@@ -87,6 +87,14 @@ class SchemaTooNew(KthinkError):
         super().__init__(f"{path} has store schema {found}, this kthink reads up to {known}; upgrade kthink")
 
 
+class SchemaTooOld(KthinkError):
+    def __init__(self, path: Path, found: int, known: int) -> None:
+        super().__init__(
+            f"{path} has store schema {found}, this kthink reads {known}; run `precompute` again: "
+            "it builds another from the journal, nothing is generated anew"
+        )
+
+
 class DiskFull(KthinkError):
     def __init__(self, path: Path) -> None:
         super().__init__(f"no space left writing {path}; what was committed is kept: free space and run again")
@@ -97,3 +105,29 @@ class OutOfMemory(KthinkError):
         super().__init__(
             f"out of memory on {device} with a batch of one; lower --max-new-tokens or take another device"
         )
+
+
+class TooLong(KthinkError):
+    """A label, note or name of more characters than are kept."""
+
+    def __init__(self, what: str, given: int, most: int) -> None:
+        super().__init__(f"{what} of {given:,} characters: at most {most:,} are kept; shorten it")
+
+
+class NotTheAuthor(KthinkError):
+    def __init__(self, author: str) -> None:
+        super().__init__(f"only its author, {author or 'who gave no name'}, can take this note back")
+
+
+class NotesUnavailable(KthinkError):
+    """A file of notes that cannot be opened or written."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(
+            f"notes cannot be kept in {path} ({reason}); check that the folder is there and can be written"
+        )
+
+
+class NotesTooNew(KthinkError):
+    def __init__(self, path: Path, migration: str) -> None:
+        super().__init__(f"{path} was written by a later kthink (step '{migration}' is unknown here); upgrade kthink")

@@ -1,7 +1,8 @@
 """The stages in order: problems, prompts, generations, latents, store.
 
     plan        configuration → problems, model, SAEs, prompts; every mistake that can be seen is seen here
-    precompute  the missing inferences, a batch at a time: generate → encode → journal; then the database
+    precompute  the missing inferences, a batch at a time: generate → encode → journal; then the decoder directions
+                of the features that were active in them; then the database
 
 Whatever happens in between, an inference is in the journal whole or not at all, and the next run makes the rest.
 """
@@ -16,6 +17,7 @@ import numpy as np
 import torch
 
 from kthink_core.config import Device, Experiment, ExperimentConfig
+from kthink_core.directions import directions
 from kthink_core.errors import BadValue, OutOfMemory, PromptTooLong
 from kthink_core.generate import generate
 from kthink_core.hookpoints import Captured
@@ -90,7 +92,7 @@ def plan(name: str, config: ExperimentConfig, device: Device, progress: Progress
 
 
 def precompute(plan: Plan, cache: Path, batch_size: int, progress: Progress) -> None:
-    """Make the inferences that the experiment's journal lacks, then its database.
+    """Make the inferences that the experiment's journal lacks, then its directions, then its database.
 
     Memory is bounded by one batch. Raises ExperimentBusy, ExperimentMismatch, DiskFull, OutOfMemory.
     """
@@ -104,6 +106,9 @@ def precompute(plan: Plan, cache: Path, batch_size: int, progress: Progress) -> 
         for inference in _inferences(plan, missing, batch_size, progress):
             writer.append(inference)
             progress.committed(inference)
+        if not writer.has_directions:
+            progress.stage("comparing the features' decoder directions")
+            writer.put_directions(*directions(plan.lm, plan.saes.by_hookpoint, writer.active_features))
         progress.stage("building the database")
         writer.build()
 

@@ -62,6 +62,25 @@ class Encoding(NamedTuple):
     """[d_in] Σ x over the positions of each segment; a segment without positions is absent."""
 
 
+class Directions(NamedTuple):
+    """What the decoder rows of some features of one hookpoint say. Strongest first; formulas: directions.py."""
+
+    features: NDArray[np.int32]
+    """[features] ascending."""
+    neighbours: NDArray[np.int32]
+    """[features, ranks] the features, other than itself, whose decoder rows point most nearly the same way."""
+    cosines: NDArray[np.float32]
+    """[features, ranks]"""
+    promoted: NDArray[np.int32]
+    """[features, ranks] token ids with the largest logits."""
+    promoted_logits: NDArray[np.float32]
+    """[features, ranks]"""
+    suppressed: NDArray[np.int32]
+    """[features, ranks] token ids with the smallest logits."""
+    suppressed_logits: NDArray[np.float32]
+    """[features, ranks]"""
+
+
 @dataclass(frozen=True)
 class Inference:
     """One stored inference: prompt, generation and latents. What one segment file of the journal holds."""

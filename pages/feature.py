@@ -1,55 +1,218 @@
-"""One feature: in how many inferences it matters, which tokens drive it, and where it is active."""
+"""One feature: what it is called, which tokens drive it, its contexts, where it matters, what it goes with."""
 
 from dataclasses import replace
 
 import streamlit as st
 
 from kthink_core import queries
-from kthink_core.ui import charts, choices, figures, quality, tables
-from kthink_core.ui.page import Page, errors_shown, open_page, require_inferences
-from kthink_core.ui.permalink import format_view
+from kthink_core.ui import (
+    charts,
+    choices,
+    download,
+    feature_tables,
+    figures,
+    guide,
+    header,
+    hues,
+    inference_tables,
+    listed,
+    notes,
+    quality,
+    sides,
+    snippets,
+)  # fmt: skip
+from kthink_core.ui.page import (
+    Page,
+    at_inference,
+    errors_shown,
+    go,
+    lead,
+    link,
+    open_page,
+    require_inferences,
+    with_features,
+)  # fmt: skip
+from kthink_core.ui.text import plain
+
+TOKENS_HEIGHT = 560
+"""Pixels of the bars of tokens; the rest scrolls."""
 
 
-def tokens(page: Page, feature: int) -> None:
-    st.subheader("Top tokens", help=figures.TOKENS_HELP)
+def browse(page: Page) -> None:
+    """Features by the view's sort: asked for once the fold is opened."""
+    fold = st.expander("Browse features", icon=":material/format_list_numbered:", key="browse", on_change="rerun")
+    if not fold.open:
+        return
+    with fold:
+        listed.controls(page)
+        table = listed.table(page)
+        if table.empty:
+            header.nothing(listed.nothing_found(page))
+            return
+        feature_tables.draw(
+            page, table, listed.COLUMNS, lambda to: go(with_features(page.view, (to,))), name="features", rows=8
+        )
+
+
+def head(page: Page, feature: int) -> None:
+    view = page.view
+    with header.title(f"Feature {feature} of {view.hookpoint}"):
+        link("inference", replace(view, feature=feature), f"Read in inference {view.inference}", ":material/notes:")
+    label = notes.labels(page, view.hookpoint, (feature,)).get(feature)
+    if label:
+        st.subheader(plain(label))
+    quality.site_note(page.experiment)
+    summary = page.ask(queries.feature_summary, view.hookpoint, feature, view.scope).iloc[0]
+    stored = page.ask(queries.quality, view.scope).set_index("hookpoint").loc[view.hookpoint]
+    figures.feature(summary.to_dict(), int(stored["positions"]))
+
+
+def activations(page: Page, feature: int) -> None:
+    st.subheader("Activations", help=guide.help("activation"))
+    table = page.ask(queries.feature_histogram, page.view.hookpoint, feature, page.view.scope)
+    charts.draw(charts.histogram(table, height=260), "Histogram of the feature's activations in scope")
+    download.buttons(page, f"activations of feature {feature}", table, chart=True)
+
+
+def contexts(page: Page, feature: int) -> None:
+    view = page.view
+    st.caption(
+        "Shaded by activation over its maximum in scope. Click a context to widen it, its place to go there.",
+        help=guide.help("quarters"),
+    )
+    places = page.ask(queries.contexts, view.hookpoint, feature, view.scope)
+    pairs = tuple(zip(places["inference"].tolist(), places["position"].tolist(), strict=True))
+    tokens = page.ask(queries.context_tokens, view.hookpoint, feature, pairs, snippets.REACH, snippets.REACH)
+    stored = page.ask(queries.inferences)
+    lengths = dict(zip(stored["inference"], stored["prompt_tokens"] + stored["generated_tokens"], strict=True))
+    shown = with_features(view, (feature,))
+    snippets.draw(places, tokens, lengths, lambda *place: lead("inference", at_inference(shown, *place)))
+    download.buttons(page, f"contexts of feature {feature}", tokens)
+
+
+def top_tokens(page: Page, feature: int) -> None:
+    view = page.view
+    st.subheader("Top tokens", help=guide.help("top_tokens"))
     here, everywhere = st.columns(2, gap="medium")
     for column, title, inference in (
-        (here, f"In inference {page.view.inference}", page.view.inference),
+        (here, f"In inference {view.inference}", view.inference),
         (everywhere, "Over all inferences", None),
     ):
-        table = page.ask(queries.top_tokens, page.view.hookpoint, feature, inference=inference, scope=page.view.scope)
+        table = page.ask(queries.top_tokens, view.hookpoint, feature, inference=inference, scope=view.scope)
         with column:
             st.markdown(f"**{title}**")
             if table.empty:
-                st.info(f"Feature {feature} never fires here in scope {page.view.scope}.", icon=":material/info:")
-            else:
-                st.altair_chart(charts.top_tokens(table))
+                header.nothing(f"Feature {feature} never fires in scope {view.scope} of inference {view.inference}.")
+                continue
+            with st.container(height=min(TOKENS_HEIGHT, 95 + 18 * len(table)), border=False):
+                charts.draw(charts.top_tokens(table), f"Top tokens: {title}")
+            download.buttons(page, f"top tokens of feature {feature}: {title.lower()}", table, chart=True)
 
 
 def where(page: Page, feature: int) -> None:
-    table = page.ask(queries.feature_inferences, page.view.hookpoint, feature, page.view.scope)
-    if table.empty:
-        return
-    st.subheader("Inferences in which it is active")
-    inference = tables.feature_inferences(page, table, feature)
-    if inference is not None:
-        view = replace(page.view, inference=inference, feature=feature)
-        st.switch_page("pages/inference.py", query_params=format_view(view))
+    view = page.view
+    table = page.ask(queries.feature_inferences, view.hookpoint, feature, view.scope)
+    outcomes = page.ask(queries.inferences)[["inference", "correct"]]
+    table = table.merge(outcomes, on="inference")
+    relevant = sum(rank <= view.relevant for rank in table["rank"].dropna().tolist())
+    st.subheader(f"Fires in {len(table)} inferences, relevant in {relevant}", help=guide.help("relevant"))
+    shown = with_features(view, (feature,))
+    inference_tables.of_feature(
+        page, table, lambda *place: lead("inference", at_inference(shown, *place)), feature=feature
+    )
 
+
+def company(page: Page, feature: int) -> None:
+    view = page.view
+    together = page.ask(queries.fires_with, view.hookpoint, feature, view.scope)
+    nearest = page.ask(queries.neighbours, view.hookpoint, feature)
+    texts = feature_tables.tokens(page, view.hookpoint, [*together["feature"].tolist(), *nearest["feature"].tolist()])
+    left, right = st.columns(2, gap="medium")
+    with left:
+        st.subheader("Fires together with", help=guide.help("fires_with_lift"))
+        if together.empty:
+            header.nothing("No other feature fires where it does.")
+        else:
+            st.caption("Click a row to compare the two on one trace.")
+            feature_tables.draw(
+                page, together, ("positions", "share", "fires_with_lift"),
+                lambda to: lead("compare", with_features(view, (feature, to))),
+                name=f"features that fire with {feature}", bars_to={"share": 1}, rows=10, texts=texts,
+            )  # fmt: skip
+    with right:
+        st.subheader("Nearest decoder rows", help=guide.help("cosine"))
+        if nearest.empty:
+            header.nothing("They are computed once the experiment is finished, for features that fire.")
+        else:
+            st.caption("Click a row to see the feature.")
+            feature_tables.draw(
+                page, nearest, ("cosine",), lambda to: go(with_features(view, (to,))),
+                name=f"features near {feature}", bars_to={"cosine": 1}, rows=10, texts=texts,
+            )  # fmt: skip
+
+
+def logits(page: Page, feature: int) -> None:
+    st.subheader("Tokens promoted and suppressed", help=guide.help("logit_lens"))
+    table = page.ask(queries.promoted_tokens, page.view.hookpoint, feature)
+    if table.empty:
+        header.nothing("They are computed once the experiment is finished, for features that fire.")
+        return
+    promoted, suppressed = st.columns(2, gap="medium")
+    for column, sign, hue in ((promoted, "promoted", hues.HUES[2]), (suppressed, "suppressed", hues.HUES[3])):
+        of_sign = table.loc[table["sign"] == sign, :].reset_index(drop=True)
+        with column:
+            st.markdown(f"**{sign.capitalize()}**")
+            charts.draw(charts.promoted_tokens(of_sign, hue), f"Tokens {sign}")
+            download.buttons(page, f"tokens {sign} by feature {feature}", of_sign, chart=True)
+
+
+def tokens(page: Page, feature: int) -> None:
+    top_tokens(page, feature)
+    logits(page, feature)
+
+
+def inferences(page: Page, feature: int) -> None:
+    left, right = st.columns([11, 9], gap="medium")
+    with left:
+        where(page, feature)
+    with right:
+        st.subheader("Contrast", help=guide.help("share"))
+        sides.draw(page, page.ask(queries.feature_contrast, page.view.hookpoint, feature), feature)
+
+
+SECTIONS = {
+    "Contexts": contexts,
+    "Tokens": tokens,
+    "Inferences and contrast": inferences,
+    "Features beside it": company,
+}
 
 with errors_shown():
     page = open_page()
     require_inferences(page)
     view = page.view
-    counts = page.ask(queries.feature_counts, view.hookpoint, view.scope)
     with st.sidebar:
         choices.inference(page)
         choices.hookpoint(page)
         choices.scope(page)
-        feature = choices.feature(page, default=int(counts["feature"].iloc[0]) if len(counts) else 0)
-    st.title(f"Feature {feature} of {view.hookpoint}")
-    quality.site_note(page.experiment)
-    summary = page.ask(queries.feature_summary, view.hookpoint, feature, view.scope).iloc[0]
-    figures.feature(summary)
-    tokens(page, feature)
-    where(page, feature)
+        feature = choices.feature(page, default=listed.first(page))
+    head(page, feature)
+    browse(page)
+    fires = not page.ask(queries.feature_histogram, view.hookpoint, feature, view.scope).empty
+    if fires:
+        left, right = st.columns([3, 2], gap="medium")
+        with left:
+            activations(page, feature)
+    else:
+        header.nothing(f"Feature {feature} never fires in scope {view.scope}. Choose another scope or feature.")
+        right = st.container()
+    with right:
+        st.subheader("Label and notes")
+        notes.panel(page, notes.of_feature(page, feature))
+    if fires:
+        for name, tab in zip(SECTIONS, st.tabs(list(SECTIONS), key="sections", on_change="rerun"), strict=True):
+            if tab.open:  # what lies behind a tab is asked for when it is opened
+                with tab:
+                    SECTIONS[name](page, feature)
+    else:
+        logits(page, feature)

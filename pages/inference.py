@@ -1,4 +1,4 @@
-"""One inference: its transcript under one feature, the features that matter in it, the article's plots."""
+"""One inference: its transcript under up to five features, the span marked in it, its features, the article's plots."""
 
 from dataclasses import replace
 
@@ -6,66 +6,140 @@ import pandas as pd
 import streamlit as st
 
 from kthink_core import queries
-from kthink_core.ui import charts, choices, figures, quality, tables, transcript, verdict
-from kthink_core.ui.page import Page, errors_shown, go, open_page, require_inferences
-from kthink_core.ui.permalink import format_view
+from kthink_core.ui import (
+    charts,
+    choices,
+    clicks,
+    download,
+    feature_tables,
+    guide,
+    header,
+    inference_charts,
+    notes,
+    quality,
+    reading,
+    verdict,
+)  # fmt: skip
+from kthink_core.ui.page import Page, errors_shown, go, lead, open_page, require_inferences, with_features
+from kthink_core.ui.permalink import View
 
 
-def header(page: Page) -> None:
+def head(page: Page) -> None:
     row = page.ask(queries.inferences).set_index("inference").loc[page.view.inference]
-    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
-        st.title(f"Inference {page.view.inference}", width="content")
+    with header.title(f"Inference {page.view.inference}"):
         choices.previous_and_next(page)
     verdict.line(row)
     st.text(row["question"])
     quality.site_note(page.experiment)
 
 
-def side(page: Page, relevant: pd.DataFrame, feature: int) -> None:
-    view = replace(page.view, feature=feature)
-    st.subheader("Relevant features", help=figures.RELEVANT_HELP)
-    if relevant.empty:
-        st.info(f"No feature fires in scope {view.scope} of this inference.", icon=":material/info:")
-        return
-    clicked = tables.relevant_features(page, relevant, feature)
-    if clicked is not None:
-        go(replace(view, feature=clicked))
-        st.rerun()
-    label = f"Feature {feature} in all inferences"
-    st.page_link("pages/feature.py", label=label, icon=":material/arrow_forward:", query_params=format_view(view))
-    row = page.ask(queries.quality, view.scope, view.inference).set_index("hookpoint").loc[view.hookpoint]
-    with st.container(horizontal=True):
-        quality.figures(row)
+def chosen_first(view: View, shown: tuple[int, ...], feature: int) -> View:
+    """The view with `feature` as the main one: of those shown, or in the place of the main one."""
+    rest = shown[1:] if feature not in shown else tuple(other for other in shown if other != feature)
+    return with_features(view, (feature, *rest))
 
 
-def plots(page: Page, feature: int) -> None:
+def trace(page: Page, shown: tuple[int, ...]) -> None:
     view = page.view
-    arguments = (view.inference, view.hookpoint, view.scope)
-    top, frequencies, histogram = st.tabs(["400 top activations", "70 feature frequencies", "Histogram"])
-    with top:
-        st.altair_chart(charts.top_activations(page.ask(queries.feature_activations, *arguments), feature))
-    with frequencies:
-        st.altair_chart(charts.frequencies(page.ask(queries.feature_frequencies, *arguments), feature))
-    with histogram:
-        st.altair_chart(charts.histogram(page.ask(queries.activation_histogram, *arguments)))
+    chosen = reading.trace(page, shown, span=view.span, position=view.position)
+    if chosen.feature is not None:
+        lead("feature", with_features(view, (chosen.feature,)))
+    if (chosen.span, chosen.features) != (view.span, shown):
+        go(with_features(replace(view, span=chosen.span, position=None), chosen.features))
+        st.rerun()
+
+
+def span(page: Page, shown: tuple[int, ...]) -> None:
+    """What stands out in the marked stretch of tokens."""
+    view = page.view
+    if view.span is None:
+        return
+    tokens = page.ask(queries.transcript, view.inference)
+    first, last = view.span[0], min(view.span[1], len(tokens) - 1)
+    if first > last:
+        header.nothing(f"The span from {view.span[0]} to {view.span[1]} lies beyond the last token of this inference.")
+        return
+    with st.container(border=True):
+        with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+            st.subheader(
+                f"What stands out from position {first} to {last}", help=guide.help("span_lift"), width="content"
+            )
+            cleared = replace(view, span=None)
+            st.button("Clear the span", icon=":material/close:", key="clear_span", on_click=go, args=(cleared,))
+        quote = "".join(tokens["text"].iloc[first : last + 1])
+        table = page.ask(queries.span_features, view.inference, view.hookpoint, first, last)
+        if table.empty:
+            header.nothing(f"No feature fires from position {first} to {last}.")
+        else:
+            measures = ("span_lift", "share", "rest_share", "max_activation", "mean_activation")
+            name = f"span {first} to {last} of inference {view.inference}"
+            feature_tables.draw(page, table, measures, lambda to: go(chosen_first(view, shown, to)), name=name)
+        notes.panel(page, notes.of_span(page, view.inference, first, last), quote)
+
+
+def features(page: Page, ranked: pd.DataFrame, shown: tuple[int, ...]) -> None:
+    """What the list beside the tokens is made of."""
+    measures = ("rank", "max_activation", "mean_activation", "positions", "share", "lift")
+    name = f"features of inference {page.view.inference}"
+    feature_tables.draw(page, ranked, measures, lambda to: go(chosen_first(page.view, shown, to)), name=name)
+
+
+def plot(page: Page, name: str, shown: tuple[int, ...]) -> None:
+    """One of the article's plots. A click on a feature makes it the main one."""
+    view = page.view
+    table = reading.plotted(page, name, shown)
+    if table.empty:
+        header.nothing(f"None of the features shown fires in scope {view.scope} of this inference.")
+        return
+    labels = notes.labels(page, view.hookpoint, table["feature"].tolist() if "feature" in table else ())
+    drawn = inference_charts.BY_NAME[name](table, shown, labels)
+    if "feature" in table:
+        key = f"{name} {view.experiment} {view.inference} {view.hookpoint} {view.scope}"
+        clicks.chart(
+            drawn, ("feature",), key, lambda mark: go(chosen_first(view, shown, mark["feature"])), described=name
+        )
+    else:
+        charts.draw(drawn, name)
+    download.buttons(page, f"{name} of inference {view.inference}", table, chart=True)
+
+
+def lower(page: Page, ranked: pd.DataFrame, shown: tuple[int, ...]) -> None:
+    """The features in numbers, and the plots: what lies behind a tab is asked for when the tab is opened."""
+    names = ("Features", *inference_charts.BY_NAME)
+    for name, tab in zip(names, st.tabs(names, key="plots", on_change="rerun"), strict=True):
+        if tab.open:
+            with tab:
+                if name == names[0]:
+                    features(page, ranked, shown)
+                else:
+                    plot(page, name, shown)
 
 
 with errors_shown():
     page = open_page()
     require_inferences(page)
     view = page.view
-    relevant = page.ask(queries.relevant_features, view.inference, view.hookpoint, view.scope)
+    ranked = reading.ranked(page)
     with st.sidebar:
         choices.inference(page)
         choices.hookpoint(page)
         choices.scope(page)
-        feature = choices.feature(page, default=int(relevant["feature"].iloc[0]) if len(relevant) else 0)
-    header(page)
-    left, right = st.columns([5, 3], gap="medium")
+        feature = choices.feature(page, default=int(ranked["feature"].iloc[0]) if len(ranked) else 0)
+    shown = (feature, *(other for other in view.also if other != feature))
+    head(page)
+    left, right = st.columns([3, 2], gap="medium", vertical_alignment="bottom")
     with left:
-        tokens = page.ask(queries.transcript, view.inference, view.hookpoint, feature)
-        transcript.draw(tokens, f"{page.source.experiment} {view.inference}", view.scope, feature)
+        offered = ranked["feature"].tolist()
+        choices.features(page, shown, offered, notes.labels(page, view.hookpoint, (*shown, *offered)))
     with right:
-        side(page, relevant, feature)
-    if not relevant.empty:
-        plots(page, feature)
+        choices.ranking(page)
+    if ranked.empty:
+        header.nothing(f"No feature fires in scope {view.scope} of this inference.")
+    else:
+        reading.tell_silent(page, shown)
+    trace(page, shown)
+    span(page, shown)
+    if not ranked.empty:
+        st.subheader("Features and plots", help=guide.help("ranking"))
+        lower(page, ranked, shown)
+    notes.panel(page, notes.of_inference(page, view.inference))

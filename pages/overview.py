@@ -5,47 +5,64 @@ from dataclasses import replace
 import streamlit as st
 
 from kthink_core import queries
-from kthink_core.ui import choices, experiments, figures, progress, provenance, quality, tables
-from kthink_core.ui.page import Page, errors_shown, open_page, require_inferences
-from kthink_core.ui.permalink import format_view
+from kthink_core.ui import (
+    choices,
+    experiments,
+    feature_tables,
+    filters,
+    guide,
+    header,
+    inference_tables,
+    progress,
+    provenance,
+    quality,
+)  # fmt: skip
+from kthink_core.ui.page import Page, at_inference, errors_shown, lead, open_page, require_inferences, with_features
+
+FEATURES = 8  # of each hookpoint
 
 
 def features(page: Page) -> None:
-    st.subheader("Features that matter in most inferences", help=figures.RELEVANT_HELP)
+    st.subheader("Features that matter in most inferences", help=guide.help("relevant_in"))
     st.caption("Click a row to see the feature.")
     for column, hookpoint in zip(st.columns(len(page.experiment.saes)), page.experiment.saes, strict=True):
-        counts = page.ask(queries.feature_counts, hookpoint, page.view.scope, top=8)
+        counts = page.ask(queries.feature_counts, hookpoint, page.view.scope, top=FEATURES)
+        at = replace(page.view, hookpoint=hookpoint)
         with column:
             st.markdown(f"**{hookpoint}**")
             if counts.empty:
-                st.info(f"No feature fires in scope {page.view.scope}.", icon=":material/info:")
+                header.nothing(f"No feature fires in scope {page.view.scope}.")
                 continue
-            feature = tables.feature_counts(page, counts, hookpoint)
-        if feature is not None:
-            view = replace(page.view, hookpoint=hookpoint, feature=feature)
-            st.switch_page("pages/feature.py", query_params=format_view(view))
+            feature_tables.draw(
+                page, counts, ("inferences",), lambda feature, at=at: lead("feature", with_features(at, (feature,))),
+                name="features by count", hookpoint=hookpoint, bars_to={"inferences": len(page.inferences)},
+            )  # fmt: skip
 
 
 def inferences(page: Page) -> None:
     table = page.ask(queries.inferences)
     st.subheader("Inferences")
-    figures.tally(table)
-    inference = tables.inferences(page, table)
-    if inference is not None:
-        view = replace(page.view, inference=inference)
-        st.switch_page("pages/inference.py", query_params=format_view(view))
+    filters.draw(page, table)
+    kept = filters.apply(page, table)
+    if kept.empty:
+        header.nothing("No inference is of this outcome and mode.")
+        return
+    st.caption(f"{len(kept)} of {len(table)}. Click a row to read the inference.")
+    inference_tables.draw(page, kept, lambda inference: lead("inference", at_inference(page.view, inference)))
 
 
 with errors_shown():
     page = open_page()
     with st.sidebar:
         choices.scope(page)
-    st.title(page.experiment.name)
+    with header.title(page.experiment.name):
+        pass
     experiments.unreadable(page.statuses)
     provenance.summary(page.experiment)
     quality.site_note(page.experiment)
     progress.bar(page)
     require_inferences(page)
-    quality.strip(page.experiment, page.ask(queries.quality, page.view.scope))
+    guide.first_visit(page)
+    quality.strip(page)
     features(page)
     inferences(page)

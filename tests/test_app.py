@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import streamlit as st
-from streamlit.testing.v1 import AppTest
 
 from tests.app_samples import HOOKPOINTS, PAYLOADS, SILENT, sample_experiment, write_experiment
-
-ROOT = Path(__file__).resolve().parent.parent
-PAGES = ("overview", "inference", "feature")
-Open = Callable[..., AppTest]
+from tests.app_visits import PAGES, ROOT, Open, texts, transcript, visiting
 
 
 @pytest.fixture(scope="module")
@@ -38,31 +32,8 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def visit(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Open]:
-    """Opens a page of the app with query parameters."""
-
-    def opened(page: str, folder: Path = cache, **parameters: str) -> AppTest:
-        monkeypatch.setenv("KTHINK_CACHE", str(folder))
-        app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=30)
-        app.query_params.update(parameters)
-        app.switch_page(f"pages/{page}.py").run()
-        assert not app.exception
-        return app
-
-    yield opened
-    st.cache_data.clear()
-    st.cache_resource.clear()
-
-
-def texts(app: AppTest) -> str:
-    """All that a page says outside of tables, charts and components."""
-    kinds = ("title", "subheader", "markdown", "caption", "text", "info", "warning", "error", "code")
-    return "\n".join(str(getattr(element, "value", "")) for kind in kinds for element in app.get(kind))
-
-
-def transcript(app: AppTest) -> dict:
-    """The payload of the transcript component."""
-    (component,) = app.get("bidi_component")
-    return json.loads(component.proto.json)
+    with visiting(cache, monkeypatch) as opened:
+        yield opened
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -79,7 +50,7 @@ def test_the_overview_says_where_the_experiment_comes_from(visit: Open) -> None:
     assert "temperature 0.6" in said
     assert "broken" in "".join(warning.value for warning in app.warning)
     table = app.dataframe[-1].value
-    assert table["verdict"].tolist() == ["right", "wrong", "unknown"] * 2
+    assert table["verdict"].tolist() == ["✓ right", "✗ wrong", "? ungraded"] * 2
     assert table["ended"].tolist() == ["finished"] * 4 + ["cut off", "finished"]
 
 
@@ -176,8 +147,8 @@ def test_the_navigation_bar_keeps_the_view(visit: Open) -> None:
 
 def test_a_feature_that_never_fires(visit: Open) -> None:
     app = visit("inference", feature=str(SILENT))
-    assert f"Feature {SILENT} never fires" in texts(app)
-    assert transcript(app)["maximum"] == 0
+    assert f"Feature {SILENT} never fires in scope generated of this inference" in texts(app)
+    assert SILENT not in transcript(app)["tracks"]["features"]
     app = visit("feature", feature=str(SILENT))
     assert f"Feature {SILENT} never fires" in texts(app)
 
@@ -208,18 +179,6 @@ def test_hostile_text_arrives_as_text(visit: Open) -> None:
     assert "<script>document.title='owned'</script>" in "".join(text.value for text in app.text)
     for markdown in app.markdown:
         assert "<script>" not in markdown.value
-
-
-def test_the_transcript_is_shaded_by_share_of_the_maximum_in_scope(visit: Open) -> None:
-    data = transcript(visit("inference", scope="think", feature="12"))
-    spans = {band["segment"]: band for band in data["bands"]}
-    assert list(spans) == ["prompt", "think", "answer"]
-    assert [band["counts"] for band in data["bands"]] == [False, True, False]
-    start = spans["prompt"]["tokens"]
-    inside = data["activations"][start : start + spans["think"]["tokens"]]
-    assert data["maximum"] == max(inside) > 0
-    assert data["probabilities"][0] is None
-    assert 0 < data["probabilities"][start] <= 1
 
 
 @pytest.mark.parametrize("page", PAGES)

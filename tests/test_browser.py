@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
-from typing import Literal
 
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, ConsoleMessage, Page, expect
+from playwright.sync_api import Browser, Page, expect
 
-from benchmarks.browser import chromium, open_browser
 from benchmarks.served import served
 from tests.app_samples import PAYLOADS, SILENT, sample_experiment, write_experiment
+from tests.browsing import Scheme, Visit, settled
 
 pytestmark = pytest.mark.browser
-expect.set_options(timeout=60_000)  # a busy machine is no failure
-Visit = Callable[..., Page]
-Scheme = Literal["light", "dark"]
 
 SHARES = "[...document.querySelectorAll('.token')].map(token => Number(token.style.getPropertyValue('--share')))"
 """The opacities of all tokens."""
@@ -57,52 +52,9 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    if chromium() is None:
-        message = "no Chromium on the PATH; `apt-get install chromium`"
-        pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
-    with open_browser() as opened:
-        yield opened
-
-
-@pytest.fixture(scope="module")
 def address(cache: Path, browser: Browser) -> Iterator[str]:
     with served(cache) as url:
         yield url
-
-
-@pytest.fixture
-def visit(browser: Browser, address: str) -> Iterator[Visit]:
-    """Opens a page in a session of its own and waits until it is drawn. The console must stay silent."""
-    contexts, complaints = [], []
-
-    def opened(path: str, scheme: Scheme = "light", width: int = 1440, base: str = address) -> Page:
-        context = browser.new_context(viewport={"width": width, "height": 1000}, color_scheme=scheme)
-        contexts.append(context)
-        context.set_default_timeout(120_000)
-        page = context.new_page()
-        page.on("console", lambda message: complaints.append(message.text) if _is_complaint(message) else None)
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.goto(base + path)
-        settled(page)
-        return page
-
-    yield opened
-    for context in contexts:
-        context.close()
-    assert not complaints
-
-
-def _is_complaint(message: ConsoleMessage) -> bool:
-    """Streamlit looks for its own server below a page's address before it looks at the root."""
-    return message.type == "error" and "/_stcore/" not in message.location.get("url", "")
-
-
-def settled(page: Page) -> None:
-    expect(page.locator("h1").first).to_be_visible(timeout=120_000)
-    expect(page.locator("[data-testid=stStatusWidget], [data-testid=stSkeleton], [data-stale=true]")).to_have_count(
-        0, timeout=120_000
-    )
 
 
 def shares(page: Page) -> list[float]:

@@ -10,6 +10,7 @@ import pytest
 from store_samples import HOOKPOINTS, sample_experiment, sample_inference, sample_inferences, write_sample
 
 from kthink_core import queries
+from kthink_core.config import SCHEMA
 from kthink_core.errors import CorruptFile, SchemaTooNew, UnknownName
 from kthink_core.store import writer as module
 from kthink_core.store.manifest import read_experiment
@@ -34,7 +35,7 @@ def test_a_database_opens_in_plain_duckdb(tmp_path: Path) -> None:
         [described] = connection.execute("SELECT name, schema_version, config, provenance FROM experiment").fetchall()
         order = connection.execute("SELECT hookpoint::VARCHAR, feature, inference, position FROM latents").fetchall()
         zeros = connection.execute("SELECT count(*) FROM latents WHERE NOT activation > 0").fetchall()
-    assert described[:2] == (NAME, 1)
+    assert described[:2] == (NAME, SCHEMA)
     assert json.loads(described[2]) == EXPERIMENT.config.model_dump(mode="json")
     assert json.loads(described[3]) == EXPERIMENT.provenance
     assert order == sorted(order, key=lambda row: (HOOKPOINTS.index(row[0]), *row[1:])) and zeros == [(0,)]
@@ -45,6 +46,12 @@ def test_a_database_opens_in_plain_duckdb(tmp_path: Path) -> None:
         "quality": "inference hookpoint position squared_error squared_norm",
         "vector_sums": "inference hookpoint segment positions sum",
         "feature_stats": "hookpoint feature scope positions inferences relevant_inferences max_activation",
+        "feature_inferences": "hookpoint feature inference segment positions max_activation activation_sum peak_position",
+        "relevant_features": "hookpoint scope inference rank feature max_activation",
+        "feature_tokens": "hookpoint scope feature rank token_id text max_activation",
+        "segment_sums": "hookpoint segment positions squared_error squared_norm sum",
+        "neighbours": "hookpoint feature rank neighbour cosine",
+        "promoted_tokens": "hookpoint feature sign rank token_id text logit",
     }.items():
         assert tables[table][: len(columns.split())] == columns.split()
 
@@ -180,7 +187,7 @@ def test_a_newer_schema_is_refused(tmp_path: Path, file: str) -> None:
     write_sample(tmp_path, EXPERIMENT, DRAWN[:1])
     path = tmp_path / NAME / file
     path.write_text(json.dumps(json.loads(path.read_text()) | {"schema_version": 7}))
-    with pytest.raises(SchemaTooNew, match="has store schema 7, this kthink reads up to 1; upgrade kthink"):
+    with pytest.raises(SchemaTooNew, match="has store schema 7, this kthink reads up to 2; upgrade kthink"):
         open_reader(tmp_path, NAME)
     [status] = list_experiments(tmp_path)
     assert status.problem and "store schema 7" in status.problem

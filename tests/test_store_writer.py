@@ -13,6 +13,7 @@ import pytest
 from store_process import INFERENCES
 from store_samples import same, sample_experiment, sample_inference, sample_inferences, write_sample
 
+from kthink_core.config import SCHEMA
 from kthink_core.errors import BadValue, CorruptFile, DiskFull, ExperimentBusy, ExperimentMismatch, SchemaTooNew
 from kthink_core.store import writer as module
 from kthink_core.store.files import TEMPORARY, Layout
@@ -59,7 +60,9 @@ def test_a_build_takes_everything_and_is_not_repeated(tmp_path: Path) -> None:
         writer.append(DRAWN[5])
         assert writer.build().name == "latents-0002.duckdb"
     manifest = json.loads((tmp_path / NAME / "manifest.json").read_text())
-    assert manifest["database"] == {"file": "latents-0002.duckdb", "inferences": [[0, 5]]}
+    assert manifest["database"] == {
+        "file": "latents-0002.duckdb", "inferences": [[0, 5]], "schema_version": SCHEMA, "directions": None
+    }  # fmt: skip
     assert manifest["segments"] == []
     assert committed(tmp_path, NAME) == frozenset(range(6))
 
@@ -124,7 +127,7 @@ def test_a_name_that_is_no_folder_name_is_refused(tmp_path: Path, name: str) -> 
 def test_a_newer_experiment_is_refused(tmp_path: Path) -> None:
     write_sample(tmp_path, EXPERIMENT, [])
     path = tmp_path / NAME / "experiment.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"schema_version": 2}))
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"schema_version": SCHEMA + 1}))
     with pytest.raises(SchemaTooNew), open_writer(tmp_path, EXPERIMENT):
         pass
 

@@ -4,7 +4,10 @@ The SQL is in sight, values are bound as parameters, orders are total (ties by t
 Arguments that name nothing raise UnknownName, OutOfRange or BadValue. Positions count from 0 at the first prompt token.
 """
 
-from kthink_core.queries.feature import feature_counts, feature_inferences, feature_summary, top_tokens
+from kthink_core.queries.contexts import context_tokens, contexts, feature_histogram
+from kthink_core.queries.contrast import feature_contrast, feature_pair, fires_with
+from kthink_core.queries.directions import neighbours, promoted_tokens
+from kthink_core.queries.feature import feature_inferences, feature_summary, top_tokens, top_tokens_of
 from kthink_core.queries.inference import (
     activation_histogram,
     feature_activations,
@@ -13,21 +16,52 @@ from kthink_core.queries.inference import (
     relevant_features,
     transcript,
 )
+from kthink_core.queries.overview import (
+    SORTS,
+    Sort,
+    feature_counts,
+    feature_matrix,
+    feature_maxima,
+    feature_search,
+    feature_table,
+)
 from kthink_core.queries.reconstruction import quality
+from kthink_core.queries.trace import RANKINGS, Ranking, feature_tracks, ranked_features, span_features, token_features
 from kthink_core.store.scopes import SCOPES, Scope
 
 __all__ = [
+    "RANKINGS",
     "SCOPES",
+    "SORTS",
+    "Ranking",
     "Scope",
+    "Sort",
     "activation_histogram",
+    "context_tokens",
+    "contexts",
     "feature_activations",
+    "feature_contrast",
     "feature_counts",
     "feature_frequencies",
+    "feature_histogram",
     "feature_inferences",
+    "feature_matrix",
+    "feature_maxima",
+    "feature_pair",
+    "feature_search",
     "feature_summary",
+    "feature_table",
+    "feature_tracks",
+    "fires_with",
     "inferences",
+    "neighbours",
+    "promoted_tokens",
     "quality",
+    "ranked_features",
     "relevant_features",
+    "span_features",
+    "token_features",
     "top_tokens",
+    "top_tokens_of",
     "transcript",
 ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from kthink_core.errors import BadValue, OutOfRange, UnknownName
 from kthink_core.store.reader import Reader
 from kthink_core.store.scopes import SCOPES, SEGMENTS_OF, Scope
@@ -21,6 +23,20 @@ def check_feature(reader: Reader, hookpoint: str, feature: int) -> None:
         raise OutOfRange("feature", feature, size)
 
 
+def check_features(reader: Reader, hookpoint: str, features: Iterable[int]) -> list[int]:
+    """The features, each once, in the order given. Raises UnknownName for the hookpoint, OutOfRange for a feature."""
+    check_hookpoint(reader, hookpoint)
+    for feature in features:
+        check_feature(reader, hookpoint, feature)
+    return [int(feature) for feature in dict.fromkeys(features)]
+
+
+def check_choice(kind: str, given: str, known: Iterable[str]) -> None:
+    """Raises UnknownName."""
+    if given not in known:
+        raise UnknownName(kind, given, known)
+
+
 def check_inference(reader: Reader, inference: int) -> None:
     """Raises OutOfRange; BadValue where the inference belongs to the experiment but is not stored yet."""
     if inference in reader.inference_ids:
@@ -38,6 +54,5 @@ def check_top(top: int, name: str = "top") -> None:
 
 def in_scope(scope: Scope, segment: str = "segment") -> str:
     """The condition that a row's segment belongs to a scope. Raises UnknownName."""
-    if scope not in SCOPES:
-        raise UnknownName("scope", scope, SCOPES)
+    check_choice("scope", scope, SCOPES)
     return f"{segment} IN ({', '.join(repr(name) for name in SEGMENTS_OF[scope])})"

@@ -1,53 +1,20 @@
-"""Questions about one feature, and about the features of a hookpoint, over all inferences."""
+"""Questions about one feature over all inferences."""
 
 from __future__ import annotations
 
 import pandas as pd
 
-from kthink_core.queries.arguments import check_feature, check_hookpoint, check_inference, check_top, in_scope
-from kthink_core.store.feature_stats import RELEVANT
+from kthink_core.queries.arguments import (
+    check_choice,
+    check_feature,
+    check_features,
+    check_inference,
+    check_top,
+    in_scope,
+)
+from kthink_core.store.feature_stats import TOP_TOKENS
 from kthink_core.store.reader import Reader
-from kthink_core.store.scopes import Scope
-
-
-def feature_counts(
-    reader: Reader, hookpoint: str, scope: Scope = "generated", top: int = 100, relevant: int = RELEVANT
-) -> pd.DataFrame:
-    """Features by the number of inferences in which they are relevant: feature, inferences, of, max_activation.
-
-    Relevant: among the `relevant` features with the largest maximum activation of the inference in the scope.
-    `of` counts all inferences, max_activation is over all of them. By count, then max_activation, then feature.
-    """
-    check_hookpoint(reader, hookpoint)
-    check_top(top)
-    check_top(relevant, "relevant")
-    parameters = {"hookpoint": hookpoint, "of": reader.inferences, "top": top}
-    condition = in_scope(scope)
-    if relevant == RELEVANT:  # counted when the database was built
-        stored = """
-            SELECT feature, relevant_inferences AS inferences, $of AS of, max_activation
-            FROM feature_stats WHERE hookpoint = $hookpoint AND scope = $scope AND relevant_inferences > 0
-            ORDER BY inferences DESC, max_activation DESC, feature LIMIT $top
-        """
-        return reader.query(stored, parameters | {"scope": scope})
-    # `max(value, n)` keeps the n largest of a group; of equal activations, the smaller feature.
-    counted = f"""
-        WITH maxima AS MATERIALIZED (
-            SELECT feature, inference, max(activation) AS max_activation
-            FROM latents WHERE hookpoint = $hookpoint AND {condition} GROUP BY ALL
-        ), counts AS (
-            SELECT -kept.negated AS feature, count(*) AS inferences
-            FROM (
-                SELECT unnest(max({{'activation': max_activation, 'negated': -feature}}, $relevant)) AS kept
-                FROM maxima GROUP BY inference
-            )
-            GROUP BY ALL
-        )
-        SELECT feature, inferences, $of AS of, max(max_activation) AS max_activation
-        FROM counts JOIN maxima USING (feature) GROUP BY feature, inferences
-        ORDER BY inferences DESC, max_activation DESC, feature LIMIT $top
-    """
-    return reader.query(counted, parameters | {"relevant": relevant})
+from kthink_core.store.scopes import SCOPES, Scope
 
 
 def top_tokens(
@@ -78,29 +45,53 @@ def top_tokens(
     return reader.query(sql, parameters if inference is None else parameters | {"inference": inference})
 
 
+def top_tokens_of(
+    reader: Reader, hookpoint: str, features: tuple[int, ...], scope: Scope = "generated", top: int = TOP_TOKENS
+) -> pd.DataFrame:
+    """The tokens at which each of some features is most active, over all inferences: feature (in the order asked), rank
+    (from 1), token_id, text, max_activation. Of equal activations, the smaller token id. At most the five stored."""
+    asked = check_features(reader, hookpoint, features)
+    check_choice("scope", scope, SCOPES)
+    check_top(top)
+    # A database and what is pending beside it have five tokens each: the first five of both together count.
+    sql = """
+        WITH merged AS (
+            SELECT feature, token_id, min(text) AS text, max(max_activation) AS max_activation FROM feature_tokens
+            WHERE hookpoint = $hookpoint AND scope = $scope AND list_contains($features::INTEGER[], feature)
+            GROUP BY feature, token_id
+        ), ranked AS (
+            SELECT *, row_number() OVER (PARTITION BY feature ORDER BY max_activation DESC, token_id) AS rank
+            FROM merged
+        )
+        SELECT feature, rank, token_id, text, max_activation FROM ranked WHERE rank <= $top
+        ORDER BY list_position($features::INTEGER[], feature), rank
+    """
+    parameters = {"hookpoint": hookpoint, "scope": scope, "features": asked, "top": min(top, TOP_TOKENS)}
+    return reader.query(sql, parameters)
+
+
 def feature_inferences(reader: Reader, hookpoint: str, feature: int, scope: Scope = "generated") -> pd.DataFrame:
-    """The inferences in which a feature is active, in order: inference, positions, max_activation, rank.
+    """The inferences in which a feature is active, in order: inference, positions, max_activation, rank, peak_position.
 
     rank, from 1, is the feature's place in that inference by maximum activation in the scope: up to 10, it is relevant.
+    Null beyond the first 100, which are stored.
     """
     check_feature(reader, hookpoint, feature)
-    condition = in_scope(scope)
     sql = f"""
-        WITH own AS MATERIALIZED (
-            SELECT inference, count(*) AS positions, max(activation) AS max_activation
-            FROM latents WHERE hookpoint = $hookpoint AND feature = $feature AND {condition} GROUP BY inference
-        ), ahead AS (
-            SELECT inference, count(DISTINCT feature) AS features
-            FROM latents JOIN own USING (inference)
-            WHERE hookpoint = $hookpoint AND {condition}
-                AND (activation > max_activation OR (activation = max_activation AND feature < $feature))
-                AND feature <> $feature
+        WITH own AS (
+            SELECT inference, sum(positions)::BIGINT AS positions, max(max_activation) AS max_activation,
+                -max({{'activation': max_activation, 'negated': -peak_position}}).negated AS peak_position
+            FROM feature_inferences WHERE hookpoint = $hookpoint AND feature = $feature AND {in_scope(scope)}
             GROUP BY inference
+        ), ranks AS (
+            SELECT inference, rank FROM relevant_features
+            WHERE hookpoint = $hookpoint AND scope = $scope AND feature = $feature
         )
-        SELECT inference, positions, max_activation, 1 + coalesce(features, 0) AS rank
-        FROM own LEFT JOIN ahead USING (inference) ORDER BY inference
+        SELECT inference, positions, max_activation, rank, peak_position
+        FROM own LEFT JOIN ranks USING (inference) ORDER BY inference
     """
-    return reader.query(sql, {"hookpoint": hookpoint, "feature": feature})
+    found = reader.query(sql, {"hookpoint": hookpoint, "feature": feature, "scope": scope})
+    return found.astype({"rank": "Int64"})  # whole numbers even where one is null
 
 
 def feature_summary(reader: Reader, hookpoint: str, feature: int, scope: Scope = "generated") -> pd.DataFrame:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
 
 from kthink_core.errors import BadValue
-from kthink_core.queries.arguments import check_feature, check_hookpoint, check_inference, check_top, in_scope
+from kthink_core.queries.arguments import check_feature, check_hookpoint, check_inference, check_top
+from kthink_core.queries.fragments import activations_of_inference
+from kthink_core.queries.histogram import histogram
 from kthink_core.store.reader import Reader
 from kthink_core.store.scopes import Scope
 
@@ -54,7 +55,7 @@ def feature_activations(
     check_hookpoint(reader, hookpoint)
     check_top(top)
     sql = f"""
-        WITH largest AS ({_activations(scope)} ORDER BY activation DESC, feature, position LIMIT $top)
+        WITH largest AS ({activations_of_inference(scope)} ORDER BY activation DESC, feature, position LIMIT $top)
         SELECT feature, position, token_id, text, activation
         FROM largest JOIN (SELECT * FROM tokens WHERE inference = $inference) USING (position)
         ORDER BY activation DESC, feature, position
@@ -71,7 +72,7 @@ def feature_frequencies(
     check_top(top)
     sql = f"""
         SELECT feature, count(*) AS positions
-        FROM ({_activations(scope)})
+        FROM ({activations_of_inference(scope)})
         GROUP BY feature ORDER BY positions DESC, feature LIMIT $top
     """
     return reader.query(sql, {"inference": inference, "hookpoint": hookpoint, "top": top})
@@ -86,7 +87,10 @@ def relevant_features(
     check_top(top)
     sql = f"""
         SELECT row_number() OVER (ORDER BY max_activation DESC, feature) AS rank, feature, max_activation
-        FROM (SELECT feature, max(activation) AS max_activation FROM ({_activations(scope)}) GROUP BY feature)
+        FROM (
+            SELECT feature, max(activation) AS max_activation
+            FROM ({activations_of_inference(scope)}) GROUP BY feature
+        )
         ORDER BY rank LIMIT $top
     """
     return reader.query(sql, {"inference": inference, "hookpoint": hookpoint, "top": top})
@@ -100,19 +104,5 @@ def activation_histogram(
     check_inference(reader, inference)
     check_hookpoint(reader, hookpoint)
     check_top(bins, "bins")
-    found = reader.query(
-        f"SELECT activation FROM ({_activations(scope)})", {"inference": inference, "hookpoint": hookpoint}
-    )
-    values = found["activation"].to_numpy(np.float64)
-    if not values.size:
-        return pd.DataFrame({"low": [], "high": [], "count": []}).astype({"count": np.int64})
-    counts, edges = np.histogram(values, bins)
-    return pd.DataFrame({"low": edges[:-1], "high": edges[1:], "count": counts})
-
-
-def _activations(scope: Scope) -> str:
-    """Position, feature and activation of $inference at $hookpoint, by the table that is sorted for it."""
-    return f"""
-        SELECT position, unnest(features) AS feature, unnest(activations) AS activation
-        FROM token_latents WHERE inference = $inference AND hookpoint = $hookpoint AND {in_scope(scope)}
-    """
+    own = f"SELECT activation FROM ({activations_of_inference(scope)})"
+    return histogram(reader.query(own, {"inference": inference, "hookpoint": hookpoint}), bins)

@@ -8,6 +8,35 @@ from kthink_core.queries.arguments import check_inference, in_scope
 from kthink_core.store.reader import Reader
 from kthink_core.store.scopes import Scope
 
+_IN_ALL = """
+    errors AS (
+        SELECT hookpoint, sum(positions) AS positions, sum(squared_error) AS squared_error,
+            sum(squared_norm) AS squared_norm
+        FROM segment_sums WHERE {condition} GROUP BY hookpoint
+    ), vectors AS (
+        SELECT hookpoint, sum FROM segment_sums WHERE {condition}
+    ), features AS (
+        SELECT hookpoint, sum(positions) AS active, count(*) AS alive
+        FROM feature_stats WHERE scope = $scope GROUP BY hookpoint
+    )
+"""
+_IN_ONE = """
+    errors AS (
+        SELECT hookpoint, count(*) AS positions, sum(squared_error::DOUBLE) AS squared_error,
+            sum(squared_norm::DOUBLE) AS squared_norm
+        FROM quality WHERE inference = $inference AND {condition} GROUP BY hookpoint
+    ), vectors AS (
+        SELECT hookpoint, sum FROM vector_sums WHERE inference = $inference AND {condition}
+    ), features AS (
+        SELECT hookpoint, count(*) AS active, count(DISTINCT feature) AS alive
+        FROM (
+            SELECT hookpoint, unnest(features) AS feature
+            FROM token_latents WHERE inference = $inference AND {condition}
+        )
+        GROUP BY hookpoint
+    )
+"""
+
 
 def quality(reader: Reader, scope: Scope = "generated", inference: int | None = None) -> pd.DataFrame:
     """One row a hookpoint, in the order of the configuration: hookpoint, positions, fvu, l0, dead_share.
@@ -16,44 +45,29 @@ def quality(reader: Reader, scope: Scope = "generated", inference: int | None = 
     position; dead_share: share of features that are never active. All over the positions of the scope, in one inference
     or in all; null where there are none.
     """
+    condition = in_scope(scope)
     if inference is not None:
         check_inference(reader, inference)
-    here = in_scope(scope) + ("" if inference is None else " AND inference = $inference")
-    if inference is None:
-        alive = "SELECT hookpoint, count(*) AS alive FROM feature_stats WHERE scope = $scope GROUP BY hookpoint"
-    else:
-        alive = f"""
-            SELECT hookpoint, count(DISTINCT feature) AS alive
-            FROM (SELECT hookpoint, unnest(features) AS feature FROM token_latents WHERE {here}) GROUP BY hookpoint
-        """
     sql = f"""
-        WITH errors AS (
-            SELECT hookpoint, count(*) AS positions, sum(squared_error::DOUBLE) AS squared_error,
-                sum(squared_norm::DOUBLE) AS squared_norm
-            FROM quality WHERE {here} GROUP BY hookpoint
-        ), sums AS (
+        WITH {_IN_ALL.format(condition=condition) if inference is None else _IN_ONE.format(condition=condition)},
+        squares AS (
             SELECT hookpoint, sum(total * total) AS squared_sum
             FROM (
                 SELECT hookpoint, sum(value) AS total
-                FROM (
-                    SELECT hookpoint, unnest(sum) AS value, generate_subscripts(sum, 1) AS dimension
-                    FROM vector_sums WHERE {here}
-                )
+                FROM (SELECT hookpoint, unnest(sum) AS value, generate_subscripts(sum, 1) AS dimension FROM vectors)
                 GROUP BY hookpoint, dimension
             )
             GROUP BY hookpoint
-        ), active AS (
-            SELECT hookpoint, sum(len(activations)) AS active FROM token_latents WHERE {here} GROUP BY hookpoint
-        ), alive AS ({alive}), scatter AS (
+        ), scatter AS (
             SELECT hookpoint, squared_error, squared_norm - squared_sum / positions AS variation
-            FROM errors JOIN sums USING (hookpoint)
+            FROM errors JOIN squares USING (hookpoint)
         )
-        SELECT saes.hookpoint::VARCHAR AS hookpoint, coalesce(positions, 0) AS positions,
+        SELECT saes.hookpoint::VARCHAR AS hookpoint, coalesce(positions, 0)::BIGINT AS positions,
             CASE WHEN positions > 1 AND variation > 0 THEN scatter.squared_error / variation END AS fvu,
-            active / positions AS l0,
+            CASE WHEN positions > 0 THEN coalesce(active, 0) / positions END AS l0,
             CASE WHEN positions > 0 THEN 1 - coalesce(alive, 0) / num_latents END AS dead_share
         FROM saes LEFT JOIN errors USING (hookpoint) LEFT JOIN scatter USING (hookpoint)
-            LEFT JOIN active USING (hookpoint) LEFT JOIN alive USING (hookpoint)
+            LEFT JOIN features USING (hookpoint)
         ORDER BY saes.hookpoint
     """
     return reader.query(sql, {"scope": scope} if inference is None else {"inference": inference})

@@ -12,13 +12,15 @@ from itertools import islice
 from pathlib import Path
 
 import duckdb
+import pyarrow as pa
 
-from kthink_core.config import Experiment
+from kthink_core.config import SCHEMA, Experiment
 from kthink_core.records import Inference
 from kthink_core.store.batches import batches
 from kthink_core.store.feature_stats import fill_feature_stats
 from kthink_core.store.files import disk_full, publish, remove, temporary
 from kthink_core.store.scopes import SEGMENTS
+from kthink_core.store.segment_sums import SegmentSums
 
 MEMORY_LIMIT = "2GB"
 """What DuckDB may take while it builds; what does not fit is sorted on disk."""
@@ -54,7 +56,26 @@ CREATE TABLE quality (
 CREATE TABLE vector_sums (inference INTEGER, hookpoint hookpoint, segment segment, positions INTEGER, sum DOUBLE[]);
 CREATE TABLE feature_stats (
     hookpoint hookpoint, feature INTEGER, scope VARCHAR, positions BIGINT, inferences BIGINT,
-    relevant_inferences BIGINT, max_activation FLOAT, mean_activation DOUBLE, activation_sum DOUBLE
+    relevant_inferences BIGINT, max_activation FLOAT, mean_activation DOUBLE, activation_sum DOUBLE,
+    right_positions BIGINT, wrong_positions BIGINT
+);
+CREATE TABLE feature_inferences (
+    hookpoint hookpoint, feature INTEGER, inference INTEGER, segment segment, positions INTEGER, max_activation FLOAT,
+    activation_sum FLOAT, peak_position INTEGER
+);
+CREATE TABLE relevant_features (
+    hookpoint hookpoint, scope VARCHAR, inference INTEGER, rank INTEGER, feature INTEGER, max_activation FLOAT
+);
+CREATE TABLE feature_tokens (
+    hookpoint hookpoint, scope VARCHAR, feature INTEGER, rank INTEGER, token_id INTEGER, text VARCHAR,
+    max_activation FLOAT
+);
+CREATE TABLE segment_sums (
+    hookpoint hookpoint, segment segment, positions BIGINT, squared_error DOUBLE, squared_norm DOUBLE, sum DOUBLE[]
+);
+CREATE TABLE neighbours (hookpoint hookpoint, feature INTEGER, rank INTEGER, neighbour INTEGER, cosine FLOAT);
+CREATE TABLE promoted_tokens (
+    hookpoint hookpoint, feature INTEGER, sign VARCHAR, rank INTEGER, token_id INTEGER, text VARCHAR, logit FLOAT
 );
 """
 
@@ -67,10 +88,22 @@ ORDER BY hookpoint, feature, inference, position
 """
 
 
-def build_database(target: Path, experiment: Experiment, inferences: Iterable[Inference]) -> None:
+_DIRECTIONS = """
+INSERT INTO neighbours
+SELECT hookpoint, feature, rank, id, value FROM incoming WHERE kind = 'neighbour' ORDER BY hookpoint, feature, rank;
+INSERT INTO promoted_tokens
+SELECT hookpoint, feature, kind, rank, id, text, value FROM incoming WHERE kind <> 'neighbour'
+ORDER BY hookpoint, feature, kind, rank
+"""
+
+
+def build_database(
+    target: Path, experiment: Experiment, inferences: Iterable[Inference], directions: pa.Table | None = None
+) -> None:
     """Writes the database of some inferences, given in order, beside `target`; then gives it that name.
 
-    Memory is bounded whatever their number. Raises DiskFull; CorruptFile where reading them does.
+    `directions`: the rows of store/directions.py, where there are any yet. Memory is bounded whatever the number of
+    inferences. Raises DiskFull; CorruptFile where reading them does.
     """
     beside = temporary(target)
     scratch = beside.with_suffix(".scratch")
@@ -83,7 +116,7 @@ def build_database(target: Path, experiment: Experiment, inferences: Iterable[In
             connection.execute("SET enable_progress_bar = false")
             file = quoted(str(beside.absolute()))
             connection.execute(f"ATTACH {file} AS built (STORAGE_VERSION '{STORAGE_VERSION}')")
-            fill(connection, "built", experiment, inferences)
+            fill(connection, "built", experiment, inferences, directions)
             connection.execute("CHECKPOINT built")
             connection.execute("USE memory; DETACH built")
         finally:
@@ -93,7 +126,11 @@ def build_database(target: Path, experiment: Experiment, inferences: Iterable[In
 
 
 def fill(
-    connection: duckdb.DuckDBPyConnection, catalog: str, experiment: Experiment, inferences: Iterable[Inference]
+    connection: duckdb.DuckDBPyConnection,
+    catalog: str,
+    experiment: Experiment,
+    inferences: Iterable[Inference],
+    directions: pa.Table | None = None,
 ) -> None:
     """Creates and fills all tables in an attached, empty database, and leaves it the current one."""
     connection.execute(f"USE {catalog}")
@@ -102,14 +139,24 @@ def fill(
     connection.execute(TABLES)
     _describe(connection, experiment)
     connection.execute("BEGIN")  # one transaction, so that rows go to the file, not to a log first
+    sums = SegmentSums()
     for chunk in _chunks(inferences):
         for table, rows in batches(chunk, list(experiment.saes)).items():
-            connection.register("incoming", rows)
-            connection.execute(f"INSERT INTO {table} BY NAME SELECT * FROM incoming")
-            connection.unregister("incoming")
+            _insert(connection, rows, f"INSERT INTO {table} BY NAME FROM incoming")
+        for inference in chunk:
+            sums.add(inference)
+    _insert(connection, sums.table(list(experiment.saes)), "INSERT INTO segment_sums BY NAME FROM incoming")
+    if directions is not None:
+        _insert(connection, directions, _DIRECTIONS)
     connection.execute("COMMIT")
     connection.execute(LATENTS)
     fill_feature_stats(connection, experiment.saes)
+
+
+def _insert(connection: duckdb.DuckDBPyConnection, rows: pa.Table, statement: str) -> None:
+    connection.register("incoming", rows)
+    connection.execute(statement)
+    connection.unregister("incoming")
 
 
 def quoted(text: str) -> str:
@@ -122,7 +169,7 @@ def _describe(connection: duckdb.DuckDBPyConnection, experiment: Experiment) -> 
         "INSERT INTO experiment VALUES (?, ?, ?, ?, ?, ?)",
         [
             experiment.name,
-            experiment.schema_version,
+            SCHEMA,
             experiment.inferences,
             experiment.config.model_dump_json(),
             json.dumps(experiment.provenance),

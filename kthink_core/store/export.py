@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 
 from kthink_core.errors import BadValue
 from kthink_core.store.database import build_database
+from kthink_core.store.directions import read_directions
 from kthink_core.store.files import Layout, disk_full, publish, temporary
 from kthink_core.store.journal import read_segment
 from kthink_core.store.manifest import read_manifest
@@ -53,7 +54,8 @@ def _export_database(layout: Layout, reader: Reader, target: Path) -> None:
             publish(beside, target)
     else:
         visible = (read_segment(layout.segment(inference)) for inference in reader.inference_ids)
-        build_database(target, reader.experiment, visible)
+        directions = read_directions(layout.directions)[0] if layout.directions.exists() else None
+        build_database(target, reader.experiment, visible, directions)
 
 
 def _export_parquet(reader: Reader, target: Path) -> None:

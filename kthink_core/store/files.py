@@ -40,6 +40,10 @@ class Layout(NamedTuple):
         return self.folder / "journal"
 
     @property
+    def directions(self) -> Path:
+        return self.folder / "directions.parquet"
+
+    @property
     def lock(self) -> Path:
         return self.folder / "writer.lock"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from kthink_core.config import Experiment, ExperimentConfig
+from kthink_core.config import SCHEMA, Experiment, ExperimentConfig
 from kthink_core.errors import ExperimentMismatch
 from kthink_core.store.files import Layout
 from kthink_core.store.manifest import committed, read_experiment, read_manifest
@@ -19,7 +19,8 @@ def check_same(stored: Experiment, asked: Experiment) -> None:
 
 
 def is_finished(cache: Path, name: str, config: ExperimentConfig) -> bool:
-    """Whether an experiment has all its inferences, and a database of them. Needs neither weights nor torch.
+    """Whether an experiment has all its inferences, its directions, and a database of them in which readers of this
+    version find all they ask for. Needs neither weights nor torch.
 
     Raises ExperimentMismatch where one of that name has another configuration; CorruptFile, SchemaTooNew.
     """
@@ -28,7 +29,10 @@ def is_finished(cache: Path, name: str, config: ExperimentConfig) -> bool:
         return False
     _compare(name, stored.config.model_dump(), config.model_dump())
     manifest, _ = read_manifest(Layout(cache / name))
-    return not manifest.segments and len(committed(cache, name)) == stored.inferences
+    database = manifest.database
+    if database is None or manifest.segments or database.schema_version < SCHEMA or database.directions is None:
+        return False
+    return len(committed(cache, name)) == stored.inferences
 
 
 def _facts(experiment: Experiment) -> dict[str, object]:

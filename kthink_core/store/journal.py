@@ -4,13 +4,11 @@ A segment file has one row. Its columns are the scalar fields of `records.Infere
 `tokens` (position, token_id, text, segment, logprob) ·
 `encodings` (hookpoint, k, features and activations of length positions · k, squared_error, squared_norm) ·
 `vector_sums` (hookpoint, segment, positions, sum).
-Its metadata has the schema version and a digest of the whole file, in which the digest itself counts as zeros:
-Parquet's own checksums leave out the footer, and a changed byte there can make a reader fail in any way.
+It is sealed (sealed.py): a damaged one is told from a sound one.
 """
 
 from __future__ import annotations
 
-import hashlib
 import re
 from itertools import pairwise
 from pathlib import Path
@@ -18,19 +16,15 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from kthink_core.config import SCHEMA
-from kthink_core.errors import CorruptFile, SchemaTooNew
+from kthink_core.errors import CorruptFile
 from kthink_core.records import Encoding, Inference
 from kthink_core.store.files import Layout, write_atomically
+from kthink_core.store.sealed import read_sealed, sealed
 
 REMEDY = "`precompute` sets it aside and computes the inference again"
 
 _NAME = re.compile(r"(\d{6,})\.parquet")
-_VERSION = b"kthink.schema_version"
-_DIGEST = b"sha256:"
-_ZEROS = _DIGEST + b"0" * 64
 _SCALARS = (
     ("inference", pa.int32()),
     ("problem", pa.int32()),
@@ -95,16 +89,7 @@ def write_segment(folder: Path, inference: Inference) -> Path:
     `folder` is the experiment's; its `journal` folder must exist. Returns the segment file's path. Raises DiskFull.
     """
     path = Layout(folder).segment(inference.inference)
-    sink = pa.BufferOutputStream()
-    pq.write_table(
-        _to_table(inference),
-        sink,
-        compression="zstd",
-        compression_level=1,
-        use_dictionary=False,
-        write_statistics=False,
-    )
-    write_atomically(path, _seal(sink.getvalue().to_pybytes()))
+    write_atomically(path, sealed(_to_table(inference))[0])
     return path
 
 
@@ -113,38 +98,13 @@ def read_segment(path: Path) -> Inference:
 
     Raises CorruptFile where it is damaged or is not the inference its name says, SchemaTooNew, FileNotFoundError.
     """
-    content = path.read_bytes()
-    start = content.rfind(_DIGEST)
-    sealed = content[start : start + len(_ZEROS)]
-    if start < 0 or sealed != _digest(content[:start] + _ZEROS + content[start + len(_ZEROS) :]):
+    table, _ = read_sealed(path, REMEDY)
+    if table.num_rows != 1 or not table.schema.equals(_SCHEMA, check_metadata=False):
         raise CorruptFile(path, REMEDY)
-    with pq.ParquetFile(pa.BufferReader(content)) as file:
-        table = file.read()
-    _check(path, table)
     inference = _from_table(table)
     if path.name != Layout(path.parent.parent).segment(inference.inference).name:
         raise CorruptFile(path, REMEDY)
     return inference
-
-
-def _digest(content: bytes) -> bytes:
-    return _DIGEST + hashlib.sha256(content).hexdigest().encode()
-
-
-def _seal(content: bytes) -> bytes:
-    """Puts the digest of a finished file into the place kept for it in the footer."""
-    start = content.rindex(_ZEROS)
-    return content[:start] + _digest(content) + content[start + len(_ZEROS) :]
-
-
-def _check(path: Path, table: pa.Table) -> None:
-    version = (table.schema.metadata or {}).get(_VERSION, b"")
-    if not version.isdigit():
-        raise CorruptFile(path, REMEDY)
-    if int(version) > SCHEMA:
-        raise SchemaTooNew(path, int(version), SCHEMA)
-    if table.num_rows != 1 or not table.schema.equals(_SCHEMA, check_metadata=False):
-        raise CorruptFile(path, REMEDY)
 
 
 def _to_table(inference: Inference) -> pa.Table:
@@ -188,9 +148,7 @@ def _to_table(inference: Inference) -> pa.Table:
             ],
         )
     )
-    return pa.Table.from_arrays(
-        columns, schema=_SCHEMA.with_metadata({_VERSION: str(SCHEMA).encode(), b"kthink.digest": _ZEROS})
-    )
+    return pa.Table.from_arrays(columns, schema=_SCHEMA)
 
 
 def _lists(arrays: list[Any], kind: pa.DataType) -> pa.ListArray:

@@ -32,6 +32,10 @@ class DatabaseEntry(BaseModel):
 
     file: str
     inferences: tuple[tuple[int, int], ...]
+    schema_version: int = 1
+    """Of its tables; version 1 did not say so."""
+    directions: str | None = None
+    """Digest of the directions that are in it; None where it has none."""
 
 
 class Manifest(BaseModel):

@@ -14,7 +14,7 @@ import pandas as pd
 import pyarrow as pa
 
 from kthink_core.config import SCHEMA, Experiment
-from kthink_core.errors import CorruptFile, KthinkError, SchemaTooNew, UnknownName
+from kthink_core.errors import CorruptFile, KthinkError, SchemaTooNew, SchemaTooOld, UnknownName
 from kthink_core.records import Inference
 from kthink_core.store.database import fill, quoted
 from kthink_core.store.files import Layout
@@ -26,13 +26,18 @@ REMEDY = "delete it and run `precompute` again: it builds another from the journ
 ATTEMPTS = 10
 """How often a reader starts again because a writer replaced the database under its hands."""
 
-_TABLES = ("inferences", "tokens", "latents", "token_latents", "quality", "vector_sums")
+_TABLES = (
+    "inferences", "tokens", "latents", "token_latents", "quality", "vector_sums", "feature_inferences",
+    "relevant_features", "feature_tokens", "segment_sums", "neighbours", "promoted_tokens",
+)  # fmt: skip
+"""Of a database and what is pending beside it, the rows of both."""
 
 # Numbers of positions and inferences add up; a mean is had from the sums.
 _FEATURE_STATS = """
 SELECT hookpoint, feature, scope, sum(positions)::BIGINT AS positions, sum(inferences)::BIGINT AS inferences,
     sum(relevant_inferences)::BIGINT AS relevant_inferences, max(max_activation) AS max_activation,
-    sum(activation_sum) / sum(positions) AS mean_activation, sum(activation_sum) AS activation_sum
+    sum(activation_sum) / sum(positions) AS mean_activation, sum(activation_sum) AS activation_sum,
+    sum(right_positions)::BIGINT AS right_positions, sum(wrong_positions)::BIGINT AS wrong_positions
 FROM (SELECT * FROM store.feature_stats UNION ALL SELECT * FROM pending.feature_stats)
 GROUP BY hookpoint, feature, scope
 """
@@ -60,7 +65,8 @@ def list_experiments(cache: Path) -> list[ExperimentStatus]:
 def open_reader(cache: Path, name: str) -> Reader:
     """Opens what is visible of an experiment at this moment; what a writer adds later takes another reader.
 
-    A damaged segment file is left out and told in `warnings`. Raises UnknownName, CorruptFile, SchemaTooNew.
+    A damaged segment file is left out and told in `warnings`. Raises UnknownName, CorruptFile, SchemaTooNew,
+    SchemaTooOld.
     """
     known = [status.name for status in list_experiments(cache)]
     experiment = read_experiment(cache, name) if name in known else None
@@ -87,7 +93,7 @@ def store_version(cache: Path, name: str) -> str:
 
 
 def inferences_of_database(path: Path) -> frozenset[int]:
-    """The inferences in a database. Raises FileNotFoundError, CorruptFile, SchemaTooNew."""
+    """The inferences in a database. Raises FileNotFoundError, CorruptFile, SchemaTooNew, SchemaTooOld."""
     connection = _connect()
     try:
         _attach(connection, path)
@@ -125,8 +131,7 @@ class Reader:
         return len(self.inference_ids)
 
     def query(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> pd.DataFrame:
-        """Runs one statement over the views `inferences`, `tokens`, `latents`, `token_latents`, `quality`,
-        `vector_sums`, `feature_stats`, `saes`.
+        """Runs one statement over the views: the tables of the database, with the same names and columns.
 
         Safe in threads: each call has its own cursor. Raises CorruptFile where the database turns out to be damaged.
         """
@@ -220,7 +225,7 @@ def _connect() -> duckdb.DuckDBPyConnection:
 
 
 def _attach(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
-    """Attaches a database read-only as `store`. Raises FileNotFoundError, CorruptFile, SchemaTooNew."""
+    """Attaches a database read-only as `store`. Raises FileNotFoundError, CorruptFile, SchemaTooNew, SchemaTooOld."""
     path.stat()  # the system's own error where it is missing
     try:
         connection.execute(f"ATTACH {quoted(str(path.absolute()))} AS store (READ_ONLY)")
@@ -230,6 +235,8 @@ def _attach(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
         raise CorruptFile(path, REMEDY) from error
     if found > SCHEMA:
         raise SchemaTooNew(path, found, SCHEMA)
+    if found < SCHEMA:
+        raise SchemaTooOld(path, found, SCHEMA)
 
 
 def _read_pending(layout: Layout, manifest: Manifest) -> tuple[list[Inference], tuple[str, ...]]:

@@ -1,140 +1,127 @@
-"""The plots. The chosen feature has the same hue everywhere, in the transcript too."""
+"""Charts as Vega-Lite specifications over a table, and the bars by size that several pages draw.
+
+Text of others lies in the table's cells, never in a specification: Vega-Lite reads no HTML there.
+"""
 
 from __future__ import annotations
 
-import altair as alt
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
 import pandas as pd
+import streamlit as st
 
 from kthink_core.ui.text import token_label, visible
 
-CHOSEN = "#e08a00"
 PLAIN = "#4f83b5"
-OTHERS = ["#56b4e9", "#009e73", "#cc79a7", "#0072b2"]
-"""Hues that colour-blind readers can tell apart (Okabe and Ito), less the one of the chosen feature."""
-REST = "#9aa0a6"
+HEIGHT = 340
+
+Channel = dict[str, Any]
 
 
-def top_activations(table: pd.DataFrame, feature: int) -> alt.Chart:
-    """Activations by rank; the chosen feature and the most frequent others have a hue, the rest are grey."""
-    frequent = [other for other in table["feature"].value_counts().index if other != feature][: len(OTHERS)]
-    names = [str(feature), *map(str, frequent), "others"]
-    hues = [CHOSEN, *OTHERS[: len(frequent)], REST]
-    group = table["feature"].where(table["feature"].isin([feature, *frequent])).map("{:.0f}".format, na_action="ignore")
-    shown = pd.DataFrame(
-        {
-            "rank": range(1, len(table) + 1),
-            "activation": table["activation"],
-            "group": group.fillna("others"),
-            "feature": table["feature"],
-            "position": table["position"],
-            "token": [token_label(*pair) for pair in zip(table["text"], table["token_id"], strict=True)],
-        }
-    )
-    # What is drawn last lies on top: the rest first, the chosen feature at the end.
-    shown = shown.sort_values("group", key=lambda column: -column.map(names.index), kind="stable")
-    return (
-        alt.Chart(shown)
-        .mark_circle(size=45, opacity=0.85)
-        .encode(
-            x=alt.X("rank:Q", title="Rank", scale=alt.Scale(nice=False)),
-            y=alt.Y("activation:Q", title="Activation"),
-            color=alt.Color("group:N", title="Feature", scale=alt.Scale(domain=names, range=hues), sort=names),
-            tooltip=[
-                alt.Tooltip("feature:Q", title="Feature"),
-                alt.Tooltip("activation:Q", title="Activation", format=".3f"),
-                alt.Tooltip("token:N", title="Token"),
-                alt.Tooltip("position:Q", title="Position"),
-                alt.Tooltip("rank:Q", title="Rank"),
-            ],
-        )
-        .properties(height=340)
-    )
+class Chart(NamedTuple):
+    """What is drawn, and how: https://vega.github.io/vega-lite/docs/spec.html."""
+
+    data: pd.DataFrame
+    spec: dict[str, Any]
 
 
-def frequencies(table: pd.DataFrame, feature: int) -> alt.Chart:
-    """Features by the number of positions at which they fire."""
-    shown = pd.DataFrame(
-        {
-            "feature": table["feature"].astype(str),
-            "positions": table["positions"],
-            "hue": [CHOSEN if other == feature else PLAIN for other in table["feature"]],
-        }
-    )
-    return (
-        alt.Chart(shown)
-        .mark_bar()
-        .encode(
-            x=alt.X(
-                "feature:N",
-                title="Feature",
-                sort=shown["feature"].tolist(),
-                axis=alt.Axis(labelAngle=-90, labelOverlap=False, labelFontSize=10),
-            ),
-            y=alt.Y("positions:Q", title="Positions"),
-            color=alt.Color("hue:N", scale=None),
-            tooltip=[alt.Tooltip("feature:N", title="Feature"), alt.Tooltip("positions:Q", title="Positions")],
-        )
-        .properties(height=340)
-    )
+def draw(chart: Chart, described: str) -> None:
+    """Draw a chart. `described`: in a sentence, for those who cannot see it."""
+    st.vega_lite_chart(chart.data, chart.spec, alt=described)
 
 
-def histogram(table: pd.DataFrame) -> alt.Chart:
-    """Activations by size, counts on a log axis. An empty bin has no bar: a logarithm has no zero."""
-    shown = table.query("count > 0")
-    return (
-        alt.Chart(shown)
-        .mark_bar(color=PLAIN)
-        .encode(
-            x=alt.X("low:Q", title="Activation", scale=alt.Scale(zero=False, nice=False)),
-            x2="high:Q",
-            y=alt.Y("count:Q", title="Activations", scale=alt.Scale(type="log", domainMin=0.5), axis=_log_axis()),
-            y2=alt.datum(0.5),
-            tooltip=[
-                alt.Tooltip("low:Q", title="From", format=".3f"),
-                alt.Tooltip("high:Q", title="To", format=".3f"),
-                alt.Tooltip("count:Q", title="Activations"),
-            ],
-        )
-        .properties(height=340)
-    )
+def quantity(field: str, title: str, **more: Any) -> Channel:
+    """A number's channel."""
+    return {"field": field, "type": "quantitative", "title": title} | more
 
 
-def top_tokens(table: pd.DataFrame) -> alt.Chart:
+def category(field: str, title: str | None, **more: Any) -> Channel:
+    """A name's channel."""
+    return {"field": field, "type": "nominal", "title": title} | more
+
+
+def tooltip(*shown: tuple[str, str] | tuple[str, str, str]) -> list[Channel]:
+    """A line for each field, title and, for numbers that are not whole, format."""
+    return [
+        {"field": field, "title": title}
+        | ({"type": "quantitative", "format": rest[0]} if rest else {"type": "nominal"})
+        for field, title, *rest in shown
+    ]
+
+
+def histogram(table: pd.DataFrame, height: int = HEIGHT) -> Chart:
+    """Activations by size (low, high, count), counts on a log axis: an empty bin has no bar."""
+    spec = {
+        "height": height,
+        "mark": {"type": "bar", "color": PLAIN},
+        "encoding": {
+            "x": quantity("low", "Activation", scale={"zero": False, "nice": False}),
+            "x2": {"field": "high"},
+            "y": quantity("count", "Activations", scale={"type": "log", "domainMin": 0.5}, axis=_LOG_AXIS),
+            "y2": {"datum": 0.5},
+            "tooltip": tooltip(("low", "From", ".3f"), ("high", "To", ".3f"), ("count", "Activations")),
+        },
+    }
+    return Chart(table.loc[table["count"] > 0, :], spec)
+
+
+def top_tokens(table: pd.DataFrame) -> Chart:
     """Distinct tokens by the feature's maximum activation at them, on a log axis."""
-    labels = [token_label(*pair) for pair in zip(table["text"], table["token_id"], strict=True)]
-    floor = min(table["max_activation"]) / 1.5
-    shown = pd.DataFrame(
-        {
-            "label": labels,
-            "token": [visible(text) for text in table["text"]],
-            "token_id": table["token_id"],
-            "maximum": table["max_activation"],
-            "mean": table["mean_activation"],
-            "count": table["count"],
-        }
-    )
-    return (
-        alt.Chart(shown)
-        .mark_bar(color=CHOSEN)
-        .encode(
-            y=alt.Y(
-                "label:N", title=None, sort=labels, axis=alt.Axis(labelLimit=180, labelOverlap=False, labelFlush=False)
+    shown = _with_labels(table)
+    floor = min(table["max_activation"].tolist()) / 1.5
+    scale = {"type": "log", "domainMin": floor}
+    spec = {
+        "height": _height(shown),
+        "mark": {"type": "bar", "color": PLAIN},
+        "encoding": {
+            "y": _token_axis(shown),
+            "x": quantity("max_activation", "Maximum activation", axis=_LOG_AXIS, scale=scale),
+            "x2": {"datum": floor},
+            "tooltip": tooltip(
+                ("token", "Token"),
+                ("token_id", "Token id"),
+                ("max_activation", "Maximum", ".3f"),
+                ("mean_activation", "Mean", ".3f"),
+                ("count", "Positions"),
             ),
-            x=alt.X(
-                "maximum:Q", title="Maximum activation", axis=_log_axis(), scale=alt.Scale(type="log", domainMin=floor)
-            ),
-            x2=alt.datum(floor),
-            tooltip=[
-                alt.Tooltip("token:N", title="Token"),
-                alt.Tooltip("token_id:Q", title="Token id"),
-                alt.Tooltip("maximum:Q", title="Maximum", format=".3f"),
-                alt.Tooltip("mean:Q", title="Mean", format=".3f"),
-                alt.Tooltip("count:Q", title="Positions"),
-            ],
-        )
-        .properties(height=75 + 18 * len(shown))
-    )
+        },
+    }
+    return Chart(shown, spec)
 
 
-def _log_axis() -> alt.Axis:
-    return alt.Axis(tickCount=5, format="~g")
+def promoted_tokens(table: pd.DataFrame, colour: str) -> Chart:
+    """Tokens of one sign by the logit that the feature's decoder row gives them."""
+    shown = _with_labels(table)
+    spec = {
+        "height": _height(shown),
+        "mark": {"type": "bar", "color": colour},
+        "encoding": {
+            "y": _token_axis(shown),
+            "x": quantity("logit", "Logit per unit of activation"),
+            "tooltip": tooltip(("token", "Token"), ("token_id", "Token id"), ("logit", "Logit", ".4f")),
+        },
+    }
+    return Chart(shown, spec)
+
+
+def token_labels(table: pd.DataFrame) -> list[str]:
+    """`token:id` of each row: distinct, as bars need it, and nothing hidden."""
+    return [token_label(*pair) for pair in zip(table["text"], table["token_id"], strict=True)]
+
+
+_LOG_AXIS = {"tickCount": 5, "format": "~g"}
+
+
+def _with_labels(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with `label`, by which bars are told apart, and `token`, which tooltips show."""
+    return table.assign(label=token_labels(table), token=[visible(text) for text in table["text"]])
+
+
+def _height(shown: Sequence[object] | pd.DataFrame) -> int:
+    return 75 + 18 * len(shown)
+
+
+def _token_axis(shown: pd.DataFrame) -> Channel:
+    axis = {"labelLimit": 180, "labelOverlap": False, "labelFlush": False}
+    return category("label", None, sort=shown["label"].tolist(), axis=axis)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Concatenate, ParamSpec
+from dataclasses import dataclass, replace
+from typing import Concatenate, Literal, ParamSpec
 
 import pandas as pd
 import streamlit as st
@@ -13,12 +13,14 @@ from streamlit.runtime.pages_manager import PagesManager
 
 from kthink_core.config import Experiment, Settings
 from kthink_core.errors import KthinkError
+from kthink_core.notes import sae_revision
 from kthink_core.store.reader import ExperimentStatus, list_experiments
 from kthink_core.ui import cache, experiments, permalink
-from kthink_core.ui.permalink import View
+from kthink_core.ui.permalink import MOST_FEATURES, View
 from kthink_core.ui.text import plain
 
 Arguments = ParamSpec("Arguments")
+Target = Literal["inference", "feature", "across", "compare"]
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,27 @@ def open_page() -> Page:
     return Page(source, statuses, reader.experiment, reader.inference_ids, view)
 
 
+def beside(page: Page, name: str) -> Page:
+    """Another experiment of the cache under the same view, as far as it has the same hookpoint and inference. Raises
+    KthinkError."""
+    source = cache.source(page.source.cache, name)
+    reader = cache.reader(source)
+    saes, inferences, view = reader.experiment.saes, reader.inference_ids, page.view
+    hookpoint = view.hookpoint if view.hookpoint in saes else next(reversed(saes))
+    inference = view.inference if view.inference in inferences or not inferences else inferences[0]
+    same = same_features(page.experiment, reader.experiment, hookpoint) and hookpoint == view.hookpoint
+    there = replace(view, experiment=name, hookpoint=hookpoint, inference=inference, other=None, against=None)
+    if not same:
+        there = replace(there, feature=None, also=())
+    return Page(source, page.statuses, reader.experiment, inferences, there)
+
+
+def same_features(one: Experiment, other: Experiment, hookpoint: str) -> bool:
+    """Whether a feature's number means the same in both: they have the same SAE at the hookpoint."""
+    revisions = [sae_revision(experiment, hookpoint) for experiment in (one, other) if hookpoint in experiment.saes]
+    return one.config.sae == other.config.sae and len(revisions) == 2 and revisions[0] == revisions[1]
+
+
 def require_inferences(page: Page) -> None:
     """Ends the run, saying so, where the experiment has no inference yet."""
     if not page.inferences:
@@ -92,6 +115,27 @@ def require_inferences(page: Page) -> None:
 def go(view: View) -> None:
     """Make the link name another view; the rerun that follows shows it."""
     st.query_params.from_dict(permalink.format_view(view))
+
+
+def lead(to: Target, view: View) -> None:
+    """Open another page at a view. For callbacks, and for the end of a run."""
+    st.switch_page(f"pages/{to}.py", query_params=permalink.format_view(view))
+
+
+def link(to: Target, view: View, label: str, icon: str = ":material/arrow_forward:") -> None:
+    """A link to another page at a view."""
+    st.page_link(f"pages/{to}.py", label=label, icon=icon, query_params=permalink.format_view(view))
+
+
+def at_inference(view: View, inference: int, position: int | None = None) -> View:
+    """The view of another inference. Positions of the last one mean nothing there."""
+    return replace(view, inference=inference, position=position, span=None)
+
+
+def with_features(view: View, features: Sequence[int]) -> View:
+    """The view with these features shown, the first one the main one; without any, the page takes one."""
+    distinct = tuple(dict.fromkeys(features))[:MOST_FEATURES]
+    return replace(view, feature=distinct[0] if distinct else None, also=distinct[1:])
 
 
 def _under_navigation() -> None:

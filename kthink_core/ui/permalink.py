@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from typing import TypeVar
 
+from kthink_core.queries import RANKINGS, SORTS, Ranking, Sort
 from kthink_core.store.feature_stats import RELEVANT
 from kthink_core.store.scopes import SCOPES, Scope
 
@@ -25,12 +26,6 @@ _INTEGER = re.compile(r"-?[0-9]{1,18}")
 _SHOWN = 60
 """Longest part of a nonsense value that a message repeats."""
 
-
-RANKINGS = ("maximum", "mean", "frequency", "lift")
-"""What the features of an inference are ranked by."""
-
-SORTS = ("inferences", "maximum", "think", "answer", "right", "wrong")
-"""What the features of a hookpoint are sorted by; the last four by how much more they fire there than elsewhere."""
 
 OUTCOMES = ("any", "right", "wrong", "cut", "ungraded")
 MODES = ("any", "think", "bypass")
@@ -54,8 +49,8 @@ class View:
     """First and last position of a chosen stretch of tokens."""
     position: int | None = None
     """The token to go to."""
-    ranking: str = RANKINGS[0]
-    sort: str = SORTS[0]
+    ranking: Ranking = RANKINGS[0]
+    sort: Sort = SORTS[0]
     outcome: str = OUTCOMES[0]
     mode: str = MODES[0]
     search: str = ""

@@ -10,6 +10,16 @@ from kthink_core.config import Experiment
 
 def summary(experiment: Experiment) -> None:
     """The configuration in one line; all of it, with the provenance, behind a fold."""
+    line(experiment)
+    config = experiment.config
+    with st.expander("Configuration and provenance", icon=":material/fact_check:"):
+        left, right = st.columns(2)
+        left.dataframe(_facts(config.model_dump()), hide_index=True)
+        right.dataframe(_facts(dict(experiment.provenance)), hide_index=True)
+
+
+def line(experiment: Experiment) -> None:
+    """What was asked of what, in one line."""
     config = experiment.config
     tokens = f"at most {config.max_new_tokens} new tokens"
     sampling = "greedy" if config.temperature == 0 else f"temperature {config.temperature:g}, top-p {config.top_p:g}"
@@ -24,10 +34,6 @@ def summary(experiment: Experiment) -> None:
         f"seed {config.seed}",
     ]
     st.text(" · ".join(parts))
-    with st.expander("Configuration and provenance", icon=":material/fact_check:"):
-        left, right = st.columns(2)
-        left.dataframe(_facts(config.model_dump()), hide_index=True)
-        right.dataframe(_facts(dict(experiment.provenance)), hide_index=True)
 
 
 def _with_revision(source: str, revision: str | None) -> str:

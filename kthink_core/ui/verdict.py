@@ -8,16 +8,17 @@ from typing import Any, Literal
 import numpy as np
 import streamlit as st
 
-RIGHT, WRONG, UNKNOWN = "right", "wrong", "unknown"
-COLOURS: dict[str, Literal["green", "red", "gray"]] = {RIGHT: "green", WRONG: "red", UNKNOWN: "gray"}
-ICONS = {RIGHT: ":material/check:", WRONG: ":material/close:", UNKNOWN: ":material/question_mark:"}
+RIGHT, WRONG, UNGRADED = "right", "wrong", "ungraded"
+COLOURS: dict[str, Literal["green", "red", "gray"]] = {RIGHT: "green", WRONG: "red", UNGRADED: "gray"}
+ICONS = {RIGHT: ":material/check:", WRONG: ":material/close:", UNGRADED: ":material/question_mark:"}
+SIGNS = {RIGHT: "✓", WRONG: "✗", UNGRADED: "?"}
 ENDINGS = {"stop": "finished", "length": "cut off"}
 
 
 def of(correct: object) -> str:
     """`correct` of the inferences table in a word; missing where there is no reference."""
     if not isinstance(correct, bool | np.bool_):
-        return UNKNOWN
+        return UNGRADED
     return RIGHT if correct else WRONG
 
 

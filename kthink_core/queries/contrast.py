@@ -1,0 +1,89 @@
+"""A feature on either side of a divide, and beside other features."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from kthink_core.queries.arguments import check_feature, check_top, in_scope
+from kthink_core.queries.fragments import activations_of_feature, positions_in
+from kthink_core.store.reader import Reader
+from kthink_core.store.scopes import Scope
+
+
+def feature_contrast(reader: Reader, hookpoint: str, feature: int) -> pd.DataFrame:
+    """A feature in thoughts and answers, in right and wrong inferences; one row each: side ("think", "answer",
+    "right", "wrong"), inferences, positions, active, share, mean_activation, max_activation.
+
+    positions: all that the side has (right and wrong: generated ones; an inference without a reference is on neither),
+    in so many inferences; active: those at which the feature is; share: active / positions, null where there are none;
+    mean_activation and max_activation are over the active ones, 0 without any.
+    """
+    check_feature(reader, hookpoint, feature)
+    sql = """
+        WITH sides(place, side) AS (VALUES (0, 'think'), (1, 'answer'), (2, 'right'), (3, 'wrong')), own AS (
+            SELECT inference, segment, positions AS active, activation_sum, max_activation
+            FROM feature_inferences WHERE hookpoint = $hookpoint AND feature = $feature
+        ), parts AS (
+            SELECT inference, segment, correct, positions, active, activation_sum, max_activation
+            FROM vector_sums JOIN inferences USING (inference) LEFT JOIN own USING (inference, segment)
+            WHERE hookpoint = $hookpoint AND segment IN ('think', 'answer') AND positions > 0
+        )
+        SELECT side, count(DISTINCT inference) AS inferences, coalesce(sum(positions), 0)::BIGINT AS positions,
+            coalesce(sum(active), 0)::BIGINT AS active, sum(coalesce(active, 0)) / sum(positions) AS share,
+            coalesce(sum(activation_sum) / sum(active), 0) AS mean_activation,
+            coalesce(max(max_activation), 0) AS max_activation
+        FROM sides LEFT JOIN parts ON CASE side
+            WHEN 'right' THEN correct WHEN 'wrong' THEN NOT correct ELSE segment::VARCHAR = side END
+        GROUP BY place, side ORDER BY place
+    """
+    return reader.query(sql, {"hookpoint": hookpoint, "feature": feature})
+
+
+def fires_with(reader: Reader, hookpoint: str, feature: int, scope: Scope = "generated", top: int = 20) -> pd.DataFrame:
+    """Other features of the hookpoint that are active at the positions of a feature: feature, positions, share, lift.
+
+    positions: where both are active; share: of the asked feature's positions; lift: share / (the other one's share of
+    all positions in the scope): 1 where they have nothing to do with each other. By positions, then by lift, then by
+    the smaller feature.
+    """
+    check_feature(reader, hookpoint, feature)
+    check_top(top)
+    sql = f"""
+        WITH own AS MATERIALIZED ({activations_of_feature(scope)}), counts AS (
+            SELECT feature, count(*) AS positions
+            FROM (
+                SELECT unnest(features) AS feature FROM token_latents SEMI JOIN own USING (inference, position)
+                WHERE hookpoint = $hookpoint AND {in_scope(scope)}
+            )
+            GROUP BY feature
+        ), whole AS (
+            SELECT feature, positions AS whole_positions
+            FROM feature_stats WHERE hookpoint = $hookpoint AND scope = $scope
+        )
+        SELECT feature, positions, positions / size AS share,
+            positions / size / (whole_positions / whole_size) AS lift
+        FROM counts JOIN whole USING (feature),
+            (SELECT (SELECT count(*) FROM own) AS size, {positions_in(scope)} AS whole_size)
+        WHERE feature <> $feature
+        ORDER BY positions DESC, lift DESC, feature LIMIT $top
+    """
+    return reader.query(sql, {"hookpoint": hookpoint, "feature": feature, "scope": scope, "top": top})
+
+
+def feature_pair(reader: Reader, hookpoint: str, feature: int, other: int, scope: Scope = "generated") -> pd.DataFrame:
+    """One row: at how many positions of the scope both features are active, only the first, only the other, neither:
+    both, only_first, only_second, neither."""
+    check_feature(reader, hookpoint, feature)
+    check_feature(reader, hookpoint, other)
+    sql = f"""
+        WITH one AS MATERIALIZED ({activations_of_feature(scope)}),
+        two AS MATERIALIZED ({activations_of_feature(scope, "$other")}), numbers AS (
+            SELECT (SELECT count(*) FROM one) AS first, (SELECT count(*) FROM two) AS second,
+                (SELECT count(*) FROM one SEMI JOIN two USING (inference, position)) AS shared,
+                {positions_in(scope)}::BIGINT AS positions
+        )
+        SELECT shared AS "both", first - shared AS only_first, second - shared AS only_second,
+            positions - first - second + shared AS neither
+        FROM numbers
+    """
+    return reader.query(sql, {"hookpoint": hookpoint, "feature": feature, "other": other})

@@ -1,0 +1,88 @@
+"""Reading a trace: the transcript of one inference under some features, with everything that it asks the store."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from kthink_core import queries
+from kthink_core.store.scopes import SEGMENTS_OF
+from kthink_core.ui import header, inference_charts, notes, transcript, verdict
+from kthink_core.ui.page import Page
+
+LISTED = 100
+"""Features in the list beside the tokens."""
+
+
+def ranked(page: Page, inference: int | None = None, hookpoint: str | None = None) -> pd.DataFrame:
+    """The features of an inference, the view's unless another is named, by the view's ranking."""
+    view = page.view
+    where = (view.inference if inference is None else inference, hookpoint or view.hookpoint)
+    return page.ask(queries.ranked_features, *where, view.scope, view.ranking, LISTED)
+
+
+def trace(
+    page: Page,
+    shown: Sequence[int],
+    *,
+    inference: int | None = None,
+    span: tuple[int, int] | None = None,
+    position: int | None = None,
+    key: str = "transcript",
+) -> transcript.Selection:
+    """Draw an inference, the view's unless another is named, and say what is chosen in it."""
+    view = page.view
+    number = view.inference if inference is None else inference
+    listed = ranked(page, number)
+    everyone = tuple(dict.fromkeys([*shown, *map(int, listed["feature"])]))
+    maxima = page.ask(queries.feature_maxima, view.hookpoint, everyone, view.scope)
+    stored = page.ask(queries.inferences).set_index("inference").loc[number]
+    return transcript.draw(
+        f"{view.experiment} {number}",
+        page.ask(queries.transcript, number),
+        page.ask(queries.feature_tracks, number, view.hookpoint, everyone),
+        page.ask(queries.token_features, number, view.hookpoint),
+        listed,
+        hookpoint=view.hookpoint,
+        features=shown,
+        maxima=dict(zip(maxima["feature"].tolist(), maxima["max_activation"].tolist(), strict=True)),
+        scope=view.scope,
+        labels=notes.labels(page, view.hookpoint, everyone),
+        span=span,
+        position=position,
+        verdict=verdict.of(stored["correct"]),
+        key=key,
+    )
+
+
+def tell_silent(page: Page, shown: Sequence[int]) -> None:
+    """Says which of the features shown fire nowhere in scope: their hue would be looked for in vain."""
+    found = set(activations(page, shown)["feature"])
+    silent = [str(feature) for feature in shown if feature not in found]
+    if silent:
+        what = f"Feature {silent[0]} never fires" if len(silent) == 1 else f"Features {', '.join(silent)} never fire"
+        header.nothing(f"{what} in scope {page.view.scope} of this inference.")
+
+
+def activations(page: Page, shown: Sequence[int]) -> pd.DataFrame:
+    """Where the features shown fire in scope of the view's inference, and at which tokens: feature, position,
+    token_id, text, activation."""
+    view = page.view
+    tracks = page.ask(queries.feature_tracks, view.inference, view.hookpoint, tuple(shown))
+    tokens = page.ask(queries.transcript, view.inference)
+    counted = tokens.loc[tokens["segment"].isin(SEGMENTS_OF[view.scope]), ["position", "token_id", "text"]]
+    return tracks.merge(counted, on="position").filter(items=["feature", "position", "token_id", "text", "activation"])
+
+
+def plotted(page: Page, name: str, shown: Sequence[int]) -> pd.DataFrame:
+    """What one of `inference_charts.BY_NAME` draws."""
+    view = page.view
+    where = (view.inference, view.hookpoint, view.scope)
+    if name == inference_charts.TOP:
+        return page.ask(queries.feature_activations, *where)
+    if name == inference_charts.FREQUENCIES:
+        return page.ask(queries.feature_frequencies, *where)
+    if name == inference_charts.HISTOGRAM:
+        return page.ask(queries.activation_histogram, *where)
+    return activations(page, shown)

@@ -1,0 +1,94 @@
+// Stretches of traces around places where a feature fires. Every text is set through textContent: nothing that a model
+// wrote is ever read as HTML. Widening stays in the browser; only a place to go to is told to the server.
+
+// Controls, marks that turn the direction of the text around them, the byte order mark.
+const HIDDEN = /[\0-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]/g;
+
+function shown(text) {
+  if (text === "") return "∅";
+  if (/^ +$/.test(text)) return "·".repeat(text.length);
+  const marked = text.replace(HIDDEN, (mark) => `\\u${mark.charCodeAt(0).toString(16).padStart(4, "0")}`);
+  return marked.replace(/\n/g, "⏎").replace(/\t/g, "⇥");
+}
+
+function element(tag, className, text) {
+  const made = document.createElement(tag);
+  made.className = className;
+  if (text !== undefined) made.textContent = text;
+  return made;
+}
+
+function token(snippet, index, maximum) {
+  const activation = snippet.activations[index];
+  const made = element("span", `token ${snippet.segments[index]}`, shown(snippet.texts[index]));
+  made.dataset.index = index;
+  made.style.setProperty("--share", Math.min(activation / maximum, 1).toFixed(3));
+  made.classList.toggle("peak", snippet.first + index === snippet.position);
+  return made;
+}
+
+// The tokens within `reach` of the place; what is left out at an end is told by an ellipsis.
+function fill(text, snippet, maximum, reach) {
+  const at = snippet.position - snippet.first;
+  const begin = Math.max(at - reach, 0);
+  const end = Math.min(at + reach + 1, snippet.texts.length);
+  text.replaceChildren();
+  if (snippet.first + begin > 0) text.append(element("span", "edge", "… "));
+  for (let index = begin; index < end; index++) text.append(token(snippet, index, maximum));
+  if (snippet.first + end < snippet.length) text.append(element("span", "edge", " …"));
+}
+
+// Told when a pointer comes, not for every token beforehand.
+function explain(snippet, made) {
+  const index = Number(made.dataset.index);
+  const text = shown(snippet.texts[index]).replace(/ /g, "·");
+  const activation = snippet.activations[index];
+  const fires = activation ? activation.toFixed(3) : "none";
+  made.title = `${text}\nid ${snippet.ids[index]}\nposition ${snippet.first + index}\nactivation ${fires}`;
+}
+
+function row(snippet, data, open) {
+  const made = element("div", "snippet");
+  const text = element("button", "text");
+  text.type = "button";
+  text.setAttribute("aria-expanded", "false");
+  text.setAttribute("aria-label", `Context in inference ${snippet.inference}, position ${snippet.position}; widen`);
+  fill(text, snippet, data.maximum, data.near);
+  text.addEventListener("click", () => {
+    if (window.getSelection()?.toString()) return; // text is being copied
+    const wide = text.getAttribute("aria-expanded") !== "true";
+    text.setAttribute("aria-expanded", String(wide));
+    fill(text, snippet, data.maximum, wide ? snippet.texts.length : data.near);
+  });
+  text.addEventListener("mouseover", (event) => {
+    const hovered = event.target.closest(".token");
+    if (hovered) explain(snippet, hovered);
+  });
+  const place = element("button", "place", `inference ${snippet.inference} · ${snippet.position} →`);
+  place.type = "button";
+  place.title = `Go to position ${snippet.position} of inference ${snippet.inference}`;
+  place.addEventListener("click", () => open(snippet));
+  made.append(element("span", "activation", snippet.activation.toFixed(2)), text, place);
+  return made;
+}
+
+export default function ({ data, parentElement, setTriggerValue }) {
+  let root = parentElement.querySelector(".snippets");
+  if (!root) {
+    root = element("div", "snippets");
+    parentElement.append(root);
+  }
+  const content = JSON.stringify(data);
+  root.open = ({ inference, position }) => setTriggerValue("opened", { inference, position });
+  if (root.content === content) return; // what was widened stays wide
+  root.content = content;
+  root.replaceChildren();
+  for (const group of data.groups) {
+    const section = element("section", "group");
+    const heading = element("h4", "heading", group.title);
+    heading.append(element("span", "note", group.note));
+    section.append(heading);
+    for (const snippet of group.snippets) section.append(row(snippet, data, (place) => root.open(place)));
+    root.append(section);
+  }
+}

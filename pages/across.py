@@ -1,0 +1,91 @@
+"""Features across inferences: the matrix, whose cells lead to the peak tokens, and the count table of the article."""
+
+import streamlit as st
+
+from kthink_core import queries
+from kthink_core.ui import (
+    choices,
+    clicks,
+    download,
+    feature_tables,
+    filters,
+    guide,
+    header,
+    listed,
+    matrix,
+    notes,
+    quality,
+)  # fmt: skip
+from kthink_core.ui.page import (
+    Page,
+    at_inference,
+    errors_shown,
+    lead,
+    open_page,
+    require_inferences,
+    with_features,
+)  # fmt: skip
+
+ROWS, COLUMNS = 30, 100
+"""Of the matrix."""
+
+
+def cells(page: Page, features: tuple[int, ...]) -> None:
+    view = page.view
+    stored = page.ask(queries.inferences)
+    filters.draw(page, stored)
+    kept = filters.apply(page, stored)
+    if kept.empty:
+        header.nothing("No inference is of this outcome and mode.")
+        return
+    columns = kept
+    if len(kept) > COLUMNS:
+        columns = matrix.window(kept, view.inference, COLUMNS)
+        st.caption(
+            f"{COLUMNS} of {len(kept)} inferences, from {columns['inference'].iloc[0]} to "
+            f"{columns['inference'].iloc[-1]}: choose an inference at the side to see others."
+        )
+    table = page.ask(queries.feature_matrix, view.hookpoint, view.scope, features)
+    table = table.merge(columns.filter(items=["inference"]), on="inference")
+    if table.empty:
+        header.nothing("None of these features fires in these inferences.")
+        return
+    drawn = matrix.chart(table, features, columns, notes.labels(page, view.hookpoint, features))
+    fields = ("feature", "inference", "peak_position")
+    clicks.chart(
+        drawn, fields, f"matrix {page.source.version} {hash(view)}",
+        lambda cell: lead(
+            "inference",
+            at_inference(with_features(view, (cell["feature"],)), cell["inference"], cell["peak_position"]),
+        ),
+        described="Features by inferences; opacity is the maximum activation",
+    )  # fmt: skip
+    download.buttons(page, "features by inferences", table, chart=True)
+
+
+with errors_shown():
+    page = open_page()
+    require_inferences(page)
+    view = page.view
+    with st.sidebar:
+        choices.inference(page)
+        choices.hookpoint(page)
+        choices.scope(page)
+    with header.title("Across inferences"):
+        pass
+    quality.site_note(page.experiment)
+    listed.controls(page)
+    table = listed.table(page)
+    if table.empty:
+        header.nothing(listed.nothing_found(page))
+    else:
+        features = tuple(table["feature"].tolist())
+        st.subheader("Features × inferences", help=guide.help("maximum"))
+        st.caption("A click on a cell leads to the token at which the feature is most active in that inference.")
+        cells(page, features[:ROWS])
+        st.subheader("Features by inferences in which they are relevant", help=guide.help("relevant_in"))
+        st.caption("Click a row to see the feature.")
+        feature_tables.draw(
+            page, table, listed.COLUMNS, lambda to: lead("feature", with_features(view, (to,))),
+            name="features", bars_to={"inferences": len(page.inferences)}, rows=20,
+        )  # fmt: skip

@@ -1,0 +1,67 @@
+"""Side by side: two features on one trace, two inferences under one feature, two experiments."""
+
+import streamlit as st
+
+from kthink_core.ui import choices, comparison, header, quality, reading, two_experiments
+from kthink_core.ui.page import (
+    Page,
+    errors_shown,
+    open_page,
+    require_inferences,
+)  # fmt: skip
+
+
+def two_features(page: Page, feature: int) -> None:
+    """A pair on the view's inference, and how often they fire together everywhere."""
+    view = page.view
+    offered = [other for other in reading.ranked(page)["feature"].tolist() if other != feature]
+    if not offered and not view.also:
+        header.nothing(f"No other feature fires in scope {view.scope} of this inference. Choose another.")
+        return
+    other = view.also[0] if view.also else offered[0]
+    comparison.second_feature(page, feature, other, offered)
+    comparison.pair(page, feature, other)
+    comparison.read(page, (feature, other))
+
+
+def two_inferences(page: Page, feature: int) -> None:
+    comparison.second_inference(page)
+    left, right = st.columns(2, gap="medium")
+    for column, inference, key in ((left, page.view.inference, "here"), (right, page.view.against, "there")):
+        with column:
+            comparison.inference(page, int(inference or 0), feature, key)
+
+
+def experiments(page: Page, feature: int) -> None:
+    other = comparison.second_experiment(page)
+    names = ("The same problems", "Features", "Quality and provenance")
+    for name, tab in zip(names, st.tabs(names, key="both", on_change="rerun"), strict=True):
+        if not tab.open:  # what lies behind a tab is asked for when it is opened
+            continue
+        with tab:
+            if name == names[2]:
+                two_experiments.quality(page, other)
+            elif not other.inferences:
+                header.nothing(f"No inference of {other.experiment.name} is committed yet.")
+            elif name == names[1]:
+                two_experiments.counts(page, other)
+            else:
+                table = two_experiments.shared_problems(page, other)
+                two_experiments.problems(page, other, table)
+                two_experiments.traces(page, other, table, feature)
+
+
+with errors_shown():
+    page = open_page()
+    require_inferences(page)
+    ranked = reading.ranked(page)
+    with st.sidebar:
+        choices.inference(page)
+        choices.hookpoint(page)
+        choices.scope(page)
+        feature = choices.feature(page, default=int(ranked["feature"].iloc[0]) if len(ranked) else 0)
+    with header.title("Compare"):
+        pass
+    quality.site_note(page.experiment)
+    what = comparison.choose(page)
+    {"features": two_features, "inferences": two_inferences, "experiments": experiments}[what](page, feature)

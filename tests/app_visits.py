@@ -1,0 +1,66 @@
+"""Pages run without a browser, for tests: opened with a link's parameters, and what they then show."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import streamlit as st
+from streamlit.testing.v1 import AppTest
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = ("overview", "inference", "feature", "across", "compare")
+"""Those that show an experiment."""
+Open = Callable[..., AppTest]
+
+
+@contextmanager
+def visiting(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Open]:
+    """A function that opens a page of the app with query parameters."""
+
+    def opened(page: str, folder: Path = cache, **parameters: str) -> AppTest:
+        monkeypatch.setenv("KTHINK_CACHE", str(folder))
+        app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=30)
+        app.query_params.update(parameters)
+        app.switch_page(f"pages/{page}.py").run()
+        assert not app.exception
+        return app
+
+    yield opened
+    st.cache_data.clear()
+    st.cache_resource.clear()
+
+
+def texts(app: AppTest) -> str:
+    """All that a page says outside of tables, charts and components."""
+    kinds = ("title", "subheader", "markdown", "caption", "text", "info", "warning", "error", "code")
+    return "\n".join(str(getattr(element, "value", "")) for kind in kinds for element in app.get(kind))
+
+
+def payloads(app: AppTest, key: str) -> list[dict[str, Any]]:
+    """What is sent to the components whose data have a key, in order."""
+    components = (json.loads(component.proto.json) for component in app.get("bidi_component") if component.proto.json)
+    return [data for data in components if isinstance(data, dict) and key in data]
+
+
+def transcript(app: AppTest) -> dict[str, Any]:
+    """The payload of the page's one transcript."""
+    (data,) = payloads(app, "bands")
+    return data
+
+
+def tables(app: AppTest, column: str) -> list[Any]:
+    """The tables that have a column, in order."""
+    return [element.value for element in app.dataframe if column in element.value]
+
+
+def open_tab(app: AppTest, key: str, name: str) -> AppTest:
+    """The page with another tab open."""
+    app.session_state[key] = name
+    app.run()
+    assert not app.exception
+    return app

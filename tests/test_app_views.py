@@ -1,0 +1,254 @@
+"""What each page shows of a view, and what becomes of the link when something is chosen; without a browser."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from kthink_core import queries
+from kthink_core.notes import FILE, FeatureSubject, Notebook
+from kthink_core.store.reader import open_reader
+from tests.app_samples import HOOKPOINTS, SILENT, sample_experiment, write_experiment
+from tests.app_visits import Open, open_tab, payloads, tables, texts, transcript, visiting
+
+DEEPEST = HOOKPOINTS[-1]
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Experiments: finished; with the same SAEs; with others; just begun."""
+    folder = tmp_path_factory.mktemp("cache")
+    write_experiment(folder, sample_experiment("demo", 6))
+    write_experiment(folder, sample_experiment("again", 4, temperature=0.1))
+    write_experiment(folder, sample_experiment("elsewhere", 2, sae="another"))
+    write_experiment(folder, sample_experiment("begun", 4), committed=())
+    return folder
+
+
+@pytest.fixture
+def visit(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Open]:
+    with visiting(cache, monkeypatch) as opened:
+        yield opened
+
+
+def ask(cache: Path, query: str, *arguments: object, experiment: str = "demo"):
+    with open_reader(cache, experiment) as reader:
+        return getattr(queries, query)(reader, *arguments)
+
+
+class TestOverview:
+    @pytest.mark.parametrize(
+        ("outcome", "inferences"), [("right", [0, 3]), ("wrong", [1, 4]), ("cut", [4]), ("ungraded", [2, 5])]
+    )
+    def test_inferences_are_filtered(self, visit: Open, outcome: str, inferences: list[int]) -> None:
+        app = visit("overview", experiment="demo", outcome=outcome)
+        assert tables(app, "question")[0]["inference"].tolist() == inferences
+        assert f"{len(inferences)} of 6" in texts(app)
+
+    def test_a_filter_goes_into_the_link_and_says_how_many_it_keeps(self, visit: Open) -> None:
+        app = visit("overview", experiment="demo")
+        (choice,) = [group for group in app.segmented_control if group.key == "choose_outcome"]
+        assert choice.options == ["all (6)", "✓ right (2)", "✗ wrong (2)", "cut off (1)", "? ungraded (2)"]
+        choice.set_value("wrong").run()
+        assert app.query_params["outcome"] == "wrong"
+        assert tables(app, "question")[0]["inference"].tolist() == [1, 4]
+
+    def test_no_inference_passes_the_filters(self, visit: Open) -> None:
+        app = visit("overview", experiment="demo", mode="bypass")
+        assert "No inference is of this outcome and mode" in texts(app)
+
+    def test_features_of_every_hookpoint(self, visit: Open, cache: Path) -> None:
+        shown = tables(visit("overview", experiment="demo"), "tokens")
+        for table, hookpoint in zip(shown, HOOKPOINTS, strict=True):
+            counts = ask(cache, "feature_counts", hookpoint, "generated", 8)
+            assert table["feature"].tolist() == counts["feature"].tolist()
+            assert table["inferences"].tolist() == counts["inferences"].tolist()
+            assert all(table["tokens"])
+
+
+class TestInference:
+    def test_the_link_brings_back_features_ranking_span_and_position(self, visit: Open, cache: Path) -> None:
+        app = visit(
+            "inference", experiment="demo", inference="1", feature="12", also="3.7", ranking="lift", span="12.20",
+            position="15",
+        )  # fmt: skip
+        data = transcript(app)
+        assert data["features"] == [12, 3, 7]
+        assert (data["span"], data["position"]) == ([12, 20], 15)
+        ranked = ask(cache, "ranked_features", 1, DEEPEST, "generated", "lift", 100)
+        assert [row["feature"] for row in data["ranked"]] == ranked["feature"].tolist()
+        assert {12, 3, 7} <= {int(feature) for feature in data["maxima"]}
+        stands_out = ask(cache, "span_features", 1, DEEPEST, 12, 20)
+        assert tables(app, "rest_share")[0]["feature"].tolist() == stands_out["feature"].tolist()
+
+    def test_the_span_can_be_cleared(self, visit: Open) -> None:
+        app = visit("inference", experiment="demo", inference="1", span="12.20")
+        app.button(key="clear_span").click().run()
+        assert "span" not in app.query_params
+        assert not tables(app, "rest_share")
+
+    def test_a_span_beyond_the_trace_is_told(self, visit: Open) -> None:
+        app = visit("inference", experiment="demo", inference="1", span="5000.6000")
+        assert "lies beyond the last token" in texts(app)
+        assert transcript(app)["span"] is None
+
+    def test_features_are_added_taken_away_and_typed(self, visit: Open) -> None:
+        app = visit("inference", experiment="demo", inference="1", feature="12")
+        app.multiselect(key="choose_features").set_value([12, 5]).run()
+        assert (app.query_params["feature"], app.query_params["also"]) == ("12", "5")
+        assert transcript(app)["features"] == [12, 5]
+        app.multiselect(key="choose_features").set_value([5, "7", "63", "64", "no", "²"]).run()
+        assert transcript(app)["features"] == [5, 7, 63]
+        assert not app.warning
+        app.multiselect(key="choose_features").set_value([]).run()
+        assert "feature" not in app.query_params
+
+    def test_another_inference_forgets_the_places_of_the_last(self, visit: Open) -> None:
+        app = visit("inference", experiment="demo", inference="1", feature="12", span="12.20", position="15")
+        app.button(key="step_Next").click().run()
+        assert app.query_params["feature"] == "12"
+        assert not {"span", "position"} & set(app.query_params)
+
+    @pytest.mark.parametrize(
+        "tab", ["Features", "400 top activations", "70 feature frequencies", "Histogram", "Token ids"]
+    )
+    def test_every_tab_is_drawn(self, visit: Open, tab: str) -> None:
+        app = open_tab(visit("inference", experiment="demo", feature="12"), "plots", tab)
+        charts = app.get("vega_lite_chart")
+        assert len(charts) == (tab != "Features")
+        assert not app.error
+
+    def test_features_that_fire_at_no_token_have_no_scatter(self, visit: Open) -> None:
+        app = open_tab(visit("inference", experiment="demo", feature=str(SILENT)), "plots", "Token ids")
+        assert "None of the features shown fires" in texts(app)
+
+
+class TestFeature:
+    def test_contexts_are_those_of_the_query(self, visit: Open, cache: Path) -> None:
+        (data,) = payloads(visit("feature", experiment="demo", feature="12"), "groups")
+        places = ask(cache, "contexts", DEEPEST, 12)
+        shown = [snippet for group in data["groups"] for snippet in group["snippets"]]
+        assert [snippet["position"] for snippet in shown] == places["position"].tolist()
+        assert data["groups"][0]["title"] == "Highest"
+        assert data["maximum"] == pytest.approx(places["activation"].max())
+        for snippet in shown:
+            trace = ask(cache, "transcript", snippet["inference"], DEEPEST, 12)
+            begin, end = snippet["first"], snippet["first"] + len(snippet["texts"])
+            assert begin <= snippet["position"] < end <= snippet["length"] == len(trace)
+            assert snippet["texts"] == trace["text"].tolist()[begin:end]
+            assert snippet["activations"] == pytest.approx(trace["activation"].fillna(0).tolist()[begin:end], abs=1e-4)
+
+    @pytest.mark.parametrize("tab", ["Contexts", "Tokens", "Inferences and contrast", "Features beside it"])
+    def test_every_section_is_drawn(self, visit: Open, tab: str) -> None:
+        app = open_tab(visit("feature", experiment="demo", feature="12"), "sections", tab)
+        assert not app.error
+        assert len(app.get("tab")) == 4
+
+    def test_inferences_and_contrast(self, visit: Open, cache: Path) -> None:
+        app = open_tab(visit("feature", experiment="demo", feature="12"), "sections", "Inferences and contrast")
+        (where,) = tables(app, "peak")
+        found = ask(cache, "feature_inferences", DEEPEST, 12)
+        assert where["inference"].tolist() == found["inference"].tolist()
+        for inference, peak in zip(where["inference"], where["peak"], strict=True):
+            track = ask(cache, "feature_tracks", inference, DEEPEST, (12,)).query("position >= 9")
+            assert peak == track.sort_values(["activation", "position"], ascending=[False, True])["position"].iloc[0]
+        (sides,) = tables(app, "side")
+        assert sides["side"].tolist() == ["thinking", "answer", "✓ right", "✗ wrong"]
+
+    def test_browsing_asks_only_when_opened(self, visit: Open, cache: Path) -> None:
+        app = visit("feature", experiment="demo", feature="12", sort="maximum")
+        assert not tables(app, "think_minus_answer")
+        open_tab(app, "browse", True)  # pyright: ignore[reportArgumentType]
+        (listed,) = tables(app, "think_minus_answer")
+        assert (
+            listed["feature"].tolist()
+            == ask(cache, "feature_table", DEEPEST, "generated", "maximum")["feature"].tolist()
+        )
+
+
+class TestAcross:
+    def test_sort_search_and_relevant_are_of_the_link(self, visit: Open, cache: Path) -> None:
+        app = visit("across", experiment="demo", sort="answer", relevant="3", search="wait", scope="all")
+        found = ask(cache, "feature_search", DEEPEST, "all", "wait")["feature"].tolist()
+        expected = ask(cache, "feature_table", DEEPEST, "all", "answer", 3, 100, tuple(found))
+        (listed,) = tables(app, "think_minus_answer")
+        assert 0 < len(found) < 63
+        assert listed["feature"].tolist() == expected["feature"].tolist()
+        assert listed["inferences"].tolist() == expected["inferences"].tolist()
+
+    def test_choices_go_into_the_link(self, visit: Open) -> None:
+        app = visit("across", experiment="demo")
+        app.number_input(key="choose_relevant").set_value(1).run()
+        app.selectbox(key="choose_sort").set_value("right").run()
+        app.text_input(key="choose_search").set_value(" Wait").run()
+        assert {name: app.query_params[name] for name in ("relevant", "sort", "search")} == {
+            "relevant": "1", "sort": "right", "search": " Wait",
+        }  # fmt: skip
+
+    def test_nothing_found_says_what_to_do(self, visit: Open) -> None:
+        app = visit("across", experiment="demo", search="no such token")
+        assert "No feature that fires" in texts(app)
+        assert not app.get("vega_lite_chart")
+
+    def test_a_label_is_found_and_shown_wherever_features_are_listed(self, visit: Open, cache: Path) -> None:
+        about = FeatureSubject("demo", "", DEEPEST, 12)
+        notebook = Notebook(cache / FILE)
+        notebook.write(about, "label", "hesitation <b>", "Ada", "demo")
+        try:
+            (listed,) = tables(visit("across", experiment="demo", search="HESIT"), "think_minus_answer")
+            assert listed[["feature", "label"]].to_numpy().tolist() == [[12, "hesitation <b>"]]
+            app = visit("feature", experiment="demo", feature="12")
+            assert "hesitation \\<b\\>" in [heading.value for heading in app.subheader]
+            assert transcript(visit("inference", experiment="demo", feature="12"))["labels"]["12"] == "hesitation <b>"
+        finally:
+            notebook.write(about, "label", "", "Ada", "demo")
+
+
+class TestCompare:
+    def test_two_features_on_one_trace(self, visit: Open, cache: Path) -> None:
+        app = visit("compare", experiment="demo", inference="1", feature="12", also="3")
+        assert transcript(app)["features"] == [12, 3]
+        pair = ask(cache, "feature_pair", DEEPEST, 12, 3).iloc[0]
+        shown = {metric.label: metric.value for metric in app.metric}
+        assert shown["Both fire"] == str(pair["both"])
+        assert shown["Only 12"] == str(pair["only_first"])
+
+    def test_two_inferences_under_one_feature(self, visit: Open) -> None:
+        app = visit("compare", experiment="demo", inference="1", feature="12", against="3")
+        assert [data["trace"] for data in payloads(app, "bands")] == ["demo 1", "demo 3"]
+        app.number_input(key="choose_against").set_value(5).run()
+        assert app.query_params["against"] == "5"
+        assert [data["trace"] for data in payloads(app, "bands")] == ["demo 1", "demo 5"]
+
+    def test_two_experiments_with_one_sae(self, visit: Open, cache: Path) -> None:
+        app = visit("compare", experiment="demo", inference="2", feature="12", other="again")
+        assert [data["trace"] for data in payloads(app, "bands")] == ["demo 2", "again 2"]
+        assert tables(app, "here")[0]["problem"].tolist() == [0, 1, 2, 3]
+        here, there = tables(open_tab(app, "both", "Features"), "elsewhere")
+        counts = ask(cache, "feature_counts", DEEPEST, experiment="again").set_index("feature")["inferences"]
+        assert here["elsewhere"].tolist() == [counts.get(feature, 0) / 4 for feature in here["feature"]]
+        assert len(there) > 0
+
+    def test_an_inference_of_a_problem_that_the_other_lacks(self, visit: Open) -> None:
+        app = visit("compare", experiment="demo", inference="5", other="again")
+        assert "It has no inference of this problem" in texts(app)
+        assert len(payloads(app, "bands")) == 1
+
+    def test_two_experiments_with_different_saes(self, visit: Open) -> None:
+        app = open_tab(visit("compare", experiment="demo", other="elsewhere"), "both", "Features")
+        assert "equal feature numbers mean different features" in texts(app)
+        assert not tables(app, "elsewhere")
+
+    def test_an_experiment_without_inferences(self, visit: Open) -> None:
+        app = visit("compare", experiment="demo", other="begun")
+        assert "No inference of begun is committed yet" in texts(app)
+
+    def test_what_is_compared_is_of_the_link(self, visit: Open) -> None:
+        app = visit("compare", experiment="demo", inference="1")
+        for choice, parameter in (("inferences", "against"), ("experiments", "other")):
+            app.segmented_control(key="choose_compared").set_value(choice).run()
+            assert parameter in app.query_params
+        app.segmented_control(key="choose_compared").set_value("features").run()
+        assert not {"against", "other"} & set(app.query_params)

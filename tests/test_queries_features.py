@@ -1,0 +1,304 @@
+"""The queries of the explorer against pandas on the raw records, for every scope and every kind of store."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from query_oracle import Oracle
+from store_samples import HOOKPOINTS, sample_experiment, sample_inferences, write_sample
+
+from kthink_core import queries
+from kthink_core.errors import BadValue, OutOfRange, UnknownName
+from kthink_core.queries import RANKINGS, SCOPES, SORTS, Ranking, Scope, Sort
+from kthink_core.store.reader import Reader, open_reader
+
+EXPERIMENT = sample_experiment()
+INFERENCES = sample_inferences(EXPERIMENT)
+EVERY = tuple(range(len(INFERENCES)))
+STORES = {
+    "pending": (EVERY, 0),
+    "mixed": (EVERY, 5),
+    "database": (EVERY, len(EVERY)),
+    "without answers": ((2, 6), 1),  # one of them wrong, the other without a reference
+    "without thoughts": ((1, 5), 1),  # one right, one wrong
+}
+"""Which inferences are stored, how many of them in a database; the others lie in segment files beside it."""
+FEATURES = (0, 5, 11, 20)
+"""The last is never active."""
+Asked = tuple[Reader, Oracle]
+
+
+@pytest.fixture(scope="module")
+def stores(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Asked]]:
+    opened = {}
+    for name, (kept, built) in STORES.items():
+        cache, drawn = tmp_path_factory.mktemp("store"), [INFERENCES[index] for index in kept]
+        write_sample(cache, EXPERIMENT, drawn, built)
+        opened[name] = open_reader(cache, EXPERIMENT.name), Oracle(drawn)
+    yield opened
+    for reader, _ in opened.values():
+        reader.close()
+
+
+@pytest.fixture(params=STORES)
+def asked(stores: dict[str, Asked], request: pytest.FixtureRequest) -> Asked:
+    return stores[request.param]
+
+
+def agree(found: pd.DataFrame, expected: pd.DataFrame) -> None:
+    """Same columns in the same order, same rows in the same order; floats to 1e-6, a missing value is missing."""
+    assert list(found.columns) == list(expected.columns)
+    assert len(found) == len(expected), f"{found}\n{expected}"
+    for name in found.columns:
+        ours, theirs = found[name].tolist(), expected[name].tolist()
+        for one, other in zip(ours, theirs, strict=True):
+            if pd.isna(other):
+                assert pd.isna(one), name
+            else:
+                assert one == (pytest.approx(other, rel=1e-6, abs=1e-9) if isinstance(other, float) else other), name
+
+
+@pytest.mark.parametrize("top", [1, 3, 8])
+def test_token_features(asked: Asked, top: int) -> None:
+    reader, oracle = asked
+    for inference in reader.inference_ids:
+        found = queries.token_features(reader, inference, HOOKPOINTS[1], top)
+        agree(found, oracle.token_features(inference, HOOKPOINTS[1], top))
+
+
+@pytest.mark.parametrize("features", [FEATURES, (11, 0, 11), (20,), ()])
+def test_feature_tracks(asked: Asked, features: tuple[int, ...]) -> None:
+    reader, oracle = asked
+    for inference in reader.inference_ids:
+        found = queries.feature_tracks(reader, inference, HOOKPOINTS[0], features)
+        if features:
+            agree(found, oracle.feature_tracks(inference, HOOKPOINTS[0], features))
+        else:
+            assert found.empty
+
+
+@pytest.mark.parametrize("scope", SCOPES)
+@pytest.mark.parametrize("features", [FEATURES, (11, 0, 11), ()])
+def test_feature_maxima(asked: Asked, features: tuple[int, ...], scope: Scope) -> None:
+    reader, oracle = asked
+    found = queries.feature_maxima(reader, HOOKPOINTS[2], features, scope)
+    agree(found, oracle.feature_maxima(HOOKPOINTS[2], features, scope))
+
+
+@pytest.mark.parametrize("scope", SCOPES)
+@pytest.mark.parametrize("ranking", RANKINGS)
+def test_ranked_features(asked: Asked, scope: Scope, ranking: Ranking) -> None:
+    reader, oracle = asked
+    for inference in reader.inference_ids:
+        for top in (2, 100):
+            found = queries.ranked_features(reader, inference, HOOKPOINTS[1], scope, ranking, top)
+            agree(found, oracle.ranked_features(inference, HOOKPOINTS[1], scope, ranking, top))
+
+
+@pytest.mark.parametrize("span", [(0, 0), (2, 4), (3, 3), (0, 500), (-3, 1), (400, 500)])
+def test_span_features(asked: Asked, span: tuple[int, int]) -> None:
+    reader, oracle = asked
+    for inference in reader.inference_ids:
+        for top in (2, 50):
+            found = queries.span_features(reader, inference, HOOKPOINTS[0], *span, top)
+            agree(found, oracle.span_features(inference, HOOKPOINTS[0], *span, top))
+
+
+@pytest.mark.parametrize("scope", SCOPES)
+@pytest.mark.parametrize(("top", "sampled"), [(10, 4), (1, 1), (400, 400)])
+def test_contexts(asked: Asked, scope: Scope, top: int, sampled: int) -> None:
+    reader, oracle = asked
+    for feature in FEATURES:
+        found = queries.contexts(reader, HOOKPOINTS[2], feature, scope, top, sampled)
+        agree(found, oracle.contexts(HOOKPOINTS[2], feature, scope, top, sampled))
+        again = queries.contexts(reader, HOOKPOINTS[2], feature, scope, top, sampled)
+        pd.testing.assert_frame_equal(found, again)
+
+
+@pytest.mark.parametrize(("before", "after"), [(12, 12), (0, 0), (1, 3)])
+def test_context_tokens(asked: Asked, before: int, after: int) -> None:
+    reader, oracle = asked
+    first, last = reader.inference_ids[0], reader.inference_ids[-1]
+    for places in [((last, 2), (first, 0), (first, 4), (last, 2)), ((first, 900),), ()]:
+        for feature in FEATURES:
+            found = queries.context_tokens(reader, HOOKPOINTS[1], feature, places, before, after)
+            agree(found, oracle.context_tokens(HOOKPOINTS[1], feature, places, before, after))
+
+
+@pytest.mark.parametrize("scope", SCOPES)
+@pytest.mark.parametrize("bins", [1, 7])
+def test_feature_histogram(asked: Asked, scope: Scope, bins: int) -> None:
+    reader, oracle = asked
+    for feature in FEATURES:
+        found = queries.feature_histogram(reader, HOOKPOINTS[0], feature, scope, bins)
+        agree(found, oracle.feature_histogram(HOOKPOINTS[0], feature, scope, bins))
+
+
+def test_feature_contrast(asked: Asked) -> None:
+    reader, oracle = asked
+    for hookpoint in HOOKPOINTS:
+        for feature in FEATURES:
+            agree(queries.feature_contrast(reader, hookpoint, feature), oracle.feature_contrast(hookpoint, feature))
+
+
+@pytest.mark.parametrize("scope", SCOPES)
+@pytest.mark.parametrize("top", [2, 20])
+def test_fires_with(asked: Asked, scope: Scope, top: int) -> None:
+    reader, oracle = asked
+    for feature in FEATURES:
+        found = queries.fires_with(reader, HOOKPOINTS[0], feature, scope, top)
+        agree(found, oracle.fires_with(HOOKPOINTS[0], feature, scope, top))
+
+
+@pytest.mark.parametrize("scope", SCOPES)
+def test_feature_pair(asked: Asked, scope: Scope) -> None:
+    reader, oracle = asked
+    for one, other in [(0, 5), (5, 0), (3, 3), (0, 20), (20, 21)]:
+        found = queries.feature_pair(reader, HOOKPOINTS[1], one, other, scope)
+        agree(found, oracle.feature_pair(HOOKPOINTS[1], one, other, scope))
+
+
+@pytest.mark.parametrize("scope", SCOPES)
+@pytest.mark.parametrize("sort", SORTS)
+@pytest.mark.parametrize("features", [None, FEATURES, ()])
+def test_feature_table(asked: Asked, scope: Scope, sort: Sort, features: tuple[int, ...] | None) -> None:
+    reader, oracle = asked
+    for relevant, top in [(10, 100), (1, 3), (100, 100)]:
+        found = queries.feature_table(reader, HOOKPOINTS[2], scope, sort, relevant, top, features)
+        agree(found, oracle.feature_table(HOOKPOINTS[2], scope, sort, relevant, top, features))
+
+
+@pytest.mark.parametrize("scope", SCOPES)
+@pytest.mark.parametrize("features", [FEATURES, (11, 0, 11), ()])
+def test_feature_matrix(asked: Asked, scope: Scope, features: tuple[int, ...]) -> None:
+    reader, oracle = asked
+    found = queries.feature_matrix(reader, HOOKPOINTS[0], scope, features)
+    agree(found, oracle.feature_matrix(HOOKPOINTS[0], scope, features))
+
+
+@pytest.mark.parametrize("scope", SCOPES)
+@pytest.mark.parametrize(
+    "text", ["wait", " W", "OK", " okay", "\n", "%", "_", "it's", "🙂", "שלו", "\\x", "</span>", ""]
+)
+def test_feature_search(asked: Asked, scope: Scope, text: str) -> None:
+    reader, oracle = asked
+    for top in (2, 200):
+        found = queries.feature_search(reader, HOOKPOINTS[1], scope, text, top)
+        agree(found, oracle.feature_search(HOOKPOINTS[1], scope, text, top))
+
+
+@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(seed=st.integers(0, 2**32 - 1), built=st.integers(0, 4), relevant=st.integers(1, 100))
+def test_a_database_and_segment_files_answer_as_one(
+    tmp_path_factory: pytest.TempPathFactory, seed: int, built: int, relevant: int
+) -> None:
+    drawn = sample_inferences(EXPERIMENT, 4, seed)
+    cache, oracle, hookpoint = tmp_path_factory.mktemp("random"), Oracle(drawn), HOOKPOINTS[seed % 3]
+    write_sample(cache, EXPERIMENT, drawn, built)
+    with open_reader(cache, EXPERIMENT.name) as reader:
+        for scope in SCOPES:
+            table = queries.feature_table(reader, hookpoint, scope, "right", relevant)
+            agree(table, oracle.feature_table(hookpoint, scope, "right", relevant, 100, None))
+            for feature in range(6):
+                found = queries.fires_with(reader, hookpoint, feature, scope)
+                agree(found, oracle.fires_with(hookpoint, feature, scope, 20))
+                found = queries.contexts(reader, hookpoint, feature, scope)
+                agree(found, oracle.contexts(hookpoint, feature, scope, 10, 4))
+            for text in ("o", " "):
+                found = queries.feature_search(reader, hookpoint, scope, text)
+                agree(found, oracle.feature_search(hookpoint, scope, text, 200))
+
+
+def test_the_quarters_of_a_sample_hold_what_they_say(stores: dict[str, Asked]) -> None:
+    reader, _ = stores["database"]
+    found = queries.contexts(reader, HOOKPOINTS[0], 5, "all", 1, 400)
+    largest = found["activation"].max()
+    for band, own in found[found["band"] != "highest"].groupby("band"):
+        low, high = (int(band) - 1) / 4 * largest, int(band) / 4 * largest
+        assert own["activation"].gt(low).all() and own["activation"].le(high).all()
+
+
+MISTAKES: dict[str, tuple[type[Exception], Callable[[Reader], object]]] = {
+    "unknown ranking 'loudest': known: maximum, mean, frequency, lift": (
+        UnknownName,
+        lambda reader: queries.ranked_features(reader, 0, HOOKPOINTS[0], ranking="loudest"),  # pyright: ignore[reportArgumentType]
+    ),
+    "unknown sort 'rigth': did you mean 'right'?": (
+        UnknownName,
+        lambda reader: queries.feature_table(reader, HOOKPOINTS[0], sort="rigth"),  # pyright: ignore[reportArgumentType]
+    ),
+    "relevant is 101; the first 100 features of an inference are stored": (
+        BadValue,
+        lambda reader: queries.feature_counts(reader, HOOKPOINTS[0], relevant=101),
+    ),
+    "the span from 5 to 4 ends before it begins": (
+        BadValue,
+        lambda reader: queries.span_features(reader, 0, HOOKPOINTS[0], 5, 4),
+    ),
+    "feature 24 is out of range": (
+        OutOfRange,
+        lambda reader: queries.feature_matrix(reader, HOOKPOINTS[0], "all", (0, 24)),
+    ),
+    "feature -1 is out of range": (OutOfRange, lambda reader: queries.feature_pair(reader, HOOKPOINTS[0], 0, -1)),
+    "inference 12 is out of range": (
+        OutOfRange,
+        lambda reader: queries.context_tokens(reader, HOOKPOINTS[0], 0, ((12, 0),)),
+    ),
+    "sampled is 0; it must be 1 or more": (
+        BadValue,
+        lambda reader: queries.contexts(reader, HOOKPOINTS[0], 0, sampled=0),
+    ),
+    "before is -1; it must be 0 or more": (
+        BadValue,
+        lambda reader: queries.context_tokens(reader, HOOKPOINTS[0], 0, (), before=-1),
+    ),
+}
+
+
+@pytest.mark.parametrize("message", MISTAKES)
+def test_mistakes_are_told(stores: dict[str, Asked], message: str) -> None:
+    kind, ask = MISTAKES[message]
+    with pytest.raises(kind) as caught:
+        ask(stores["database"][0])
+    assert str(caught.value).startswith(message)
+
+
+def test_every_scope_is_checked_by_every_query(stores: dict[str, Asked]) -> None:
+    reader, hookpoint, wrong = stores["database"][0], HOOKPOINTS[0], "nowhere' OR TRUE --"
+    asks: list[Callable[[Scope], object]] = [
+        lambda scope: queries.ranked_features(reader, 0, hookpoint, scope),
+        lambda scope: queries.feature_maxima(reader, hookpoint, (0,), scope),
+        lambda scope: queries.contexts(reader, hookpoint, 0, scope),
+        lambda scope: queries.feature_histogram(reader, hookpoint, 0, scope),
+        lambda scope: queries.fires_with(reader, hookpoint, 0, scope),
+        lambda scope: queries.feature_pair(reader, hookpoint, 0, 1, scope),
+        lambda scope: queries.feature_table(reader, hookpoint, scope),
+        lambda scope: queries.feature_matrix(reader, hookpoint, scope, (0,)),
+        lambda scope: queries.feature_search(reader, hookpoint, scope, "a"),
+    ]
+    for ask in asks:
+        with pytest.raises(UnknownName):
+            ask(wrong)  # pyright: ignore[reportArgumentType]
+
+
+def test_an_empty_experiment_answers(tmp_path: Path) -> None:
+    write_sample(tmp_path, EXPERIMENT, [])
+    with open_reader(tmp_path, EXPERIMENT.name) as reader:
+        hookpoint = HOOKPOINTS[0]
+        for empty in (
+            queries.contexts(reader, hookpoint, 0),
+            queries.feature_histogram(reader, hookpoint, 0),
+            queries.fires_with(reader, hookpoint, 0),
+            queries.neighbours(reader, hookpoint, 0),
+            queries.promoted_tokens(reader, hookpoint, 0),
+            queries.feature_table(reader, hookpoint, sort="right"),
+            queries.feature_matrix(reader, hookpoint, "all", (0,)),
+            queries.feature_search(reader, hookpoint, "all", ""),
+        ):
+            assert empty.empty
+        assert queries.feature_pair(reader, hookpoint, 0, 1).to_numpy().tolist() == [[0, 0, 0, 0]]
+        assert queries.feature_contrast(reader, hookpoint, 0)["positions"].tolist() == [0, 0, 0, 0]
+        assert queries.feature_maxima(reader, hookpoint, (3,))["max_activation"].tolist() == [0]
