@@ -10,16 +10,18 @@ is at a position, and is the same for all tokens there.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sparsify import SparseCoder
 from torch import Tensor
 
 from kthink_core.model import LanguageModel, token_text
 from kthink_core.records import Directions
+
+if TYPE_CHECKING:  # sae.py imports it: it prints a line where triton is absent
+    from sparsify import SparseCoder
 
 RANKS = 10
 """Neighbours, promoted and suppressed tokens that are kept of each feature."""
@@ -56,7 +58,9 @@ def directions(
 
 def unembedding(lm: LanguageModel) -> Unembedding:
     """Of a model of transformers. The vocabulary's padding, which has no text, is left out."""
-    weight = lm.model.get_output_embeddings().weight[: len(lm.tokenizer)]
+    head = lm.model.get_output_embeddings()
+    assert head is not None  # model.py loads models that have one
+    weight = head.weight[: len(lm.tokenizer)]
     norm = next((getattr(lm.model.base_model, name) for name in _NORMS if hasattr(lm.model.base_model, name)), None)
     scale = torch.ones(weight.shape[1], device=weight.device) if norm is None else norm.weight.float()
     return Unembedding(scale, weight)

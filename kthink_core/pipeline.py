@@ -86,7 +86,7 @@ def plan(name: str, config: ExperimentConfig, device: Device, progress: Progress
         if len(prompt.token_ids) + config.max_new_tokens > lm.context:
             tokens = len(prompt.token_ids)
             raise PromptTooLong(prompt.problem.problem, tokens, config.max_new_tokens, lm.context)
-    facts = provenance(lm, saes.revision, problems)
+    facts = provenance(lm, saes.revision, problems) | saes.facts()
     experiment = Experiment(name=name, config=config, inferences=len(prompts), saes=saes.shapes(), provenance=facts)
     return Plan(experiment, prompts, lm, saes)
 

@@ -34,6 +34,12 @@ class LoadedSaes(NamedTuple):
 
     by_hookpoint: dict[str, SparseCoder]
     revision: str
+    revisions: dict[str, str]
+    """By hookpoint: what identifies its SAE, whichever others are loaded with it."""
+
+    def facts(self) -> dict[str, str]:
+        """For the provenance: `sae_revision HOOKPOINT` where that is not the revision of them all."""
+        return {f"sae_revision {at}": own for at, own in self.revisions.items() if own != self.revision}
 
     def shapes(self) -> dict[str, SaeShape]:
         return {
@@ -49,7 +55,8 @@ def load_saes(source: str, revision: str | None, hookpoints: Sequence[str], devi
     """
     patterns = [f"{hookpoint}/{name}" for hookpoint in hookpoints for name in ("cfg.json", "sae.safetensors")]
     found = locate(source, demo.SAES, revision, patterns)
-    return LoadedSaes({h: _load(source, found.folder, h, device) for h in hookpoints}, found.revision)
+    loaded = {hookpoint: _load(source, found.folder, hookpoint, device) for hookpoint in hookpoints}
+    return LoadedSaes(loaded, found.revision, {hookpoint: found.part(hookpoint) for hookpoint in hookpoints})
 
 
 def _load(source: str, folder: Path, hookpoint: str, device: torch.device) -> SparseCoder:

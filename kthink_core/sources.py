@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +16,13 @@ class Source(NamedTuple):
     folder: Path
     revision: str
     """The hub's commit, or `sha256:…` over the files of a folder."""
+    digests: dict[str, bytes]
+    """SHA-256 of each file of a folder by name, ascending; empty for the hub."""
+
+    def part(self, subfolder: str) -> str:
+        """What identifies the files of one subfolder, whichever others are used with it."""
+        own = {name: digest for name, digest in self.digests.items() if Path(name).is_relative_to(subfolder)}
+        return _fingerprint(own) if self.digests else self.revision
 
 
 def locate(given: str, bundled: Path, revision: str | None, patterns: Sequence[str]) -> Source:
@@ -25,7 +32,8 @@ def locate(given: str, bundled: Path, revision: str | None, patterns: Sequence[s
     """
     folder = bundled if given == "demo" else Path(given).expanduser()
     if folder.is_dir():
-        return Source(folder, _fingerprint(folder, patterns))
+        digests = _digests(folder, patterns)
+        return Source(folder, _fingerprint(digests), digests)
     return _snapshot(given, revision, patterns)
 
 
@@ -43,14 +51,19 @@ def _snapshot(repo: str, revision: str | None, patterns: Sequence[str]) -> Sourc
             f"'{repo}' is neither a folder here nor to be had from the hub ({reason}); connect, or copy it from a "
             f"machine with `hf download {repo} --local-dir FOLDER` and name the folder"
         ) from error
-    return Source(folder, folder.name)
+    return Source(folder, folder.name, {})
 
 
-def _fingerprint(folder: Path, patterns: Sequence[str]) -> str:
-    """SHA-256 over name and content of the files that would be read, in order of name."""
-    digest = hashlib.sha256()
+def _digests(folder: Path, patterns: Sequence[str]) -> dict[str, bytes]:
+    """SHA-256 of the files that would be read, in order of path."""
+    digests = {}
     for path in sorted({path for pattern in patterns for path in folder.glob(pattern) if path.is_file()}):
-        digest.update(str(path.relative_to(folder)).encode())
         with path.open("rb") as content:
-            digest.update(hashlib.file_digest(content, "sha256").digest())
-    return f"sha256:{digest.hexdigest()[:16]}"
+            digests[str(path.relative_to(folder))] = hashlib.file_digest(content, "sha256").digest()
+    return digests
+
+
+def _fingerprint(digests: Mapping[str, bytes]) -> str:
+    """SHA-256 over names and contents."""
+    whole = hashlib.sha256(b"".join(name.encode() + digest for name, digest in digests.items()))
+    return f"sha256:{whole.hexdigest()[:16]}"

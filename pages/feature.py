@@ -137,7 +137,7 @@ def company(page: Page, feature: int) -> None:
             feature_tables.draw(
                 page, together, ("positions", "share", "fires_with_lift"),
                 lambda to: lead("compare", with_features(view, (feature, to))),
-                name=f"features that fire with {feature}", bars_to={"share": 1}, rows=10, texts=texts,
+                name=f"features that fire with {feature}", bars_to={"share": 1}, rows=10, texts=texts, narrow=True,
             )  # fmt: skip
     with right:
         st.subheader("Nearest decoder rows", help=guide.help("cosine"))

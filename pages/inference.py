@@ -30,6 +30,7 @@ def head(page: Page) -> None:
         choices.previous_and_next(page)
     verdict.line(row)
     st.text(row["question"])
+    quality.line(page)
     quality.site_note(page.experiment)
 
 
@@ -47,6 +48,13 @@ def trace(page: Page, shown: tuple[int, ...]) -> None:
     if (chosen.span, chosen.features) != (view.span, shown):
         go(with_features(replace(view, span=chosen.span, position=None), chosen.features))
         st.rerun()
+
+
+def tokens(page: Page, feature: int) -> None:
+    """What downloads the trace with the main feature's activations."""
+    view = page.view
+    table = page.ask(queries.transcript, view.inference, view.hookpoint, feature)
+    download.buttons(page, f"transcript of inference {view.inference}", table, feature=feature)
 
 
 def span(page: Page, shown: tuple[int, ...]) -> None:
@@ -135,9 +143,8 @@ with errors_shown():
         choices.ranking(page)
     if ranked.empty:
         header.nothing(f"No feature fires in scope {view.scope} of this inference.")
-    else:
-        reading.tell_silent(page, shown)
     trace(page, shown)
+    tokens(page, feature)
     span(page, shown)
     if not ranked.empty:
         st.subheader("Features and plots", help=guide.help("ranking"))

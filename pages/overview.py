@@ -36,6 +36,7 @@ def features(page: Page) -> None:
             feature_tables.draw(
                 page, counts, ("inferences",), lambda feature, at=at: lead("feature", with_features(at, (feature,))),
                 name="features by count", hookpoint=hookpoint, bars_to={"inferences": len(page.inferences)},
+                narrow=True,
             )  # fmt: skip
 
 
@@ -58,7 +59,7 @@ with errors_shown():
     with header.title(page.experiment.name):
         pass
     experiments.unreadable(page.statuses)
-    provenance.summary(page.experiment)
+    provenance.summary(page)
     quality.site_note(page.experiment)
     progress.bar(page)
     require_inferences(page)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
+from functools import cache
 
 import numpy as np
 import pandas as pd
@@ -19,6 +20,8 @@ class Oracle:
         self.inferences = len(inferences)
         self.positions = pd.concat([_positions(inference) for inference in inferences], ignore_index=True)
         self.active = pd.concat([_active(inference) for inference in inferences], ignore_index=True)
+        self._whole_table, self._first_tokens = cache(self._find_whole_table), cache(self._find_first_tokens)
+        self._relevant, self._difference = cache(self._find_relevant), cache(self._find_difference)
 
     def size(self, scope: Scope, inference: int | None = None) -> int:
         found = _scoped(self.positions, scope)
@@ -143,18 +146,9 @@ class Oracle:
     def feature_table(
         self, hookpoint: str, scope: Scope, sort: Sort, relevant: int, top: int, features: Sequence[int] | None
     ) -> pd.DataFrame:
-        found, number = self.at(hookpoint, scope), self._relevant(hookpoint, scope, relevant)
-        rows = [
-            (
-                feature, number.get(feature, 0), self.inferences, own["inference"].nunique(), len(own),
-                own["activation"].max(), self._difference(hookpoint, feature, "think", "answer"),
-                self._difference(hookpoint, feature, "right", "wrong"),
-            )
-            for feature, own in found.groupby("feature")
-            if features is None or feature in features
-        ]  # fmt: skip
-        names = ["feature", "inferences", "of", "active_inferences", "positions", "max_activation"]
-        table = pd.DataFrame(rows, columns=[*names, "think_minus_answer", "right_minus_wrong"])
+        table = self._whole_table(hookpoint, scope, relevant)
+        if features is not None:
+            table = table[table["feature"].isin(features)]
         column, ascending = {
             "inferences": ("inferences", False),
             "maximum": ("max_activation", False),
@@ -166,6 +160,19 @@ class Oracle:
         table = table.sort_values(["max_activation", "feature"], ascending=[False, True])
         return table.sort_values(column, ascending=ascending, na_position="last", kind="stable").head(top)
 
+    def _find_whole_table(self, hookpoint: str, scope: Scope, relevant: int) -> pd.DataFrame:
+        number = self._relevant(hookpoint, scope, relevant)
+        rows = [
+            (
+                feature, number.get(feature, 0), self.inferences, own["inference"].nunique(), len(own),
+                own["activation"].max(), self._difference(hookpoint, feature, "think", "answer"),
+                self._difference(hookpoint, feature, "right", "wrong"),
+            )
+            for feature, own in self.at(hookpoint, scope).groupby("feature")
+        ]  # fmt: skip
+        names = ["feature", "inferences", "of", "active_inferences", "positions", "max_activation"]
+        return pd.DataFrame(rows, columns=[*names, "think_minus_answer", "right_minus_wrong"])
+
     def feature_matrix(self, hookpoint: str, scope: Scope, features: Sequence[int]) -> pd.DataFrame:
         rows = [
             (feature, inference, len(own), own["activation"].max(), own["position"][own["activation"].idxmax()])
@@ -175,20 +182,32 @@ class Oracle:
         names = ["feature", "inference", "positions", "max_activation", "peak_position"]
         return pd.DataFrame(rows, columns=names)
 
+    def top_tokens_of(self, hookpoint: str, features: Sequence[int], scope: Scope, top: int) -> pd.DataFrame:
+        found, parts = self._first_tokens(hookpoint, scope), []
+        for feature in dict.fromkeys(features):
+            own = found[found["feature"] == feature].head(top)
+            parts.append(own.assign(rank=range(1, len(own) + 1)))
+        names = {"activation": "max_activation"}
+        return pd.concat(parts).rename(columns=names)[["feature", "rank", "token_id", "text", "max_activation"]]
+
     def feature_search(self, hookpoint: str, scope: Scope, text: str, top: int) -> pd.DataFrame:
-        found = self.at(hookpoint, scope).groupby(["feature", "token_id", "text"])["activation"].max().reset_index()
-        found = found.sort_values(["activation", "token_id"], ascending=[False, True]).groupby("feature").head(5)
-        found = found[[text.lower() in token.lower() for token in found["text"]]]
+        found = self._first_tokens(hookpoint, scope)
+        found = found[np.array([text.lower() in token.lower() for token in found["text"]], bool)]
         largest = found.groupby("feature")["activation"].max().reset_index()
         return largest.sort_values(["activation", "feature"], ascending=[False, True])[["feature"]].head(top)
 
-    def _relevant(self, hookpoint: str, scope: Scope, relevant: int) -> pd.Series:
+    def _find_first_tokens(self, hookpoint: str, scope: Scope) -> pd.DataFrame:
+        """The first five tokens of each feature, the strongest first."""
+        found = self.at(hookpoint, scope).groupby(["feature", "token_id", "text"])["activation"].max().reset_index()
+        return found.sort_values(["activation", "token_id"], ascending=[False, True]).groupby("feature").head(5)
+
+    def _find_relevant(self, hookpoint: str, scope: Scope, relevant: int) -> pd.Series:
         """In how many inferences each feature is among the first."""
         maxima = self.at(hookpoint, scope).groupby(["inference", "feature"])["activation"].max().reset_index()
         maxima = maxima.sort_values(["activation", "feature"], ascending=[False, True])
         return maxima.groupby("inference").head(relevant)["feature"].value_counts()
 
-    def _difference(self, hookpoint: str, feature: int, one: str, other: str) -> float:
+    def _find_difference(self, hookpoint: str, feature: int, one: str, other: str) -> float:
         own = self.at(hookpoint, feature=feature)
         sizes = [len(_side(self.positions, side)) for side in (one, other)]
         if not all(sizes):
@@ -222,7 +241,7 @@ def _side(table: pd.DataFrame, side: str) -> pd.DataFrame:
     if side in ("think", "answer"):
         return table[table["segment"] == side]
     wanted = side == "right"
-    return table[(table["segment"] != "prompt") & [correct is wanted for correct in table["correct"]]]
+    return table[(table["segment"] != "prompt") & np.array([correct is wanted for correct in table["correct"]], bool)]
 
 
 def _mixed(inference: int, position: int) -> int:

@@ -1,4 +1,4 @@
-"""What only a browser shows: shading, clicks, links opened elsewhere, hostile tokens, both themes."""
+"""What only a browser shows of the pages: clicks in tables and charts, links opened elsewhere, themes, widths."""
 
 from __future__ import annotations
 
@@ -12,35 +12,12 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
 from benchmarks.served import served
-from tests.app_samples import PAYLOADS, SILENT, sample_experiment, write_experiment
+from tests.app_samples import PAYLOADS, sample_experiment, write_experiment
 from tests.browsing import Scheme, Visit, settled
 
 pytestmark = pytest.mark.browser
-
-SHARES = "[...document.querySelectorAll('.token')].map(token => Number(token.style.getPropertyValue('--share')))"
-"""The opacities of all tokens."""
-# Playwright's own locators look into shadow roots; an expression must be given the root as its `document`.
-IN_TRANSCRIPT = """(expression) => {
-    const root = [...document.querySelectorAll('*')].find(e => e.shadowRoot?.querySelector('.transcript')).shadowRoot;
-    return new Function('document', 'return ' + expression)(root);
-}"""
-
-# Contrast of the most shaded token's text against what lies behind it, by the formula of WCAG 2.
-CONTRAST = """(() => {
-    const token = [...document.querySelectorAll('.token')].find(t => t.style.getPropertyValue('--share') === '1.000');
-    const canvas = window.document.createElement('canvas').getContext('2d');
-    const paint = (...colours) => {
-        for (const colour of colours) { canvas.fillStyle = colour; canvas.fillRect(0, 0, 1, 1); }
-        const [r, g, b] = [...canvas.getImageData(0, 0, 1, 1).data].map(v => v / 255)
-            .map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
-        return 0.2126 * r + 0.7152 * g + 0.0722 * b;
-    };
-    const page = getComputedStyle(window.document.querySelector('.stApp')).backgroundColor;
-    const behind = paint(page, getComputedStyle(token.closest('.band')).backgroundColor,
-        getComputedStyle(token).backgroundColor);
-    const text = paint(getComputedStyle(token).color);
-    return (Math.max(text, behind) + 0.05) / (Math.min(text, behind) + 0.05);
-})()"""
+PATHS = ("/", "/inference", "/feature", "/across", "/compare")
+WIDTH_OF_CONTENT = "document.querySelector('[data-testid=stMain]').scrollWidth"
 
 
 @pytest.fixture(scope="module")
@@ -57,14 +34,20 @@ def address(cache: Path, browser: Browser) -> Iterator[str]:
         yield url
 
 
-def shares(page: Page) -> list[float]:
-    expect(page.locator(".token").first).to_be_visible()
-    return page.evaluate(IN_TRANSCRIPT, SHARES)
-
-
 def click_row(page: Page, table: int, row: int) -> None:
     """Click a row of a table, which is drawn on a canvas with lines of 35 pixels."""
-    page.locator("[data-testid=stDataFrame]:visible").nth(table).click(position={"x": 120, "y": 35 * (row + 1) + 17})
+    page.locator("[data-testid=stDataFrame]:visible").nth(table).click(position={"x": 40, "y": 35 * (row + 1) + 17})
+
+
+def parameter(page: Page, name: str) -> str:
+    found = re.search(rf"[?&]{name}=([^&]*)", page.url)
+    assert found, f"{name} is not in {page.url}"
+    return found[1]
+
+
+def features_shown(page: Page) -> str:
+    """The legend over the tokens: each feature, and what its shading is divided by."""
+    return page.locator(".legend").inner_text()
 
 
 def test_the_first_visitor_of_a_server_may_come_with_a_link(cache: Path, visit: Visit) -> None:
@@ -75,44 +58,30 @@ def test_the_first_visitor_of_a_server_may_come_with_a_link(cache: Path, visit: 
         expect(page.get_by_text("app", exact=True)).to_have_count(0)
 
 
-def test_tokens_are_shaded_and_explained(visit: Visit) -> None:
-    page = visit("/inference?inference=0")
-    found = shares(page)
-    assert max(found) == 1
-    assert any(0 < share < 1 for share in found)
-    page.locator(".token").nth(20).hover()
-    tooltip = page.locator(".tooltip")
-    expect(tooltip).to_be_visible()
-    expect(tooltip).to_contain_text("position20")
-    expect(tooltip).to_contain_text("%")
-    page.locator("h1").hover()
-    expect(tooltip).to_be_hidden()
-
-
-def test_a_click_on_a_relevant_feature_changes_link_and_shading(visit: Visit) -> None:
-    page = visit("/inference?inference=1")
-    before = shares(page)
+def test_a_click_in_the_table_of_features_makes_it_the_main_one(visit: Visit) -> None:
+    page = visit("/inference?inference=1&feature=3&also=7")
     click_row(page, 0, 3)
-    page.wait_for_url(re.compile(r"feature=\d+"))
+    page.wait_for_url(lambda url: "feature=3&" not in url)
     settled(page)
-    feature = re.search(r"feature=(\d+)", page.url)
-    assert feature
-    expect(page.get_by_label("Feature (0 to 63)")).to_have_value(feature[1])
-    expect(page.get_by_text(f"activation of feature {feature[1]}")).to_be_visible()
-    assert shares(page) != before
+    feature = parameter(page, "feature")
+    assert parameter(page, "also") == "7"
+    expect(page.get_by_label("Feature (0 to 63)")).to_have_value(feature)
+    expect(page.locator(".legend")).to_contain_text(f"1{feature}÷")
 
 
 def test_a_link_opened_elsewhere_shows_the_same(visit: Visit) -> None:
-    page = visit("/inference?inference=1")
+    page = visit("/inference?inference=1&also=3.7&span=12.20&ranking=lift")
     page.keyboard.press("j")
     page.wait_for_url(re.compile("inference=2"))
     expect(page.locator("h1")).to_have_text("Inference 2")
+    settled(page)
     click_row(page, 0, 2)
     page.wait_for_url(re.compile("feature="))
     settled(page)
     other = visit(page.url.removeprefix(page.url.split("/inference")[0]))
     expect(other.locator("h1")).to_have_text("Inference 2")
-    assert shares(other) == shares(page)
+    assert other.url == page.url
+    assert features_shown(other) == features_shown(page)
 
 
 def test_rows_lead_to_pages_and_the_bar_keeps_the_view(visit: Visit) -> None:
@@ -131,31 +100,84 @@ def test_rows_lead_to_pages_and_the_bar_keeps_the_view(visit: Visit) -> None:
     expect(page.locator("h1")).to_have_text("demo")
 
 
+def test_a_cell_of_the_matrix_leads_to_the_peak_token(visit: Visit) -> None:
+    page = visit("/across")
+    cell = page.locator("svg.marks path[aria-label*='Peak at']").nth(7)
+    described = cell.get_attribute("aria-label") or ""
+    inference, feature, peak = (
+        re.findall(pattern, described)[0] for pattern in (r"Inference: \S+ (\d+)", r"row: (\d+)", r"Peak at: (\d+)")
+    )
+    cell.click()
+    expect(page.locator("h1")).to_have_text(f"Inference {inference}")
+    assert (parameter(page, "feature"), parameter(page, "position")) == (feature, peak)
+    expect(page.locator(".token").nth(int(peak))).to_be_in_viewport()
+
+
+def test_a_context_widens_and_leads_to_its_place(visit: Visit) -> None:
+    page = visit("/feature?feature=12")
+    context = page.locator(".snippet").first
+    before = context.locator(".token").count()
+    context.locator(".text").click()
+    expect(context.locator(".text")).to_have_attribute("aria-expanded", "true")
+    assert context.locator(".token").count() > before
+    place = re.findall(r"inference (\d+) · (\d+)", context.locator(".place").inner_text())[0]
+    context.locator(".place").click()
+    expect(page.locator("h1")).to_have_text(f"Inference {place[0]}")
+    assert parameter(page, "position") == place[1]
+
+
+def test_a_point_of_a_plot_makes_its_feature_the_main_one(visit: Visit) -> None:
+    page = visit("/inference?inference=0&feature=3")
+    page.get_by_role("tab", name="70 feature frequencies").click()
+    settled(page)
+    bar = page.locator("svg.marks path[aria-label*='Positions']").nth(4)
+    described = re.findall(r"Feature: (\d+)", bar.get_attribute("aria-label") or "")[0]
+    bar.click()
+    page.wait_for_url(re.compile(rf"feature={described}&|feature={described}$"))
+    settled(page)
+    expect(page.get_by_role("tab", name="70 feature frequencies")).to_have_attribute("aria-selected", "true")
+
+
+def test_every_plot_is_drawn(visit: Visit) -> None:
+    page = visit("/inference?inference=0")
+    for tab in ("400 top activations", "70 feature frequencies", "Histogram", "Token ids"):
+        page.get_by_role("tab", name=tab).click()
+        chart = page.get_by_role("tabpanel", name=tab).locator("[data-testid=stVegaLiteChart] canvas, svg.marks").first
+        expect(chart).to_be_visible()
+        box = chart.bounding_box()
+        assert box and box["width"] > 400 and box["height"] > 200
+    page = visit("/feature")
+    expect(page.locator("[data-testid=stVegaLiteChart]:visible")).to_have_count(1)
+    page.get_by_role("tab", name="Tokens").click()
+    expect(page.locator("[data-testid=stVegaLiteChart]:visible")).to_have_count(3)
+
+
 def test_new_inferences_appear_by_themselves(cache: Path, visit: Visit) -> None:
     page = visit("/?experiment=growing")
     expect(page.get_by_text("3 of 6 inferences")).to_be_visible()
     write_experiment(cache, sample_experiment("growing", 6), committed=[3])
     expect(page.get_by_text("4 of 6 inferences")).to_be_visible(timeout=20_000)
-    expect(page.get_by_text("2 right")).to_be_visible()
+    expect(page.get_by_text("right (2)")).to_be_visible()
 
 
-def test_hostile_tokens_show_as_text(visit: Visit) -> None:
+def test_hostile_text_shows_as_text(visit: Visit) -> None:
+    page = visit("/feature?inference=0")
+    contexts = page.locator(".snippets")
+    expect(contexts.locator(".snippet").first).to_be_visible()
+    for text in contexts.locator(".text").all():
+        text.click()
+    said = contexts.inner_text()
+    assert any(payload in said for payload in PAYLOADS if "<" in payload)
+    assert contexts.locator("script, img, b").count() == 0
     page = visit("/inference?inference=0")
-    shown = page.locator(".tokens").last
-    for payload in PAYLOADS:
-        if payload.isprintable():
-            expect(shown).to_contain_text(payload)
-    expect(shown).to_contain_text("\\u202eevil")
-    expect(page.locator("text=**72** <b>$</b>").first).to_be_visible()
-    assert page.evaluate(IN_TRANSCRIPT, "document.querySelectorAll('script, img, b').length") == 0
+    expect(page.get_by_text("**72** <b>$</b>").first).to_be_visible()
     assert "owned" not in page.title()
 
 
+@pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_shaded_text_can_be_read_in_both_themes(visit: Visit, scheme: Scheme) -> None:
-    page = visit("/inference?inference=0", scheme=scheme)
-    assert max(shares(page)) == 1
-    assert page.evaluate(IN_TRANSCRIPT, CONTRAST) >= 4.5
+def test_both_themes_fill_the_page(visit: Visit, path: str, scheme: Scheme) -> None:
+    page = visit(path, scheme=scheme)
     picture = Image.open(BytesIO(page.screenshot())).convert("L")
     brightness = picture.resize((1, 1)).getpixel((0, 0))
     assert isinstance(brightness, int)
@@ -164,29 +186,18 @@ def test_shaded_text_can_be_read_in_both_themes(visit: Visit, scheme: Scheme) ->
     assert isinstance(darkest, int) and isinstance(lightest, int) and lightest - darkest > 150
 
 
-def test_every_plot_is_drawn(visit: Visit) -> None:
-    page = visit("/inference?inference=0")
-    for tab in ("400 top activations", "70 feature frequencies", "Histogram"):
-        page.get_by_role("tab", name=tab).click()
-        chart = page.get_by_role("tabpanel", name=tab).locator("[data-testid=stVegaLiteChart] canvas, svg.marks").first
-        expect(chart).to_be_visible()
-        box = chart.bounding_box()
-        assert box and box["width"] > 400 and box["height"] > 200
-    page = visit("/feature")
-    expect(page.locator("[data-testid=stVegaLiteChart]")).to_have_count(2)
+@pytest.mark.parametrize("path", PATHS)
+def test_a_narrow_screen_is_not_left_at_the_side(visit: Visit, path: str) -> None:
+    page = visit(path, width=400)
+    assert page.evaluate(WIDTH_OF_CONTENT) <= 400
+    assert page.evaluate("document.documentElement.scrollWidth") <= 400
 
 
-@pytest.mark.parametrize("path", ["/", "/inference", "/feature"])
+@pytest.mark.parametrize("path", PATHS)
 def test_nonsense_in_the_link_is_a_message(visit: Visit, path: str) -> None:
     page = visit(path + "?feature=abc&inference=99&scope=%3Cb%3E&experiment=%5Bx%5D(http://a.b)&hookpoint=%24x%24")
-    expect(page.locator("[data-testid=stAlert]")).to_have_count(5)
+    told = page.locator("[data-testid=stAlert]", has_text="The link's")
+    expect(told).to_have_count(5)
     expect(page.locator("[data-testid=stException]")).to_have_count(0)
     expect(page.get_by_text("'[x](http:\u2060//a.b)'")).to_be_visible()
-    expect(page.locator("[data-testid=stAlert] a")).to_have_count(0)
-
-
-def test_a_silent_feature_and_a_narrow_screen(visit: Visit) -> None:
-    page = visit(f"/inference?feature={SILENT}", width=400)
-    expect(page.get_by_text(f"Feature {SILENT} never fires")).to_be_visible()
-    assert max(shares(page)) == 0
-    assert page.evaluate("document.documentElement.scrollWidth") <= 400
+    expect(told.locator("a")).to_have_count(0)

@@ -106,7 +106,7 @@ def test_a_chart_is_downloaded_as_png_and_svg(visit: Visit) -> None:
     with page.expect_download() as png:
         page.get_by_role("button", name="PNG", exact=True).first.click()
     picture = Image.open(BytesIO(saved(png.value))).convert("RGB")
-    assert picture.size == pytest.approx((2 * box["width"], 2 * box["height"]), abs=2)
+    assert picture.size == pytest.approx((2 * box["width"] + 32, 2 * box["height"] + 32), abs=2)
     assert len(picture.getcolors(2**24) or ()) > 10
     assert picture.getpixel((1, 1)) == (255, 255, 255)
     with page.expect_download() as svg:
@@ -160,13 +160,19 @@ def test_stars_and_flag(visit: Visit, book: Notebook) -> None:
     assert {entry.what: entry.value for entry in book.entries(FEATURE)} == {"rating": "4", "flag": "1"}
 
 
-def test_a_row_of_the_notes_leads_to_its_feature(visit: Visit, book: Notebook) -> None:
+def test_the_notes_are_taken_along(visit: Visit, book: Notebook) -> None:
     book.write(FEATURE, "label", "the one", "Ann", "demo")
+    book.write(FEATURE, "note", "another", "Bob", "demo")
     page = visit("/notes?search=ONE")
     expect(page.get_by_label("Search labels and notes")).to_have_value("ONE")
     with page.expect_download() as lines:
         page.get_by_role("button", name="JSON lines").click()
     assert pd.read_json(BytesIO(saved(lines.value)), lines=True)["value"].tolist() == ["the one"]
+
+
+def test_a_row_of_the_notes_leads_to_its_feature(visit: Visit, book: Notebook) -> None:
+    book.write(FEATURE, "label", "the one", "Ann", "demo")
+    page = visit("/notes")
     page.locator("[data-testid=stDataFrame]:visible").click(position={"x": 60, "y": 35 + 17})
     page.wait_for_url(re.compile("/feature.*feature=12"))
     settled(page)

@@ -7,12 +7,15 @@ import sqlite3
 import subprocess
 import sys
 import unicodedata
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Barrier
 from typing import Any, get_args
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as some
 
@@ -20,6 +23,7 @@ from kthink_core import notes
 from kthink_core.errors import BadValue, CorruptFile, NotesTooNew, NotesUnavailable, NotTheAuthor, TooLong, UnknownName
 from kthink_core.notes import FeatureSubject, InferenceSubject, Notebook, SpanSubject, clean, search
 from kthink_core.notes.schema import MIGRATIONS
+from kthink_core.sae import load_saes
 from tests.app_samples import HOOKPOINTS, sample_experiment, write_experiment
 
 FEATURE = FeatureSubject("org/saes", "abc123", "layers.10.mlp", 32456)
@@ -245,6 +249,20 @@ def test_several_processes_write_at_once_and_nothing_is_lost(notebook: Notebook)
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
+def test_many_open_a_new_file_at_the_same_moment(tmp_path: Path) -> None:
+    people = 8
+    for attempt in range(15):
+        notebook, start = Notebook(tmp_path / f"{attempt}.sqlite"), Barrier(people)
+
+        def write(number: int, notebook: Notebook = notebook, start: Barrier = start) -> None:
+            start.wait()
+            notebook.write(FEATURE, "note", f"note {number}")
+
+        with ThreadPoolExecutor(people) as pool:
+            list(pool.map(write, range(people)))
+        assert {entry.value for entry in notebook.entries(FEATURE)} == {f"note {number}" for number in range(people)}
+
+
 def version_1(path: Path) -> None:
     """A file as the first migration alone made it, with a label."""
     with closing(sqlite3.connect(path)) as connection, connection:
@@ -318,6 +336,30 @@ def test_notes_outlive_an_experiment_that_is_deleted_and_computed_again(tmp_path
     write_experiment(tmp_path, sample_experiment("more", 2, site="residual"))
     assert notebook.table().equals(before)
     assert standing(notebook, about) == [("note", "stays", "Ann")]
+
+
+def test_files_that_are_known_by_content_may_lie_elsewhere(notebook: Notebook) -> None:
+    here = FeatureSubject("/old/saes", "sha256:abc", "layers.10.mlp", 5)
+    moved = FeatureSubject("/new/saes", "sha256:abc", "layers.10.mlp", 5)
+    notebook.write(here, "label", "the same", "Ann", "demo")
+    assert standing(notebook, moved) == [("label", "the same", "Ann")]
+    assert notebook.labels("/new/saes", "sha256:abc", "layers.10.mlp") == {5: "the same"}
+    assert notebook.entries(moved)[0].subject == here
+    notebook.write(moved, "label", "renamed")
+    assert notebook.history(here)["value"].tolist() == ["the same", "renamed"]
+    assert notebook.history(here)["thread"].nunique() == 1
+
+
+def test_an_sae_has_the_same_revision_whichever_others_are_loaded_with_it(tiny: Path) -> None:
+    folder = str(tiny / "saes")
+    hookpoints = sorted(path.parent.name for path in (tiny / "saes").glob("*/cfg.json"))
+    assert len(hookpoints) > 1
+    all_of_them = load_saes(folder, None, hookpoints, torch.device("cpu"))
+    assert set(all_of_them.facts()) == {f"sae_revision {hookpoint}" for hookpoint in hookpoints}
+    for hookpoint in hookpoints:
+        alone = load_saes(folder, None, [hookpoint], torch.device("cpu"))
+        assert alone.facts() == {}
+        assert alone.revision == all_of_them.revisions[hookpoint] != all_of_them.revision
 
 
 def test_the_revision_of_an_sae_is_its_own_where_that_is_known() -> None:

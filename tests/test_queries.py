@@ -212,9 +212,12 @@ def test_feature_inferences(reader: Reader, scope: Scope) -> None:
             found = active(inference, HOOKPOINTS[1], scope)
             own = [activation for _, kept, activation in found if kept == feature]
             if own:
-                expected.append((index, len(own), max(own), ranking(found).index(feature) + 1))
+                peak = min(
+                    position for position, kept, activation in found if (kept, activation) == (feature, max(own))
+                )
+                expected.append((index, len(own), max(own), ranking(found).index(feature) + 1, peak))
         table = queries.feature_inferences(reader, HOOKPOINTS[1], feature, scope)
-        assert list(table.columns) == ["inference", "positions", "max_activation", "rank"]
+        assert list(table.columns) == ["inference", "positions", "max_activation", "rank", "peak_position"]
         assert rows(table) == expected
 
 

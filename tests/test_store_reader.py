@@ -46,7 +46,7 @@ def test_a_database_opens_in_plain_duckdb(tmp_path: Path) -> None:
         "quality": "inference hookpoint position squared_error squared_norm",
         "vector_sums": "inference hookpoint segment positions sum",
         "feature_stats": "hookpoint feature scope positions inferences relevant_inferences max_activation",
-        "feature_inferences": "hookpoint feature inference segment positions max_activation activation_sum peak_position",
+        "feature_inferences": "hookpoint feature inference segment positions max_activation activation_sum",
         "relevant_features": "hookpoint scope inference rank feature max_activation",
         "feature_tokens": "hookpoint scope feature rank token_id text max_activation",
         "segment_sums": "hookpoint segment positions squared_error squared_norm sum",

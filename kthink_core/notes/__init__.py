@@ -4,7 +4,7 @@
 """
 
 from kthink_core.notes.notebook import COLUMNS, FILE, Entry, Notebook, What, search
-from kthink_core.notes.subjects import FeatureSubject, InferenceSubject, SpanSubject, Subject, sae_revision
+from kthink_core.notes.subjects import FeatureSubject, InferenceSubject, SpanSubject, Subject, identity, sae_revision
 from kthink_core.notes.text import LONGEST, RATINGS, clean
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "Subject",
     "What",
     "clean",
+    "identity",
     "sae_revision",
     "search",
 ]

@@ -19,7 +19,7 @@ import pandas as pd
 from kthink_core.errors import CorruptFile, NotesUnavailable, NotTheAuthor, UnknownName
 from kthink_core.notes import text
 from kthink_core.notes.schema import PATIENCE, migrate, transaction
-from kthink_core.notes.subjects import PLACES, Subject, columns, subject
+from kthink_core.notes.subjects import PLACES, FeatureSubject, Subject, columns, identity, subject
 
 FILE = "notes.sqlite"
 What = Literal["label", "flag", "rating", "note"]
@@ -111,17 +111,21 @@ class Notebook:
 
     def labels(self, sae: str, sae_revision: str, hookpoint: str) -> dict[int, str]:
         """The labels of one SAE's features, by feature."""
-        place = {"hookpoint": hookpoint, "sae": sae, "sae_revision": sae_revision, "kind": "feature", "what": "label"}
-        condition = " AND ".join(f"newest.{name} = ?" for name in place)
-        rows = self._ask(f"{_STANDING} AND {condition} ORDER BY newest.feature", tuple(place.values()))
-        return {row["feature"]: row["value"] for row in rows}
+        place = identity(FeatureSubject(sae, sae_revision, hookpoint, 0)) | {"what": "label"}
+        del place["feature"]
+        condition = " AND ".join(f"{name} = ?" for name in place)
+        # Beside max(), SQLite takes the other columns from the row that has it. A feature has one thread of labels.
+        rows = self._ask(
+            f"SELECT feature, value, max(id) FROM entries WHERE {condition} GROUP BY feature", tuple(place.values())
+        )
+        return {feature: label for feature, label, _ in rows if label is not None}
 
     def table(self) -> pd.DataFrame:
         """All that stands, the newest first, with `COLUMNS`. What does not belong to a kind of subject is missing."""
         rows = self._ask(f"{_STANDING} ORDER BY newest.id DESC")
-        found = pd.DataFrame([{name: row[name] for name in COLUMNS} for row in rows], columns=list(COLUMNS))
+        found = pd.DataFrame(map(tuple, rows), columns=rows[0].keys() if rows else list(COLUMNS))
         types = {name: "Int64" if name in _NUMBERS else "int64" if name == "thread" else "str" for name in COLUMNS}
-        return found.astype(types)
+        return found.reindex(columns=list(COLUMNS)).astype(types)
 
     def _ask(self, sql: str, values: tuple[str | int, ...] = ()) -> list[sqlite3.Row]:
         """No rows where nobody has written yet: looking makes no file."""
@@ -161,7 +165,7 @@ def search(table: pd.DataFrame, words: str) -> pd.DataFrame:
 
 def _same(about: Subject, table: str = "") -> tuple[str, tuple[str | int, ...]]:
     """The condition that a row is about this subject."""
-    named = columns(about)
+    named = identity(about)
     return " AND ".join(f"{table}{name} = ?" for name in named), tuple(named.values())
 
 

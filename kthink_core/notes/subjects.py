@@ -54,8 +54,17 @@ def kind(subject: Subject) -> str:
 
 
 def columns(subject: Subject) -> dict[str, str | int]:
-    """The columns by which a subject is found, with their values."""
+    """The columns that name a subject, with their values."""
     return {"kind": kind(subject)} | asdict(subject)
+
+
+def identity(subject: Subject) -> dict[str, str | int]:
+    """The columns by which what was written about a subject is found again."""
+    named = columns(subject)
+    # Such a revision tells the files by their content: they may lie in another folder now.
+    if str(named.get("sae_revision", "")).startswith("sha256:"):
+        del named["sae"]
+    return named
 
 
 def subject(row: dict[str, str | int]) -> Subject:

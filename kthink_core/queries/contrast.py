@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 
 from kthink_core.queries.arguments import check_feature, check_top, in_scope
@@ -48,26 +49,31 @@ def fires_with(reader: Reader, hookpoint: str, feature: int, scope: Scope = "gen
     """
     check_feature(reader, hookpoint, feature)
     check_top(top)
+    together = f"""
+        SELECT features FROM token_latents
+        WHERE hookpoint = $hookpoint AND {in_scope(scope)} AND list_contains(features, $feature)
+    """
+    counts = np.zeros(reader.experiment.saes[hookpoint].num_latents, np.int64)
+    with reader.stream(together, {"hookpoint": hookpoint, "feature": feature}) as batches:
+        for batch in batches:  # grouping millions of rows in SQL takes several times as long
+            counts += np.bincount(batch["features"].flatten().to_numpy(), minlength=len(counts))
+    own, counts[feature] = int(counts[feature]), 0
+    least = max(1, int(np.sort(counts)[-top:][0]))
     sql = f"""
-        WITH own AS MATERIALIZED ({activations_of_feature(scope)}), counts AS (
-            SELECT feature, count(*) AS positions
-            FROM (
-                SELECT unnest(features) AS feature FROM token_latents SEMI JOIN own USING (inference, position)
-                WHERE hookpoint = $hookpoint AND {in_scope(scope)}
-            )
-            GROUP BY feature
+        WITH counts AS (
+            SELECT unnest($features::INTEGER[]) AS feature, unnest($positions::BIGINT[]) AS positions
         ), whole AS (
             SELECT feature, positions AS whole_positions
             FROM feature_stats WHERE hookpoint = $hookpoint AND scope = $scope
         )
-        SELECT feature, positions, positions / size AS share,
-            positions / size / (whole_positions / whole_size) AS lift
-        FROM counts JOIN whole USING (feature),
-            (SELECT (SELECT count(*) FROM own) AS size, {positions_in(scope)} AS whole_size)
-        WHERE feature <> $feature
+        SELECT feature, positions, positions / $own AS share,
+            positions * {positions_in(scope)} / ($own * whole_positions) AS lift
+        FROM counts JOIN whole USING (feature)
         ORDER BY positions DESC, lift DESC, feature LIMIT $top
     """
-    return reader.query(sql, {"hookpoint": hookpoint, "feature": feature, "scope": scope, "top": top})
+    found = np.flatnonzero(counts >= least)
+    parameters = {"hookpoint": hookpoint, "scope": scope, "own": own, "top": top}
+    return reader.query(sql, parameters | {"features": found.tolist(), "positions": counts[found].tolist()})
 
 
 def feature_pair(reader: Reader, hookpoint: str, feature: int, other: int, scope: Scope = "generated") -> pd.DataFrame:

@@ -98,10 +98,12 @@ def feature_table(
         SELECT stats.feature, coalesce(relevant.inferences, 0) AS inferences, $of AS of, active_inferences,
             stats.positions, max_activation,
             CASE WHEN think_size > 0 AND answer_size > 0 THEN
-                coalesce(think.positions, 0) / think_size - coalesce(answer.positions, 0) / answer_size
+                (coalesce(think.positions, 0) * answer_size - coalesce(answer.positions, 0) * think_size)
+                    / (think_size * answer_size)
             END AS think_minus_answer,
             CASE WHEN right_size > 0 AND wrong_size > 0 THEN
-                coalesce(right_positions, 0) / right_size - coalesce(wrong_positions, 0) / wrong_size
+                (coalesce(right_positions, 0) * wrong_size - coalesce(wrong_positions, 0) * right_size)
+                    / (right_size * wrong_size)
             END AS right_minus_wrong
         FROM stats LEFT JOIN ({_RELEVANT}) AS relevant USING (feature) LEFT JOIN think USING (feature)
             LEFT JOIN answer USING (feature) LEFT JOIN outcomes USING (feature), sizes

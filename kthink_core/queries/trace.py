@@ -90,7 +90,8 @@ def ranked_features(
             SELECT feature, positions AS whole_positions
             FROM feature_stats WHERE hookpoint = $hookpoint AND scope = $scope
         ), shares AS (
-            SELECT *, positions / size AS share, positions / size / (whole_positions / whole_size) AS lift
+            SELECT *, positions / size AS share,
+                positions * whole_size / (size * whole_positions) AS lift  -- one division: equal ones stay equal
             FROM here JOIN whole USING (feature), (
                 SELECT (
                     SELECT count(*) FROM token_latents
@@ -133,7 +134,7 @@ def span_features(reader: Reader, inference: int, hookpoint: str, first: int, la
         )
         SELECT feature, positions, positions / span_size AS share, mean_activation, max_activation,
             CASE WHEN rest_size > 0 THEN rest / rest_size END AS rest_share,
-            ((positions + 0.5::DOUBLE) / (span_size + 1)) / ((rest + 0.5::DOUBLE) / (rest_size + 1)) AS lift
+            (2 * positions + 1) * (rest_size + 1) / ((span_size + 1) * (2 * rest + 1)) AS lift
         FROM active, sizes ORDER BY lift DESC, max_activation DESC, feature LIMIT $top
     """
     parameters = {"inference": inference, "hookpoint": hookpoint, "first": first, "last": last, "top": top}

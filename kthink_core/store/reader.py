@@ -147,12 +147,14 @@ class Reader:
             cursor.close()
 
     @contextmanager
-    def stream(self, sql: str, rows: int = 122_880) -> Iterator[pa.RecordBatchReader]:
+    def stream(
+        self, sql: str, parameters: Mapping[str, Any] | None = None, rows: int = 122_880
+    ) -> Iterator[pa.RecordBatchReader]:
         """Runs one statement without holding its result in memory: batches of up to `rows` rows."""
         with self._guard:
             cursor = self._connection.cursor()
         try:
-            yield cursor.sql(sql).to_arrow_reader(rows)
+            yield cursor.sql(sql, params=parameters).to_arrow_reader(rows)
         except duckdb.Error as error:
             if self._path and _is_damage(error):
                 raise CorruptFile(self._path, REMEDY) from error

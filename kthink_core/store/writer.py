@@ -115,8 +115,8 @@ class Writer:
     def append(self, inference: Inference) -> None:
         """Commits an inference: when this returns, it outlasts any kill and readers see it.
 
-        Builds a database when enough are pending and more are to come. Raises DiskFull (what was committed is kept), ValueError where the
-        inference does not belong to the experiment or is committed already.
+        Builds a database when enough are pending and more are to come. Raises DiskFull (what was committed is kept),
+        ValueError where the inference does not belong to the experiment or is committed already.
         """
         self._check(inference)
         write_segment(self._layout.folder, inference)

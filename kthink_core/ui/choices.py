@@ -11,7 +11,6 @@ import streamlit as st
 from kthink_core.queries import RANKINGS, SCOPES, SORTS
 from kthink_core.ui.page import Page, at_inference, go, with_features
 from kthink_core.ui.permalink import MOST_FEATURES, MOST_RELEVANT, View
-from kthink_core.ui.text import plain
 
 SCOPE_HELP = (
     "Which positions count. **generated**: all that the model wrote; **think**: up to `</think>`; "
@@ -69,7 +68,7 @@ def features(page: Page, chosen: Sequence[int], offered: Sequence[int], labels: 
 
     def named(option: int | str) -> str:
         label = labels.get(int(option), "") if str(option).isdecimal() else ""
-        return plain(f"{option} {label}") if label else str(option)
+        return f"{option} {label}" if label else str(option)
 
     def typed(options: Sequence[int | str]) -> View:
         numbers = [int(option) for option in options if str(option).isdecimal() and int(option) <= _last(page)]

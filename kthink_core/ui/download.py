@@ -92,7 +92,7 @@ def stamp(page: Page, name: str, **facts: object) -> dict[str, str]:
         "view": urlencode(format_view(view)),
     }
     values |= facts
-    values |= {f"made.{fact}": value for fact, value in made.items()}
+    values |= {f"made.{fact}": value for fact, value in made.items() if not fact.startswith("sae_revision ")}
     return {fact: " ".join(str("unknown" if value is None else value).split()) for fact, value in values.items()}
 
 

@@ -60,31 +60,38 @@ def draw(
     bars_to: Mapping[str, float] | None = None,
     rows: int = clicks.ROWS,
     texts: Mapping[int, str] | None = None,
+    narrow: bool = False,
 ) -> None:
     """Draw the features of a query's answer with some of its columns, and what downloads it.
 
     A click on a row calls `go` with its feature. `name` tells this table from others of the page and names the file.
     `bars_to` says what a full bar is where it is not the column's largest value. `texts` are the features' `tokens`
-    where the caller has them.
+    where the caller has them. A `narrow` table has labels and tokens in one column.
     """
     hookpoint = hookpoint or page.view.hookpoint
     features = tuple(int(feature) for feature in table["feature"])
     labels = notes.labels(page, hookpoint, features)
+    lines = tokens(page, hookpoint, features) if texts is None else texts
     shown = pd.DataFrame({"feature": features})
-    if any(labels.get(feature) for feature in features):  # most have none: then the column would be blank
-        shown["label"] = [labels.get(feature, "") for feature in features]
-    known_texts = tokens(page, hookpoint, features) if texts is None else texts
-    shown["tokens"] = [known_texts.get(feature, "") for feature in features]
+    if narrow:
+        parts = [(labels.get(feature, ""), lines.get(feature, "")) for feature in features]
+        shown["tokens"] = [" │ ".join(filter(None, pair)) for pair in parts]
+    else:
+        if labels:  # most have none: then the column would be blank
+            shown["label"] = [labels.get(feature, "") for feature in features]
+        shown["tokens"] = [lines.get(feature, "") for feature in features]
     known = _measures(len(page.inferences))
     columns: dict[str, ColumnConfig] = {
         "feature": NumberColumn("Feature", format="%d", width=65, pinned=True),
-        "label": TextColumn("Label", width=130),
-        "tokens": TextColumn("Top tokens", help=_TOKENS_HELP, width=140 if len(measures) == 1 else 230),
+        "label": TextColumn("Label", width=120),
+        "tokens": TextColumn(
+            "Label, top tokens" if narrow and labels else "Top tokens", help=_TOKENS_HELP, width=140 if narrow else 200
+        ),
     }
     for measure in measures:
         shown[measure] = table["lift" if measure.endswith("_lift") else measure].to_numpy()
         full = (bars_to or {}).get(measure)
-        columns[measure] = _column(known[measure], shown[measure].tolist(), full)
+        columns[measure] = _column(known[measure], shown[measure].tolist(), full, narrow)
     key = f"{name} {page.source.version} {hookpoint} {hash(features)}"
     clicks.table(shown, columns, key, lambda row: go(features[row]), rows=rows, described=f"Features: {name}")
     download.buttons(page, f"{name} {hookpoint}", table)
@@ -99,10 +106,15 @@ def tokens(page: Page, hookpoint: str, features: Sequence[int]) -> dict[int, str
     return {feature: "  ".join(texts) for feature, texts in lines.items()}
 
 
-def _column(measure: Measure, values: Sequence[float], full: float | None) -> ColumnConfig:
+def _column(measure: Measure, values: Sequence[float], full: float | None, narrow: bool) -> ColumnConfig:
     if not measure.bar:
-        return NumberColumn(measure.title, format=measure.format, help=measure.help, width=90)
+        return NumberColumn(measure.title, format=measure.format, help=measure.help, width=75 if narrow else 90)
     highest = full if full is not None else max((value for value in values if value == value), default=1.0)
     return ProgressColumn(
-        measure.title, format=measure.format, help=measure.help, min_value=0, max_value=highest or 1.0, width=115
+        measure.title,
+        format=measure.format,
+        help=measure.help,
+        min_value=0,
+        max_value=highest or 1.0,
+        width=105 if narrow else 115,
     )

@@ -120,8 +120,8 @@ def _demo_steps(start: View) -> tuple[Step, ...]:
         ),
         Step(
             "Is it about thinking?",
-            "Sorted by *think − answer*: it fires at several of a hundred positions before `</think>`, and at hardly "
-            "any after it. The same words are rare in answers, so look at both columns.",
+            f"Sorted by *think − answer*, {thinking} and four like it come first: they fire at about one position in "
+            "ten before `</think>`, and at hardly any after it.",
             "Think against answer",
             "across",
             replace(at, sort="think"),

@@ -11,14 +11,15 @@ from kthink_core.ui.hues import HUES, REST
 
 TOP, FREQUENCIES, HISTOGRAM, IDS = "400 top activations", "70 feature frequencies", "Histogram", "Token ids"
 
-_POINT = {"type": "circle", "size": 45, "opacity": 0.85, "cursor": "pointer", "stroke": REST, "strokeWidth": 0.5}
+_OTHERS = "others"
+_POINT = {"type": "circle", "size": 60, "opacity": 0.85, "cursor": "pointer"}
 
 
 def top_activations(table: pd.DataFrame, features: Sequence[int], labels: Mapping[int, str]) -> Chart:
     """Activations by rank; the features shown and the most frequent others have a hue, the rest are grey."""
     frequent = [other for other in table["feature"].value_counts().index if other not in features]
     names = {feature: named(feature, labels) for feature in [*features, *frequent][: len(HUES)]}
-    legend = [*names.values(), "others"]
+    legend = [*names.values(), _OTHERS]
     groups = [names.get(feature, "others") for feature in table["feature"]]
     shown = table.assign(rank=range(1, len(table) + 1), group=groups, token=token_labels(table))
     # What is drawn last lies on top: the rest first, the first feature at the end.
@@ -31,6 +32,7 @@ def top_activations(table: pd.DataFrame, features: Sequence[int], labels: Mappin
             "x": quantity("rank", "Rank", scale={"nice": False}),
             "y": quantity("activation", "Activation"),
             "color": category("group", "Feature", scale=hues, sort=legend),
+            "size": {"condition": {"test": f"datum.group == '{_OTHERS}'", "value": 25}, "value": 70},
             "tooltip": tooltip(
                 ("group", "Feature"),
                 ("feature", "Number"),
@@ -51,7 +53,7 @@ def frequencies(table: pd.DataFrame, features: Sequence[int], labels: Mapping[in
         label=[labels.get(feature, "–") for feature in table["feature"]],
         hue=[hues.get(feature, PLAIN) for feature in table["feature"]],
     )
-    axis = {"labelAngle": -90, "labelOverlap": True, "labelFontSize": 10}
+    axis = {"labelAngle": -90, "labelOverlap": "greedy", "labelFontSize": 10}
     spec = {
         "height": HEIGHT,
         "mark": {"type": "bar", "cursor": "pointer"},
@@ -69,7 +71,7 @@ def token_ids(table: pd.DataFrame, features: Sequence[int], labels: Mapping[int,
     """Activation against the token's id, of the features shown: columns feature, position, token_id, text, activation.
     A feature that stands for one token is a column of points."""
     names = {feature: named(feature, labels) for feature in features}
-    hues = {"domain": list(names.values()), "range": HUES[: len(names)]}
+    hues = {"domain": list(names.values()), "range": list(HUES[: len(names)])}
     shown = table.assign(group=[names[feature] for feature in table["feature"]], token=token_labels(table))
     spec = {
         "height": HEIGHT,

@@ -32,7 +32,7 @@ def chart(table: pd.DataFrame, features: Sequence[int], inferences: pd.DataFrame
         column=[columns[inference] for inference in table["inference"]],
     )
     quiet = {"ticks": False, "domain": False, "grid": False}
-    across = quiet | {"orient": "top", "labelAngle": -90, "labelOverlap": True}
+    across = quiet | {"orient": "top", "labelAngle": -90, "labelOverlap": "greedy"}
     down = quiet | {"labelOverlap": False, "labelFlush": False, "labelLimit": 160}
     legend = {"orient": "bottom", "symbolFillColor": HUES[0], "symbolStrokeWidth": 0, "symbolSize": 200}
     opacity = {"type": "pow", "exponent": 0.7, "range": [0.06, 1], "domainMin": 0}

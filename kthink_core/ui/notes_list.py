@@ -13,6 +13,7 @@ import streamlit as st
 from streamlit.column_config import TextColumn
 
 from kthink_core import notes
+from kthink_core.notes import FeatureSubject
 from kthink_core.ui import clicks, download
 from kthink_core.ui.notes import notebook
 from kthink_core.ui.page import Page, Target, lead
@@ -150,10 +151,11 @@ def target(page: Page, row: dict) -> tuple[Target, View] | None:
     for name in names:
         experiment = there[name]
         if row["kind"] == "feature":
-            hookpoint = row["hookpoint"]
-            place = (experiment.config.sae, notes.sae_revision(experiment, hookpoint), hookpoint)
-            if hookpoint in experiment.saes and place == (row["sae"], row["sae_revision"], hookpoint):
-                return "feature", View(name, hookpoint, feature=int(row["feature"]))
+            about = FeatureSubject(row["sae"], row["sae_revision"], row["hookpoint"], int(row["feature"]))
+            revision = notes.sae_revision(experiment, about.hookpoint)
+            here = replace(about, sae=experiment.config.sae, sae_revision=revision)
+            if about.hookpoint in experiment.saes and notes.identity(here) == notes.identity(about):
+                return "feature", View(name, about.hookpoint, feature=about.feature)
         elif name == row["experiment"]:
             span = (int(row["first"]), int(row["last"])) if row["kind"] == "span" else None
             hookpoint = (

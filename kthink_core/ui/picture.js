@@ -1,6 +1,7 @@
 // PNG and SVG of the chart above the buttons, made from what the browser has drawn. Nothing is asked of the network.
 
 const SPACE = "http://www.w3.org/2000/svg";
+const MARGIN = 8; // pixels around the chart
 
 function arrow() {
   const drawing = document.createElementNS(SPACE, "svg");
@@ -26,15 +27,19 @@ function background(chart) {
   return "white";
 }
 
-function standAlone(drawn, colour, data) {
+function standAlone(drawn, width, height, colour, data) {
   const copy = drawn.cloneNode(true);
-  copy.setAttribute("xmlns", SPACE);
+  set(copy, { xmlns: SPACE, width, height, viewBox: `${-MARGIN} ${-MARGIN} ${width} ${height}` });
   const paper = document.createElementNS(SPACE, "rect");
-  for (const [name, value] of Object.entries({ width: "100%", height: "100%", fill: colour })) paper.setAttribute(name, value);
+  set(paper, { x: -MARGIN, y: -MARGIN, width, height, fill: colour });
   const about = document.createElementNS(SPACE, "desc");
   about.textContent = data.about;
   copy.prepend(about, paper);
   return new Blob([new XMLSerializer().serializeToString(copy)], { type: "image/svg+xml" });
+}
+
+function set(element, attributes) {
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
 }
 
 async function painted(svg, width, height) {
@@ -64,8 +69,9 @@ async function picture(host, kind, data) {
   const drawn = chart?.querySelector("svg.marks");
   const canvas = chart?.querySelector("canvas.marks");
   if (drawn) {
-    const svg = standAlone(drawn, background(chart), data);
-    const { width, height } = drawn.getBoundingClientRect();
+    const { width: inner, height: tall } = drawn.viewBox.baseVal ?? drawn.getBoundingClientRect();
+    const [width, height] = [inner + 2 * MARGIN, tall + 2 * MARGIN];
+    const svg = standAlone(drawn, width, height, background(chart), data);
     save(kind === "svg" ? svg : await painted(svg, width, height), `${data.name}.${kind}`);
   } else if (canvas && kind === "png") {
     save(await new Promise((resolve) => canvas.toBlob(resolve, "image/png")), `${data.name}.png`);

@@ -6,16 +6,19 @@ import pandas as pd
 import streamlit as st
 
 from kthink_core.config import Experiment
+from kthink_core.ui import download
+from kthink_core.ui.page import Page
 
 
-def summary(experiment: Experiment) -> None:
+def summary(page: Page) -> None:
     """The configuration in one line; all of it, with the provenance, behind a fold."""
+    experiment = page.experiment
     line(experiment)
-    config = experiment.config
     with st.expander("Configuration and provenance", icon=":material/fact_check:"):
-        left, right = st.columns(2)
-        left.dataframe(_facts(config.model_dump()), hide_index=True)
-        right.dataframe(_facts(dict(experiment.provenance)), hide_index=True)
+        parts = (_facts(experiment.config.model_dump()), _facts(dict(experiment.provenance)))
+        for column, facts in zip(st.columns(2), parts, strict=True):
+            column.dataframe(facts, hide_index=True)
+        download.buttons(page, "configuration and provenance", pd.concat(parts, ignore_index=True))
 
 
 def line(experiment: Experiment) -> None:

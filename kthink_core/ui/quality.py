@@ -27,6 +27,17 @@ def strip(page: Page) -> None:
     download.buttons(page, f"quality of {page.experiment.name}", table)
 
 
+def line(page: Page) -> None:
+    """How well the view's inference is reconstructed at the view's hookpoint, in scope."""
+    view = page.view
+    table = page.ask(queries.quality, view.scope, view.inference)
+    row = next(row for row in table.to_dict("records") if row["hookpoint"] == view.hookpoint)
+    st.caption(
+        f"{view.hookpoint} in this inference: FVU {_number(row['fvu'], 3)}, L0 {_number(row['l0'], 1)}",
+        help=guide.help("fvu"),
+    )
+
+
 def site_note(experiment: Experiment) -> None:
     """The capture site by name, and a warning where it is not what the SAEs were trained on."""
     if experiment.config.site == "residual":

@@ -8,7 +8,7 @@ import pandas as pd
 
 from kthink_core import queries
 from kthink_core.store.scopes import SEGMENTS_OF
-from kthink_core.ui import header, inference_charts, notes, transcript, verdict
+from kthink_core.ui import inference_charts, notes, transcript, verdict
 from kthink_core.ui.page import Page
 
 LISTED = 100
@@ -54,15 +54,6 @@ def trace(
         verdict=verdict.of(stored["correct"]),
         key=key,
     )
-
-
-def tell_silent(page: Page, shown: Sequence[int]) -> None:
-    """Says which of the features shown fire nowhere in scope: their hue would be looked for in vain."""
-    found = set(activations(page, shown)["feature"])
-    silent = [str(feature) for feature in shown if feature not in found]
-    if silent:
-        what = f"Feature {silent[0]} never fires" if len(silent) == 1 else f"Features {', '.join(silent)} never fire"
-        header.nothing(f"{what} in scope {page.view.scope} of this inference.")
 
 
 def activations(page: Page, shown: Sequence[int]) -> pd.DataFrame:

@@ -87,7 +87,9 @@ def sent_place(sent: object) -> tuple[int, int] | None:
     """What the browser sent as a place to go to, as far as it can be one."""
     if not isinstance(sent, Mapping):
         return None
-    inference, position = sent.get("inference"), sent.get("position")
-    if isinstance(inference, int) and isinstance(position, int) and inference >= 0 <= position:
-        return inference, position
+    match sent.get("inference"), sent.get("position"):
+        case (bool(), _) | (_, bool()):  # an int, too, for Python
+            return None
+        case int(inference), int(position) if inference >= 0 <= position:
+            return inference, position
     return None

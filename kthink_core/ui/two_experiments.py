@@ -52,6 +52,7 @@ def counts(page: Page, other: Page) -> None:
             feature_tables.draw(
                 one, table, measures, lambda to, view=view: lead("feature", with_features(view, (to,))),
                 name=f"features by count of {one.experiment.name}", bars_to={"inferences": len(one.inferences)},
+                narrow=True,
             )  # fmt: skip
 
 
