@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import parse_qsl
 
 import pytest
-import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from kthink_core.config import SaeShape
@@ -17,10 +16,10 @@ from kthink_core.ui import guide
 from kthink_core.ui.permalink import Bounds, parse
 from kthink_core.ui.terms import TERMS
 from tests.app_samples import HOOKPOINTS, sample_experiment, write_experiment
+from tests.app_visits import Open, texts, visiting
 
 ROOT = Path(__file__).resolve().parent.parent
 CODE = [*sorted((ROOT / "pages").glob("*.py")), *sorted((ROOT / "kthink_core" / "ui").rglob("*.py"))]
-Open = Callable[..., AppTest]
 
 
 @pytest.fixture(scope="module")
@@ -38,22 +37,8 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def open_page(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Open]:
-    def opened(page: str, folder: Path = cache, **parameters: str) -> AppTest:
-        monkeypatch.setenv("KTHINK_CACHE", str(folder))
-        app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=30)
-        app.query_params.update(parameters)
-        app.switch_page(f"pages/{page}.py").run()
-        assert not app.exception
-        return app
-
-    yield opened
-    st.cache_data.clear()
-    st.cache_resource.clear()
-
-
-def texts(app: AppTest) -> str:
-    kinds = ("title", "subheader", "markdown", "caption", "text", "info", "warning", "error", "code", "latex")
-    return "\n".join(str(getattr(element, "value", "")) for kind in kinds for element in app.get(kind))
+    with visiting(cache, monkeypatch) as opened:
+        yield opened
 
 
 def steps(app: AppTest) -> list[tuple[str, dict[str, str]]]:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
-import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from kthink_core.notes import FILE, FeatureSubject, InferenceSubject, Notebook, SpanSubject
@@ -19,11 +18,10 @@ from kthink_core.ui.cache import Source
 from kthink_core.ui.page import Page
 from kthink_core.ui.permalink import View
 from tests.app_samples import HOOKPOINTS, PAYLOADS, sample_experiment, write_experiment
+from tests.app_visits import Open, texts, visiting
 
-ROOT = Path(__file__).resolve().parent.parent
 FEATURE = FeatureSubject("demo", "", HOOKPOINTS[1], 12)
 SPAN = SpanSubject("demo", 2, 10, 14)
-Open = Callable[..., AppTest]
 
 
 @pytest.fixture
@@ -41,17 +39,8 @@ def book(cache: Path) -> Notebook:
 
 @pytest.fixture
 def open_page(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Open]:
-    def opened(page: str, folder: Path = cache, **parameters: str) -> AppTest:
-        monkeypatch.setenv("KTHINK_CACHE", str(folder))
-        app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=30)
-        app.query_params.update(parameters)
-        app.switch_page(f"pages/{page}.py").run()
-        assert not app.exception
-        return app
-
-    yield opened
-    st.cache_data.clear()
-    st.cache_resource.clear()
+    with visiting(cache, monkeypatch) as opened:
+        yield opened
 
 
 def panel_script() -> None:
@@ -79,11 +68,6 @@ def panel(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Open:
 
 def at(cache: Path, name: str = "demo", **config: Any) -> Page:
     return Page(Source(cache, name, ""), [], sample_experiment(name, 3, **config), (0, 1, 2), View(name, HOOKPOINTS[1]))
-
-
-def texts(app: AppTest) -> str:
-    kinds = ("title", "subheader", "markdown", "caption", "text", "info", "warning", "error", "code")
-    return "\n".join(str(getattr(element, "value", "")) for kind in kinds for element in app.get(kind))
 
 
 def listed(app: AppTest) -> pd.DataFrame:
