@@ -10,6 +10,7 @@ st.navigation(
         st.Page("pages/feature.py", title="Feature", icon=":material/bubble_chart:", url_path="feature"),
         st.Page("pages/across.py", title="Across inferences", icon=":material/grid_on:", url_path="across"),
         st.Page("pages/compare.py", title="Compare", icon=":material/compare_arrows:", url_path="compare"),
+        st.Page("pages/live.py", title="Live", icon=":material/bolt:", url_path="live"),
         st.Page("pages/notes.py", title="Notes", icon=":material/edit_note:", url_path="notes"),
         st.Page("pages/guide.py", title="Guide", icon=":material/school:", url_path="guide"),
     ],

@@ -21,7 +21,7 @@ PATIENCE = 300.0
 
 
 @contextmanager
-def served(cache: Path, command: Sequence[str] = STREAMLIT) -> Iterator[str]:
+def served(cache: Path, command: Sequence[str] = STREAMLIT, **environment: str) -> Iterator[str]:
     """The address of a new server of the app over a cache folder, once it answers its health check."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -30,7 +30,7 @@ def served(cache: Path, command: Sequence[str] = STREAMLIT) -> Iterator[str]:
     process = subprocess.Popen(
         [sys.executable, *command],
         cwd=ROOT,
-        env=os.environ | where | {"KTHINK_CACHE": str(cache)},
+        env=os.environ | where | {"KTHINK_CACHE": str(cache)} | environment,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )

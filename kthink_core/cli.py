@@ -11,7 +11,18 @@ from typing import NoReturn, get_args
 from pydantic import ValidationError
 
 import kthink_core
-from kthink_core.config import DEMO, PRESETS, Device, Dtype, ExperimentConfig, Settings, Site, preset
+from kthink_core.config import (
+    BATCH_SIZE,
+    DEMO,
+    PRESETS,
+    Device,
+    Dtype,
+    ExperimentConfig,
+    Settings,
+    Site,
+    WorkerSettings,
+    preset,
+)
 from kthink_core.errors import BadValue, KthinkError
 from kthink_core.listing import FORMATS, QUERIES, experiments_table, query_table, write_table
 from kthink_core.prompts import Mode
@@ -21,8 +32,6 @@ _CONFIG_OPTIONS = (
     "model", "model_revision", "sae", "sae_revision", "hookpoints", "site", "problems", "limit", "mode",
     "temperature", "top_p", "max_new_tokens", "seed", "dtype",
 )  # fmt: skip
-
-_BATCH_SIZE = 32
 
 
 class _Parser(argparse.ArgumentParser):
@@ -36,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status: 0, 2 for a user's mistake (one line on stderr), 130 for Ctrl-C."""
     try:
         options = _parser().parse_args(arguments)
-        options.run(options)
+        return options.run(options) or 0
     except KthinkError as error:
         return _complain(str(error), 2)
     except ValidationError as error:  # a setting from the environment
@@ -58,7 +67,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="kthink", description="Make a reasoning model's sparse features explorable.")
     parser.add_argument("--version", action="version", version=f"kthink {kthink_core.__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    _add_up(commands.add_parser("up", help="precompute what is missing and serve the app"))
+    _add_up(commands.add_parser("up", help="worker and app: precompute what is missing, serve it"))
+    _add_worker(commands.add_parser("worker", help="answer live prompts, and precompute in the background"))
     _add_precompute(commands.add_parser("precompute", help="generate, encode and store an experiment"))
     _add_experiments(commands.add_parser("experiments", help="list the experiments"))
     _add_query(commands.add_parser("query", help="ask an experiment"))
@@ -80,6 +90,15 @@ def _add_up(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=_up)
 
 
+def _add_worker(parser: argparse.ArgumentParser) -> None:
+    _add_preset(parser)
+    _add_cache(parser)
+    parser.add_argument("--host", metavar="HOST", help="address to listen on (default: loopback)")
+    parser.add_argument("--port", type=int, metavar="PORT", help="default: 8765")
+    parser.add_argument("--device", choices=get_args(Device), default="auto")
+    parser.set_defaults(run=_worker)
+
+
 def _add_precompute(parser: argparse.ArgumentParser) -> None:
     _add_preset(parser)
     _add_cache(parser)
@@ -99,7 +118,7 @@ def _add_precompute(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--top-p", type=float, metavar="P")
     parser.add_argument("--max-new-tokens", type=int, metavar="N")
     parser.add_argument("--seed", type=int, metavar="S", help="inference i is sampled with seed S + i")
-    parser.add_argument("--batch-size", type=int, default=_BATCH_SIZE, metavar="B")
+    parser.add_argument("--batch-size", type=int, default=BATCH_SIZE, metavar="B")
     parser.add_argument("--device", choices=get_args(Device), default="auto")
     parser.add_argument("--dtype", choices=get_args(Dtype), help="of the model")
     parser.set_defaults(run=_precompute)
@@ -167,12 +186,20 @@ def _compute(cache: Path, name: str, config: ExperimentConfig, device: Device, b
         progress.close()
 
 
-def _up(options: argparse.Namespace) -> None:
+def _up(options: argparse.Namespace) -> int:
     from kthink_core.serve import serve
 
-    cache = _cache(options)
-    _compute(cache, options.preset, preset(options.preset), "auto", _BATCH_SIZE)
-    serve(Settings().model_copy(update={"cache": cache, "experiment": options.preset}))
+    preset(options.preset)
+    settings = Settings().model_copy(update={"cache": _cache(options), "experiment": options.preset})
+    return serve(options.preset, settings, WorkerSettings())
+
+
+def _worker(options: argparse.Namespace) -> None:
+    from kthink_core.worker import run
+
+    given = {name: value for name in ("host", "port") if (value := getattr(options, name)) is not None}
+    settings = WorkerSettings.model_validate(WorkerSettings().model_dump() | given)
+    run(preset(options.preset), options.preset, _cache(options), options.device, settings)
 
 
 def _experiments(options: argparse.Namespace) -> None:

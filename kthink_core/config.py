@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from kthink_core.errors import UnknownName
@@ -20,6 +20,9 @@ SCHEMA = 2
 files of older versions are read as they are, databases are built again.
 2: tables of features by inference and by token, and of decoder directions."""
 
+BATCH_SIZE = 32
+"""Inferences generated at once, unless asked otherwise."""
+
 DEMO = "demo"
 """As a model, SAE or problem source: the bundle that comes with the package."""
 
@@ -33,6 +36,30 @@ class Settings(BaseSettings):
     experiment: str = Field(default=DEMO, description="experiment that the app opens first")
     app_host: str = Field(default="127.0.0.1", description="address the app listens on")
     app_port: int = Field(default=8501, ge=1, le=65535, description="port the app listens on")
+
+
+class WorkerSettings(BaseSettings):
+    """Of the worker, and of the app's way to it. Each can be set as `KTHINK_WORKER_<NAME>`."""
+
+    model_config = SettingsConfigDict(env_prefix="KTHINK_WORKER_", frozen=True)
+
+    host: str = Field(default="127.0.0.1", description="address the worker listens on; any other needs a token")
+    port: int = Field(default=8765, ge=1, le=65535, description="port the worker listens on")
+    url: str | None = Field(default=None, description="where the app finds the worker, if on another machine")
+    token: SecretStr | None = Field(default=None, description="bearer token that callers must send")
+    prompt_tokens: int = Field(default=4096, ge=1, description="most tokens of a prompt")
+    new_tokens: int = Field(default=2048, ge=1, description="most new tokens of a generation")
+    queue: int = Field(default=32, ge=1, description="most jobs that wait")
+    jobs_per_client: int = Field(default=4, ge=1, description="most jobs of one client, waiting and running")
+    requests_per_minute: int = Field(
+        default=120, ge=1, description="most requests of one client, tokenizing not counted"
+    )
+    body_bytes: int = Field(default=1_000_000, ge=1, description="longest request")
+
+    @property
+    def address(self) -> str:
+        """Base URL of the worker."""
+        return (self.url or f"http://{self.host}:{self.port}").rstrip("/")
 
 
 class ExperimentConfig(BaseModel):
@@ -76,7 +103,9 @@ class Experiment(BaseModel):
     name: str
     config: ExperimentConfig
     inferences: int
-    """How many inferences the finished experiment has."""
+    """How many inferences the finished experiment has; 0 where it is open-ended."""
+    open_ended: bool = False
+    """Whether inferences are added for ever, as to `live`."""
     saes: dict[str, SaeShape]
     """By hookpoint, in the order of the configuration."""
     provenance: dict[str, str]

@@ -100,6 +100,44 @@ class DiskFull(KthinkError):
         super().__init__(f"no space left writing {path}; what was committed is kept: free space and run again")
 
 
+class PromptRefused(KthinkError):
+    """A live prompt that the worker does not take as it is."""
+
+
+class Busy(KthinkError):
+    """The worker does not take it now; it may in a moment."""
+
+
+class QueueFull(KthinkError):
+    def __init__(self, jobs: int) -> None:
+        super().__init__(f"the worker's queue is full ({jobs} jobs); try again in a moment")
+
+
+class WorkerMissing(KthinkError):
+    """No worker answers where one was expected."""
+
+    def __init__(self, url: str, reason: str) -> None:
+        super().__init__(
+            f"no worker answers at {url} ({reason}); start one with `python -m kthink_core worker`, or set "
+            "KTHINK_WORKER_URL"
+        )
+
+
+class WorkerRefused(KthinkError):
+    """The worker answered, and did not take what it was asked; `retry_after`: seconds after which it might."""
+
+    def __init__(self, message: str, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class WorkerLost(KthinkError):
+    """The worker went away in the middle of an answer."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(f"the worker at {url} went away; what came is kept, run it again when it is back")
+
+
 class OutOfMemory(KthinkError):
     def __init__(self, device: str) -> None:
         super().__init__(

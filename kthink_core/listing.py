@@ -95,7 +95,7 @@ def experiments_table(cache: Path) -> pd.DataFrame:
                 "site": config and config.site,
                 "mode": config and config.mode,
                 "done": status.committed,
-                "of": known and known.inferences,
+                "of": known and (status.committed if known.open_ended else known.inferences),
                 "problem": status.problem,
             }
         )

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from fractions import Fraction
+from itertools import pairwise
 from typing import TYPE_CHECKING, Literal, cast
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ INSTRUCTION = " Please reason step by step in a few words, and put your final an
 BYPASS = "<｜Assistant｜><think>\n\n</think>"
 THINK_OPEN = "<think>"
 THINK_CLOSE = "</think>"
+_MARK = "\ue000kthink\ue000"
+"""Stands for the typed text while the chat template is applied; from Unicode's private use area."""
 
 
 def user_message(question: str, mode: Mode) -> str:
@@ -36,6 +39,41 @@ def prompt_ids(tokenizer: PreTrainedTokenizerBase, question: str, mode: Mode) ->
         messages, tokenize=True, add_generation_prompt=mode == "think", return_dict=False
     )
     return cast("list[int]", ids)
+
+
+def typed_prompt_ids(
+    tokenizer: PreTrainedTokenizerBase, text: str, mode: Mode, *, instruction: bool = True, special: bool = False
+) -> list[int]:
+    """Token ids of a prompt that somebody typed, chat template applied.
+
+    instruction: append what the stored inferences have behind their question. special: let `<｜Assistant｜>`,
+    `</think>` and the like in the text be the tokens of that name; else they are spelled out, so that a prompt cannot
+    fake the template.
+    """
+    rest = user_message("", mode) if instruction or mode == "bypass" else ""
+    marked = [{"role": "user", "content": _MARK + rest}]
+    shown = cast("str", tokenizer.apply_chat_template(marked, tokenize=False, add_generation_prompt=mode == "think"))
+    before, _, after = shown.partition(_MARK)
+    if special or not _markers(tokenizer, text):  # as one text, so that the ids are those of a stored inference
+        return _encode(tokenizer, before + text + after)
+    return _encode(tokenizer, before) + spelled_ids(tokenizer, text) + _encode(tokenizer, after)
+
+
+def spelled_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    """Token ids of a text in which nothing stands for a special token: each of their names is cut in two."""
+    cuts = [0, *_markers(tokenizer, text), len(text)]
+    return [token_id for start, end in pairwise(cuts) for token_id in _encode(tokenizer, text[start:end])]
+
+
+def _markers(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    """Where to cut a text, ascending, so that no piece holds the name of an added token."""
+    names = [token.content for token in tokenizer.added_tokens_decoder.values()]
+    found = {match.start() + 1 for name in names for match in re.finditer(f"(?={re.escape(name)})", text)}
+    return sorted(found)
+
+
+def _encode(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    return cast("list[int]", tokenizer.encode(text, add_special_tokens=False))
 
 
 def segments(

@@ -109,6 +109,10 @@ class Inference:
     """[positions] natural log-probability under the model itself (temperature 1, no filter); NaN in the prompt."""
     encodings: dict[str, Encoding]
     """By hookpoint."""
+    author: str | None = None
+    """Who typed the prompt; None where it is one of the experiment's problems. Then also the sampling is its own:"""
+    temperature: float | None = None
+    top_p: float | None = None
 
     @property
     def generated_tokens(self) -> int:

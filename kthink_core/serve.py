@@ -1,40 +1,148 @@
-"""Serve the app: this process becomes Streamlit's, so that signals reach it and nothing is left behind."""
+"""Worker and app together: started, watched, and ended by one signal, so that nothing is left behind."""
 
 from __future__ import annotations
 
+import ctypes
 import os
-import socket
+import signal
+import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
 
-from kthink_core.config import Settings
-from kthink_core.errors import BadValue
+from tqdm import tqdm
+
+from kthink_core.config import Settings, WorkerSettings
+from kthink_core.ports import check_free
+from kthink_core.store.manifest import committed, read_experiment
 
 APP = Path(__file__).resolve().parent.parent / "app.py"
 
+TICK = 0.2
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
+"""Seconds before a worker that died is started again; each time twice as long."""
+HEALTHY = 60.0
+"""A worker that lived so long begins again with the first pause."""
+PATIENCE = 10.0
+"""Seconds that a process has to end by itself."""
+MISTAKE = 2
+"""Exit status of a user's mistake: starting again would not help."""
 
-def serve(settings: Settings) -> NoReturn:
-    """Replace this process by Streamlit, which prints the app's URL. Raises BadValue where the port is taken."""
-    _check_port(settings.app_host, settings.app_port)
-    environment = os.environ | {
-        "KTHINK_CACHE": str(settings.cache.absolute()),
-        "KTHINK_EXPERIMENT": settings.experiment,
-    }
+
+class Restarts:
+    """When the worker is started again. `now` is a clock in seconds."""
+
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        self._now, self._pause, self._started = now, FIRST_PAUSE, now()
+        self._at: float | None = None
+
+    def died(self) -> float:
+        """Plan a restart; returns the pause in seconds."""
+        if self._now() - self._started > HEALTHY:
+            self._pause = FIRST_PAUSE
+        pause, self._pause = self._pause, min(2 * self._pause, LONGEST_PAUSE)
+        self._at = self._now() + pause
+        return pause
+
+    def due(self) -> bool:
+        """Whether it is time; once."""
+        if self._at is None or self._now() < self._at:
+            return False
+        self._at, self._started = None, self._now()
+        return True
+
+
+def serve(preset: str, settings: Settings, worker: WorkerSettings) -> int:
+    """Run both until a signal, or until the app ends; returns the exit status. Raises BadValue for a taken port."""
+    check_free(settings.app_host, settings.app_port, "KTHINK_APP_PORT")
+    check_free(worker.host, worker.port, "KTHINK_WORKER_PORT")
+    stopping: list[int] = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda received, _frame: stopping.append(received))
+    environment = os.environ | {"KTHINK_CACHE": str(settings.cache.absolute()), "KTHINK_EXPERIMENT": preset}
+    command = [sys.executable, "-m", "kthink_core", "worker", "--preset", preset]
+    app, restarts = _start(_streamlit(settings), environment), Restarts()
+    running: subprocess.Popen[bytes] | None = _start(command, environment)
+    bar = _Bar(settings.cache, preset)
+    try:
+        while not stopping and app.poll() is None:
+            bar.draw()
+            if running is not None and (status := running.poll()) is not None:
+                running = None
+                if status == MISTAKE:
+                    if not committed(settings.cache, preset):
+                        return MISTAKE
+                    _say("the app goes on without a worker: what is stored can be browsed")
+                else:
+                    _say(f"the worker ended with status {status}; it is started again in {restarts.died():.0f} s")
+            if restarts.due():
+                running = _start(command, environment)
+            time.sleep(TICK)
+        return 0 if stopping else app.returncode
+    finally:
+        bar.close()
+        _stop([process for process in (app, running) if process is not None])
+
+
+def _streamlit(settings: Settings) -> list[str]:
     host = settings.app_host
     shown = "localhost" if host in ("0.0.0.0", "::") else host  # else Streamlit asks the internet for its own address
     address = ["--server.address", host, "--server.port", str(settings.app_port), "--browser.serverAddress", shown]
-    os.chdir(APP.parent)  # Streamlit reads .streamlit/config.toml from the working directory
-    os.execve(sys.executable, [sys.executable, "-m", "streamlit", "run", str(APP), *address], environment)
+    return [sys.executable, "-m", "streamlit", "run", str(APP), *address]
 
 
-def _check_port(host: str, port: int) -> None:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+def _start(command: list[str], environment: dict[str, str]) -> subprocess.Popen[bytes]:
+    """In a session of its own: Ctrl-C comes to this process, which ends the others in order."""
+    return subprocess.Popen(
+        command,
+        env=environment,
+        cwd=APP.parent,  # where Streamlit finds its configuration
+        start_new_session=True,
+        preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+    )
+
+
+def _die_with_parent() -> None:
+    """Linux ends a child whose parent is gone, killed for instance (`man 2 prctl`, PR_SET_PDEATHSIG)."""
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+
+
+def _stop(processes: list[subprocess.Popen[bytes]]) -> None:
+    for process in processes:
+        process.terminate()
+    end = time.monotonic() + PATIENCE
+    for process in processes:
         try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise BadValue(
-                f"cannot listen on {host}:{port} ({error.strerror}); stop what runs there or set KTHINK_APP_PORT"
-            ) from error
+            process.wait(max(0.0, end - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _say(text: str) -> None:
+    tqdm.write(f"kthink: {text}", file=sys.stderr)
+
+
+class _Bar:
+    """How far the worker is with the experiment, read from the store; nothing where it is complete."""
+
+    def __init__(self, cache: Path, name: str) -> None:
+        self._cache, self._name = cache, name
+        self._bar: tqdm | None = None
+
+    def draw(self) -> None:
+        stored = read_experiment(self._cache, self._name)
+        if stored is None:
+            return
+        done = len(committed(self._cache, self._name))
+        if self._bar is None and done < stored.inferences:
+            self._bar = tqdm(total=stored.inferences, unit="inference", file=sys.stderr, dynamic_ncols=True)
+        if self._bar is not None and done > self._bar.n:
+            self._bar.update(done - self._bar.n)
+            if done == stored.inferences:
+                self.close()
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()

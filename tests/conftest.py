@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,8 +16,12 @@ os.environ["HF_HUB_OFFLINE"] = "1"  # read when huggingface_hub is imported: no 
 
 from benchmarks.browser import chromium, open_browser
 from benchmarks.stand_in import SHAPES, make_stand_in
+from kthink_core.config import ExperimentConfig
 from kthink_core.model import LanguageModel, load_model
+from kthink_core.pipeline import Plan, plan
+from kthink_core.progress import Silent
 from tests.browsing import Visit, visiting
+from tests.worker_process import QUESTIONS
 
 torch.set_num_threads(2)
 settings.register_profile(
@@ -45,6 +50,18 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_lm(tiny: Path) -> LanguageModel:
     return load_model(str(tiny / "model"), None, torch.device("cpu"))
+
+
+@pytest.fixture(scope="session")
+def tiny_plan(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Plan:
+    """An experiment of three questions on the tiny shape."""
+    problems = tmp_path_factory.mktemp("problems") / "problems.jsonl"
+    problems.write_text("".join(json.dumps({"question": question}) + "\n" for question in QUESTIONS))
+    config = ExperimentConfig(
+        model=str(tiny / "model"), sae=str(tiny / "saes"), hookpoints=SHAPES["tiny"].hookpoints,
+        problems=str(problems), max_new_tokens=24, temperature=1.0,
+    )  # fmt: skip
+    return plan("tiny", config, "cpu", Silent())
 
 
 @pytest.fixture(scope="session")

@@ -16,6 +16,7 @@ TORCH = {
     "generate",
     "growing",
     "sampling",
+    "live",
     "hookpoints",
     "replay",
     "sae",

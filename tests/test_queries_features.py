@@ -89,6 +89,25 @@ def test_feature_maxima(asked: Asked, features: tuple[int, ...], scope: Scope) -
 
 
 @pytest.mark.parametrize("scope", SCOPES)
+@pytest.mark.parametrize("factor", [0.5, 1, 2])
+def test_feature_percentiles(asked: Asked, scope: Scope, factor: float) -> None:
+    """At, below and above the largest maxima; a tie is not below."""
+    reader, oracle = asked
+    rows = []
+    for feature in FEATURES:
+        own = oracle.at(HOOKPOINTS[2], scope, feature=feature).groupby("inference")["activation"].max().tolist()
+        value = float(factor * max(own, default=1))
+        reached = sum(largest >= value for largest in own)
+        rows.append((feature, value, len(own), 1 - reached / oracle.inferences))
+    wanted = pd.DataFrame(rows, columns=["feature", "max_activation", "active_inferences", "percentile"])
+    values = tuple(wanted["max_activation"].tolist())
+    found = queries.feature_percentiles(reader, HOOKPOINTS[2], FEATURES, values, scope)
+    agree(found, wanted.sort_values(["percentile", "max_activation", "feature"], ascending=[False, False, True]))
+    with pytest.raises(BadValue, match="maxima"):
+        queries.feature_percentiles(reader, HOOKPOINTS[2], FEATURES, values[1:], scope)
+
+
+@pytest.mark.parametrize("scope", SCOPES)
 @pytest.mark.parametrize("ranking", RANKINGS)
 def test_ranked_features(asked: Asked, scope: Scope, ranking: Ranking) -> None:
     reader, oracle = asked

@@ -22,6 +22,7 @@ from kthink_core.queries.overview import (
     feature_counts,
     feature_matrix,
     feature_maxima,
+    feature_percentiles,
     feature_search,
     feature_table,
 )
@@ -48,6 +49,7 @@ __all__ = [
     "feature_matrix",
     "feature_maxima",
     "feature_pair",
+    "feature_percentiles",
     "feature_search",
     "feature_summary",
     "feature_table",

@@ -14,10 +14,11 @@ from kthink_core.store.scopes import Scope
 
 def inferences(reader: Reader) -> pd.DataFrame:
     """All inferences in order: inference, problem, question, prompt, mode, seed, prompt_tokens, generated_tokens,
-    finish_reason, answer, reference, correct (null where there is no reference)."""
+    finish_reason, answer, reference, correct (null where there is no reference), author (null unless
+    the prompt was typed live)."""
     return reader.query("""
         SELECT inference, problem, question, prompt, mode, seed, prompt_tokens, generated_tokens, finish_reason, answer,
-            reference, correct
+            reference, correct, author
         FROM inferences ORDER BY inference
     """)
 

@@ -133,6 +133,39 @@ def feature_maxima(
     return reader.query(sql, {"hookpoint": hookpoint, "scope": scope, "features": asked})
 
 
+def feature_percentiles(
+    reader: Reader,
+    hookpoint: str,
+    features: tuple[int, ...],
+    maxima: tuple[float, ...],
+    scope: Scope = "generated",
+) -> pd.DataFrame:
+    """How rare the given maximum activations of some features are: feature, max_activation (as given),
+    active_inferences, percentile.
+
+    percentile: the share of the stored inferences whose own maximum in the scope, 0 where it never is active, is below
+    the given one. By percentile, then max_activation, descending, then the smaller feature.
+    """
+    asked = check_features(reader, hookpoint, features)
+    if len(maxima) != len(asked):
+        raise BadValue(f"{len(asked)} different features were asked with {len(maxima)} maxima")
+    sql = f"""
+        WITH asked AS (
+            SELECT unnest($features::INTEGER[]) AS feature, unnest($maxima::DOUBLE[]) AS given
+        ), own AS (
+            SELECT feature, inference, max(max_activation) AS max_activation FROM feature_inferences
+            WHERE hookpoint = $hookpoint AND list_contains($features::INTEGER[], feature) AND {in_scope(scope)}
+            GROUP BY feature, inference
+        )
+        SELECT feature, given AS max_activation, count(inference) AS active_inferences,
+            1 - count(inference) FILTER (own.max_activation >= given) / $of AS percentile
+        FROM asked LEFT JOIN own USING (feature) GROUP BY feature, given
+        ORDER BY percentile DESC, given DESC, feature
+    """
+    parameters = {"hookpoint": hookpoint, "features": asked, "maxima": list(maxima), "of": reader.inferences}
+    return reader.query(sql, parameters)
+
+
 def feature_matrix(
     reader: Reader, hookpoint: str, scope: Scope = "generated", features: tuple[int, ...] = ()
 ) -> pd.DataFrame:

@@ -30,9 +30,10 @@ def batches(inferences: Sequence[Inference], hookpoints: Sequence[str]) -> dict[
 
 def _inferences(inference: Inference, _: Sequence[str]) -> list[pa.RecordBatch]:
     integers = ("inference", "problem", "seed", "prompt_tokens", "generated_tokens")
-    texts = ("question", "prompt", "mode", "finish_reason", "answer", "reference")
+    texts = ("question", "prompt", "mode", "finish_reason", "answer", "reference", "author")
     columns = {name: pa.array([getattr(inference, name)], pa.int64()) for name in integers}
     columns |= {name: pa.array([getattr(inference, name)], pa.string()) for name in texts}
+    columns |= {name: pa.array([getattr(inference, name)], pa.float64()) for name in ("temperature", "top_p")}
     columns["correct"] = pa.array([inference.correct], pa.bool_())
     return [pa.RecordBatch.from_pydict(columns)]
 

@@ -39,7 +39,7 @@ CREATE TABLE saes (hookpoint hookpoint, num_latents INTEGER, k INTEGER, d_in INT
 CREATE TABLE inferences (
     inference INTEGER, problem INTEGER, question VARCHAR, prompt VARCHAR, mode VARCHAR, seed BIGINT,
     prompt_tokens INTEGER, generated_tokens INTEGER, finish_reason VARCHAR, answer VARCHAR, reference VARCHAR,
-    correct BOOLEAN
+    correct BOOLEAN, author VARCHAR, temperature DOUBLE, top_p DOUBLE
 );
 CREATE TABLE tokens (
     inference INTEGER, position INTEGER, token_id INTEGER, text VARCHAR, segment segment, logprob FLOAT

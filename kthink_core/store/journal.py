@@ -25,6 +25,9 @@ from kthink_core.store.sealed import read_sealed, sealed
 REMEDY = "`precompute` sets it aside and computes the inference again"
 
 _NAME = re.compile(r"(\d{6,})\.parquet")
+_LATER = (("author", pa.string()), ("temperature", pa.float64()), ("top_p", pa.float64()))
+"""Columns that schema 2 brought."""
+
 _SCALARS = (
     ("inference", pa.int32()),
     ("problem", pa.int32()),
@@ -37,6 +40,7 @@ _SCALARS = (
     ("answer", pa.string()),
     ("reference", pa.string()),
     ("correct", pa.bool_()),
+    *_LATER,
 )
 _TOKEN = pa.struct(
     [
@@ -99,6 +103,9 @@ def read_segment(path: Path) -> Inference:
     Raises CorruptFile where it is damaged or is not the inference its name says, SchemaTooNew, FileNotFoundError.
     """
     table, _ = read_sealed(path, REMEDY)
+    for name, kind in _LATER:  # segment files of schema 1 have none of them
+        if name not in table.column_names:
+            table = table.add_column(_SCHEMA.get_field_index(name), name, pa.nulls(table.num_rows, kind))
     if table.num_rows != 1 or not table.schema.equals(_SCHEMA, check_metadata=False):
         raise CorruptFile(path, REMEDY)
     inference = _from_table(table)

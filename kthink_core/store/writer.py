@@ -106,7 +106,7 @@ class Writer:
 
     @property
     def _complete(self) -> bool:
-        return len(self._journal) == self.experiment.inferences
+        return len(self._journal) == self.experiment.inferences and not self.experiment.open_ended
 
     @property
     def _pending(self) -> set[int]:
@@ -186,7 +186,7 @@ class Writer:
         index = inference.inference
         if index in self._journal:
             raise ValueError(f"inference {index} is committed already")
-        if not 0 <= index < self.experiment.inferences:
+        if not (0 <= index < self.experiment.inferences or (self.experiment.open_ended and index >= 0)):
             raise ValueError(f"inference {index} of {self.experiment.inferences}")
         if set(inference.encodings) != set(self.experiment.saes):
             raise ValueError(f"hookpoints {list(inference.encodings)}, expected {list(self.experiment.saes)}")

@@ -43,6 +43,7 @@ def _measures(of: int) -> dict[str, Measure]:
         "lift": Measure("Lift", "%.2f×", help=guide.help("lift")),
         "span_lift": Measure("Lift", "%.2f×", help=guide.help("span_lift")),
         "fires_with_lift": Measure("Lift", "%.2f×", help=guide.help("fires_with_lift")),
+        "percentile": Measure("Percentile", "percent", bar=True, help=guide.help("percentile")),
         "cosine": Measure("Cosine", "%.3f", bar=True, help=guide.help("cosine")),
         "think_minus_answer": Measure("Think − answer", "percent", help=guide.help("think_minus_answer")),
         "right_minus_wrong": Measure("Right − wrong", "percent", help=guide.help("right_minus_wrong")),

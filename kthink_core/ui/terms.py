@@ -124,8 +124,8 @@ TERMS: dict[str, Term] = {
     ),
     "percentile": Term(
         "Percentile",
-        "The part of a feature's activations in scope, over all inferences, that are at most as large as this one.",
-        r"100 \cdot \frac{\#\{p : 0 < a_i(p) \le a\}}{\#\{p : a_i(p) > 0\}}",
+        "The share of the stored inferences whose own maximum of the feature, 0 where it never fires, is below this.",
+        r"\frac{\#\{r : \max_{p \in r} a_i(p) < a\}}{\#\{r\}}",
     ),
     "top_tokens": Term(
         "Top tokens",

@@ -1,0 +1,184 @@
+"""What live streaming costs, and how the worker bears many at once.
+
+    python -m benchmarks.live                    the demo, on this machine
+    python -m benchmarks.live --memory-jobs 300
+
+Time per token through the worker (capture, encode, stream, parse) against transformers' own `generate` with the same
+model, prompt and number of tokens, in turns within one run; cancelling; thirty clients at once, each compared with the
+same seed alone; memory over many jobs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import socket
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psutil
+import torch
+
+from benchmarks.report import machine, markdown
+from kthink_core.client import WorkerClient
+from kthink_core.config import WorkerSettings
+from kthink_core.errors import WorkerMissing
+from kthink_core.jobs import Done, Event, GenerateRequest, Tokens
+from kthink_core.model import load_model, pick_device
+from kthink_core.prompts import prompt_ids
+
+QUESTION = "Tom has 3 apples and buys 4 more. How many apples does Tom have now?"
+ROUNDS = 7
+CLIENTS = 30
+
+
+@contextmanager
+def worker_process(cache: str) -> Iterator[tuple[WorkerSettings, psutil.Process]]:
+    """A worker of the demo in a process of its own, once it is ready."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    given = {
+        "KTHINK_CACHE": cache,
+        "KTHINK_WORKER_REQUESTS_PER_MINUTE": "1000000",
+        "KTHINK_WORKER_JOBS_PER_CLIENT": "100",
+    }
+    command = [sys.executable, "-m", "kthink_core", "worker", "--port", str(port)]
+    process = subprocess.Popen(command, env=os.environ | given, stderr=subprocess.DEVNULL)
+    settings = WorkerSettings(port=port)
+    try:
+        with WorkerClient(settings) as client:
+            while not _ready(client):
+                time.sleep(0.1)
+        yield settings, psutil.Process(process.pid)
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _ready(client: WorkerClient) -> bool:
+    try:
+        health = client.health()
+    except WorkerMissing:
+        return False
+    return health.status == "ready" and health.background == "nothing"
+
+
+def request(seed: int, **fields: Any) -> GenerateRequest:
+    return GenerateRequest.model_validate({"prompt": QUESTION, "seed": seed} | fields)
+
+
+def tokens_of(events: list[Event]) -> list[int]:
+    return [token_id for event in events if isinstance(event, Tokens) for token_id in event.token_ids]
+
+
+def per_token(settings: WorkerSettings) -> dict[str, str]:
+    """Seconds a token, first to last token of each generation, live and plain in turns."""
+    lm = load_model("demo", None, pick_device("auto"))
+    ids = torch.tensor([prompt_ids(lm.tokenizer, QUESTION, "think")], device=lm.device)
+    generate: Callable[..., torch.Tensor] = lm.model.generate  # pyright: ignore
+    live, plain, first = [], [], []
+    with WorkerClient(settings) as client:
+        for seed in range(ROUNDS):
+            began = time.perf_counter()
+            at: list[float] = []
+            for event in client.generate(request(seed)):
+                if isinstance(event, Tokens):
+                    at.append(time.perf_counter())
+            first.append(at[1] - began)
+            live.append((at[-1] - at[0]) / (len(at) - 1))
+            new = len(at) - 1
+            options = {
+                "do_sample": True,
+                "temperature": 0.6,
+                "top_p": 0.95,
+                "min_new_tokens": new,
+                "max_new_tokens": new,
+            }
+            with torch.inference_mode():
+                generate(
+                    ids, attention_mask=torch.ones_like(ids), **options | {"min_new_tokens": 1, "max_new_tokens": 1}
+                )
+                began = time.perf_counter()
+                generate(ids, attention_mask=torch.ones_like(ids), **options)
+                plain.append((time.perf_counter() - began) / new)
+    ratio = statistics.median(a / b for a, b in zip(live, plain, strict=True))
+    return {
+        "plain `generate`, a token": f"{1000 * statistics.median(plain):.2f} ms",
+        "live, a token": f"{1000 * statistics.median(live):.2f} ms",
+        "live over plain, median of pairs": f"{ratio - 1:+.0%}",
+        "request to first new token at the client": f"{1000 * statistics.median(first):.0f} ms",
+    }
+
+
+def cancelling(settings: WorkerSettings) -> dict[str, str]:
+    taken = []
+    with WorkerClient(settings) as client, WorkerClient(settings) as other:
+        for seed in range(ROUNDS):
+            stream = client.generate(request(seed))
+            for event in stream:
+                if isinstance(event, Tokens) and event.first > 60:
+                    break
+            began = time.perf_counter()
+            stream.close()  # pyright: ignore[reportAttributeAccessIssue]
+            while other.health().running:
+                pass
+            taken.append(time.perf_counter() - began)
+    return {"cancel to free device, slowest": f"{1000 * max(taken):.0f} ms"}
+
+
+def many(settings: WorkerSettings) -> dict[str, str]:
+    found: dict[int, list[int]] = {}
+    ended: dict[int, float] = {}
+
+    def run(seed: int) -> None:
+        with WorkerClient(settings, f"client {seed}") as client:
+            events = list(client.generate(request(seed)))
+        ended[seed] = time.perf_counter()
+        if isinstance(events[-1], Done):
+            found[seed] = tokens_of(events)
+
+    threads = [threading.Thread(target=run, args=(seed,)) for seed in range(CLIENTS)]
+    began = time.perf_counter()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    with WorkerClient(settings) as client:
+        equal = sum(found.get(seed) == tokens_of(list(client.generate(request(seed)))) for seed in range(CLIENTS))
+    return {
+        f"{CLIENTS} clients at once: complete and equal to the same seed alone": f"{equal} of {CLIENTS}",
+        "the last of them is done after": f"{max(ended.values()) - began:.1f} s",
+    }
+
+
+def memory(settings: WorkerSettings, process: psutil.Process, jobs: int) -> dict[str, str]:
+    sizes = []
+    with WorkerClient(settings) as client:
+        for job in range(jobs):
+            list(client.generate(request(job)))
+            sizes.append(process.memory_info().rss / 1e6)
+    third = len(sizes) // 3
+    early, late = statistics.mean(sizes[third : 2 * third]), statistics.mean(sizes[2 * third :])
+    return {f"memory over {jobs} jobs: second third, last third": f"{early:.0f} MB, {late:.0f} MB"}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cache", default="cache")
+    parser.add_argument("--memory-jobs", type=int, default=300)
+    options = parser.parse_args()
+    with worker_process(options.cache) as (settings, process):
+        rows = per_token(settings) | cancelling(settings) | many(settings)
+        rows |= memory(settings, process, options.memory_jobs)
+    print(markdown("Live, demo", rows, machine()))
+
+
+if __name__ == "__main__":
+    main()

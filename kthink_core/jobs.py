@@ -1,0 +1,207 @@
+"""What the worker is asked to do, and what it answers while it does it: the words of its API.
+
+Shared by engine, worker and client; knows nothing of torch, HTTP or Streamlit.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from collections.abc import Callable
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter
+
+from kthink_core.prompts import Mode, Segment
+from kthink_core.records import FinishReason, Inference
+
+JobState = Literal["queued", "running", "done", "failed", "cancelled"]
+MOST_CHARACTERS = 200_000
+"""Longest text of a request; the limit that matters is in tokens and is the worker's to set."""
+
+
+def _typed(text: str) -> str:
+    """A text that can be tokenized: not blank, no control characters but newline and tab."""
+    if not text.strip():
+        raise ValueError("it is empty: type something")
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    for index, character in enumerate(text):
+        code = ord(character)
+        if (code < 32 and character not in "\n\t") or 127 <= code < 160:
+            raise ValueError(f"character {index} is the control character U+{code:04X}: remove it")
+    return text
+
+
+Typed = Annotated[str, Field(max_length=MOST_CHARACTERS), AfterValidator(_typed)]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class TypedPrompt(_Model):
+    """A prompt as somebody typed it, and how it becomes one for the model."""
+
+    prompt: Typed
+    mode: Mode = "think"
+    instruction: bool = Field(default=True, description="append what the stored inferences have behind the question")
+    special: bool = Field(default=False, description="let names of special tokens in the text be these tokens")
+
+
+class GenerateRequest(TypedPrompt):
+    """Answer a prompt; stream tokens and latents."""
+
+    hookpoints: tuple[str, ...] = Field(default=(), description="empty: all that the worker has SAEs for")
+    temperature: float = Field(default=0.6, ge=0, le=10, description="0: the most likely token")
+    top_p: float = Field(default=0.95, gt=0, le=1)
+    max_new_tokens: int = Field(default=400, ge=1)
+    seed: int = Field(default=0, ge=0, lt=2**31)
+
+
+class EncodeRequest(_Model):
+    """Latents of a text as it is: no template, nothing generated."""
+
+    text: Typed
+    hookpoints: tuple[str, ...] = ()
+    special: bool = False
+
+
+class Tokenized(_Model):
+    """How a prompt is sent: template applied."""
+
+    token_ids: tuple[int, ...]
+    texts: tuple[str, ...]
+    limit: int
+    """Most prompt tokens that the worker takes."""
+
+
+class Queued(_Model):
+    event: Literal["queued"] = "queued"
+    job: str
+    position: int
+    """Jobs before this one, the running one included."""
+
+
+class Started(_Model):
+    event: Literal["started"] = "started"
+    job: str
+    seed: int
+
+
+class Latents(_Model):
+    """Active features of some positions at one hookpoint; a zero is not an activation and is left out."""
+
+    features: tuple[tuple[int, ...], ...]
+    """[positions][active]"""
+    activations: tuple[tuple[float, ...], ...]
+    """[positions][active]"""
+
+
+class Tokens(_Model):
+    """Positions that have passed through the model: first the whole prompt at once, then one by one."""
+
+    event: Literal["tokens"] = "tokens"
+    first: int
+    """Position of the first of them, from 0 at the first prompt token."""
+    token_ids: tuple[int, ...]
+    texts: tuple[str, ...]
+    segments: tuple[Segment, ...]
+    logprobs: tuple[float | None, ...]
+    """Natural, temperature 1, no filter; None in the prompt."""
+    latents: dict[str, Latents]
+    """By hookpoint."""
+
+
+class Done(_Model):
+    event: Literal["done"] = "done"
+    job: str
+    finish_reason: FinishReason | None = None
+    """None where nothing was generated."""
+    answer: str | None = None
+    seconds: float = 0.0
+
+
+class Failed(_Model):
+    event: Literal["failed"] = "failed"
+    job: str
+    message: str
+    """For the user: one sentence."""
+
+
+class Cancelled(_Model):
+    event: Literal["cancelled"] = "cancelled"
+    job: str
+
+
+Event = Queued | Started | Tokens | Done | Failed | Cancelled
+ENDS = (Done, Failed, Cancelled)
+"""After one of these nothing more comes."""
+
+EVENT: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="event")])
+
+
+class Job:
+    """One thing asked for. `tell` hears its events, from the engine's thread or a caller's, and must not wait."""
+
+    def __init__(
+        self,
+        request: GenerateRequest | EncodeRequest,
+        token_ids: tuple[int, ...],
+        tell: Callable[[Event], None],
+        client: str = "",
+    ) -> None:
+        self.id = secrets.token_urlsafe(12)
+        self.request = request
+        self.token_ids = token_ids
+        """The whole prompt, or the text to encode."""
+        self.tell = tell
+        self.client = client
+        self.state: JobState = "queued"
+        self.message: str | None = None
+        self.trace: str | None = None
+        """For the operator: the whole error."""
+        self.inference: Inference | None = None
+        """Of a generation that is done: what would be stored of it."""
+        self.cancelled = threading.Event()
+
+
+class JobStatus(_Model):
+    """Where one job stands."""
+
+    job: str
+    kind: Literal["generate", "encode"]
+    state: JobState
+    position: int | None = None
+    """Jobs before it, while it is queued."""
+    message: str | None = None
+
+
+class KeepRequest(_Model):
+    author: Annotated[str, Field(max_length=80), AfterValidator(lambda name: " ".join(name.split()))] = ""
+    """Who typed the prompt."""
+
+
+class Kept(_Model):
+    """Where an inference is stored now."""
+
+    experiment: str
+    inference: int
+
+
+class Health(_Model):
+    """Where the worker stands."""
+
+    status: Literal["starting", "ready", "failed"]
+    model: str
+    sae: str
+    device: str | None = None
+    hookpoints: dict[str, int] = {}
+    """Number of features by hookpoint."""
+    site: str
+    queue: int
+    running: bool
+    background: str
+    """What the background precompute does, in words."""
+    uptime: float
+    """Seconds."""
+    limits: dict[str, int] = {}

@@ -1,0 +1,147 @@
+"""What a caller may ask of the worker: limits are checked here, jobs are made here, and their events come out here."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from pathlib import Path
+
+from limits import RateLimitItemPerMinute
+from limits.storage import MemoryStorage
+from limits.strategies import MovingWindowRateLimiter
+
+from kthink_core.config import ExperimentConfig, WorkerSettings
+from kthink_core.engine import Engine
+from kthink_core.errors import Busy, PromptRefused
+from kthink_core.jobs import ENDS, EncodeRequest, Event, GenerateRequest, Health, Job, Kept, Tokenized, TypedPrompt
+from kthink_core.keep import keep
+from kthink_core.metrics import counting
+from kthink_core.model import token_text
+from kthink_core.pipeline import Plan
+from kthink_core.prompts import spelled_ids, typed_prompt_ids
+
+
+class Stream:
+    """The events of one job, as an asynchronous iterator that ends after the last one."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._events: asyncio.Queue[Event] = asyncio.Queue()
+        self._ended = False
+
+    def put(self, event: Event) -> None:
+        """From any thread. Never waits: a job has no more events than tokens, however slowly they are read."""
+        self._loop.call_soon_threadsafe(self._events.put_nowait, event)
+
+    def __aiter__(self) -> Stream:
+        return self
+
+    async def __anext__(self) -> Event:
+        if self._ended:
+            raise StopAsyncIteration
+        event = await self._events.get()
+        self._ended = isinstance(event, ENDS)
+        return event
+
+
+class Service:
+    """The engine with its limits."""
+
+    def __init__(self, engine: Engine, config: ExperimentConfig, settings: WorkerSettings, cache: Path) -> None:
+        self.engine, self.config, self.settings = engine, config, settings
+        self._began = time.monotonic()
+        self._limiter = MovingWindowRateLimiter(MemoryStorage())
+        self._rate = RateLimitItemPerMinute(settings.requests_per_minute)
+        self._tokenizing, self._keeping = threading.Lock(), threading.Lock()
+        self._cache = cache
+        self._kept: dict[str, Kept] = {}
+
+    def plan(self) -> Plan:
+        """Raises Busy while it is loading, KthinkError where that failed."""
+        if self.engine.failure is not None:
+            raise self.engine.failure
+        if self.engine.plan is None:
+            raise Busy("the worker is still loading its model")
+        return self.engine.plan
+
+    def count(self, client: str) -> None:
+        """Raises Busy for a client that asks too often."""
+        if not self._limiter.hit(self._rate, client):
+            raise Busy(f"more than {self.settings.requests_per_minute} requests a minute")
+
+    def tokenize(self, asked: TypedPrompt) -> Tokenized:
+        """The prompt as it would be sent."""
+        plan = self.plan()
+        ids = self._prompt_ids(plan, asked)
+        texts = tuple(token_text(plan.lm.tokenizer, token_id) for token_id in ids)
+        return Tokenized(token_ids=tuple(ids), texts=texts, limit=self._most(plan))
+
+    def job(self, asked: GenerateRequest | EncodeRequest, stream: Stream, client: str) -> Job:
+        """Check and queue a job. Raises PromptRefused, Busy, QueueFull, UnknownName."""
+        plan = self.plan()
+        if isinstance(asked, GenerateRequest):
+            kind, ids, new = "generate", self._prompt_ids(plan, asked), asked.max_new_tokens
+        else:
+            kind, ids, new = "encode", self._text_ids(plan, asked), 0
+        self._check(plan, len(ids), new)
+        if self.engine.jobs_of(client) >= self.settings.jobs_per_client:
+            raise Busy(f"{self.settings.jobs_per_client} jobs of yours are under way; wait for one, or cancel it")
+        job = Job(asked, tuple(ids), counting(kind, stream.put), client)
+        self.engine.submit(job)
+        return job
+
+    def keep(self, job: Job, author: str) -> Kept:
+        """Store what a job made, once. Raises PromptRefused where it made nothing that can be stored."""
+        with self._keeping:
+            if job.id not in self._kept:
+                if job.inference is None or not isinstance(job.request, GenerateRequest):
+                    raise PromptRefused("only a generation that is done, at all hookpoints, can be kept")
+                experiment = self.plan().experiment
+                self._kept[job.id] = keep(self._cache, experiment, job.inference, job.request, author)
+            return self._kept[job.id]
+
+    def health(self) -> Health:
+        load, plan = self.engine.load(), self.engine.plan
+        limits = {name: getattr(self.settings, name) for name in ("new_tokens", "queue", "jobs_per_client")}
+        return Health(
+            status="failed" if self.engine.failure else "ready" if plan else "starting",
+            model=self.config.model,
+            sae=self.config.sae,
+            site=self.config.site,
+            device=str(plan.lm.device) if plan else None,
+            hookpoints={name: sae.num_latents for name, sae in plan.saes.by_hookpoint.items()} if plan else {},
+            queue=load.queued,
+            running=load.running,
+            background=load.background,
+            uptime=time.monotonic() - self._began,
+            limits=limits | ({"prompt_tokens": self._most(plan)} if plan else {}),
+        )
+
+    def _prompt_ids(self, plan: Plan, asked: TypedPrompt) -> list[int]:
+        with self._tokenizing:
+            return typed_prompt_ids(
+                plan.lm.tokenizer, asked.prompt, asked.mode, instruction=asked.instruction, special=asked.special
+            )
+
+    def _text_ids(self, plan: Plan, asked: EncodeRequest) -> list[int]:
+        tokenizer = plan.lm.tokenizer
+        with self._tokenizing:
+            if asked.special:
+                return list(tokenizer.encode(asked.text, add_special_tokens=False))
+            return spelled_ids(tokenizer, asked.text)
+
+    def _most(self, plan: Plan) -> int:
+        return min(self.settings.prompt_tokens, plan.lm.context - 1)
+
+    def _check(self, plan: Plan, given: int, new: int) -> None:
+        most, context = self._most(plan), plan.lm.context
+        if given > most:
+            raise PromptRefused(f"the prompt has {given} tokens, {given - most} more than the {most} allowed")
+        if new > self.settings.new_tokens:
+            raise PromptRefused(f"{new} new tokens are {new - self.settings.new_tokens} more than this worker allows")
+        if given + new > context:
+            raise PromptRefused(
+                f"{given} prompt tokens and {new} new ones are {given + new - context} more than the model's context "
+                f"of {context}; ask for fewer"
+            )

@@ -1,0 +1,247 @@
+"""The engine over HTTP: JSON in, server-sent events out; `/docs` shows the API.
+
+    POST /tokenize             never waits behind a generation
+    POST /generate, /encode    events: queued, started, tokens …, then done, failed or cancelled
+    GET  /jobs/{job}, POST /jobs/{job}/cancel, /jobs/{job}/keep
+    GET  /health, /metrics
+
+A client that goes away cancels its job.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from socket import socket
+from typing import Annotated
+
+import uvicorn
+from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from fastapi.sse import EventSourceResponse, ServerSentEvent
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+import kthink_core
+from kthink_core import metrics
+from kthink_core.background import background
+from kthink_core.body_limit import BodyLimit
+from kthink_core.config import BATCH_SIZE, Device, ExperimentConfig, WorkerSettings
+from kthink_core.engine import Engine
+from kthink_core.errors import BadValue, Busy, KthinkError, MissingFiles, QueueFull
+from kthink_core.jobs import (
+    EncodeRequest,
+    GenerateRequest,
+    Health,
+    Job,
+    JobStatus,
+    KeepRequest,
+    Kept,
+    Tokenized,
+    TypedPrompt,
+)
+from kthink_core.pipeline import plan
+from kthink_core.ports import check_free
+from kthink_core.progress import Silent
+from kthink_core.service import Service, Stream
+
+RETRY_AFTER = 5
+"""Seconds after which a client that was refused for now should try again."""
+
+CLIENT_HEADER = "x-kthink-client"
+"""Tells one visitor of an app from another: the app asks for all of them from one address."""
+
+
+def check_exposure(settings: WorkerSettings) -> None:
+    """Raises BadValue where the worker would listen to other machines without a token."""
+    if settings.token is not None and len(settings.token.get_secret_value()) < 8:
+        raise BadValue("KTHINK_WORKER_TOKEN is shorter than 8 characters: take a long random one")
+    if settings.token is None and not _is_loopback(settings.host):
+        raise BadValue(f"the worker would listen on {settings.host} to anybody: set KTHINK_WORKER_TOKEN")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def make_app(service: Service) -> FastAPI:
+    """The HTTP application."""
+    app = FastAPI(title="kthink worker", version=kthink_core.__version__)
+    app.state.service = service
+    app.add_middleware(BodyLimit, most=service.settings.body_bytes)
+    app.add_exception_handler(KthinkError, _refusal)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.include_router(router)
+    return app
+
+
+def _refusal(_: Request, error: Exception) -> Response:
+    if isinstance(error, Busy | QueueFull):
+        return JSONResponse({"detail": str(error)}, 429, {"Retry-After": str(RETRY_AFTER)})
+    return JSONResponse({"detail": str(error)}, 503 if isinstance(error, MissingFiles) else 422)
+
+
+def _invalid(_: Request, error: Exception) -> Response:
+    """One sentence, as all other refusals, that repeats nothing of what was sent but the names of its fields."""
+    assert isinstance(error, RequestValidationError)
+    parts = [
+        f"{'.'.join(map(str, problem['loc'][1:]))}: {problem['msg'].removeprefix('Value error, ')}"
+        for problem in error.errors()
+    ]
+    detail = "; ".join(parts)[:1000]
+    return JSONResponse({"detail": detail.encode("utf-8", "backslashreplace").decode()}, 422)
+
+
+def _service(request: Request) -> Service:
+    return request.app.state.service
+
+
+Serving = Annotated[Service, Depends(_service)]
+
+
+def _authorize(request: Request, service: Serving) -> None:
+    token = service.settings.token
+    wanted = f"Bearer {token.get_secret_value()}" if token else ""
+    given = request.headers.get("authorization", "").encode("latin-1")  # the bytes as they came
+    if wanted and not secrets.compare_digest(given, wanted.encode()):
+        message = "send the worker's token (KTHINK_WORKER_TOKEN) as a bearer token"
+        raise HTTPException(401, message, {"WWW-Authenticate": "Bearer"})
+
+
+def _client(request: Request) -> str:
+    return f"{request.client.host if request.client else ''} {request.headers.get(CLIENT_HEADER, '')[:64]}"
+
+
+Client = Annotated[str, Depends(_client)]
+router = APIRouter(dependencies=[Depends(_authorize)])
+
+
+@asynccontextmanager
+async def _queued(
+    service: Service, asked: GenerateRequest | EncodeRequest, client: str
+) -> AsyncIterator[tuple[Stream, Job]]:
+    """What is wrong with a request is answered before the stream of events begins."""
+    service.count(client)
+    stream = Stream()
+    job = await asyncio.to_thread(service.job, asked, stream, client)
+    try:
+        yield stream, job
+    finally:
+        service.engine.cancel(job.id)  # whoever goes away in the middle wants no more of it
+
+
+async def _generation(service: Serving, asked: GenerateRequest, client: Client) -> AsyncIterator[tuple[Stream, Job]]:
+    async with _queued(service, asked, client) as queued:
+        yield queued
+
+
+async def _encoding(service: Serving, asked: EncodeRequest, client: Client) -> AsyncIterator[tuple[Stream, Job]]:
+    async with _queued(service, asked, client) as queued:
+        yield queued
+
+
+async def _follow(stream: Stream) -> AsyncIterator[ServerSentEvent]:
+    async for event in stream:
+        yield ServerSentEvent(raw_data=event.model_dump_json(), event=event.event)
+
+
+@router.post("/generate", response_class=EventSourceResponse)
+async def generate(
+    queued: Annotated[tuple[Stream, Job], Depends(_generation)],
+) -> AsyncIterator[ServerSentEvent]:
+    """Answer a prompt; tokens with their latents as they come."""
+    async for event in _follow(queued[0]):
+        yield event
+
+
+@router.post("/encode", response_class=EventSourceResponse)
+async def encode(queued: Annotated[tuple[Stream, Job], Depends(_encoding)]) -> AsyncIterator[ServerSentEvent]:
+    """Latents of a text as it is."""
+    async for event in _follow(queued[0]):
+        yield event
+
+
+@router.post("/tokenize")
+def tokenize(service: Serving, asked: TypedPrompt) -> Tokenized:
+    """A prompt as it would be sent."""
+    return service.tokenize(asked)
+
+
+@router.get("/jobs/{job_id}")
+def job_status(service: Serving, job_id: str) -> JobStatus:
+    """Where a job stands; ended ones are remembered for a while."""
+    return service.engine.status(_found(service, job_id))
+
+
+@router.post("/jobs/{job_id}/cancel")
+def cancel(service: Serving, job_id: str) -> JobStatus:
+    """End a job before its next token; one that has ended stays as it is."""
+    job = _found(service, job_id)
+    service.engine.cancel(job_id)
+    return service.engine.status(job)
+
+
+@router.post("/jobs/{job_id}/keep")
+def keep(service: Serving, job_id: str, asked: KeepRequest) -> Kept:
+    """Store what a generation made in the experiment `live`."""
+    return service.keep(_found(service, job_id), asked.author)
+
+
+def _found(service: Service, job_id: str) -> Job:
+    job = service.engine.find(job_id)
+    if job is None:
+        raise HTTPException(404, "no such job, or it ended long ago")
+    return job
+
+
+@router.get("/health")
+def health(service: Serving) -> Health:
+    """Model, device, queue, uptime."""
+    return service.health()
+
+
+@router.get("/metrics")
+def prometheus(service: Serving) -> Response:
+    """Counters in Prometheus text form."""
+    metrics.QUEUED.set(service.engine.load().queued)
+    return Response(generate_latest(metrics.REGISTRY), media_type=CONTENT_TYPE_LATEST)
+
+
+class Server(uvicorn.Server):
+    """Ends by cancelling what is under way, instead of waiting for it."""
+
+    def __init__(self, config: uvicorn.Config, engine: Engine) -> None:
+        super().__init__(config)
+        self._engine = engine
+
+    async def shutdown(self, sockets: list[socket] | None = None) -> None:
+        await asyncio.to_thread(self._engine.close)
+        await super().shutdown(sockets)
+
+
+def run(config: ExperimentConfig, name: str, cache: Path, device: Device, settings: WorkerSettings) -> None:
+    """Serve until a signal ends it. Raises BadValue, and whatever kept the model from loading."""
+    check_exposure(settings)
+    check_free(settings.host, settings.port, "KTHINK_WORKER_PORT")
+
+    def stop() -> None:
+        server.should_exit = True
+
+    engine = Engine(
+        lambda: plan(name, config, device, Silent()), background(cache, BATCH_SIZE), settings.queue, on_failure=stop
+    )
+    app = make_app(Service(engine, config, settings, cache))
+    server = Server(
+        uvicorn.Config(app, host=settings.host, port=settings.port, log_level="warning", timeout_graceful_shutdown=5),
+        engine,
+    )
+    server.run()
+    if engine.failure is not None:
+        raise engine.failure

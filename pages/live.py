@@ -1,0 +1,14 @@
+"""Type a prompt, watch the features while the model thinks."""
+
+from kthink_core.ui import composer, header, live_view, worker
+from kthink_core.ui.page import errors_shown, open_page
+
+with errors_shown():
+    page = open_page()
+    with header.title("Live"):
+        pass
+    found = worker.reach()
+    if found is not None:
+        run = composer.draw(page, found)
+        if run is not None:
+            live_view.draw(page, found, run)

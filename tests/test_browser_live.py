@@ -1,0 +1,161 @@
+"""The live page in a real browser, with a real worker of a tiny model: typing, streaming, stopping, keeping, losing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from benchmarks.served import served
+from kthink_core.config import WorkerSettings
+from kthink_core.engine import Engine
+from kthink_core.pipeline import Plan, precompute
+from kthink_core.progress import Silent
+from tests.browsing import Visit, settled
+from tests.worker_process import working
+
+pytestmark = pytest.mark.browser
+LONG = "60000"
+TOKENS = ".transcript .token"
+
+
+class Place:
+    """A cache with an experiment, an app over it, and a worker that can be ended."""
+
+    def __init__(self, cache: Path, plan: Plan) -> None:
+        self.cache, self._plan, self._stack = cache, plan, ExitStack()
+        precompute(plan, cache, 8, Silent())
+        self.settings, self.engine = self._work()
+        self.address = ""
+
+    def _work(self) -> tuple[WorkerSettings, Engine]:
+        limits = {"new_tokens": 100_000, "requests_per_minute": 10_000}
+        return self._stack.enter_context(working(self._plan, cache=self.cache, **limits))
+
+    def end_worker(self) -> None:
+        self._stack.close()
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory, tiny_plan: Plan, browser: Browser) -> Iterator[Place]:
+    place = Place(tmp_path_factory.mktemp("cache"), tiny_plan)
+    port = str(place.settings.port)
+    with served(place.cache, KTHINK_WORKER_PORT=port, KTHINK_EXPERIMENT="tiny") as place.address:
+        yield place
+    place.end_worker()
+
+
+@pytest.fixture(scope="module")
+def address(place: Place) -> str:
+    return place.address
+
+
+def box(page: Page):
+    return page.get_by_label("Prompt", exact=True)
+
+
+def run(page: Page, prompt: str, most: str = "30") -> None:
+    page.get_by_label("Most new tokens").fill(most)
+    page.get_by_label("Most new tokens").press("Enter")
+    settled(page)
+    box(page).fill(prompt)
+    expect(page.locator(".prompt .count")).to_contain_text("of at most")
+    page.get_by_role("button", name="Run", exact=True).click()
+
+
+def ended(page: Page, how: str) -> None:
+    expect(page.get_by_text(re.compile(f"^{how}, "))).to_be_visible(timeout=60_000)
+
+
+def test_tokens_show_while_typing(visit: Visit) -> None:
+    page = visit("/live")
+    box(page).type("Two 🙂</think>")
+    expect(page.locator(".prompt .tokens")).to_contain_text("Two·\\xf0\\x9f\\x99\\x82</think>")
+    expect(page.locator(".prompt .count")).to_contain_text("template included")
+    box(page).fill("a\u0007b")
+    expect(page.locator(".prompt .count")).to_contain_text("U+0007")
+    box(page).fill("word " * 6000)
+    expect(page.locator(".prompt .count")).to_contain_text("more than the 4096 allowed")
+
+
+def test_a_prompt_becomes_a_transcript_and_is_kept(visit: Visit) -> None:
+    page = visit("/live")
+    run(page, "<b>Two?</b>")
+    ended(page, "Done")
+    settled(page)
+    expect(page.locator(TOKENS).nth(40)).to_be_attached()
+    expect(page.locator(".transcript")).to_contain_text("<b>Two?</b>")
+    expect(page.locator(".transcript .band")).to_have_count(2)
+    expect(page.get_by_role("tab", name="Unusual here")).to_be_visible()
+    page.get_by_label("Your name").fill("Ada")
+    page.get_by_role("button", name="Keep").click()
+    page.get_by_role("link", name=re.compile("Kept as inference 0 of live")).click()
+    expect(page.locator("h1")).to_have_text("Inference 0")
+    expect(page.locator(".transcript")).to_contain_text("<b>Two?</b>")
+    assert "experiment=live" in page.url
+
+
+def test_encode_only(visit: Visit) -> None:
+    page = visit("/live")
+    page.get_by_text("Encode only").click()
+    run(page, "Hmm, wait.")
+    ended(page, "Done")
+    expect(page.locator(".transcript .band")).to_have_count(1)
+
+
+def test_stop_ends_it_and_another_seed_goes_on(visit: Visit, place: Place) -> None:
+    page = visit("/live")
+    run(page, "Two?", LONG)
+    expect(page.locator(TOKENS).nth(80)).to_be_attached(timeout=120_000)
+    page.get_by_role("button", name="Stop").click()
+    ended(page, "Stopped")
+    expect(page.get_by_role("button", name="Run", exact=True)).to_be_enabled()
+    assert not place.engine.load().running
+
+
+def test_two_visitors_see_their_own(visit: Visit) -> None:
+    one, two = visit("/live"), visit("/live")
+    run(one, "Firstprompt")
+    run(two, "Secondprompt")
+    for page, own, other in ((one, "Firstprompt", "Secondprompt"), (two, "Secondprompt", "Firstprompt")):
+        ended(page, "Done")
+        expect(page.locator(".transcript")).to_contain_text(own)
+        expect(page.locator(".transcript")).not_to_contain_text(other)
+
+
+def test_closing_the_tab_stops_the_job(visit: Visit, place: Place) -> None:
+    page = visit("/live")
+    run(page, "Two?", LONG)
+    expect(page.locator(TOKENS).nth(60)).to_be_attached(timeout=120_000)
+    other = visit("/live")
+    page.context.close()
+    for _ in range(600):
+        if not place.engine.load().running:
+            return
+        other.wait_for_timeout(100)
+    raise AssertionError("it goes on")
+
+
+def test_nonsense_stays_a_message(visit: Visit) -> None:
+    page = visit("/live?hookpoint=x&feature=-5")
+    expect(page.locator("[data-testid=stAlert]")).to_have_count(2)
+    page.get_by_role("button", name="Run", exact=True).click()
+    expect(page.get_by_text("type something")).to_be_visible()
+    expect(page.locator("[data-testid=stException]")).to_have_count(0)
+
+
+def test_a_worker_that_dies_is_told_and_what_came_stays(visit: Visit, place: Place) -> None:
+    """The last test of the module: it ends the worker."""
+    page = visit("/live")
+    run(page, "Two?", LONG)
+    expect(page.locator(TOKENS).nth(80)).to_be_attached(timeout=120_000)
+    place.end_worker()
+    expect(page.get_by_text("went away").or_(page.get_by_text("worker ended"))).to_be_visible(timeout=120_000)
+    expect(page.locator(TOKENS).nth(80)).to_be_attached()
+    missing = visit("/live")
+    expect(missing.get_by_text("No worker answers.")).to_be_visible()
+    expect(missing.get_by_text("python -m kthink_core worker", exact=True)).to_be_visible()

@@ -1,0 +1,127 @@
+"""`up`: two processes that start together, outlive a crash of the worker, and end together."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from kthink_core.serve import HEALTHY, Restarts
+
+ROOT = Path(__file__).resolve().parent.parent
+PATIENCE = 120.0
+
+
+def test_pauses_grow_and_begin_again_after_a_healthy_time() -> None:
+    now = [0.0]
+    restarts = Restarts(lambda: now[0])
+    pauses = []
+    for _ in range(8):
+        pauses.append(restarts.died())
+        assert not restarts.due()
+        now[0] += pauses[-1]
+        assert restarts.due() and not restarts.due()
+    assert pauses == [1, 2, 4, 8, 16, 32, 60, 60]
+    now[0] += HEALTHY + 1
+    assert restarts.died() == 1
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class Up:
+    """A running `up`, and the addresses of its processes."""
+
+    def __init__(self, cache: Path) -> None:
+        ports = {"KTHINK_APP_PORT": str(free_port()), "KTHINK_WORKER_PORT": str(free_port())}
+        self.app, self.worker = (f"http://127.0.0.1:{port}" for port in ports.values())
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "kthink_core", "up"],
+            cwd=ROOT,
+            env=os.environ | ports | {"KTHINK_CACHE": str(cache)},
+            stderr=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+        )
+
+    def children(self) -> list[psutil.Process]:
+        return psutil.Process(self.process.pid).children(recursive=True)
+
+    def workers(self) -> list[psutil.Process]:
+        alive = [child for child in self.children() if child.status() != psutil.STATUS_ZOMBIE]
+        return [child for child in alive if "worker" in child.cmdline()]
+
+    def wait_for(self, address: str) -> None:
+        wait_until(lambda: answers(address))
+
+
+def answers(address: str) -> bool:
+    try:
+        return httpx.get(address, timeout=5, trust_env=False).is_success
+    except httpx.TransportError:
+        return False
+
+
+def wait_until(true: Callable[[], bool]) -> None:
+    end = time.monotonic() + PATIENCE
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+@contextmanager
+def running_up(cache: Path) -> Iterator[Up]:
+    up = Up(cache)
+    try:
+        up.wait_for(up.app + "/_stcore/health")
+        up.wait_for(up.worker + "/health")
+        yield up
+    finally:
+        up.process.kill()
+        up.process.wait()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_one_signal_ends_both(tmp_path: Path, number: signal.Signals) -> None:
+    with running_up(tmp_path) as up:
+        children = up.children()
+        assert len(children) >= 2
+        up.process.send_signal(number)
+        status = up.process.wait(PATIENCE)
+        assert status == (0 if number != signal.SIGKILL else -signal.SIGKILL)
+        psutil.wait_procs(children, timeout=PATIENCE)
+        assert not any(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in children)
+        assert not answers(up.app + "/_stcore/health") and not answers(up.worker + "/health")
+
+
+def test_a_crashed_worker_comes_back_and_the_app_stays(tmp_path: Path) -> None:
+    with running_up(tmp_path) as up:
+        (worker,) = up.workers()
+        worker.kill()
+        assert answers(up.app + "/_stcore/health")
+        wait_until(lambda: any(other != worker for other in up.workers()))
+        up.wait_for(up.worker + "/health")
+
+
+def test_a_taken_port_is_named(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        environment = os.environ | {"KTHINK_CACHE": str(tmp_path), "KTHINK_WORKER_PORT": str(taken.getsockname()[1])}
+        ended = subprocess.run(
+            [sys.executable, "-m", "kthink_core", "up"], cwd=ROOT, env=environment, capture_output=True, text=True
+        )
+    assert ended.returncode == 2
+    assert ended.stderr.count("\n") == 1 and "KTHINK_WORKER_PORT" in ended.stderr

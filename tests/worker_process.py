@@ -1,0 +1,48 @@
+"""A worker on a free port of this machine, in a thread of the test's own process."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import uvicorn
+
+from kthink_core.config import WorkerSettings
+from kthink_core.engine import Engine
+from kthink_core.pipeline import Plan
+from kthink_core.service import Service
+from kthink_core.worker import Server, make_app
+
+QUESTIONS = ["Two?", "Tom has 3 apples and buys 4 more.", "How many legs have 6 cats?"]
+
+
+@contextmanager
+def working(
+    plan: Plan,
+    background: Callable[[Plan, Engine], None] | None = None,
+    cache: Path = Path("nowhere"),
+    **settings: object,
+) -> Iterator[tuple[WorkerSettings, Engine]]:
+    """Settings with which a client finds it, and its engine."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        port = bound.getsockname()[1]
+        given = WorkerSettings.model_validate({"port": port} | settings)
+        engine = Engine(lambda: plan, background, given.queue)
+        app = make_app(Service(engine, plan.experiment.config, given, cache))
+        server = Server(uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=5), engine)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]})
+        bound.listen()  # who comes before the server is up waits
+        thread.start()
+        while engine.plan is None:
+            time.sleep(0.01)
+        try:
+            yield given, engine
+        finally:
+            server.should_exit = True
+            thread.join(30)
+            assert not thread.is_alive()
