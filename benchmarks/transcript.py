@@ -96,6 +96,7 @@ def made_payload(length: int, top: int) -> dict[str, object]:
         scope="generated",
         span=None,
         position=None,
+        marked=(),
         verdict="right",
     )
 

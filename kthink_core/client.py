@@ -21,7 +21,7 @@ from kthink_core.jobs import (
     JobStatus,
     Kept,
     Tokenized,
-    TypedPrompt,
+    TokenizeRequest,
 )
 
 _PATIENCE = httpx.Timeout(10, connect=2)
@@ -30,7 +30,7 @@ _STREAMING = httpx.Timeout(None, connect=2)
 
 
 class WorkerClient:
-    """One caller of a worker. For one thread at a time, but for `cancel`. Close it, or use it as a context."""
+    """One caller of a worker, for any threads. Close it, or use it as a context."""
 
     def __init__(self, settings: WorkerSettings, client: str = "") -> None:
         """`client` tells this caller from others at the same address, as to limits."""
@@ -55,7 +55,7 @@ class WorkerClient:
         """Raises WorkerMissing, WorkerRefused."""
         return Health.model_validate(self._ask("GET", "/health"))
 
-    def tokenize(self, prompt: TypedPrompt) -> Tokenized:
+    def tokenize(self, prompt: TokenizeRequest) -> Tokenized:
         """Raises WorkerMissing, WorkerRefused."""
         return Tokenized.model_validate(self._ask("POST", "/tokenize", prompt.model_dump()))
 

@@ -48,6 +48,12 @@ class TypedPrompt(_Model):
     special: bool = Field(default=False, description="let names of special tokens in the text be these tokens")
 
 
+class TokenizeRequest(TypedPrompt):
+    """How would it be sent?"""
+
+    template: bool = Field(default=True, description="as a generation takes it; else the text as it is, as encode does")
+
+
 class GenerateRequest(TypedPrompt):
     """Answer a prompt; stream tokens and latents."""
 
@@ -67,10 +73,12 @@ class EncodeRequest(_Model):
 
 
 class Tokenized(_Model):
-    """How a prompt is sent: template applied."""
+    """A prompt as it is sent."""
 
     token_ids: tuple[int, ...]
     texts: tuple[str, ...]
+    typed: tuple[bool, ...]
+    """Whether the token was typed; else it comes from the template."""
     limit: int
     """Most prompt tokens that the worker takes."""
 

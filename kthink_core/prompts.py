@@ -10,8 +10,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from fractions import Fraction
-from itertools import pairwise
-from typing import TYPE_CHECKING, Literal, cast
+from itertools import chain, pairwise
+from typing import TYPE_CHECKING, Literal, NamedTuple, cast
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -41,10 +41,18 @@ def prompt_ids(tokenizer: PreTrainedTokenizerBase, question: str, mode: Mode) ->
     return cast("list[int]", ids)
 
 
-def typed_prompt_ids(
+class SentPrompt(NamedTuple):
+    """A prompt that somebody typed, as the model gets it."""
+
+    token_ids: list[int]
+    typed: list[bool]
+    """For each token, whether any of it was typed; else it comes from the template."""
+
+
+def typed_prompt(
     tokenizer: PreTrainedTokenizerBase, text: str, mode: Mode, *, instruction: bool = True, special: bool = False
-) -> list[int]:
-    """Token ids of a prompt that somebody typed, chat template applied.
+) -> SentPrompt:
+    """Apply the chat template to a prompt that somebody typed.
 
     instruction: append what the stored inferences have behind their question. special: let `<｜Assistant｜>`,
     `</think>` and the like in the text be the tokens of that name; else they are spelled out, so that a prompt cannot
@@ -55,8 +63,12 @@ def typed_prompt_ids(
     shown = cast("str", tokenizer.apply_chat_template(marked, tokenize=False, add_generation_prompt=mode == "think"))
     before, _, after = shown.partition(_MARK)
     if special or not _markers(tokenizer, text):  # as one text, so that the ids are those of a stored inference
-        return _encode(tokenizer, before + text + after)
-    return _encode(tokenizer, before) + spelled_ids(tokenizer, text) + _encode(tokenizer, after)
+        sent = tokenizer(before + text + after, add_special_tokens=False, return_offsets_mapping=True)
+        begin, end = len(before), len(before) + len(text)
+        typed = [first < end and last > begin for first, last in sent["offset_mapping"]]
+        return SentPrompt(cast("list[int]", sent["input_ids"]), typed)
+    parts = [_encode(tokenizer, before), spelled_ids(tokenizer, text), _encode(tokenizer, after)]
+    return SentPrompt([*chain(*parts)], [index == 1 for index, part in enumerate(parts) for _ in part])
 
 
 def spelled_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:

@@ -14,12 +14,23 @@ from limits.strategies import MovingWindowRateLimiter
 from kthink_core.config import ExperimentConfig, WorkerSettings
 from kthink_core.engine import Engine
 from kthink_core.errors import Busy, PromptRefused
-from kthink_core.jobs import ENDS, EncodeRequest, Event, GenerateRequest, Health, Job, Kept, Tokenized, TypedPrompt
+from kthink_core.jobs import (
+    ENDS,
+    EncodeRequest,
+    Event,
+    GenerateRequest,
+    Health,
+    Job,
+    Kept,
+    Tokenized,
+    TokenizeRequest,
+    TypedPrompt,
+)
 from kthink_core.keep import keep
 from kthink_core.metrics import counting
 from kthink_core.model import token_text
 from kthink_core.pipeline import Plan
-from kthink_core.prompts import spelled_ids, typed_prompt_ids
+from kthink_core.prompts import SentPrompt, spelled_ids, typed_prompt
 
 
 class Stream:
@@ -70,20 +81,24 @@ class Service:
         if not self._limiter.hit(self._rate, client):
             raise Busy(f"more than {self.settings.requests_per_minute} requests a minute")
 
-    def tokenize(self, asked: TypedPrompt) -> Tokenized:
+    def tokenize(self, asked: TokenizeRequest) -> Tokenized:
         """The prompt as it would be sent."""
         plan = self.plan()
-        ids = self._prompt_ids(plan, asked)
+        if asked.template:
+            ids, typed = self._sent(plan, asked)
+        else:
+            ids = self._text_ids(plan, asked.prompt, special=asked.special)
+            typed = [True] * len(ids)
         texts = tuple(token_text(plan.lm.tokenizer, token_id) for token_id in ids)
-        return Tokenized(token_ids=tuple(ids), texts=texts, limit=self._most(plan))
+        return Tokenized(token_ids=tuple(ids), texts=texts, typed=tuple(typed), limit=self._most(plan))
 
     def job(self, asked: GenerateRequest | EncodeRequest, stream: Stream, client: str) -> Job:
         """Check and queue a job. Raises PromptRefused, Busy, QueueFull, UnknownName."""
         plan = self.plan()
         if isinstance(asked, GenerateRequest):
-            kind, ids, new = "generate", self._prompt_ids(plan, asked), asked.max_new_tokens
+            kind, ids, new = "generate", self._sent(plan, asked).token_ids, asked.max_new_tokens
         else:
-            kind, ids, new = "encode", self._text_ids(plan, asked), 0
+            kind, ids, new = "encode", self._text_ids(plan, asked.text, special=asked.special), 0
         self._check(plan, len(ids), new)
         if self.engine.jobs_of(client) >= self.settings.jobs_per_client:
             raise Busy(f"{self.settings.jobs_per_client} jobs of yours are under way; wait for one, or cancel it")
@@ -118,18 +133,16 @@ class Service:
             limits=limits | ({"prompt_tokens": self._most(plan)} if plan else {}),
         )
 
-    def _prompt_ids(self, plan: Plan, asked: TypedPrompt) -> list[int]:
+    def _sent(self, plan: Plan, asked: TypedPrompt) -> SentPrompt:
         with self._tokenizing:
-            return typed_prompt_ids(
+            return typed_prompt(
                 plan.lm.tokenizer, asked.prompt, asked.mode, instruction=asked.instruction, special=asked.special
             )
 
-    def _text_ids(self, plan: Plan, asked: EncodeRequest) -> list[int]:
+    def _text_ids(self, plan: Plan, text: str, *, special: bool) -> list[int]:
         tokenizer = plan.lm.tokenizer
         with self._tokenizing:
-            if asked.special:
-                return list(tokenizer.encode(asked.text, add_special_tokens=False))
-            return spelled_ids(tokenizer, asked.text)
+            return list(tokenizer.encode(text, add_special_tokens=False)) if special else spelled_ids(tokenizer, text)
 
     def _most(self, plan: Plan) -> int:
         return min(self.settings.prompt_tokens, plan.lm.context - 1)

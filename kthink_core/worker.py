@@ -42,7 +42,7 @@ from kthink_core.jobs import (
     KeepRequest,
     Kept,
     Tokenized,
-    TypedPrompt,
+    TokenizeRequest,
 )
 from kthink_core.pipeline import plan
 from kthink_core.ports import check_free
@@ -169,7 +169,7 @@ async def encode(queued: Annotated[tuple[Stream, Job], Depends(_encoding)]) -> A
 
 
 @router.post("/tokenize")
-def tokenize(service: Serving, asked: TypedPrompt) -> Tokenized:
+def tokenize(service: Serving, asked: TokenizeRequest) -> Tokenized:
     """A prompt as it would be sent."""
     return service.tokenize(asked)
 

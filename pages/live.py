@@ -8,7 +8,7 @@ with errors_shown():
     with header.title("Live"):
         pass
     found = worker.reach()
-    if found is not None:
+    if found is not None and worker.matches(page, found):
         run = composer.draw(page, found)
         if run is not None:
             live_view.draw(page, found, run)

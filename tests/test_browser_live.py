@@ -32,9 +32,12 @@ class Place:
         self.settings, self.engine = self._work()
         self.address = ""
 
-    def _work(self) -> tuple[WorkerSettings, Engine]:
+    def _work(self, port: int = 0) -> tuple[WorkerSettings, Engine]:
         limits = {"new_tokens": 100_000, "requests_per_minute": 10_000}
-        return self._stack.enter_context(working(self._plan, cache=self.cache, **limits))
+        return self._stack.enter_context(working(self._plan, cache=self.cache, port=port, **limits))
+
+    def begin_again(self) -> None:
+        self._work(self.settings.port)
 
     def end_worker(self) -> None:
         self._stack.close()
@@ -75,7 +78,7 @@ def test_tokens_show_while_typing(visit: Visit) -> None:
     page = visit("/live")
     box(page).type("Two 🙂</think>")
     expect(page.locator(".prompt .tokens")).to_contain_text("Two·\\xf0\\x9f\\x99\\x82</think>")
-    expect(page.locator(".prompt .count")).to_contain_text("template included")
+    expect(page.locator(".prompt .token.template").first).to_be_visible()
     box(page).fill("a\u0007b")
     expect(page.locator(".prompt .count")).to_contain_text("U+0007")
     box(page).fill("word " * 6000)
@@ -127,6 +130,35 @@ def test_two_visitors_see_their_own(visit: Visit) -> None:
         expect(page.locator(".transcript")).not_to_contain_text(other)
 
 
+def test_a_watched_feature_is_reported_while_it_runs(visit: Visit, place: Place) -> None:
+    feature = 3
+    page = visit(f"/live?feature={feature}")
+    page.get_by_role("combobox", name="Watchlist").fill(str(feature))
+    page.keyboard.press("Enter")
+    expect(page.get_by_label(f"{feature} above")).to_be_visible()
+    run(page, "Two?", LONG)
+    expect(page.locator(".token.marked").first).to_be_attached()
+    expect(page.get_by_text(re.compile("firings of watched features"))).to_be_visible()
+    page.get_by_role("button", name="Stop").click()
+    ended(page, "Stopped")
+
+
+def test_what_is_chosen_in_the_transcript(visit: Visit) -> None:
+    page = visit("/live")
+    run(page, "Two?")
+    ended(page, "Done")
+    settled(page)
+    tokens = page.locator(TOKENS)
+    tokens.nth(30).hover()
+    page.mouse.down()
+    tokens.nth(33).hover()
+    page.mouse.up()
+    expect(page.get_by_text("What stands out from position 30 to 33")).to_be_visible()
+    number = page.locator(".transcript .list button[data-feature]").nth(3).get_attribute("data-feature")
+    page.get_by_label(f"Open feature {number}").click()
+    expect(page.locator("h1")).to_contain_text(f"Feature {number} of")
+
+
 def test_closing_the_tab_stops_the_job(visit: Visit, place: Place) -> None:
     page = visit("/live")
     run(page, "Two?", LONG)
@@ -149,13 +181,20 @@ def test_nonsense_stays_a_message(visit: Visit) -> None:
 
 
 def test_a_worker_that_dies_is_told_and_what_came_stays(visit: Visit, place: Place) -> None:
-    """The last test of the module: it ends the worker."""
     page = visit("/live")
     run(page, "Two?", LONG)
     expect(page.locator(TOKENS).nth(80)).to_be_attached(timeout=120_000)
     place.end_worker()
-    expect(page.get_by_text("went away").or_(page.get_by_text("worker ended"))).to_be_visible(timeout=120_000)
+    expect(page.get_by_text("The worker ended")).to_be_visible(timeout=120_000)
     expect(page.locator(TOKENS).nth(80)).to_be_attached()
+    expect(page.get_by_text("No worker answers.")).to_be_visible()
+    expect(page.get_by_role("button", name="Run it again")).to_be_disabled()
     missing = visit("/live")
     expect(missing.get_by_text("No worker answers.")).to_be_visible()
     expect(missing.get_by_text("python -m kthink_core worker", exact=True)).to_be_visible()
+    place.begin_again()
+    expect(missing.get_by_label("Prompt", exact=True)).to_be_visible()
+    page.get_by_role("button", name="Run it again").click()
+    expect(page.get_by_role("button", name="Stop")).to_be_visible()
+    expect(page.locator(TOKENS).nth(80)).to_be_attached(timeout=120_000)
+    expect(page.get_by_text("The worker ended")).to_have_count(0)

@@ -46,10 +46,10 @@ def test_tables_are_what_was_added(prompt: list[Position], written: list[Positio
     rows = {(feature, position, value) for position, one in enumerate(whole) for feature, value in one.items()}
     assert set(trace.latents("h")[["feature", "position", "activation"]].itertuples(index=False, name=None)) == rows
 
-    top = trace.strongest("h", 2)
+    top = trace.strongest("h")
     for position, one in enumerate(whole):
         strongest = top[top["position"] == position]
-        wanted = sorted(one.items(), key=lambda pair: (-pair[1], pair[0]))[:2]
+        wanted = sorted(one.items(), key=lambda pair: (-pair[1], pair[0]))[:8]
         assert list(zip(strongest["feature"], strongest["activation"], strict=True)) == wanted
 
     start, end = len(prompt), len(whole)
@@ -75,6 +75,19 @@ def test_tables_are_what_was_added(prompt: list[Position], written: list[Positio
             assert abs(row.share - len(values) / len(among)) < 1e-9
             peak = whole[row.peak_position][row.feature]
             assert peak == max(values)
+
+    span = trace.span("h", 1, 4)
+    inside, outside = whole[1:5], whole[:1] + whole[5:]
+    assert set(span["feature"]) == {feature for one in inside for feature in one}
+    for row in span.itertuples():
+        values = [one[row.feature] for one in inside if row.feature in one]
+        rest = sum(row.feature in one for one in outside)
+        assert (row.positions, row.max_activation) == (len(values), max(values))
+        assert abs(row.mean_activation - sum(values) / len(values)) < 1e-9
+        assert abs(row.share - len(values) / len(inside)) < 1e-9
+        assert abs(row.rest_share - rest / len(outside)) < 1e-9
+        lift = ((len(values) + 0.5) / (len(inside) + 1)) / ((rest + 0.5) / (len(outside) + 1))
+        assert abs(row.lift - lift) < 1e-9
 
     fired = [(len(prompt) + index, one[3]) for index, one in enumerate(written) if one.get(3, 0) > 4]
     assert [(firing.position, firing.activation) for firing in firings] == fired

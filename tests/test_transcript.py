@@ -36,7 +36,7 @@ def packed(case: str = "small", **changed: Any) -> dict[str, Any]:
     tables = sample(made, made.length)
     options: dict[str, Any] = {
         "hookpoint": "layers.4.mlp", "features": made.features, "maxima": MAXIMA, "labels": {3: "<b>"},
-        "scope": made.scope, "span": None, "position": None, "verdict": "right",
+        "scope": made.scope, "span": None, "position": None, "marked": (), "verdict": "right",
     }  # fmt: skip
     return transcript.payload("one", *tables, **(options | changed))
 
@@ -60,7 +60,7 @@ def test_texts_arrive_as_they_are(texts: list[str]) -> None:
     nothing = sample(CASES["empty"], 0)
     data = transcript.payload(
         "one", tokens, nothing.tracks, nothing.hover, nothing.ranked, hookpoint="h", features=(), maxima={}, labels={},
-        scope="generated", span=None, position=None, verdict=None,
+        scope="generated", span=None, position=None, marked=(), verdict=None,
     )  # fmt: skip
     assert json.loads(json.dumps(data))["texts"] == texts
     assert unpacked(data["hover"]["counts"]) == [0] * count

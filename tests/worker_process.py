@@ -1,4 +1,4 @@
-"""A worker on a free port of this machine, in a thread of the test's own process."""
+"""A worker on a port of this machine, a free one unless told, in a thread of the test's own process."""
 
 from __future__ import annotations
 
@@ -25,11 +25,13 @@ def working(
     plan: Plan,
     background: Callable[[Plan, Engine], None] | None = None,
     cache: Path = Path("nowhere"),
+    port: int = 0,
     **settings: object,
 ) -> Iterator[tuple[WorkerSettings, Engine]]:
     """Settings with which a client finds it, and its engine."""
     with socket.socket() as bound:
-        bound.bind(("127.0.0.1", 0))
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind(("127.0.0.1", port))
         port = bound.getsockname()[1]
         given = WorkerSettings.model_validate({"port": port} | settings)
         engine = Engine(lambda: plan, background, given.queue)

@@ -3,162 +3,169 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import get_args
+from typing import Any, get_args
 
-import pandas as pd
 import streamlit as st
 from pydantic import ValidationError
 
+from kthink_core import queries
 from kthink_core.errors import KthinkError
-from kthink_core.jobs import EncodeRequest, GenerateRequest, TypedPrompt
+from kthink_core.jobs import EncodeRequest, GenerateRequest, TokenizeRequest
 from kthink_core.live_trace import Watch
-from kthink_core.problems import load_problems
 from kthink_core.prompts import Mode
-from kthink_core.ui import prompt_box
+from kthink_core.ui import choices, prompt_box
 from kthink_core.ui.live_run import LiveRun
 from kthink_core.ui.page import Page
+from kthink_core.ui.permalink import MOST_FEATURES
 from kthink_core.ui.text import plain
 from kthink_core.ui.worker import Worker, still_here, visitor
 
-EXAMPLES = 8
-_RUN, _PROBLEM = "live_run", "live_problem"
+EXAMPLES = 12
+_RUN, _PROBLEM, _WATCHED = "live_run", "live_problem", "live_watched"
+_OPTIONS = ("mode", "temperature", "top_p", "max_new_tokens", "seed", "instruction", "special", "hookpoints", "encode")
 
 
 def draw(page: Page, worker: Worker) -> LiveRun | None:
     """The form. Returns this visit's latest run, if there is one."""
-    left, right = st.columns([3, 2], gap="large")
-    with right:
-        options = _options(worker)
-        watched = _watchlist(page)
-    with left:
-        _compose(worker, options)
-        _buttons(worker, options, watched)
-        if problem := st.session_state.pop(_PROBLEM, None):
-            st.error(plain(problem), icon=":material/error:")
-    return st.session_state.get(_RUN)
+    run: LiveRun | None = st.session_state.get(_RUN)
+    going = run is not None and run.going
+    with st.sidebar:
+        choices.hookpoint(page)
+        st.session_state[_WATCHED] = _watchlist(page)
+        _options(worker)
+    _examples(page)
+    prompt_box.draw(_tokenized(worker), partial(_run, worker) if worker.answers and not going else None)
+    if problem := st.session_state.pop(_PROBLEM, None):
+        st.error(plain(problem), icon=":material/error:")
+    if run is not None:
+        _buttons(worker, run, going)
+    return run
 
 
-def again(worker: Worker, run: LiveRun) -> None:
-    """The same with the next seed."""
-    if isinstance(run.request, GenerateRequest):
-        st.session_state["live_seed"] = run.request.seed + 1
-        _start(worker, run.request.model_copy(update={"seed": run.request.seed + 1}), run.watched)
-
-
-def _options(worker: Worker) -> dict[str, object]:
+def _options(worker: Worker) -> None:
     limit = worker.health.limits.get("new_tokens", 1)
     st.segmented_control("Mode", get_args(Mode), default="think", key="live_mode", required=True)
     one, two = st.columns(2)
     one.number_input("Temperature", 0.0, 10.0, 0.6, 0.1, key="live_temperature", help="0: always the likeliest token.")
     two.number_input("Top-p", 0.01, 1.0, 0.95, 0.05, key="live_top_p")
-    one.number_input("Most new tokens", 1, limit, min(400, limit), key="live_new_tokens")
+    one.number_input("Most new tokens", 1, limit, min(400, limit), key="live_max_new_tokens")
     two.number_input("Seed", 0, 2**31 - 1, 0, key="live_seed")
-    st.toggle("Encode only", key="live_encode", help="Latents of the text as it is: no template, nothing generated.")
-    st.toggle(
-        "As in the experiment", True, key="live_instruction",
-        help="Append the instruction that the stored inferences have behind their question.",
+    hookpoints = list(worker.health.hookpoints)
+    st.multiselect(
+        "Hookpoints", hookpoints, hookpoints, key="live_hookpoints",
+        help="Where latents are taken. Only what has all of them can be kept.",
     )  # fmt: skip
-    st.toggle(
-        "Special tokens", key="live_special",
-        help="Let names such as `</think>` in the text be these tokens. Off: they are spelled out as text.",
-    )  # fmt: skip
-    names = ("mode", "temperature", "top_p", "seed", "instruction", "special", "encode")
-    return {name: st.session_state[f"live_{name}"] for name in names} | {
-        "max_new_tokens": st.session_state["live_new_tokens"]
-    }
+    with st.container(horizontal=True):
+        st.toggle("Encode only", key="live_encode", help="Latents of the text as it is: nothing is generated.")
+        st.toggle(
+            "Instruction", True, key="live_instruction",
+            help="Append the instruction that the stored inferences have behind their question.",
+        )  # fmt: skip
+        st.toggle(
+            "Special tokens", key="live_special",
+            help="Let names such as `</think>` in the text be these tokens. Off: they are spelled out as text.",
+        )  # fmt: skip
 
 
 def _watchlist(page: Page) -> tuple[Watch, ...]:
     """Features of the shown hookpoint whose firings are reported."""
-    with st.expander("Watchlist", icon=":material/visibility:"):
-        st.caption("A watched feature that fires above its threshold is reported while the model goes on.")
-        empty = pd.DataFrame({"feature": pd.Series(dtype="Int64"), "threshold": pd.Series(dtype="float")})
-        last = page.experiment.saes[page.view.hookpoint].num_latents - 1
-        table = st.data_editor(
-            empty,
-            key=f"watch {page.view.hookpoint}",
-            num_rows="dynamic",
-            hide_index=True,
-            column_config={
-                "feature": st.column_config.NumberColumn(
-                    f"Feature of {page.view.hookpoint}", min_value=0, max_value=last
-                ),
-                "threshold": st.column_config.NumberColumn("Above", min_value=0.0, default=0.0),
-            },
-        )
-    rows = table.dropna(subset=["feature"]).fillna({"threshold": 0.0})
-    return tuple(
-        Watch(page.view.hookpoint, int(feature), float(threshold))
-        for feature, threshold in zip(rows["feature"], rows["threshold"], strict=True)
-    )
+    hookpoint = page.view.hookpoint
+    last = page.experiment.saes[hookpoint].num_latents - 1
+    offered = page.ask(queries.feature_counts, hookpoint, top=20)["feature"].tolist()
+    chosen = st.multiselect(
+        "Watchlist", offered, key=f"watch {hookpoint}", max_selections=MOST_FEATURES, accept_new_options=True,
+        placeholder="features, by number",
+        help="A watched feature that fires above its threshold is marked in the transcript and reported while the "
+        "model goes on. Counts from the next run on.",
+    )  # fmt: skip
+    features = [int(number) for number in chosen if str(number).isdecimal() and int(number) <= last]
+    return tuple(Watch(hookpoint, feature, _threshold(hookpoint, feature)) for feature in dict.fromkeys(features))
 
 
-def _compose(worker: Worker, options: dict[str, object]) -> None:
-    examples = [problem.question for problem in load_problems("demo", EXAMPLES)]
-    chosen = st.selectbox("Example", examples, index=None, placeholder="Take an example", label_visibility="collapsed")
-    if chosen is not None and chosen != st.session_state.get("live_example"):
-        prompt_box.take(chosen)
-    st.session_state["live_example"] = chosen
-    _box(worker, options)
+def _threshold(hookpoint: str, feature: int) -> float:
+    return st.number_input(f"{feature} above", 0.0, key=f"watch {hookpoint} {feature}", step=1.0)
 
 
-@st.fragment
-def _box(worker: Worker, options: dict[str, object]) -> None:
-    prompt_box.draw(_tokenized(worker, prompt_box.typed(), options))
+def _examples(page: Page) -> None:
+    """Questions of stored inferences: what the model writes can be compared with what it wrote."""
+    questions = page.ask(queries.inferences)["question"].drop_duplicates().head(EXAMPLES).tolist()
+
+    def take() -> None:
+        if st.session_state["live_example"] is not None:
+            prompt_box.take(st.session_state["live_example"])
+
+    st.selectbox(
+        "Example", questions, index=None, placeholder="Take a stored question", label_visibility="collapsed",
+        key="live_example", on_change=take,
+    )  # fmt: skip
 
 
-def _tokenized(worker: Worker, text: str, options: dict[str, object]) -> prompt_box.Shown:
-    limit = worker.health.limits.get("prompt_tokens", 0)
+def _tokenized(worker: Worker) -> prompt_box.Shown:
+    text, limit = prompt_box.typed(), worker.health.limits.get("prompt_tokens", 0)
     if not text.strip():
         return prompt_box.Shown(limit=limit)
-    names = ("mode", "instruction", "special")
+    options = _chosen()
     try:
-        asked = TypedPrompt.model_validate({"prompt": text} | {name: options[name] for name in names})
+        asked = TokenizeRequest.model_validate(
+            {name: options[name] for name in ("mode", "instruction", "special")}
+            | {"prompt": text, "template": not options["encode"]}
+        )
         found = worker.client.tokenize(asked)
     except ValidationError as error:
         return prompt_box.Shown(limit=limit, message=_told(error))
     except KthinkError as error:
         return prompt_box.Shown(limit=limit, message=str(error))
-    tokens = tuple((text, token_id, False) for text, token_id in zip(found.texts, found.token_ids, strict=True))
-    over = len(tokens) - found.limit
-    message = f"{len(tokens)} tokens: {over} more than the {found.limit} allowed" if over > 0 else None
-    return prompt_box.Shown(tokens, found.limit, message)
+    over = len(found.token_ids) - found.limit
+    message = f"{len(found.token_ids)} tokens: {over} more than the {found.limit} allowed" if over > 0 else None
+    return prompt_box.Shown(tuple(zip(found.texts, found.token_ids, found.typed, strict=True)), found.limit, message)
 
 
-def _buttons(worker: Worker, options: dict[str, object], watched: tuple[Watch, ...]) -> None:
-    run: LiveRun | None = st.session_state.get(_RUN)
+def _buttons(worker: Worker, run: LiveRun, going: bool) -> None:
+    free = worker.answers and not going
     with st.container(horizontal=True):
-        going = run is not None and run.going
-        st.button(
-            "Run", type="primary", icon=":material/play_arrow:", disabled=going, key="live_go",
-            on_click=_run, args=(worker, options, watched),
-        )  # fmt: skip
-        if run is not None:
-            st.button("Stop", icon=":material/stop:", on_click=run.stop, disabled=not going, key="live_stop")
-            st.button(
-                "Again with another seed", icon=":material/casino:", disabled=going, key="live_again",
-                on_click=partial(again, worker, run),
-            )  # fmt: skip
+        if going:
+            st.button("Stop", icon=":material/stop:", on_click=run.stop, key="live_stop")
+        elif run.trouble is not None:
+            again = partial(_start, worker, run.request, run.watched)
+            st.button("Run it again", icon=":material/replay:", on_click=again, disabled=not free, key="live_again")
+        elif isinstance(run.request, GenerateRequest):
+            other = partial(_other_seed, worker, run.request, run.watched)
+            st.button("Again with another seed", icon=":material/casino:", on_click=other, disabled=not free,
+                      key="live_another")  # fmt: skip
 
 
-def _run(worker: Worker, options: dict[str, object], watched: tuple[Watch, ...]) -> None:
+def _run(worker: Worker) -> None:
     """Called before the page is drawn, so that the first tokens come while it is."""
+    options, text = _chosen(), prompt_box.typed()
     try:
-        _start(worker, _request(prompt_box.typed(), options), watched)
+        if options.pop("encode"):
+            given = {name: options[name] for name in ("special", "hookpoints")}
+            request: GenerateRequest | EncodeRequest = EncodeRequest.model_validate({"text": text} | given)
+        else:
+            request = GenerateRequest.model_validate({"prompt": text} | options)
     except ValidationError as error:
         st.session_state[_PROBLEM] = _told(error)
+    else:
+        _start(worker, request, st.session_state.get(_WATCHED, ()))
 
 
-def _request(text: str, options: dict[str, object]) -> GenerateRequest | EncodeRequest:
-    if options["encode"]:
-        return EncodeRequest.model_validate({"text": text, "special": options["special"]})
-    fields = {name: value for name, value in options.items() if name != "encode"}
-    return GenerateRequest.model_validate({"prompt": text} | fields)
+def _other_seed(worker: Worker, request: GenerateRequest, watched: tuple[Watch, ...]) -> None:
+    """The same with the next seed."""
+    seed = (request.seed + 1) % 2**31
+    st.session_state["live_seed"] = seed
+    _start(worker, request.model_copy(update={"seed": seed}), watched)
 
 
 def _start(worker: Worker, request: GenerateRequest | EncodeRequest, watched: tuple[Watch, ...]) -> None:
-    session = visitor()
-    st.session_state[_RUN] = LiveRun(worker.settings, session, request, watched, partial(still_here, session))
+    last: LiveRun | None = st.session_state.get(_RUN)
+    if last is not None:
+        last.stop()
+    st.session_state[_RUN] = LiveRun(worker.client, request, watched, partial(still_here, visitor()))
+
+
+def _chosen() -> dict[str, Any]:
+    """The options as they stand now."""
+    return {name: st.session_state[f"live_{name}"] for name in _OPTIONS}
 
 
 def _told(error: ValidationError) -> str:

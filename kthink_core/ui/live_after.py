@@ -2,79 +2,120 @@
 
 from __future__ import annotations
 
+import pandas as pd
 import streamlit as st
 
 from kthink_core import queries
 from kthink_core.errors import KthinkError
+from kthink_core.jobs import Kept
 from kthink_core.queries.histogram import histogram
-from kthink_core.ui import charts, download, feature_tables, header, inference_charts, notes
+from kthink_core.ui import charts, download, feature_tables, guide, header, inference_charts, notes
 from kthink_core.ui.live_run import LiveRun
 from kthink_core.ui.page import Page, go, link, with_features
 from kthink_core.ui.permalink import View
 from kthink_core.ui.text import plain
 from kthink_core.ui.worker import Worker
 
+UNUSUAL, FEATURES = "Unusual here", "Features"
+_KEPT = "live_kept"
+"""With the job: where it is stored, or why it is not."""
 
-def draw(page: Page, worker: Worker, run: LiveRun, shown: tuple[int, ...]) -> None:
+
+def draw(page: Page, worker: Worker, run: LiveRun, shown: tuple[int, ...], span: tuple[int, int] | None) -> None:
     """Nothing where the run left nothing to ask of."""
     if not len(run.trace):
         return
-    if run.end is not None and run.job is not None and run.end.finish_reason is not None:
+    if run.end is not None and run.end.finish_reason is not None and worker.answers:
         _keep(page, worker, run)
-    names = ("Unusual here", inference_charts.TOP, inference_charts.FREQUENCIES, inference_charts.HISTOGRAM)
+    if span is not None:
+        _span(page, run, shown, *span)
+    names = (UNUSUAL, FEATURES, *inference_charts.BY_NAME)
     for name, tab in zip(names, st.tabs(names, key="live_tabs", on_change="rerun"), strict=True):
         if tab.open:
             with tab:
-                _unusual(page, run) if name == names[0] else _plot(page, run, name, shown)
+                _tab(page, run, name, shown)
+
+
+def _tab(page: Page, run: LiveRun, name: str, shown: tuple[int, ...]) -> None:
+    if name == UNUSUAL:
+        _unusual(page, run, shown)
+    elif name == FEATURES:
+        measures = ("rank", "max_activation", "mean_activation", "positions", "share")
+        _features(
+            page, run.trace.ranked(page.view.hookpoint, run.scope, 100), measures, shown, "features of a live run"
+        )
+    else:
+        _plot(page, run, name, shown)
+
+
+def _features(page: Page, table: pd.DataFrame, measures: tuple[str, ...], shown: tuple[int, ...], name: str) -> None:
+    """A table of features. A click makes one the main one."""
+    if table.empty:
+        header.nothing("No feature fires here.")
+        return
+    feature_tables.draw(
+        page, table, measures, lambda feature: go(with_features(page.view, (feature, *shown[1:]))), name=name
+    )
+
+
+def _span(page: Page, run: LiveRun, shown: tuple[int, ...], first: int, last: int) -> None:
+    """What stands out in the marked stretch of tokens."""
+    with st.container(border=True):
+        st.subheader(f"What stands out from position {first} to {last}", help=guide.help("span_lift"))
+        measures = ("span_lift", "share", "rest_share", "max_activation", "mean_activation")
+        _features(page, run.trace.span(page.view.hookpoint, first, last), measures, shown, "span of a live run")
 
 
 def _keep(page: Page, worker: Worker, run: LiveRun) -> None:
-    kept: dict[str, tuple[str, int]] = st.session_state.setdefault("live_kept", {})
-    assert run.job is not None
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        if run.job in kept:
-            experiment, inference = kept[run.job]
-            view = View(experiment=experiment, hookpoint=page.view.hookpoint, inference=inference)
-            link("inference", view, f"Kept as inference {inference} of {experiment}")
-            return
-        author = st.text_input("Your name", key="live_author", max_chars=80)
-        if st.button("Keep", icon=":material/bookmark_add:", help="Store it, with a link of its own.", key="live_keep"):
-            try:
-                found = worker.client.keep(run.job, author)
-            except KthinkError as error:
-                st.error(plain(str(error)), icon=":material/error:")
-                return
-            kept[run.job] = (found.experiment, found.inference)
-            st.rerun()
-
-
-def _unusual(page: Page, run: LiveRun) -> None:
-    """The features of this run by how rarely a stored inference has a larger maximum."""
-    view = page.view
-    ranked = run.trace.ranked(view.hookpoint, "generated", 200)
-    if ranked.empty:
-        header.nothing("No feature fires here.")
+    """What stores a run that has all hookpoints, then what leads to where it is stored."""
+    if run.job is None or run.request.hookpoints not in ((), tuple(worker.health.hookpoints)):
         return
-    maxima = dict(zip(ranked["feature"].tolist(), ranked["max_activation"].tolist(), strict=True))
-    features, values = tuple(sorted(maxima)), tuple(maxima[feature] for feature in sorted(maxima))
-    table = page.ask(queries.feature_percentiles, view.hookpoint, features, values, "generated").head(50)
+    kept: Kept | str | None = st.session_state.get(f"{_KEPT} {run.job}")
+    if isinstance(kept, Kept):
+        view = View(experiment=kept.experiment, hookpoint=page.view.hookpoint, inference=kept.inference)
+        link("inference", view, f"Kept as inference {kept.inference} of {kept.experiment}")
+        return
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        st.text_input("Your name", key="live_author", max_chars=80)
+        st.button(
+            "Keep", icon=":material/bookmark_add:", help="Store it, with a link of its own.", key="live_keep",
+            on_click=_store, args=(worker, run.job),
+        )  # fmt: skip
+    if kept is not None:
+        st.error(plain(kept), icon=":material/error:")
+
+
+def _store(worker: Worker, job: str) -> None:
+    try:
+        kept = worker.client.keep(job, st.session_state["live_author"])
+    except KthinkError as error:
+        kept = str(error)
+    st.session_state[f"{_KEPT} {job}"] = kept
+
+
+def _unusual(page: Page, run: LiveRun, shown: tuple[int, ...]) -> None:
+    """The features of this run by how rarely a stored inference has a larger maximum."""
+    ranked = run.trace.ranked(page.view.hookpoint, run.scope, 200)
+    maxima = dict(sorted(zip(ranked["feature"].tolist(), ranked["max_activation"].tolist(), strict=True)))
+    if not page.inferences:
+        header.nothing("There is no stored inference yet to compare with.")
+        return
+    table = page.ask(queries.feature_percentiles, page.view.hookpoint, tuple(maxima), tuple(maxima.values()), run.scope)
     st.caption(f"Compared with the {len(page.inferences)} inferences of {plain(page.experiment.name)}.")
     measures = ("percentile", "max_activation", "active_inferences")
-
-    def choose(feature: int) -> None:
-        go(with_features(view, (feature, *view.also)))
-
-    feature_tables.draw(page, table, measures, choose, name="unusual features")
+    _features(page, table.head(50), measures, shown, "unusual features of a live run")
 
 
 def _plot(page: Page, run: LiveRun, name: str, shown: tuple[int, ...]) -> None:
     hookpoint = page.view.hookpoint
     if name == inference_charts.TOP:
-        table = run.trace.activations(hookpoint)
+        table = run.trace.activations(hookpoint, run.scope)
     elif name == inference_charts.FREQUENCIES:
-        table = run.trace.frequencies(hookpoint)
+        table = run.trace.frequencies(hookpoint, run.scope)
+    elif name == inference_charts.IDS:
+        table = run.trace.token_activations(hookpoint, run.scope, shown)
     else:
-        table = histogram(run.trace.latents(hookpoint, "generated"), 50)
+        table = histogram(run.trace.latents(hookpoint, run.scope), 50)
     if table.empty:
         header.nothing("No feature fires here.")
         return

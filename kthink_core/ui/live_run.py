@@ -5,13 +5,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 
 from kthink_core.client import WorkerClient
-from kthink_core.config import WorkerSettings
 from kthink_core.errors import KthinkError
-from kthink_core.jobs import Done, EncodeRequest, Event, Failed, GenerateRequest, Queued, Started, Tokens
+from kthink_core.jobs import Cancelled, Done, EncodeRequest, Event, Failed, GenerateRequest, Queued, Started, Tokens
 from kthink_core.live_trace import Firing, LiveTrace, Watch
+from kthink_core.store.scopes import Scope
 
 
 class LiveRun:
@@ -19,15 +19,18 @@ class LiveRun:
 
     def __init__(
         self,
-        settings: WorkerSettings,
-        client: str,
+        client: WorkerClient,
         request: GenerateRequest | EncodeRequest,
         watched: tuple[Watch, ...],
         wanted: Callable[[], bool],
     ) -> None:
         """`wanted` says whether the visitor is still there; it ends where that is not so."""
         self.request = request
+        self.scope: Scope = "generated" if isinstance(request, GenerateRequest) else "all"
+        """What counts: all that the model wrote; of a text that was only encoded, all of it."""
         self.lock = threading.Lock()
+        self.began_to_come = threading.Event()
+        """Set with the first generated token, and at the end."""
         self.trace = LiveTrace()
         self.firings: list[Firing] = []
         self.job: str | None = None
@@ -37,16 +40,19 @@ class LiveRun:
         self.end: Done | None = None
         self.trouble: str | None = None
         """Why it ended without being done; None where the visitor stopped it."""
-        self.watched, self._wanted = watched, wanted
+        self.watched, self._client, self._wanted = watched, client, wanted
         self._stopped = threading.Event()
         self._began: float | None = None
         self._ended: float | None = None
-        self._thread = threading.Thread(target=self._read, args=(settings, client), name="live", daemon=True)
+        self._thread = threading.Thread(target=self._read, name="live", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
-        """End it before its next token."""
+        """End it before its next token, or before it has begun."""
         self._stopped.set()
+        with suppress(KthinkError):  # a worker that does not answer is what the reading thread will tell
+            if self.job is not None:
+                self._client.cancel(self.job)
 
     @property
     def rate(self) -> float | None:
@@ -56,23 +62,23 @@ class LiveRun:
             return None
         return written / ((self._ended or time.monotonic()) - self._began)
 
-    def _read(self, settings: WorkerSettings, client: str) -> None:
+    def _read(self) -> None:
         trouble: str | None = None
+        asked = self.request
         try:
-            with WorkerClient(settings, client) as worker:
-                asked = self.request
-                stream = worker.generate(asked) if isinstance(asked, GenerateRequest) else worker.encode(asked)
-                with closing(stream):
-                    for event in stream:
-                        with self.lock:
-                            self._hear(event)
-                        if self._stopped.is_set() or not self._wanted():
-                            break
+            events = self._client.generate(asked) if isinstance(asked, GenerateRequest) else self._client.encode(asked)
+            with closing(events) as stream:
+                for event in stream:
+                    with self.lock:
+                        self._hear(event)
+                    if self._stopped.is_set() or not self._wanted():
+                        break
         except KthinkError as error:
             trouble = str(error)
         with self.lock:
             self.trouble = self.trouble or trouble
             self.going, self._ended = False, time.monotonic()
+        self.began_to_come.set()
 
     def _hear(self, event: Event) -> None:
         if isinstance(event, Queued):
@@ -82,7 +88,11 @@ class LiveRun:
         elif isinstance(event, Tokens):
             self.firings += self.trace.add(event, self.watched)
             self._began = self._began or time.monotonic()
+            if event.first:
+                self.began_to_come.set()
         elif isinstance(event, Done):
             self.end = event
         elif isinstance(event, Failed):
             self.trouble = event.message
+        elif isinstance(event, Cancelled) and not self._stopped.is_set():
+            self.trouble = "The worker ended; what came is kept, run it again when the worker is back."

@@ -2,65 +2,122 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from typing import NamedTuple
 
 import pandas as pd
 import streamlit as st
 
 from kthink_core import queries
-from kthink_core.ui import choices, live_after, notes, transcript
+from kthink_core.live_trace import Firing
+from kthink_core.ui import clicks, header, live_after, notes, transcript
 from kthink_core.ui.live_run import LiveRun
-from kthink_core.ui.page import Page, go
+from kthink_core.ui.page import Page, go, lead, with_features
+from kthink_core.ui.permalink import MOST_FEATURES
 from kthink_core.ui.text import plain, visible
 from kthink_core.ui.worker import Worker
 
 TICK = 0.15
 """Seconds between two looks at what has come."""
+FIRST = 0.3
+"""Seconds that the first look waits for the first token."""
+GROWTH = 0.01
+"""A longer trace is drawn again when it has grown by so much: what is sent a second stays the same as it grows."""
+_DRAWN, _GO, _SPAN = "live_drawn", "live_go", "live_span"
+
+
+class Drawn(NamedTuple):
+    """What has come of a run, as of one moment."""
+
+    run: LiveRun
+    hookpoint: str
+    features: tuple[int, ...]
+    going: bool
+    tokens: pd.DataFrame
+    tracks: pd.DataFrame
+    hover: pd.DataFrame
+    ranked: pd.DataFrame
 
 
 def draw(page: Page, worker: Worker, run: LiveRun) -> None:
     """Draws until the run has ended, then once more with all that can be asked afterwards."""
-    st.divider()
-    choices.hookpoint(page)
+    asked = run.request.hookpoints
+    if asked and page.view.hookpoint not in asked:
+        header.nothing(f"This run was not encoded at {page.view.hookpoint}, but at {', '.join(asked)}.")
+        return
     going = run.going
+    if going:
+        run.began_to_come.wait(FIRST)
     st.fragment(_trace, run_every=TICK if going else None)(page, run, going)
     if not going:
-        live_after.draw(page, worker, run, _shown(page, run, run.trace.ranked(page.view.hookpoint)))
+        live_after.draw(page, worker, run, _shown(page, run), _span(run))
 
 
 def _trace(page: Page, run: LiveRun, was_going: bool) -> None:
-    view = page.view
+    view, shown = page.view, _shown(page, run)
     with run.lock:
         status, going, firings = _status(run), run.going, list(run.firings)
-        tokens, tracks = run.trace.tokens(), run.trace.latents(view.hookpoint)
-        hover, ranked = run.trace.strongest(view.hookpoint), run.trace.ranked(view.hookpoint)
+        drawn = _drawn(run, view.hookpoint, shown)
     if was_going and not going:
         st.rerun()
     st.caption(plain(status))
     if run.trouble:
         st.error(plain(run.trouble), icon=":material/error:")
-    if tokens.empty:
-        st.info("Nothing has come yet.", icon=":material/hourglass_empty:")
+    if drawn.tokens.empty:
+        if going:
+            st.info("Nothing has come yet.", icon=":material/hourglass_empty:")
         return
-    shown = _shown(page, run, ranked)
-    maxima = page.ask(queries.feature_maxima, view.hookpoint, shown, view.scope)
+    span = _span(run)
+    maxima = page.ask(queries.feature_maxima, view.hookpoint, shown, run.scope)
     chosen = transcript.draw(
         f"live {run.job}",
-        tokens,
-        tracks,
-        hover,
-        ranked,
+        drawn.tokens,
+        drawn.tracks,
+        drawn.hover,
+        drawn.ranked,
         hookpoint=view.hookpoint,
         features=shown,
         maxima=dict(zip(maxima["feature"].tolist(), maxima["max_activation"].tolist(), strict=True)),
-        scope="generated",
-        labels=notes.labels(page, view.hookpoint, [*shown, *ranked["feature"].tolist()]),
+        scope=run.scope,
+        span=span,
+        position=st.session_state.pop(_GO, None),
+        marked=[firing.position for firing in firings if firing.watch.hookpoint == view.hookpoint],
+        labels=notes.labels(page, view.hookpoint, [*shown, *drawn.ranked["feature"].tolist()]),
         key="live_transcript",
     )
-    _reports(firings)
-    if chosen.features != shown and chosen.features:
-        go(replace(view, feature=chosen.features[0], also=chosen.features[1:]))
+    _reports(run, firings)
+    if chosen.feature is not None:
+        lead("feature", with_features(view, (chosen.feature,)))
+    if (chosen.span, chosen.features) != (span, shown):
+        st.session_state[_SPAN] = (run, chosen.span)
+        go(with_features(view, chosen.features))
         st.rerun()
+
+
+def _span(run: LiveRun) -> tuple[int, int] | None:
+    """What is marked in this run."""
+    marked, span = st.session_state.get(_SPAN, (None, None))
+    return span if marked is run else None
+
+
+def _drawn(run: LiveRun, hookpoint: str, features: tuple[int, ...]) -> Drawn:
+    """What is drawn next: the same as last time where hardly more has come."""
+    last: Drawn | None = st.session_state.get(_DRAWN)
+    same = last is not None and last[:4] == (run, hookpoint, features, run.going)
+    if last is not None and same and len(run.trace) <= (1 + GROWTH) * len(last.tokens):
+        return last
+    ranked = run.trace.ranked(hookpoint, run.scope)
+    tracked = {*features, *ranked["feature"].tolist()}
+    st.session_state[_DRAWN] = Drawn(
+        run,
+        hookpoint,
+        features,
+        run.going,
+        run.trace.tokens(),
+        run.trace.latents(hookpoint, features=tracked),
+        run.trace.strongest(hookpoint),
+        ranked,
+    )
+    return st.session_state[_DRAWN]
 
 
 def _status(run: LiveRun) -> str:
@@ -79,27 +136,36 @@ def _status(run: LiveRun) -> str:
     return ", ".join(["Done", *parts, ending])
 
 
-def _shown(page: Page, run: LiveRun, ranked: pd.DataFrame) -> tuple[int, ...]:
-    """The link's features, else those that are watched, else the first of the list."""
+def _shown(page: Page, run: LiveRun) -> tuple[int, ...]:
+    """The link's features and those that are watched; without any, the one that matters in most stored inferences: it
+    stays the same while the run's own ranks still change."""
     view = page.view
-    if view.feature is not None:
-        return (view.feature, *view.also)
+    chosen = () if view.feature is None else (view.feature, *view.also)
     watched = [watch.feature for watch in run.watched if watch.hookpoint == view.hookpoint]
-    return tuple(dict.fromkeys(watched))[:5] or tuple(ranked["feature"].head(1).tolist()) or (0,)
+    if chosen or watched:
+        return tuple(dict.fromkeys((*chosen, *watched)))[:MOST_FEATURES]
+    return tuple(page.ask(queries.feature_counts, view.hookpoint, top=1)["feature"].tolist()) or (0,)
 
 
-def _reports(firings: list) -> None:
+def _reports(run: LiveRun, firings: list[Firing]) -> None:
+    """The latest first. A click takes the transcript there."""
     if not firings:
         return
-    st.markdown(f"**{len(firings)} reports of the watchlist**")
-    st.dataframe(
-        pd.DataFrame(
-            {
-                "feature": [firing.watch.feature for firing in firings],
-                "position": [firing.position for firing in firings],
-                "token": [visible(firing.text) for firing in firings],
-                "activation": [firing.activation for firing in firings],
-            }
-        ),
-        hide_index=True,
+    latest = firings[::-1]
+    shown = pd.DataFrame(
+        {
+            "hookpoint": [firing.watch.hookpoint for firing in latest],
+            "feature": [firing.watch.feature for firing in latest],
+            "position": [firing.position for firing in latest],
+            "token": [visible(firing.text) for firing in latest],
+            "activation": [firing.activation for firing in latest],
+            "threshold": [firing.watch.threshold for firing in latest],
+        }
     )
+
+    def look(row: int) -> None:
+        st.session_state[_GO] = latest[row].position
+
+    st.markdown(f"**{len(firings)} firings of watched features**")
+    key = f"reports {run.job} {len(firings)}"
+    clicks.table(shown, {}, key, look, rows=6, described="Firings of watched features")

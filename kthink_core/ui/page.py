@@ -20,7 +20,7 @@ from kthink_core.ui.permalink import MOST_FEATURES, View
 from kthink_core.ui.text import plain
 
 Arguments = ParamSpec("Arguments")
-Target = Literal["inference", "feature", "across", "compare"]
+Target = Literal["inference", "feature", "across", "compare", "live"]
 
 
 @dataclass(frozen=True)

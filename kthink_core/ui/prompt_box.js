@@ -13,52 +13,63 @@ function visible(text) {
   return text.replace(/ /g, "·").replace(/\n/g, "⏎").replace(/\t/g, "⇥") || "∅";
 }
 
-function build(root, setStateValue) {
+function build() {
+  const root = element("div", "prompt");
   const label = element("label", "label", "Prompt");
   const box = element("textarea", "box");
-  box.rows = 5;
+  box.rows = 4;
   box.placeholder = "Type a problem, or take an example.";
   label.append(box);
   const count = element("div", "count");
   count.setAttribute("role", "status");
   const tokens = element("div", "tokens");
+  tokens.tabIndex = 0;
+  tokens.setAttribute("role", "group");
   tokens.setAttribute("aria-label", "The prompt as it will be sent, token by token");
-  root.append(label, count, tokens);
+  const run = element("button", "run", "Run");
+  run.title = "Ctrl+Enter";
+  const foot = element("div", "foot");
+  foot.append(run, count);
+  const writing = element("div", "writing");
+  writing.append(label, foot);
+  root.append(writing, tokens);
   let timer;
   const send = () => {
     clearTimeout(timer);
-    setStateValue("text", box.value);
+    root.send("run", box.value);
   };
   box.addEventListener("input", () => {
     clearTimeout(timer);
-    timer = setTimeout(send, PAUSE);
+    timer = setTimeout(() => root.tell("text", box.value), PAUSE);
   });
-  box.addEventListener("blur", () => {
-    if (box.value !== root.sent) send();
+  box.addEventListener("keydown", (event) => {
+    if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && !run.disabled) send();
   });
+  run.addEventListener("click", send);
+  return root;
 }
 
-export default function ({ data, parentElement, setStateValue }) {
+export default function ({ data, parentElement, setStateValue, setTriggerValue }) {
   let root = parentElement.querySelector(".prompt");
   if (!root) {
-    root = element("div", "prompt");
+    root = build();
     parentElement.append(root);
-    build(root, setStateValue);
   }
-  const box = root.querySelector(".box");
+  root.tell = setStateValue;
+  root.send = setTriggerValue;
   // The text in the box is the person's, except where an example was just taken.
-  if (root.dataset.example !== String(data.example)) {
-    root.dataset.example = String(data.example);
-    box.value = data.text;
+  if (root.dataset.taken !== String(data.taken)) {
+    root.dataset.taken = String(data.taken);
+    root.querySelector(".box").value = data.text;
   }
-  root.sent = data.text;
+  root.querySelector(".run").disabled = !data.ready;
   const count = root.querySelector(".count");
-  count.textContent = data.message ?? `${data.tokens.length} of at most ${data.limit} tokens, template included`;
-  count.classList.toggle("wrong", Boolean(data.message) || data.tokens.length > data.limit);
+  count.textContent = data.message ?? `${data.tokens.length} of at most ${data.limit} tokens`;
+  count.classList.toggle("wrong", Boolean(data.message));
   root.querySelector(".tokens").replaceChildren(
-    ...data.tokens.map(([text, id, given]) => {
-      const token = element("span", given ? "token template" : "token", visible(text));
-      token.title = `id ${id}${given ? ", from the template" : ""}`;
+    ...data.tokens.map(([text, id, typed]) => {
+      const token = element("span", typed ? "token" : "token template", visible(text));
+      token.title = `id ${id}${typed ? "" : ", from the template"}`;
       return token;
     }),
   );

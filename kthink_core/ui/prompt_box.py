@@ -1,7 +1,11 @@
-"""The prompt box: what is typed comes back while it is typed, and its tokens stand below."""
+"""The prompt box: what is typed comes back as tokens while it is typed; its button, or Ctrl+Enter, sends it.
+
+Text and click come in one message, so that what runs is what stood in the box.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,7 +25,7 @@ class Shown(NamedTuple):
     """What stands below the box."""
 
     tokens: tuple[tuple[str, int, bool], ...] = ()
-    """Text, id, and whether it comes from the template."""
+    """Text, id, and whether it was typed; else it comes from the template."""
     limit: int = 0
     message: str | None = None
     """Instead of the count: what is wrong."""
@@ -38,16 +42,24 @@ def take(text: str) -> None:
     st.session_state[_TAKEN] = st.session_state.get(_TAKEN, 0) + 1
 
 
-def draw(shown: Shown) -> None:
-    """Draw the box with its tokens."""
+def draw(shown: Shown, run: Callable[[], None] | None) -> None:
+    """Draw the box with its tokens. `run` is called before the page is drawn again; None: it cannot run now."""
     data = {
-        "example": st.session_state.get(_TAKEN, 0),
+        "taken": st.session_state.get(_TAKEN, 0),
         "text": typed(),
         "tokens": [list(token) for token in shown.tokens],
         "limit": shown.limit,
         "message": shown.message,
+        "ready": run is not None,
     }
-    _component(data=data, key=_KEY, on_text_change=_read)
+
+    def sent() -> None:
+        text = st.session_state[_KEY].run
+        if isinstance(text, str) and run is not None:
+            st.session_state[_TEXT] = text
+            run()
+
+    _component(data=data, key=_KEY, on_text_change=_read, on_run_change=sent)
 
 
 def _read() -> None:

@@ -9,18 +9,51 @@ from streamlit.runtime import exists, get_instance
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from kthink_core.client import WorkerClient
-from kthink_core.config import WorkerSettings
+from kthink_core.config import Experiment, WorkerSettings
 from kthink_core.errors import KthinkError
 from kthink_core.jobs import Health
+from kthink_core.ui.page import Page, link
+from kthink_core.ui.permalink import View
 from kthink_core.ui.text import plain
+
+_LAST = "worker_health"
 
 
 class Worker(NamedTuple):
-    """A worker that answers."""
+    """A worker as it last answered."""
 
-    settings: WorkerSettings
     client: WorkerClient
     health: Health
+    answers: bool
+    """Whether it still does."""
+
+
+def matches(page: Page, worker: Worker) -> bool:
+    """Whether the features of the page's experiment are the worker's; else the page says so, and where they are."""
+    health, view = worker.health, page.view
+    if _made(health, page.experiment, view.hookpoint):
+        return True
+    with st.container(border=True):
+        st.markdown(
+            f"**The worker has another model or other SAEs than experiment {plain(page.experiment.name)}:** "
+            f"{plain(health.model)} with {plain(health.sae)} ({plain(health.site)})."
+        )
+        stored = [status.experiment for status in page.statuses if status.experiment is not None]
+        last = [(experiment, next(reversed(experiment.saes))) for experiment in stored]
+        fitting = [
+            View(experiment.name, hookpoint) for experiment, hookpoint in last if _made(health, experiment, hookpoint)
+        ]
+        for there in fitting:
+            link("live", there, f"Go on with experiment {plain(there.experiment)}")
+        if not fitting:
+            st.caption("None of its experiments is stored here.")
+    return False
+
+
+def _made(health: Health, experiment: Experiment, hookpoint: str) -> bool:
+    config, sae = experiment.config, experiment.saes[hookpoint]
+    theirs = (config.model, config.sae, config.site, sae.num_latents)
+    return theirs == (health.model, health.sae, health.site, health.hookpoints.get(hookpoint))
 
 
 def visitor() -> str:
@@ -35,21 +68,22 @@ def still_here(session: str) -> bool:
 
 
 def reach() -> Worker | None:
-    """The worker, once it is ready; else the page says what is missing, and looks again by itself."""
-    settings = WorkerSettings()
+    """The worker. Where it is not ready the page says so and looks again by itself; None where it never was."""
     client = _client(visitor())
+    last: Health | None = st.session_state.get(_LAST)
     try:
         health = client.health()
     except KthinkError as error:
         _missing(str(error))
-        return None
-    if health.status != "ready":
-        with st.container(border=True):
-            st.markdown(f"**The worker is loading** {plain(health.model)} …")
-            st.caption("This page goes on by itself.")
-        _look_again()
-        return None
-    return Worker(settings, client, health)
+        return Worker(client, last, answers=False) if last else None
+    if health.status == "ready":
+        st.session_state[_LAST] = health
+        return Worker(client, health, answers=True)
+    with st.container(border=True):
+        st.markdown(f"**The worker is loading** {plain(health.model)} …")
+        st.caption("This page goes on by itself.")
+    _look_again()
+    return Worker(client, last, answers=False) if last else None
 
 
 def _missing(reason: str) -> None:

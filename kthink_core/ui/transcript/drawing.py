@@ -58,6 +58,7 @@ def draw(
     labels: Mapping[int, str] | None = None,
     span: tuple[int, int] | None = None,
     position: int | None = None,
+    marked: Sequence[int] = (),
     verdict: str | None = None,
     key: str = "transcript",
 ) -> Selection:
@@ -70,7 +71,8 @@ def draw(
     `queries.token_features`, `ranked` that of `queries.ranked_features`, in the order in which the list shows them.
     `features` are shown at once, each in its hue (`hues.HUES`), five at most. `maxima` are their largest activations in
     `scope` of the whole experiment (`queries.feature_maxima`); more features may be given. `labels` name features.
-    `span` is marked; the page goes to `position` when it changes. `verdict` stands in the header of the answer.
+    `span` is marked; the page goes to `position` when it changes. Positions in `marked` have a frame: something is
+    reported of them. `verdict` stands in the header of the answer.
 
     A page that keeps its view in the link writes a changed `span` or `features` there and runs again:
 
@@ -90,6 +92,7 @@ def draw(
         scope=scope,
         span=span,
         position=position,
+        marked=marked,
         verdict=verdict,
     )
     answer = _component(

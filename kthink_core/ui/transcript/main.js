@@ -17,6 +17,7 @@ function newView(shadow) {
     tokens: [], // elements by position
     painted: [],
     spanned: [],
+    marked: [],
     rows: [],
     send: () => {},
   };
@@ -92,6 +93,9 @@ function take(view, data) {
   listFeatures(view);
   shade(view);
   markSpan(view, span);
+  for (const token of view.marked) token.classList.remove("marked");
+  view.marked = data.marked.map((position) => view.tokens[position]);
+  for (const token of view.marked) token.classList.add("marked");
   fillToolbar(view);
   restTooltip(view);
   if (data.position !== null && (isOther || before.position !== data.position)) {

@@ -33,6 +33,7 @@ def payload(
     scope: Scope,
     span: tuple[int, int] | None,
     position: int | None,
+    marked: Sequence[int],
     verdict: str | None,
 ) -> dict[str, Any]:
     """Everything as plain values; texts stay as they are, the browser sets them as text. Arguments as for `draw`.
@@ -79,6 +80,7 @@ def payload(
         "labels": {str(feature): label for feature, label in labels.items()},
         "span": None if span is None or span[0] >= length else [span[0], min(span[1], length - 1)],
         "position": None if position is None or position >= length else position,
+        "marked": [int(position) for position in marked if position < length],
         "verdict": verdict,
     }
 

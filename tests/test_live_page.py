@@ -1,0 +1,174 @@
+"""The live page without a browser: with no worker, with one of another model, before and after a run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from kthink_core.client import WorkerClient
+from kthink_core.config import WorkerSettings
+from kthink_core.jobs import EncodeRequest, GenerateRequest
+from kthink_core.live_trace import Watch
+from kthink_core.pipeline import Plan, precompute
+from kthink_core.progress import Silent
+from kthink_core.store.writer import open_writer
+from kthink_core.ui.live_run import LiveRun
+from tests.app_visits import Open, open_tab, payloads, tables, texts, transcript, visiting
+from tests.worker_process import working
+
+REQUEST = GenerateRequest(prompt="<b>Two?</b>", max_new_tokens=30)
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory, tiny_plan: Plan) -> Path:
+    """An experiment of the worker's model, one of another, and one without an inference yet."""
+    cache = tmp_path_factory.mktemp("cache")
+    precompute(tiny_plan, cache, 8, Silent())
+    for name, changed in (("foreign", {"model": "other"}), ("empty", {})):
+        config = tiny_plan.experiment.config.model_copy(update=changed)
+        with open_writer(cache, tiny_plan.experiment.model_copy(update={"name": name, "config": config})):
+            pass
+    return cache
+
+
+@pytest.fixture(scope="module")
+def worker(cache: Path, tiny_plan: Plan) -> Iterator[WorkerSettings]:
+    with working(tiny_plan, cache=cache) as (settings, _):
+        yield settings
+
+
+@pytest.fixture
+def visit(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Open]:
+    with visiting(cache, monkeypatch) as opened:
+        yield opened
+
+
+@pytest.fixture
+def with_worker(visit: Open, worker: WorkerSettings, monkeypatch: pytest.MonkeyPatch) -> Open:
+    monkeypatch.setenv("KTHINK_WORKER_PORT", str(worker.port))
+    return visit
+
+
+@pytest.fixture(scope="module")
+def client(worker: WorkerSettings) -> Iterator[WorkerClient]:
+    with WorkerClient(worker) as client:
+        yield client
+
+
+def ended(client: WorkerClient, request: GenerateRequest | EncodeRequest, *watched: Watch) -> LiveRun:
+    run = LiveRun(client, request, watched, lambda: True)
+    run.began_to_come.wait(30)
+    while run.going:
+        time.sleep(0.01)
+    return run
+
+
+def test_without_a_worker_it_says_how_to_start_one(visit: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KTHINK_WORKER_URL", "http://127.0.0.1:9")
+    app = visit("live", experiment="tiny")
+    assert "No worker answers." in texts(app) and "python -m kthink_core worker" in texts(app)
+    assert not payloads(app, "taken")
+
+
+def test_an_experiment_of_another_model_is_told(with_worker: Open) -> None:
+    app = with_worker("live", experiment="foreign")
+    assert "The worker has another model or other SAEs than experiment foreign" in texts(app)
+    assert not payloads(app, "taken")
+
+
+def test_before_a_run(with_worker: Open) -> None:
+    app = with_worker("live", experiment="tiny")
+    (box,) = payloads(app, "taken")
+    assert box["ready"] and box["text"] == "" and box["tokens"] == []
+    assert not payloads(app, "bands")
+
+
+def test_an_example_fills_the_box_and_its_tokens_show(with_worker: Open) -> None:
+    app = with_worker("live", experiment="tiny")
+    app.selectbox(key="live_example").select_index(0).run()
+    (box,) = payloads(app, "taken")
+    assert box["text"] == app.selectbox(key="live_example").value
+    typed = "".join(text for text, _, of_the_person in box["tokens"] if of_the_person)
+    assert typed == box["text"]
+    before = len(box["tokens"])
+    app.toggle(key="live_encode").set_value(True).run()
+    (box,) = payloads(app, "taken")
+    assert len(box["tokens"]) < before and all(of_the_person for *_, of_the_person in box["tokens"])
+
+
+@pytest.mark.parametrize("experiment", ["tiny", "empty"])
+def test_after_a_run(with_worker: Open, client: WorkerClient, experiment: str) -> None:
+    app = with_worker("live", experiment=experiment)
+    run = ended(client, REQUEST)
+    app.session_state["live_run"] = run
+    app.run()
+    shown = transcript(app)
+    assert shown["texts"] == run.trace.texts and "<b>Two?</b>" in "".join(shown["texts"])
+    assert f"Done, {len(run.trace)} tokens" in texts(app).replace("\\", "")
+    for name in ("Features", "400 top activations", "70 feature frequencies", "Histogram", "Token ids"):
+        open_tab(app, "live_tabs", name)
+    open_tab(app, "live_tabs", "Unusual here")
+    if experiment == "tiny":
+        (table,) = tables(app, "percentile")
+        assert table["percentile"].between(0, 1).all()
+        assert "Compared with the 3 inferences of tiny." in texts(app)
+    else:
+        assert "no stored inference yet" in texts(app)
+
+
+def test_keeping_leads_to_a_stored_inference(with_worker: Open, client: WorkerClient) -> None:
+    app = with_worker("live", experiment="tiny")
+    app.session_state["live_run"] = ended(client, REQUEST.model_copy(update={"seed": 5}))
+    app.run()
+    app.text_input(key="live_author").set_value("Ada").run()
+    app.button(key="live_keep").click().run()
+    assert not app.exception
+    assert not [button for button in app.button if button.key == "live_keep"], texts(app)
+    kept = with_worker("inference", experiment="live")
+    assert transcript(kept)["texts"] == app.session_state["live_run"].trace.texts
+
+
+def test_what_was_only_encoded_counts_as_a_whole_and_is_not_kept(with_worker: Open, client: WorkerClient) -> None:
+    app = with_worker("live", experiment="tiny")
+    app.session_state["live_run"] = ended(client, EncodeRequest(text="Hmm, wait."))
+    app.run()
+    shown = transcript(app)
+    assert [band["counts"] for band in shown["bands"]] == [True] and shown["ranked"]
+    assert not [button for button in app.button if button.key in ("live_keep", "live_another")]
+
+
+def test_firings_of_watched_features_are_marked_and_listed(with_worker: Open, client: WorkerClient) -> None:
+    app = with_worker("live", experiment="tiny")
+    hookpoint = app.session_state["view"].hookpoint
+    plain = ended(client, REQUEST)
+    latents = plain.trace.latents(hookpoint, "generated")
+    feature = int(latents["feature"].iloc[0])
+    own = latents[latents["feature"] == feature]
+    threshold = own["activation"].median()
+    app.session_state["live_run"] = run = ended(client, REQUEST, Watch(hookpoint, feature, threshold))
+    app.run()
+    wanted = own.loc[own["activation"] > threshold, "position"].tolist()
+    assert transcript(app)["marked"] == wanted == [firing.position for firing in run.firings]
+    (table,) = tables(app, "threshold") or (None,)
+    assert (table["position"].tolist() if table is not None else []) == wanted[::-1]
+    assert feature in transcript(app)["features"]
+
+
+def test_a_refused_prompt_is_a_message(with_worker: Open, client: WorkerClient) -> None:
+    app = with_worker("live", experiment="tiny")
+    app.session_state["live_run"] = ended(client, REQUEST.model_copy(update={"prompt": "word " * 9000}))
+    app.run()
+    assert "more than the" in texts(app)
+    assert not payloads(app, "bands")
+
+
+def test_a_run_at_other_hookpoints_says_so(with_worker: Open, client: WorkerClient) -> None:
+    app = with_worker("live", experiment="tiny")
+    shown = app.session_state["view"].hookpoint
+    (other, *_) = [name for name in app.selectbox(key="choose_hookpoint").options if name != shown]
+    app.session_state["live_run"] = ended(client, REQUEST.model_copy(update={"hookpoints": (other,)}))
+    app.run()
+    assert f"This run was not encoded at {shown}, but at {other}." in texts(app)
