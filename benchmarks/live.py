@@ -4,8 +4,8 @@
     python -m benchmarks.live --memory-jobs 300
 
 Time per token through the worker (capture, encode, stream, parse) against transformers' own `generate` with the same
-model, prompt and number of tokens, in turns within one run; cancelling; thirty clients at once, each compared with the
-same seed alone; memory over many jobs.
+model, prompt and number of tokens, in turns within one run; from a click on Run to the first new token on screen, in a
+browser; cancelling; thirty clients at once, each compared with the same seed alone; memory over many jobs.
 """
 
 from __future__ import annotations
@@ -20,12 +20,15 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import psutil
 import torch
 
+from benchmarks.browser import open_browser
 from benchmarks.report import machine, markdown
+from benchmarks.served import served
 from kthink_core.client import WorkerClient
 from kthink_core.config import WorkerSettings
 from kthink_core.errors import WorkerMissing
@@ -36,6 +39,26 @@ from kthink_core.prompts import prompt_ids
 QUESTION = "Tom has 3 apples and buys 4 more. How many apples does Tom have now?"
 ROUNDS = 7
 CLIENTS = 30
+CLICK_TO_TOKEN = """() => new Promise((resolve) => {
+  const find = (root, selector) => {
+    const found = root.querySelector(selector);
+    if (found) return found;
+    for (const host of root.querySelectorAll("*")) {
+      const inner = host.shadowRoot && find(host.shadowRoot, selector);
+      if (inner) return inner;
+    }
+    return null;
+  };
+  const began = performance.now();
+  find(document, ".prompt .run").click();
+  const look = () => {
+    const band = find(document, ".transcript .band:not(.prompt) .token");
+    if (band) requestAnimationFrame(() => resolve(performance.now() - began));
+    else requestAnimationFrame(look);
+  };
+  look();
+})"""
+"""Milliseconds; components stand in shadow roots."""
 
 
 @contextmanager
@@ -117,6 +140,23 @@ def per_token(settings: WorkerSettings) -> dict[str, str]:
     }
 
 
+def on_screen(settings: WorkerSettings, cache: str) -> dict[str, str]:
+    """Click to the first frame that has a token after the prompt, each time in a new browser session."""
+    taken = []
+    port = str(settings.port)
+    with open_browser() as browser, served(Path(cache).absolute(), KTHINK_WORKER_PORT=port) as address:
+        for _ in range(ROUNDS):
+            page = browser.new_context(viewport={"width": 1440, "height": 1000}).new_page()
+            page.goto(f"{address}/live")
+            page.get_by_label("Prompt", exact=True).fill(QUESTION)
+            page.locator(".prompt .token.template").first.wait_for()
+            page.get_by_role("button", name="Run", exact=True).click(trial=True)
+            page.wait_for_timeout(1000)
+            taken.append(page.evaluate(CLICK_TO_TOKEN))
+            page.context.close()
+    return {"click to first new token on screen": f"{statistics.median(taken):.0f} ms (slowest {max(taken):.0f} ms)"}
+
+
 def cancelling(settings: WorkerSettings) -> dict[str, str]:
     taken = []
     with WorkerClient(settings) as client, WorkerClient(settings) as other:
@@ -175,7 +215,7 @@ def main() -> None:
     parser.add_argument("--memory-jobs", type=int, default=300)
     options = parser.parse_args()
     with worker_process(options.cache) as (settings, process):
-        rows = per_token(settings) | cancelling(settings) | many(settings)
+        rows = per_token(settings) | on_screen(settings, options.cache) | cancelling(settings) | many(settings)
         rows |= memory(settings, process, options.memory_jobs)
     print(markdown("Live, demo", rows, machine()))
 
