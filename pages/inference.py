@@ -21,7 +21,7 @@ from kthink_core.ui import (
     verdict,
 )  # fmt: skip
 from kthink_core.ui.page import Page, errors_shown, go, lead, open_page, require_inferences, with_features
-from kthink_core.ui.permalink import View
+from kthink_core.ui.permalink import PLOTS, View
 
 
 def head(page: Page) -> None:
@@ -112,15 +112,13 @@ def plot(page: Page, name: str, shown: tuple[int, ...]) -> None:
 
 
 def lower(page: Page, ranked: pd.DataFrame, shown: tuple[int, ...]) -> None:
-    """The features in numbers, and the plots: what lies behind a tab is asked for when the tab is opened."""
-    names = ("Features", *inference_charts.BY_NAME)
-    for name, tab in zip(names, st.tabs(names, key="plots", on_change="rerun"), strict=True):
-        if tab.open:
-            with tab:
-                if name == names[0]:
-                    features(page, ranked, shown)
-                else:
-                    plot(page, name, shown)
+    """The features in numbers, and the plots."""
+    titles = dict(zip(PLOTS, ("Features", *inference_charts.BY_NAME), strict=True))
+    with choices.tab("plot", titles, page) as chosen:
+        if chosen == PLOTS[0]:
+            features(page, ranked, shown)
+        else:
+            plot(page, titles[chosen], shown)
 
 
 with errors_shown():
