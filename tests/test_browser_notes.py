@@ -188,6 +188,14 @@ def test_the_guided_reading_can_be_followed_and_dismissed(visit: Visit) -> None:
     settled(page)
     page.get_by_role("button", name="Dismiss").click()
     expect(page.get_by_text("Find the thinking feature")).to_have_count(0)
+    page.reload()
+    settled(page)
+    expect(page.get_by_role("heading", name="Inferences", exact=True)).to_be_visible()
+    expect(page.get_by_text("Find the thinking feature")).to_have_count(0)
+    page.get_by_role("link", name="Guide").click()
+    expect(page.get_by_text("Find the thinking feature")).to_be_visible()
+    other = visit("/?experiment=demo")  # of another browser
+    expect(other.get_by_text("Find the thinking feature")).to_be_visible()
 
 
 @pytest.mark.parametrize("path", ["/notes", "/guide"])
