@@ -18,6 +18,7 @@ from kthink_core.ui import (
     notes,
     quality,
     reading,
+    span_notes,
     verdict,
 )  # fmt: skip
 from kthink_core.ui.page import Page, errors_shown, go, lead, open_page, require_inferences, with_features
@@ -72,7 +73,7 @@ def span(page: Page, shown: tuple[int, ...]) -> None:
             st.subheader(
                 f"What stands out from position {first} to {last}", help=guide.help("span_lift"), width="content"
             )
-            cleared = replace(view, span=None)
+            cleared = replace(view, span=None, position=None)
             st.button("Clear the span", icon=":material/close:", key="clear_span", on_click=go, args=(cleared,))
         quote = "".join(tokens["text"].iloc[first : last + 1])
         table = page.ask(queries.span_features, view.inference, view.hookpoint, first, last)
@@ -143,6 +144,7 @@ with errors_shown():
         header.nothing(f"No feature fires in scope {view.scope} of this inference.")
     trace(page, shown)
     tokens(page, feature)
+    span_notes.draw(page, lambda to: go(replace(view, span=to, position=to[0])))
     span(page, shown)
     if not ranked.empty:
         st.subheader("Features and plots", help=guide.help("ranking"))
