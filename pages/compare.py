@@ -55,9 +55,7 @@ with errors_shown():
     require_inferences(page)
     ranked = reading.ranked(page)
     with st.sidebar:
-        choices.inference(page)
-        choices.hookpoint(page)
-        choices.scope(page)
+        choices.place(page)
         feature = choices.feature(page, default=int(ranked["feature"].iloc[0]) if len(ranked) else 0)
     with header.title("Compare"):
         pass

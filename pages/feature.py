@@ -190,9 +190,7 @@ with errors_shown():
     require_inferences(page)
     view = page.view
     with st.sidebar:
-        choices.inference(page)
-        choices.hookpoint(page)
-        choices.scope(page)
+        choices.place(page)
         feature = choices.feature(page, default=listed.first(page))
     head(page, feature)
     browse(page)

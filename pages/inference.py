@@ -128,9 +128,7 @@ with errors_shown():
     view = page.view
     ranked = reading.ranked(page)
     with st.sidebar:
-        choices.inference(page)
-        choices.hookpoint(page)
-        choices.scope(page)
+        choices.place(page)
         feature = choices.feature(page, default=int(ranked["feature"].iloc[0]) if len(ranked) else 0)
     shown = (feature, *(other for other in view.also if other != feature))
     head(page)

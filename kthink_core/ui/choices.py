@@ -36,6 +36,13 @@ SORT_NAMES = dict(
 )
 
 
+def place(page: Page) -> None:
+    """Where one is: inference, hookpoint and scope."""
+    inference(page)
+    hookpoint(page)
+    scope(page)
+
+
 def inference(page: Page) -> None:
     first, last = page.inferences[0], page.inferences[-1]
     label = f"Inference ({first} to {last})"
