@@ -9,7 +9,7 @@ is at a position, and is the same for all tokens there.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from kthink_core.errors import OutOfMemory
 from kthink_core.model import LanguageModel, token_text
 from kthink_core.records import Directions
 
@@ -42,12 +43,24 @@ class Unembedding(NamedTuple):
     """[tokens, width] W_U, in the model's dtype; only tokens that the tokenizer knows."""
 
 
+class _Ranked(NamedTuple):
+    """Of some features, a row each: values, largest first, and the indices of what has them."""
+
+    near: tuple[Tensor, Tensor]
+    """Cosines, and the features that have them."""
+    high: tuple[Tensor, Tensor]
+    """Logits, and the tokens that they promote."""
+    low: tuple[Tensor, Tensor]
+    """Negated logits, and the tokens that they suppress."""
+
+
 def directions(
     lm: LanguageModel, saes: Mapping[str, SparseCoder], features: Mapping[str, NDArray[np.int32]]
 ) -> tuple[dict[str, Directions], dict[int, str]]:
     """Directions of the given features, by hookpoint, and the texts of the tokens in them.
 
-    `features`: [features] ascending, by hookpoint. Memory is bounded whatever their number and the vocabulary.
+    `features`: [features] ascending, by hookpoint. Memory is bounded whatever their number and the vocabulary. Raises
+    OutOfMemory.
     """
     unembed = unembedding(lm)
     found = {hookpoint: _directions(sae.W_dec, unembed, features[hookpoint]) for hookpoint, sae in saes.items()}
@@ -68,22 +81,39 @@ def unembedding(lm: LanguageModel) -> Unembedding:
 
 @torch.inference_mode()
 def _directions(decoder: Tensor | None, unembed: Unembedding, features: NDArray[np.int32]) -> Directions:
-    """Of one hookpoint; `decoder`: [latents, width]."""
+    """Of one hookpoint; `decoder`: [latents, width]. Out of memory on a GPU halves the chunk and goes on."""
     assert decoder is not None  # sparsify has none only where the decoder is tied
     norms = decoder.norm(dim=1).float().clamp_min(torch.finfo(torch.float32).tiny)
     chunk = max(1, _SCORES // max(len(decoder), len(unembed.weight)))
     asked = torch.from_numpy(features).long().to(decoder.device)
-    near, high, low = [], [], []
-    for ids in asked.split(chunk):
-        rows = decoder[ids].float()
-        cosines = _products(rows / norms[ids, None], decoder) / norms
-        cosines[torch.arange(len(ids), device=ids.device), ids] = -torch.inf
-        near.append(_largest(cosines, min(RANKS, len(decoder) - 1)))
-        logits = _products(rows * unembed.scale, unembed.weight)
-        high.append(_largest(logits, min(RANKS, logits.shape[1])))
-        low.append(_largest(logits.neg_(), min(RANKS, logits.shape[1])))
-    (cosine, neighbour), (logit, promoted), (negated, suppressed) = (_joined(parts) for parts in (near, high, low))
+    parts: list[_Ranked] = []
+    at = 0
+    while at < len(asked):
+        ids = asked[at : at + chunk]
+        try:
+            parts.append(_ranked(decoder, norms, unembed, ids))
+            at += len(ids)
+        except torch.OutOfMemoryError as error:
+            if len(ids) == 1:
+                remedy = "what was generated is kept: free memory there, or run again with another --device"
+                raise OutOfMemory(decoder.device.type, "comparing decoder directions one by one", remedy) from error
+            chunk = (len(ids) + 1) // 2
+            torch.cuda.empty_cache()
+    near, high, low = zip(*parts, strict=True) if parts else ((), (), ())
+    (cosine, neighbour), (logit, promoted), (negated, suppressed) = map(_joined, (near, high, low))
     return Directions(features, neighbour, cosine, promoted, logit, suppressed, -negated)
+
+
+def _ranked(decoder: Tensor, norms: Tensor, unembed: Unembedding, ids: Tensor) -> _Ranked:
+    """Of some features at once."""
+    rows = decoder[ids].float()
+    cosines = _products(rows / norms[ids, None], decoder) / norms
+    cosines[torch.arange(len(ids), device=ids.device), ids] = -torch.inf
+    near = _largest(cosines, min(RANKS, len(decoder) - 1))
+    del cosines  # the logits take as much again
+    logits = _products(rows * unembed.scale, unembed.weight)
+    high = _largest(logits, min(RANKS, logits.shape[1]))
+    return _Ranked(near, high, _largest(logits.neg_(), min(RANKS, logits.shape[1])))
 
 
 def _products(rows: Tensor, matrix: Tensor) -> Tensor:
@@ -109,7 +139,7 @@ def _largest(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
     return values, indices.gather(1, order)
 
 
-def _joined(parts: list[tuple[Tensor, Tensor]]) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+def _joined(parts: Sequence[tuple[Tensor, Tensor]]) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
     """Values and indices of all chunks as arrays [features, ranks]."""
     if not parts:
         return np.empty((0, 0), np.float32), np.empty((0, 0), np.int32)

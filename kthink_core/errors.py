@@ -139,10 +139,8 @@ class WorkerLost(KthinkError):
 
 
 class OutOfMemory(KthinkError):
-    def __init__(self, device: str) -> None:
-        super().__init__(
-            f"out of memory on {device} with a batch of one; lower --max-new-tokens or take another device"
-        )
+    def __init__(self, device: str, doing: str, remedy: str) -> None:
+        super().__init__(f"out of memory on {device} {doing}; {remedy}")
 
 
 class TooLong(KthinkError):

@@ -128,7 +128,8 @@ def _inferences(plan: Plan, missing: Sequence[Prompt], batch_size: int, progress
                 del waiting[generation.prompt.inference]
         except torch.cuda.OutOfMemoryError as error:
             if batch_size == 1:
-                raise OutOfMemory(plan.lm.device.type) from error
+                remedy = "lower --max-new-tokens or take another --device"
+                raise OutOfMemory(plan.lm.device.type, "with a batch of one", remedy) from error
             batch_size = (len(batch) + 1) // 2
             torch.cuda.empty_cache()
             progress.notice(f"out of GPU memory: going on with batches of {batch_size}")

@@ -68,9 +68,7 @@ with errors_shown():
     require_inferences(page)
     view = page.view
     with st.sidebar:
-        choices.inference(page)
-        choices.hookpoint(page)
-        choices.scope(page)
+        choices.place(page)
     with header.title("Across inferences"):
         pass
     quality.site_note(page.experiment)

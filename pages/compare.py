@@ -9,6 +9,9 @@ from kthink_core.ui.page import (
     open_page,
     require_inferences,
 )  # fmt: skip
+from kthink_core.ui.permalink import FACETS
+
+FACET_TITLES = dict(zip(FACETS, ("The same problems", "Features", "Quality and provenance"), strict=True))
 
 
 def two_features(page: Page, feature: int) -> None:
@@ -34,21 +37,17 @@ def two_inferences(page: Page, feature: int) -> None:
 
 def experiments(page: Page, feature: int) -> None:
     other = comparison.second_experiment(page)
-    names = ("The same problems", "Features", "Quality and provenance")
-    for name, tab in zip(names, st.tabs(names, key="both", on_change="rerun"), strict=True):
-        if not tab.open:  # what lies behind a tab is asked for when it is opened
-            continue
-        with tab:
-            if name == names[2]:
-                two_experiments.quality(page, other)
-            elif not other.inferences:
-                header.nothing(f"No inference of {other.experiment.name} is committed yet.")
-            elif name == names[1]:
-                two_experiments.counts(page, other)
-            else:
-                table = two_experiments.shared_problems(page, other)
-                two_experiments.problems(page, other, table)
-                two_experiments.traces(page, other, table, feature)
+    with choices.tab("facet", FACET_TITLES, page) as chosen:
+        if chosen == "quality":
+            two_experiments.quality(page, other)
+        elif not other.inferences:
+            header.nothing(f"No inference of {other.experiment.name} is committed yet.")
+        elif chosen == "features":
+            two_experiments.counts(page, other)
+        else:
+            table = two_experiments.shared_problems(page, other)
+            two_experiments.problems(page, other, table)
+            two_experiments.traces(page, other, table, feature)
 
 
 with errors_shown():
@@ -56,9 +55,7 @@ with errors_shown():
     require_inferences(page)
     ranked = reading.ranked(page)
     with st.sidebar:
-        choices.inference(page)
-        choices.hookpoint(page)
-        choices.scope(page)
+        choices.place(page)
         feature = choices.feature(page, default=int(ranked["feature"].iloc[0]) if len(ranked) else 0)
     with header.title("Compare"):
         pass

@@ -32,6 +32,7 @@ from kthink_core.ui.page import (
     require_inferences,
     with_features,
 )  # fmt: skip
+from kthink_core.ui.permalink import SECTIONS
 from kthink_core.ui.text import plain
 
 TOKENS_HEIGHT = 560
@@ -40,10 +41,9 @@ TOKENS_HEIGHT = 560
 
 def browse(page: Page) -> None:
     """Features by the view's sort: asked for once the fold is opened."""
-    fold = st.expander("Browse features", icon=":material/format_list_numbered:", key="browse", on_change="rerun")
-    if not fold.open:
-        return
-    with fold:
+    with choices.fold("Browse features", "browse", page, ":material/format_list_numbered:") as is_open:
+        if not is_open:
+            return
         listed.controls(page)
         table = listed.table(page)
         if table.empty:
@@ -180,21 +180,17 @@ def inferences(page: Page, feature: int) -> None:
         sides.draw(page, page.ask(queries.feature_contrast, page.view.hookpoint, feature), feature)
 
 
-SECTIONS = {
-    "Contexts": contexts,
-    "Tokens": tokens,
-    "Inferences and contrast": inferences,
-    "Features beside it": company,
-}
+SECTION_TITLES = dict(
+    zip(SECTIONS, ("Contexts", "Tokens", "Inferences and contrast", "Features beside it"), strict=True)
+)
+DRAWN = dict(zip(SECTIONS, (contexts, tokens, inferences, company), strict=True))
 
 with errors_shown():
     page = open_page()
     require_inferences(page)
     view = page.view
     with st.sidebar:
-        choices.inference(page)
-        choices.hookpoint(page)
-        choices.scope(page)
+        choices.place(page)
         feature = choices.feature(page, default=listed.first(page))
     head(page, feature)
     browse(page)
@@ -210,9 +206,7 @@ with errors_shown():
         st.subheader("Label and notes")
         notes.panel(page, notes.of_feature(page, feature))
     if fires:
-        for name, tab in zip(SECTIONS, st.tabs(list(SECTIONS), key="sections", on_change="rerun"), strict=True):
-            if tab.open:  # what lies behind a tab is asked for when it is opened
-                with tab:
-                    SECTIONS[name](page, feature)
+        with choices.tab("section", SECTION_TITLES, page) as section:
+            DRAWN[section](page, feature)
     else:
         logits(page, feature)

@@ -18,10 +18,11 @@ from kthink_core.ui import (
     notes,
     quality,
     reading,
+    span_notes,
     verdict,
 )  # fmt: skip
 from kthink_core.ui.page import Page, errors_shown, go, lead, open_page, require_inferences, with_features
-from kthink_core.ui.permalink import View
+from kthink_core.ui.permalink import PLOTS, View
 
 
 def head(page: Page) -> None:
@@ -72,7 +73,7 @@ def span(page: Page, shown: tuple[int, ...]) -> None:
             st.subheader(
                 f"What stands out from position {first} to {last}", help=guide.help("span_lift"), width="content"
             )
-            cleared = replace(view, span=None)
+            cleared = replace(view, span=None, position=None)
             st.button("Clear the span", icon=":material/close:", key="clear_span", on_click=go, args=(cleared,))
         quote = "".join(tokens["text"].iloc[first : last + 1])
         table = page.ask(queries.span_features, view.inference, view.hookpoint, first, last)
@@ -112,15 +113,13 @@ def plot(page: Page, name: str, shown: tuple[int, ...]) -> None:
 
 
 def lower(page: Page, ranked: pd.DataFrame, shown: tuple[int, ...]) -> None:
-    """The features in numbers, and the plots: what lies behind a tab is asked for when the tab is opened."""
-    names = ("Features", *inference_charts.BY_NAME)
-    for name, tab in zip(names, st.tabs(names, key="plots", on_change="rerun"), strict=True):
-        if tab.open:
-            with tab:
-                if name == names[0]:
-                    features(page, ranked, shown)
-                else:
-                    plot(page, name, shown)
+    """The features in numbers, and the plots."""
+    titles = dict(zip(PLOTS, ("Features", *inference_charts.BY_NAME), strict=True))
+    with choices.tab("plot", titles, page) as chosen:
+        if chosen == PLOTS[0]:
+            features(page, ranked, shown)
+        else:
+            plot(page, titles[chosen], shown)
 
 
 with errors_shown():
@@ -129,9 +128,7 @@ with errors_shown():
     view = page.view
     ranked = reading.ranked(page)
     with st.sidebar:
-        choices.inference(page)
-        choices.hookpoint(page)
-        choices.scope(page)
+        choices.place(page)
         feature = choices.feature(page, default=int(ranked["feature"].iloc[0]) if len(ranked) else 0)
     shown = (feature, *(other for other in view.also if other != feature))
     head(page)
@@ -145,6 +142,7 @@ with errors_shown():
         header.nothing(f"No feature fires in scope {view.scope} of this inference.")
     trace(page, shown)
     tokens(page, feature)
+    span_notes.draw(page, lambda to: go(replace(view, span=to, position=to[0])))
     span(page, shown)
     if not ranked.empty:
         st.subheader("Features and plots", help=guide.help("ranking"))

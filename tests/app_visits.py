@@ -58,9 +58,9 @@ def tables(app: AppTest, column: str) -> list[Any]:
     return [element.value for element in app.dataframe if column in element.value]
 
 
-def open_tab(app: AppTest, key: str, name: str) -> AppTest:
-    """The page with another tab open."""
-    app.session_state[key] = name
+def at_link(app: AppTest, **parameters: str) -> AppTest:
+    """The page once the link says something else."""
+    app.query_params.update(parameters)
     app.run()
     assert not app.exception
     return app

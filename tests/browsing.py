@@ -20,8 +20,10 @@ def visiting(browser: Browser, address: str) -> Iterator[Visit]:
     """A function that opens a path in a session of its own. At the end the sessions close; none may have complained."""
     contexts, complaints = [], []
 
-    def opened(path: str, scheme: Scheme = "light", width: int = 1440, base: str = address) -> Page:
-        context = browser.new_context(viewport={"width": width, "height": 1000}, color_scheme=scheme)
+    def opened(
+        path: str, scheme: Scheme = "light", width: int = 1440, base: str = address, touch: bool = False
+    ) -> Page:
+        context = browser.new_context(viewport={"width": width, "height": 1000}, color_scheme=scheme, has_touch=touch)
         contexts.append(context)
         context.set_default_timeout(PATIENCE)
         page = context.new_page()

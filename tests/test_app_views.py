@@ -10,8 +10,9 @@ import pytest
 from kthink_core import queries
 from kthink_core.notes import FILE, FeatureSubject, Notebook
 from kthink_core.store.reader import open_reader
+from kthink_core.ui.permalink import PLOTS, SECTIONS
 from tests.app_samples import HOOKPOINTS, SILENT, sample_experiment, write_experiment
-from tests.app_visits import Open, open_tab, payloads, tables, texts, transcript, visiting
+from tests.app_visits import Open, at_link, payloads, tables, texts, transcript, visiting
 
 DEEPEST = HOOKPOINTS[-1]
 
@@ -111,17 +112,15 @@ class TestInference:
         assert app.query_params["feature"] == "12"
         assert not {"span", "position"} & set(app.query_params)
 
-    @pytest.mark.parametrize(
-        "tab", ["Features", "400 top activations", "70 feature frequencies", "Histogram", "Token ids"]
-    )
-    def test_every_tab_is_drawn(self, visit: Open, tab: str) -> None:
-        app = open_tab(visit("inference", experiment="demo", feature="12"), "plots", tab)
+    @pytest.mark.parametrize("plot", PLOTS)
+    def test_every_tab_is_drawn(self, visit: Open, plot: str) -> None:
+        app = visit("inference", experiment="demo", feature="12", plot=plot)
         charts = app.get("vega_lite_chart")
-        assert len(charts) == (tab != "Features")
-        assert not app.error
+        assert len(charts) == (plot != "features")
+        assert not app.error and not app.warning
 
     def test_features_that_fire_at_no_token_have_no_scatter(self, visit: Open) -> None:
-        app = open_tab(visit("inference", experiment="demo", feature=str(SILENT)), "plots", "Token ids")
+        app = visit("inference", experiment="demo", feature=str(SILENT), plot="ids")
         assert "None of the features shown fires" in texts(app)
 
 
@@ -140,14 +139,21 @@ class TestFeature:
             assert snippet["texts"] == trace["text"].tolist()[begin:end]
             assert snippet["activations"] == pytest.approx(trace["activation"].fillna(0).tolist()[begin:end], abs=1e-4)
 
-    @pytest.mark.parametrize("tab", ["Contexts", "Tokens", "Inferences and contrast", "Features beside it"])
-    def test_every_section_is_drawn(self, visit: Open, tab: str) -> None:
-        app = open_tab(visit("feature", experiment="demo", feature="12"), "sections", tab)
-        assert not app.error
-        assert len(app.get("tab")) == 4
+    @pytest.mark.parametrize("section", SECTIONS)
+    def test_every_section_is_drawn(self, visit: Open, section: str) -> None:
+        app = visit("feature", experiment="demo", feature="12", section=section)
+        assert not app.error and not app.warning
+        tabs = app.get("tab")
+        assert [bool(tab.children) for tab in tabs] == [name == section for name in SECTIONS]
+
+    def test_a_section_that_is_not_there_is_told_and_the_nearest_shown(self, visit: Open) -> None:
+        app = visit("feature", experiment="demo", feature="12", section="Company", browse="yes")
+        told = [warning.value for warning in app.warning]
+        assert ["section" in told[0], "browse" in told[1], len(told)] == [True, True, 2]
+        assert [bool(tab.children) for tab in app.get("tab")] == [name == "company" for name in SECTIONS]
 
     def test_inferences_and_contrast(self, visit: Open, cache: Path) -> None:
-        app = open_tab(visit("feature", experiment="demo", feature="12"), "sections", "Inferences and contrast")
+        app = visit("feature", experiment="demo", feature="12", section="inferences")
         (where,) = tables(app, "peak")
         found = ask(cache, "feature_inferences", DEEPEST, 12)
         assert where["inference"].tolist() == found["inference"].tolist()
@@ -160,7 +166,7 @@ class TestFeature:
     def test_browsing_asks_only_when_opened(self, visit: Open, cache: Path) -> None:
         app = visit("feature", experiment="demo", feature="12", sort="maximum")
         assert not tables(app, "think_minus_answer")
-        open_tab(app, "browse", True)  # pyright: ignore[reportArgumentType]
+        at_link(app, browse="open")
         (listed,) = tables(app, "think_minus_answer")
         assert (
             listed["feature"].tolist()
@@ -226,7 +232,7 @@ class TestCompare:
         app = visit("compare", experiment="demo", inference="2", feature="12", other="again")
         assert [data["trace"] for data in payloads(app, "bands")] == ["demo 2", "again 2"]
         assert tables(app, "here")[0]["problem"].tolist() == [0, 1, 2, 3]
-        here, there = tables(open_tab(app, "both", "Features"), "elsewhere")
+        here, there = tables(at_link(app, facet="features"), "elsewhere")
         counts = ask(cache, "feature_counts", DEEPEST, experiment="again").set_index("feature")["inferences"]
         assert here["elsewhere"].tolist() == [counts.get(feature, 0) / 4 for feature in here["feature"]]
         assert len(there) > 0
@@ -237,7 +243,7 @@ class TestCompare:
         assert len(payloads(app, "bands")) == 1
 
     def test_two_experiments_with_different_saes(self, visit: Open) -> None:
-        app = open_tab(visit("compare", experiment="demo", other="elsewhere"), "both", "Features")
+        app = visit("compare", experiment="demo", other="elsewhere", facet="features")
         assert "equal feature numbers mean different features" in texts(app)
         assert not tables(app, "elsewhere")
 

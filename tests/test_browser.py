@@ -84,6 +84,49 @@ def test_a_link_opened_elsewhere_shows_the_same(visit: Visit) -> None:
     assert features_shown(other) == features_shown(page)
 
 
+@pytest.mark.parametrize(
+    ("path", "tab", "chosen"),
+    [
+        ("/inference?inference=1", "Histogram", "plot=histogram"),
+        ("/feature?feature=12", "Inferences and contrast", "section=inferences"),
+        ("/compare?other=growing", "Quality and provenance", "facet=quality"),
+    ],
+)
+def test_the_link_holds_the_open_tab(visit: Visit, path: str, tab: str, chosen: str) -> None:
+    page = visit(path)
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    first = page.get_by_role("tab").first
+    expect(first).to_have_attribute("aria-selected", "true")
+    page.get_by_role("tab", name=tab).click()
+    page.wait_for_url(re.compile(rf"[?&]{chosen}(&|$)"))
+    settled(page)
+    page.get_by_role("button", name="Copy link").click()
+    expect(page.get_by_role("status").filter(has_text="Copied")).to_be_visible()
+    copied = page.evaluate("navigator.clipboard.readText()")
+    assert chosen in copied
+    other = visit(copied.removeprefix(copied.split(path.split("?")[0])[0]))
+    expect(other.get_by_role("tab", name=tab)).to_have_attribute("aria-selected", "true")
+    expect(other.get_by_role("tabpanel", name=tab)).not_to_be_empty()
+    first.click()
+    page.wait_for_url(lambda url: chosen not in url)
+    settled(page)
+    expect(first).to_have_attribute("aria-selected", "true")
+    expect(page.get_by_role("tabpanel", name=first.inner_text())).not_to_be_empty()
+
+
+def test_the_link_holds_whether_features_are_browsed(visit: Visit) -> None:
+    page = visit("/feature?feature=12")
+    page.get_by_text("Browse features").click()
+    page.wait_for_url(re.compile("browse=open"))
+    settled(page)
+    expect(page.get_by_label("Sort features by")).to_be_visible()
+    other = visit(page.url.removeprefix(page.url.split("/feature")[0]))
+    expect(other.get_by_label("Sort features by")).to_be_visible()
+    other.get_by_text("Browse features").click()
+    other.wait_for_url(lambda url: "browse" not in url)
+    expect(other.get_by_label("Sort features by")).to_be_hidden()
+
+
 def test_rows_lead_to_pages_and_the_bar_keeps_the_view(visit: Visit) -> None:
     page = visit("/")
     click_row(page, -1, 2)

@@ -15,7 +15,7 @@ from PIL import Image
 from playwright.sync_api import Browser, Download, Page, expect
 
 from benchmarks.served import served
-from kthink_core.notes import FILE, FeatureSubject, Notebook
+from kthink_core.notes import FILE, FeatureSubject, Notebook, SpanSubject
 from tests.app_samples import HOOKPOINTS, sample_experiment, write_experiment
 from tests.browsing import Visit, settled
 
@@ -179,6 +179,25 @@ def test_a_row_of_the_notes_leads_to_its_feature(visit: Visit, book: Notebook) -
     expect(page.locator("h1").first).to_contain_text("Feature 12")
 
 
+def test_a_note_on_a_span_leads_to_it_again_and_again(visit: Visit, book: Notebook) -> None:
+    for first, last in ((3, 5), (40, 44)):
+        book.write(SpanSubject("demo", 1, first, last), "note", f"about {first}", "Ann")
+    page = visit("/inference?experiment=demo&inference=1&feature=12")
+    listed = page.locator("[data-testid=stDataFrame]:visible").first
+    spanned = page.locator(".spanned")
+    for row, first, length in ((1, 40, 5), (0, 3, 3), (1, 40, 5)):
+        listed.click(position={"x": 60, "y": 35 * (row + 1) + 17})
+        page.wait_for_url(re.compile(f"span={first}[.].*position={first}"))
+        expect(spanned).to_have_count(length)
+        expect(spanned.first).to_be_in_viewport()
+        settled(page)
+        expect(page.get_by_text(f"about {first}").last).to_be_visible()
+        page.get_by_role("button", name="Clear the span").last.click()
+        page.wait_for_url(lambda url: "span=" not in url and "position=" not in url)
+        expect(page.get_by_role("heading", name="What stands out")).to_have_count(0)
+        settled(page)
+
+
 def test_the_guided_reading_can_be_followed_and_dismissed(visit: Visit) -> None:
     page = visit("/?experiment=demo")
     page.get_by_role("link", name="Think against answer").click()
@@ -188,6 +207,14 @@ def test_the_guided_reading_can_be_followed_and_dismissed(visit: Visit) -> None:
     settled(page)
     page.get_by_role("button", name="Dismiss").click()
     expect(page.get_by_text("Find the thinking feature")).to_have_count(0)
+    page.reload()
+    settled(page)
+    expect(page.get_by_role("heading", name="Inferences", exact=True)).to_be_visible()
+    expect(page.get_by_text("Find the thinking feature")).to_have_count(0)
+    page.get_by_role("link", name="Guide").click()
+    expect(page.get_by_text("Find the thinking feature")).to_be_visible()
+    other = visit("/?experiment=demo")  # of another browser
+    expect(other.get_by_text("Find the thinking feature")).to_be_visible()
 
 
 @pytest.mark.parametrize("path", ["/notes", "/guide"])

@@ -19,7 +19,7 @@ from kthink_core import directions as module
 from kthink_core import queries
 from kthink_core.config import ExperimentConfig
 from kthink_core.directions import directions, unembedding
-from kthink_core.errors import CorruptFile
+from kthink_core.errors import CorruptFile, OutOfMemory
 from kthink_core.model import LanguageModel, load_model, token_text
 from kthink_core.pipeline import Plan, plan, precompute
 from kthink_core.progress import Silent
@@ -109,6 +109,44 @@ def test_a_narrow_model_is_multiplied_in_float32(tiny: Path) -> None:
     one, other = (directions(lm, {HOOKPOINT: sae}, {HOOKPOINT: FEATURES})[0][HOOKPOINT] for lm in (narrow, wide))
     assert one.promoted.tolist() == other.promoted.tolist()
     np.testing.assert_allclose(one.promoted_logits, other.promoted_logits, rtol=1e-6)
+
+
+def cramped(monkeypatch: pytest.MonkeyPatch, rows: int) -> list[int]:
+    """A device that holds so many rows of scores: more raise what CUDA raises. The sizes that were asked for."""
+    asked, products = [], module._products
+
+    def fail_beyond(some: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
+        asked.append(len(some))
+        if len(some) > rows:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return products(some, matrix)
+
+    monkeypatch.setattr(module, "_products", fail_beyond)
+    return asked
+
+
+def test_out_of_memory_halves_the_chunk(tiny: Path, tiny_lm: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    saes, features = {HOOKPOINT: sae_of(tiny)}, {HOOKPOINT: FEATURES}
+    roomy = directions(tiny_lm, saes, features)[0][HOOKPOINT]
+    asked = cramped(monkeypatch, 2)
+    kept = directions(tiny_lm, saes, features)[0][HOOKPOINT]
+    assert asked == [5, 3, 2, 2, 2, 2, 1, 1]
+    for name in Directions._fields:
+        np.testing.assert_allclose(getattr(kept, name), getattr(roomy, name), rtol=1e-5)
+
+
+def test_out_of_memory_with_one_feature_is_one_line_and_keeps_what_was_generated(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    experiment = ready(tiny, tmp_path / "problems.jsonl")
+    with monkeypatch.context() as patch:
+        cramped(patch, 0)
+        with pytest.raises(OutOfMemory, match=r"on cpu comparing decoder directions.*another --device$"):
+            precompute(experiment, tmp_path / "cache", 2, Silent())
+    with open_reader(tmp_path / "cache", "tiny") as reader:
+        assert reader.inferences == 2
+    precompute(experiment, tmp_path / "cache", 2, Silent())
+    assert is_finished(tmp_path / "cache", "tiny", experiment.experiment.config)
 
 
 @given(seed=st.integers(0, 2**32 - 1), columns=st.integers(1, 30), distinct=st.integers(1, 6))

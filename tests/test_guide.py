@@ -8,6 +8,7 @@ from pathlib import Path
 from urllib.parse import parse_qsl
 
 import pytest
+from streamlit.runtime.context import ContextProxy
 from streamlit.testing.v1 import AppTest
 
 from kthink_core.config import SaeShape
@@ -16,7 +17,7 @@ from kthink_core.ui import guide
 from kthink_core.ui.permalink import Bounds, parse
 from kthink_core.ui.terms import TERMS
 from tests.app_samples import HOOKPOINTS, sample_experiment, write_experiment
-from tests.app_visits import Open, texts, visiting
+from tests.app_visits import Open, payloads, texts, visiting
 
 ROOT = Path(__file__).resolve().parent.parent
 CODE = [*sorted((ROOT / "pages").glob("*.py")), *sorted((ROOT / "kthink_core" / "ui").rglob("*.py"))]
@@ -96,12 +97,19 @@ def test_the_five_steps_lead_to_valid_views(open_page: Open, experiment: str, ho
         assert links[3][1]["sort"] == "think"
 
 
-def test_the_reading_greets_a_first_visit_and_goes_when_it_is_dismissed(open_page: Open) -> None:
+def test_the_reading_greets_a_first_visit_and_none_of_a_browser_that_dismissed_it(
+    open_page: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cookies: dict[str, str] = {"another": "dismissed"}
+    monkeypatch.setattr(ContextProxy, "cookies", cookies)
     app = open_page("overview", experiment="bundled")
     assert "Find the thinking feature" in texts(app)
     assert len(steps(app)) == 5
-    app.button(key="dismiss_guide").click().run()
+    (button,) = payloads(app, "cookie")
+    cookies[button["cookie"]] = "dismissed"
+    app = open_page("overview", experiment="bundled")
     assert "Find the thinking feature" not in texts(app)
+    assert not payloads(app, "cookie")
     app.switch_page("pages/guide.py").run()
     assert "Find the thinking feature" in texts(app)
     app.switch_page("pages/overview.py").run()

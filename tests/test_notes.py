@@ -45,6 +45,7 @@ def test_looking_makes_no_file(notebook: Notebook) -> None:
     assert notebook.entries(FEATURE) == ()
     assert notebook.labels("a", "b", "c") == {}
     assert notebook.history(FEATURE).empty
+    assert notebook.on_spans("demo", 3) == ()
     assert tuple(notebook.table().columns) == notes.COLUMNS
     assert search(notebook.table(), "x").empty
     assert not notebook.path.exists()
@@ -88,6 +89,19 @@ def test_subjects_do_not_mix(notebook: Notebook) -> None:
     for number, about in enumerate(subjects):
         assert standing(notebook, about) == [("label", f"label {number}", ""), ("note", f"note {number}", "")]
     assert notebook.labels("org/saes", "abc123", "layers.10.mlp") == {1: "label 1", 32456: "label 0"}
+
+
+def test_the_spans_of_an_inference_are_found_by_their_places(notebook: Notebook) -> None:
+    later = SpanSubject("demo", 3, 41, 41)
+    notebook.write(later, "note", "later", "Bob")
+    notebook.write(SPAN, "label", "old")
+    notebook.write(SPAN, "label", "new", "Ann")
+    gone = notebook.write(SPAN, "note", "taken back", "Ann")
+    notebook.delete(gone, "Ann")
+    for other in (INFERENCE, SpanSubject("demo", 4, 40, 44), SpanSubject("other", 3, 40, 44), FEATURE):
+        notebook.write(other, "note", "elsewhere")
+    found = [(entry.subject, entry.value) for entry in notebook.on_spans("demo", 3)]
+    assert found == [(SPAN, "new"), (later, "later")]
 
 
 def test_the_newest_label_counts_and_the_older_stay_in_the_history(notebook: Notebook) -> None:

@@ -18,7 +18,7 @@ from kthink_core.ui.cache import Source
 from kthink_core.ui.page import Page
 from kthink_core.ui.permalink import View
 from tests.app_samples import HOOKPOINTS, PAYLOADS, sample_experiment, write_experiment
-from tests.app_visits import Open, texts, visiting
+from tests.app_visits import Open, tables, texts, visiting
 
 FEATURE = FeatureSubject("demo", "", HOOKPOINTS[1], 12)
 SPAN = SpanSubject("demo", 2, 10, 14)
@@ -212,13 +212,29 @@ def test_rows_lead_to_what_they_are_about(cache: Path, written: Notebook) -> Non
     )
     gone, span, _, label = written.table().to_dict("records")
     assert notes_list.target(page, gone) is None
-    assert notes_list.target(page, span) == ("inference", View("demo", HOOKPOINTS[1], 2, span=(10, 14)))
+    assert notes_list.target(page, span) == ("inference", View("demo", HOOKPOINTS[1], 2, span=(10, 14), position=10))
     assert notes_list.target(page, label) == ("feature", View("demo", HOOKPOINTS[1], feature=12))
     # Written in an experiment that is gone: one with the same SAE shows the feature.
     assert notes_list.target(page, label | {"experiment": "gone"}) == (
         "feature", View("demo", HOOKPOINTS[1], feature=12),
     )  # fmt: skip
     assert notes_list.target(page, label | {"sae_revision": "another"}) is None
+
+
+def test_the_page_of_an_inference_lists_the_notes_on_its_spans(open_page: Open, written: Notebook) -> None:
+    written.write(SpanSubject("demo", 2, 3, 60), "rating", "2", "", quote="a\nb")
+    written.write(SpanSubject("demo", 1, 1, 2), "note", "of another inference", "Bob")
+    written.write(SpanSubject("twin", 2, 1, 2), "note", "of another experiment", "Bob")
+    app = open_page("inference", experiment="demo", inference="2")
+    (table,) = tables(app, "quote")
+    assert table.to_numpy().tolist() == [
+        ["3 to 60", "a⏎b", "rating", "★★", "no name"], ["10 to 14", "Wait", "note", "a wrong turn", "Bob"],
+    ]  # fmt: skip
+    assert not tables(open_page("inference", experiment="demo", inference="0"), "quote")
+    written.path.write_bytes(b"?" * 5000)
+    app = open_page("inference", experiment="demo", inference="2")
+    assert not tables(app, "quote")
+    assert "is damaged" in app.warning[0].value
 
 
 def test_a_page_without_notes_says_how_to_begin(open_page: Open, book: Notebook, tmp_path: Path) -> None:

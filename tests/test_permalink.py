@@ -10,9 +10,13 @@ from hypothesis import strategies as some
 
 from kthink_core.store.scopes import SCOPES
 from kthink_core.ui.permalink import (
+    FACETS,
+    FOLDS,
     MODES,
     OUTCOMES,
+    PLOTS,
     RANKINGS,
+    SECTIONS,
     SORTS,
     Bounds,
     View,
@@ -45,6 +49,10 @@ def views(draw: some.DrawFn) -> View:
         relevant=draw(some.integers(1, 100)),
         against=draw(some.none() | some.sampled_from(BOUNDS.inferences)),
         other=draw(some.none() | some.sampled_from(BOUNDS.others)),
+        plot=draw(some.sampled_from(PLOTS)),
+        section=draw(some.sampled_from(SECTIONS)),
+        facet=draw(some.sampled_from(FACETS)),
+        browse=draw(some.sampled_from(FOLDS)),
     )
 
 
@@ -91,6 +99,10 @@ def test_junk_gives_a_valid_view_and_one_message_a_parameter(parameters: dict[st
         ("other", "othr", "other", "other"),
         ("scope", "Think", "scope", "think"),
         ("scope", "<script>", "scope", "generated"),
+        ("plot", "histogramm", "plot", "histogram"),
+        ("section", "Company", "section", "company"),
+        ("facet", "1", "facet", "problems"),
+        ("browse", "true", "browse", "closed"),
     ],
 )
 def test_nonsense_is_named_and_the_nearest_shown(parameter: str, value: str, field: str, nearest: object) -> None:

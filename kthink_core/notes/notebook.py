@@ -102,6 +102,12 @@ class Notebook:
         condition, values = _same(about, "newest.")
         return tuple(map(_entry, self._ask(f"{_STANDING} AND {condition} ORDER BY newest.thread", values)))
 
+    def on_spans(self, experiment: str, inference: int) -> tuple[Entry, ...]:
+        """What stands about the spans of an inference, by their places."""
+        condition = "newest.kind = 'span' AND newest.experiment = ? AND newest.inference = ?"
+        order = "newest.first, newest.last, newest.thread"
+        return tuple(map(_entry, self._ask(f"{_STANDING} AND {condition} ORDER BY {order}", (experiment, inference))))
+
     def history(self, about: Subject) -> pd.DataFrame:
         """Every row about a subject as it was written: thread, what, value (missing: taken back), author, written."""
         shown = ["thread", "what", "value", "author", "written"]

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import streamlit as st
 
 from kthink_core.queries import RANKINGS, SCOPES, SORTS
 from kthink_core.ui.page import Page, at_inference, go, with_features
-from kthink_core.ui.permalink import MOST_FEATURES, MOST_RELEVANT, View
+from kthink_core.ui.permalink import FOLDS, MOST_FEATURES, MOST_RELEVANT, View
+
+Value = TypeVar("Value", bound=str)
 
 SCOPE_HELP = (
     "Which positions count. **generated**: all that the model wrote; **think**: up to `</think>`; "
@@ -31,6 +34,13 @@ SORT_NAMES = dict(
         strict=True,
     )
 )
+
+
+def place(page: Page) -> None:
+    """Where one is: inference, hookpoint and scope."""
+    inference(page)
+    hookpoint(page)
+    scope(page)
 
 
 def inference(page: Page) -> None:
@@ -117,6 +127,29 @@ def pick(label: str, field: str, names: Mapping[Any, str], page: Page, *, chosen
     _set(field, getattr(page.view, field) if chosen is None else chosen)
     bound = _bound(field, lambda to: replace(page.view, **{field: to}))
     st.segmented_control(label, list(names), required=True, format_func=names.__getitem__, **bound)
+
+
+@contextmanager
+def tab(field: str, titles: Mapping[Value, str], page: Page) -> Iterator[Value]:
+    """Tabs, by the values of a field of the view. Yields the open one's value; what is drawn meanwhile is in it: what
+    lies behind a tab is asked for when it is opened."""
+    now = getattr(page.view, field)
+    values = {title: value for value, title in titles.items()}
+    _set(field, titles[now])
+    bound = _bound(field, lambda to: replace(page.view, **{field: values[to]}))
+    tabs = st.tabs(list(values), **bound)
+    with tabs[list(titles).index(now)]:
+        yield now
+
+
+@contextmanager
+def fold(label: str, field: str, page: Page, icon: str) -> Iterator[bool]:
+    """A fold. Yields whether it is open; what is drawn meanwhile is in it."""
+    is_open = getattr(page.view, field) == FOLDS[1]
+    _set(field, is_open)
+    bound = _bound(field, lambda to: replace(page.view, **{field: FOLDS[to]}))
+    with st.expander(label, icon=icon, **bound):
+        yield is_open
 
 
 def previous_and_next(page: Page) -> None:

@@ -10,11 +10,12 @@ import streamlit as st
 from kthink_core import queries
 from kthink_core.config import DEMO
 from kthink_core.errors import UnknownName
+from kthink_core.ui import dismissal
 from kthink_core.ui.page import Page, Target, link, with_features
 from kthink_core.ui.permalink import MOST_FEATURES, View
 from kthink_core.ui.terms import TERMS, Term
 
-_DISMISSED = "guided reading dismissed"
+_NAME = "guided-reading"
 HOOKPOINT = "layers.6.mlp"
 THINKING = (1912, 1075, 767, 150, 1875)
 """The bundled SAEs' features of reasoning words, at `HOOKPOINT`."""
@@ -40,13 +41,13 @@ def help(term: str) -> str:
 
 
 def first_visit(page: Page) -> None:
-    """The guided reading, until it is dismissed in this visit. Nothing before there is something to read."""
-    if st.session_state.get(_DISMISSED) or not page.inferences:
+    """The guided reading, until it is dismissed in this browser. Nothing before there is something to read."""
+    if dismissal.is_dismissed(_NAME) or not page.inferences:
         return
     with st.container(border=True):
         with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
             st.markdown("#### :material/school: Find the thinking feature", width="content")
-            st.button("Dismiss", icon=":material/close:", type="tertiary", key="dismiss_guide", on_click=_dismiss)
+            dismissal.button(_NAME)
         st.caption("Two minutes, five views. The page **Guide** has these steps again, and defines every figure.")
         reading(page)
 
@@ -67,10 +68,6 @@ def definitions() -> None:
         for column, term in zip(st.columns(2, gap="medium"), (left, right), strict=True):
             with column.container(border=True, height="stretch"):
                 _definition(term)
-
-
-def _dismiss() -> None:
-    st.session_state[_DISMISSED] = True
 
 
 def _definition(term: Term) -> None:

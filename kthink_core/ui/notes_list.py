@@ -20,7 +20,7 @@ from kthink_core.ui.page import Page, Target, lead
 from kthink_core.ui.permalink import View, format_view
 from kthink_core.ui.text import plain
 
-_NOBODY = "no name"
+NOBODY = "no name"
 """Stands for authors who gave none."""
 _SHOWN = 60
 _WIDGETS = ("search", "author", "within")
@@ -59,7 +59,7 @@ def draw(page: Page) -> None:
 
 def _choices(page: Page, table: pd.DataFrame) -> Narrowed:
     """The widgets that narrow the list, set from the link."""
-    authors = sorted(set(table["author"].replace("", _NOBODY)), key=str.casefold)
+    authors = sorted(set(table["author"].replace("", NOBODY)), key=str.casefold)
     experiments = sorted(set(table["experiment"]) - {""})
     chosen = Narrowed(page.view.search, _given("author", authors), _given("within", experiments))
     words, author, experiment = st.columns([3, 2, 2])
@@ -93,7 +93,7 @@ def _given(parameter: str, known: Sequence[str]) -> str:
 def _narrow(table: pd.DataFrame, chosen: Narrowed) -> pd.DataFrame:
     found = notes.search(table, chosen.words)
     if chosen.author:
-        found = found[found["author"] == ("" if chosen.author == _NOBODY else chosen.author)]
+        found = found[found["author"] == ("" if chosen.author == NOBODY else chosen.author)]
     if chosen.experiment:
         found = found[found["experiment"] == chosen.experiment]
     return pd.DataFrame(found)
@@ -105,8 +105,8 @@ def _list(page: Page, found: pd.DataFrame) -> None:
         {
             "about": [_about(row) for row in rows],
             "what": found["what"].to_list(),
-            "text": [_text(row) for row in rows],
-            "author": found["author"].replace("", _NOBODY).to_list(),
+            "text": [worded(row["what"], row["value"]) for row in rows],
+            "author": found["author"].replace("", NOBODY).to_list(),
             "updated": found["updated"].str.slice(0, 16).str.replace("T", " ").to_list(),
             "experiment": found["experiment"].to_list(),
         }
@@ -129,10 +129,11 @@ def _about(row: dict) -> str:
     return f"inference {row['inference']}{span}"
 
 
-def _text(row: dict) -> str:
-    if row["what"] == "flag":
+def worded(what: str, value: str) -> str:
+    """A label, flag, rating or note as one cell of a table."""
+    if what == "flag":
         return "⚑"
-    return "★" * int(row["value"]) if row["what"] == "rating" else row["value"]
+    return "★" * int(value) if what == "rating" else value
 
 
 def _open(page: Page, rows: Sequence[dict], number: int) -> None:
@@ -158,10 +159,11 @@ def target(page: Page, row: dict) -> tuple[Target, View] | None:
                 return "feature", View(name, about.hookpoint, feature=about.feature)
         elif name == row["experiment"]:
             span = (int(row["first"]), int(row["last"])) if row["kind"] == "span" else None
+            position = span[0] if span else None  # the page goes there
             hookpoint = (
                 page.view.hookpoint if page.view.hookpoint in experiment.saes else next(reversed(experiment.saes))
             )
-            return "inference", View(name, hookpoint, int(row["inference"]), span=span)
+            return "inference", View(name, hookpoint, int(row["inference"]), span=span, position=position)
     return None
 
 

@@ -29,6 +29,13 @@ _SHOWN = 60
 
 OUTCOMES = ("any", "right", "wrong", "cut", "ungraded")
 MODES = ("any", "think", "bypass")
+PLOTS = ("features", "top", "frequencies", "histogram", "ids")
+"""Tabs below a transcript."""
+SECTIONS = ("contexts", "tokens", "inferences", "company")
+"""Tabs of a feature."""
+FACETS = ("problems", "features", "quality")
+"""Tabs of two experiments."""
+FOLDS = ("closed", "open")
 MOST_FEATURES = 5
 """Features shown at once."""
 
@@ -60,6 +67,11 @@ class View:
     """Another inference to compare with."""
     other: str | None = None
     """Another experiment to compare with."""
+    plot: str = PLOTS[0]
+    section: str = SECTIONS[0]
+    facet: str = FACETS[0]
+    browse: str = FOLDS[0]
+    """Whether the list of features on a feature's page is open."""
 
 
 @dataclass(frozen=True)
@@ -124,6 +136,10 @@ def parse(parameters: Mapping[str, str], bounds: Bounds) -> tuple[View, list[str
         relevant=_index(parameters, "relevant", range(1, MOST_RELEVANT + 1), problems) or RELEVANT,
         against=_index(parameters, "against", bounds.inferences, problems),
         other=_name(parameters, "other", bounds.others, bounds.others[0], problems) if compares else None,
+        plot=_name(parameters, "plot", PLOTS, PLOTS[0], problems),
+        section=_name(parameters, "section", SECTIONS, SECTIONS[0], problems),
+        facet=_name(parameters, "facet", FACETS, FACETS[0], problems),
+        browse=_name(parameters, "browse", FOLDS, FOLDS[0], problems),
     )
     return view, problems
 

@@ -25,6 +25,7 @@ _SCRIPTS = (
     "features",
     "toolbar",
     "span",
+    "touch",
     "keys",
     "main",
 )

@@ -18,6 +18,7 @@ const POINTER = [
   ["+ −", "show several at once, five at most"],
   ["↗", "open the feature"],
   ["drag over tokens", "a span; click it to clear it"],
+  ["touch", "press long on the first token of a span, tap its last one"],
 ];
 const COLOURS =
   "Background: the feature with the largest share of its maximum; the fuller, the larger the share. " +

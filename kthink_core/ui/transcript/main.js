@@ -12,6 +12,8 @@ function newView(shadow) {
     anchor: null, // where Shift began to mark
     unsent: false, // what Shift marked, the page does not know yet
     drag: null,
+    press: null, // a finger on a token that may become a long press
+    begun: null, // where a long press began a span that waits for its end
     focus: null, // the position of the keyboard
     held: null, // the position whose tooltip stays
     tokens: [], // elements by position
@@ -71,6 +73,7 @@ function listen(view) {
   root.addEventListener("keyup", (event) => onKeyUp(view, event));
   root.addEventListener("copy", (event) => copySpan(view, event));
   followDrag(view);
+  followTouch(view);
 }
 
 const same = (one, other) => JSON.stringify(one) === JSON.stringify(other);
@@ -86,9 +89,11 @@ function take(view, data) {
   }
   if (isOther || before.hookpoint !== data.hookpoint) view.lock = view.pointed = null;
   if (isOther || !same(before.features, data.features)) view.features = data.features;
-  const span = isOther || !same(before.span, data.span) ? data.span : view.span;
+  const isSpanOther = isOther || !same(before.span, data.span);
+  const span = isSpanOther ? data.span : view.span;
+  if (isSpanOther) view.begun = null;
   layTokens(view, before);
-  for (const of of ["focus", "held", "anchor"]) if (view[of] >= view.facts.length) view[of] = null;
+  for (const of of ["focus", "held", "anchor", "begun"]) if (view[of] >= view.facts.length) view[of] = null;
   describe(view);
   listFeatures(view);
   shade(view);

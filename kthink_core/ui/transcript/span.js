@@ -14,17 +14,23 @@ function followDrag(view) {
   });
   scroller.addEventListener("mousemove", (event) => {
     const token = tokenOf(event);
-    if (!view.drag || !token || token.position === view.drag.to) return;
-    view.drag.to = token.position;
-    view.drag.moved = true;
-    hideTooltip(view);
-    markSpan(view, ordered(view.drag));
+    if (!view.drag || !token) return;
+    dragTo(view, token.position);
   });
+}
+
+function dragTo(view, position) {
+  const { drag } = view;
+  if (position === drag.to) return;
+  drag.to = position;
+  drag.moved = true;
+  hideTooltip(view);
+  markSpan(view, ordered(drag));
 }
 
 function endDrag(view) {
   const { drag, span } = view;
-  view.drag = null;
+  view.drag = view.begun = null;
   if (!drag) return;
   if (drag.moved || drag.shift) {
     setFocus(view, drag.to);
@@ -58,6 +64,7 @@ function markSpan(view, span) {
 }
 
 function clearSpan(view) {
+  view.begun = null;
   markSpan(view, null);
   view.send("span", []);
   say(view, "The span is cleared");

@@ -55,9 +55,10 @@ function fillToolbar(view) {
 }
 
 function nameSpan(view) {
-  const { span, spanChip } = view;
+  const { span, spanChip, begun } = view;
   spanChip.hidden = span === null;
-  if (span) spanChip.textContent = `span ${span[0]} to ${span[1]} · ${span[1] - span[0] + 1} tokens ×`;
+  if (begun !== null) spanChip.textContent = `span from ${begun}: tap its last token ×`;
+  else if (span) spanChip.textContent = `span ${span[0]} to ${span[1]} · ${span[1] - span[0] + 1} tokens ×`;
 }
 
 function dimLegend(view) {
