@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import socket
 import statistics
 import subprocess
 import sys
@@ -28,7 +27,7 @@ import torch
 
 from benchmarks.browser import open_browser
 from benchmarks.report import machine, markdown
-from benchmarks.served import served
+from benchmarks.served import free_port, served
 from kthink_core.client import WorkerClient
 from kthink_core.config import WorkerSettings
 from kthink_core.errors import WorkerMissing
@@ -64,9 +63,7 @@ CLICK_TO_TOKEN = """() => new Promise((resolve) => {
 @contextmanager
 def worker_process(cache: str) -> Iterator[tuple[WorkerSettings, psutil.Process]]:
     """A worker of the demo in a process of its own, once it is ready."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     given = {
         "KTHINK_CACHE": cache,
         "KTHINK_WORKER_REQUESTS_PER_MINUTE": "1000000",

@@ -8,6 +8,7 @@ python -m benchmarks.screenshots [--cache cache] [--out docs] [--more FOLDER]
 from __future__ import annotations
 
 import argparse
+import re
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
@@ -15,16 +16,17 @@ from typing import Literal, NamedTuple
 from urllib.parse import urlencode
 
 from PIL import Image
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Page, expect
 
 from benchmarks.browser import open_browser
 from benchmarks.pages import WAITING
-from benchmarks.served import served
+from benchmarks.served import UP, served
 from kthink_core.queries import feature_counts
 from kthink_core.store.reader import list_experiments, open_reader
 from kthink_core.ui.permalink import View, format_view
 
 EXPERIMENT = "demo"
+QUESTION = "Tom has 3 apples and buys 4 more. How many apples does Tom have now?"
 
 
 class Screen(NamedTuple):
@@ -49,6 +51,8 @@ def picture(browser: Browser, url: str, screen: Screen) -> bytes:
     """The page as PNG, as tall as its content up to a limit."""
     page = browser.new_page(viewport={"width": screen.width, "height": 1000}, color_scheme=screen.scheme)
     page.goto(url)
+    if "/live?" in url:
+        run_prompt(page)
     for height in (1000, screen.tallest):  # what comes into sight by growing is drawn then
         page.set_viewport_size({"width": screen.width, "height": height})
         expect(page.locator("h1").first).to_be_visible(timeout=60_000)
@@ -61,6 +65,13 @@ def picture(browser: Browser, url: str, screen: Screen) -> bytes:
     content = page.screenshot(animations="disabled")
     page.close()
     return content
+
+
+def run_prompt(page: Page) -> None:
+    """Let the live page have something to show."""
+    page.get_by_label("Prompt", exact=True).fill(QUESTION)
+    page.get_by_role("button", name="Run", exact=True).click()
+    expect(page.get_by_text(re.compile("^Done, "))).to_be_visible(timeout=60_000)
 
 
 def compressed(png: bytes) -> bytes:
@@ -85,6 +96,7 @@ def views(options: argparse.Namespace) -> dict[str, str]:
         "across": _address("across", at),
         "compare": _address("compare", replace(at, also=others[:1])),
         "compare-inferences": _address("compare", replace(at, against=options.inference + 1)),
+        "live": _address("live", replace(at, also=others)),
         "notes": _address("notes", at),
         "guide": _address("guide", at),
     }
@@ -116,7 +128,7 @@ def main() -> None:
             for name, path in wanted.items()
             for kind, screen in MORE.items()
         }
-    with open_browser() as browser, served(options.cache.absolute()) as address:
+    with open_browser() as browser, served(options.cache.absolute(), UP) as address:
         for file, (path, screen) in screens.items():
             content = compressed(picture(browser, address + path, screen))
             file.parent.mkdir(parents=True, exist_ok=True)

@@ -23,10 +23,9 @@ PATIENCE = 300.0
 @contextmanager
 def served(cache: Path, command: Sequence[str] = STREAMLIT, **environment: str) -> Iterator[str]:
     """The address of a new server of the app over a cache folder, once it answers its health check."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
+    port = str(free_port())
     where = {"KTHINK_APP_PORT": port, "STREAMLIT_SERVER_PORT": port, "STREAMLIT_SERVER_ADDRESS": "127.0.0.1"}
+    where |= {"KTHINK_WORKER_PORT": str(free_port())}
     process = subprocess.Popen(
         [sys.executable, *command],
         cwd=ROOT,
@@ -40,6 +39,13 @@ def served(cache: Path, command: Sequence[str] = STREAMLIT, **environment: str) 
     finally:
         process.terminate()
         process.wait(20)
+
+
+def free_port() -> int:
+    """A port of this machine that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
 
 
 def _wait_until_healthy(address: str, process: subprocess.Popen[bytes]) -> None:

@@ -29,7 +29,12 @@ function build() {
   const run = element("button", "run", "Run");
   run.title = "Ctrl+Enter";
   const foot = element("div", "foot");
-  foot.append(run, count);
+  const ids = element("label", "ids", "ids");
+  const shown = element("input");
+  shown.type = "checkbox";
+  ids.prepend(shown);
+  shown.addEventListener("change", () => tokens.classList.toggle("with-ids", shown.checked));
+  foot.append(run, count, ids);
   const writing = element("div", "writing");
   writing.append(label, foot);
   root.append(writing, tokens);
@@ -69,6 +74,7 @@ export default function ({ data, parentElement, setStateValue, setTriggerValue }
   root.querySelector(".tokens").replaceChildren(
     ...data.tokens.map(([text, id, typed]) => {
       const token = element("span", typed ? "token" : "token template", visible(text));
+      token.dataset.id = id;
       token.title = `id ${id}${typed ? "" : ", from the template"}`;
       return token;
     }),
