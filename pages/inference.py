@@ -7,15 +7,14 @@ import streamlit as st
 
 from kthink_core import queries
 from kthink_core.ui import (
-    charts,
     choices,
-    clicks,
     download,
     feature_tables,
     guide,
     header,
     inference_charts,
     notes,
+    plot,
     quality,
     reading,
     span_notes,
@@ -93,25 +92,6 @@ def features(page: Page, ranked: pd.DataFrame, shown: tuple[int, ...]) -> None:
     feature_tables.draw(page, ranked, measures, lambda to: go(chosen_first(page.view, shown, to)), name=name)
 
 
-def plot(page: Page, name: str, shown: tuple[int, ...]) -> None:
-    """One of the article's plots. A click on a feature makes it the main one."""
-    view = page.view
-    table = reading.plotted(page, name, shown)
-    if table.empty:
-        header.nothing(f"None of the features shown fires in scope {view.scope} of this inference.")
-        return
-    labels = notes.labels(page, view.hookpoint, table["feature"].tolist() if "feature" in table else ())
-    drawn = inference_charts.BY_NAME[name](table, shown, labels)
-    if "feature" in table:
-        key = f"{name} {view.experiment} {view.inference} {view.hookpoint} {view.scope}"
-        clicks.chart(
-            drawn, ("feature",), key, lambda mark: go(chosen_first(view, shown, mark["feature"])), described=name
-        )
-    else:
-        charts.draw(drawn, name)
-    download.buttons(page, f"{name} of inference {view.inference}", table, chart=True)
-
-
 def lower(page: Page, ranked: pd.DataFrame, shown: tuple[int, ...]) -> None:
     """The features in numbers, and the plots."""
     titles = dict(zip(PLOTS, ("Features", *inference_charts.BY_NAME), strict=True))
@@ -119,7 +99,10 @@ def lower(page: Page, ranked: pd.DataFrame, shown: tuple[int, ...]) -> None:
         if chosen == PLOTS[0]:
             features(page, ranked, shown)
         else:
-            plot(page, titles[chosen], shown)
+            name = titles[chosen]
+            of = f"inference {page.view.inference} of {page.view.experiment}"
+            table = reading.plotted(page, name, shown)
+            plot.draw(page, name, table, shown, lambda to: go(chosen_first(page.view, shown, to)), of=of)
 
 
 with errors_shown():

@@ -16,7 +16,8 @@ from kthink_core.pipeline import Plan, precompute
 from kthink_core.progress import Silent
 from kthink_core.store.writer import open_writer
 from kthink_core.ui.live_run import LiveRun
-from tests.app_visits import Open, open_tab, payloads, tables, texts, transcript, visiting
+from kthink_core.ui.permalink import AFTER
+from tests.app_visits import Open, payloads, tables, texts, transcript, visiting
 from tests.worker_process import working
 
 REQUEST = GenerateRequest(prompt="<b>Two?</b>", max_new_tokens=30)
@@ -99,24 +100,32 @@ def test_an_example_fills_the_box_and_its_tokens_show(with_worker: Open) -> None
     assert len(box["tokens"]) < before and all(of_the_person for *_, of_the_person in box["tokens"])
 
 
-@pytest.mark.parametrize("experiment", ["tiny", "empty"])
-def test_after_a_run(with_worker: Open, client: WorkerClient, experiment: str) -> None:
-    app = with_worker("live", experiment=experiment)
-    run = ended(client, REQUEST)
-    app.session_state["live_run"] = run
+@pytest.mark.parametrize("tab", AFTER)
+def test_after_a_run(with_worker: Open, client: WorkerClient, tab: str) -> None:
+    app = with_worker("live", experiment="tiny", after=tab)
+    app.session_state["live_run"] = run = ended(client, REQUEST)
     app.run()
+    assert not app.exception
     shown = transcript(app)
     assert shown["texts"] == run.trace.texts and "<b>Two?</b>" in "".join(shown["texts"])
     assert f"Done, {len(run.trace)} tokens" in texts(app).replace("\\", "")
-    for name in ("Features", "400 top activations", "70 feature frequencies", "Histogram", "Token ids"):
-        open_tab(app, "live_tabs", name)
-    open_tab(app, "live_tabs", "Unusual here")
-    if experiment == "tiny":
+    if tab == "unusual":
         (table,) = tables(app, "percentile")
         assert table["percentile"].between(0, 1).all()
         assert "Compared with the 3 inferences of tiny." in texts(app)
+    elif tab == "features":
+        (table,) = tables(app, "mean_activation")
+        assert table["feature"].tolist()[: len(shown["ranked"])] == [one["feature"] for one in shown["ranked"]]
     else:
-        assert "no stored inference yet" in texts(app)
+        assert len(app.get("vega_lite_chart")) == 1
+
+
+def test_after_a_run_beside_an_experiment_without_an_inference(with_worker: Open, client: WorkerClient) -> None:
+    app = with_worker("live", experiment="empty")
+    app.session_state["live_run"] = ended(client, REQUEST)
+    app.run()
+    assert not app.exception
+    assert transcript(app)["ranked"] and "no stored inference yet" in texts(app)
 
 
 def test_keeping_leads_to_a_stored_inference(with_worker: Open, client: WorkerClient) -> None:

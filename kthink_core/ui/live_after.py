@@ -9,14 +9,14 @@ from kthink_core import queries
 from kthink_core.errors import KthinkError
 from kthink_core.jobs import Kept
 from kthink_core.queries.histogram import histogram
-from kthink_core.ui import charts, download, feature_tables, guide, header, inference_charts, notes
+from kthink_core.ui import choices, feature_tables, guide, header, inference_charts, plot
 from kthink_core.ui.live_run import LiveRun
 from kthink_core.ui.page import Page, go, link, with_features
-from kthink_core.ui.permalink import View
+from kthink_core.ui.permalink import AFTER, View
 from kthink_core.ui.text import plain
 from kthink_core.ui.worker import Worker
 
-UNUSUAL, FEATURES = "Unusual here", "Features"
+TITLES: dict[str, str] = dict(zip(AFTER, ("Unusual here", "Features", *inference_charts.BY_NAME), strict=True))
 _KEPT = "live_kept"
 """With the job: where it is stored, or why it is not."""
 
@@ -29,23 +29,26 @@ def draw(page: Page, worker: Worker, run: LiveRun, shown: tuple[int, ...], span:
         _keep(page, worker, run)
     if span is not None:
         _span(page, run, shown, *span)
-    names = (UNUSUAL, FEATURES, *inference_charts.BY_NAME)
-    for name, tab in zip(names, st.tabs(names, key="live_tabs", on_change="rerun"), strict=True):
-        if tab.open:
-            with tab:
-                _tab(page, run, name, shown)
+    with choices.tab("after", TITLES, page) as tab:
+        _tab(page, run, tab, shown)
 
 
-def _tab(page: Page, run: LiveRun, name: str, shown: tuple[int, ...]) -> None:
-    if name == UNUSUAL:
+def _tab(page: Page, run: LiveRun, tab: str, shown: tuple[int, ...]) -> None:
+    if tab == "unusual":
         _unusual(page, run, shown)
-    elif name == FEATURES:
+    elif tab == "features":
         measures = ("rank", "max_activation", "mean_activation", "positions", "share")
-        _features(
-            page, run.trace.ranked(page.view.hookpoint, run.scope, 100), measures, shown, "features of a live run"
-        )
+        ranked = run.trace.ranked(page.view.hookpoint, run.scope, 100)
+        _features(page, ranked, measures, shown, "features of a live run")
     else:
-        _plot(page, run, name, shown)
+        name = TITLES[tab]
+        table = _plotted(page.view.hookpoint, run, name, shown)
+        plot.draw(page, name, table, shown, lambda to: _choose(page, shown, to), of=f"live run {run.job}")
+
+
+def _choose(page: Page, shown: tuple[int, ...], feature: int) -> None:
+    """Make a feature the main one."""
+    go(with_features(page.view, (feature, *shown[1:])))
 
 
 def _features(page: Page, table: pd.DataFrame, measures: tuple[str, ...], shown: tuple[int, ...], name: str) -> None:
@@ -53,9 +56,7 @@ def _features(page: Page, table: pd.DataFrame, measures: tuple[str, ...], shown:
     if table.empty:
         header.nothing("No feature fires here.")
         return
-    feature_tables.draw(
-        page, table, measures, lambda feature: go(with_features(page.view, (feature, *shown[1:]))), name=name
-    )
+    feature_tables.draw(page, table, measures, lambda to: _choose(page, shown, to), name=name)
 
 
 def _span(page: Page, run: LiveRun, shown: tuple[int, ...], first: int, last: int) -> None:
@@ -106,19 +107,12 @@ def _unusual(page: Page, run: LiveRun, shown: tuple[int, ...]) -> None:
     _features(page, table.head(50), measures, shown, "unusual features of a live run")
 
 
-def _plot(page: Page, run: LiveRun, name: str, shown: tuple[int, ...]) -> None:
-    hookpoint = page.view.hookpoint
+def _plotted(hookpoint: str, run: LiveRun, name: str, shown: tuple[int, ...]) -> pd.DataFrame:
+    """What one of `inference_charts.BY_NAME` draws."""
     if name == inference_charts.TOP:
-        table = run.trace.activations(hookpoint, run.scope)
-    elif name == inference_charts.FREQUENCIES:
-        table = run.trace.frequencies(hookpoint, run.scope)
-    elif name == inference_charts.IDS:
-        table = run.trace.token_activations(hookpoint, run.scope, shown)
-    else:
-        table = histogram(run.trace.latents(hookpoint, run.scope), 50)
-    if table.empty:
-        header.nothing("No feature fires here.")
-        return
-    labels = notes.labels(page, hookpoint, table["feature"].tolist() if "feature" in table else ())
-    charts.draw(inference_charts.BY_NAME[name](table, shown, labels), name)
-    download.buttons(page, f"{name} of a live run", table, chart=True)
+        return run.trace.activations(hookpoint, run.scope)
+    if name == inference_charts.FREQUENCIES:
+        return run.trace.frequencies(hookpoint, run.scope)
+    if name == inference_charts.HISTOGRAM:
+        return histogram(run.trace.latents(hookpoint, run.scope), 50)
+    return run.trace.token_activations(hookpoint, run.scope, shown)

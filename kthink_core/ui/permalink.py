@@ -31,6 +31,8 @@ OUTCOMES = ("any", "right", "wrong", "cut", "ungraded")
 MODES = ("any", "think", "bypass")
 PLOTS = ("features", "top", "frequencies", "histogram", "ids")
 """Tabs below a transcript."""
+AFTER = ("unusual", *PLOTS)
+"""Tabs below a live run that has ended."""
 SECTIONS = ("contexts", "tokens", "inferences", "company")
 """Tabs of a feature."""
 FACETS = ("problems", "features", "quality")
@@ -68,6 +70,7 @@ class View:
     other: str | None = None
     """Another experiment to compare with."""
     plot: str = PLOTS[0]
+    after: str = AFTER[0]
     section: str = SECTIONS[0]
     facet: str = FACETS[0]
     browse: str = FOLDS[0]
@@ -137,6 +140,7 @@ def parse(parameters: Mapping[str, str], bounds: Bounds) -> tuple[View, list[str
         against=_index(parameters, "against", bounds.inferences, problems),
         other=_name(parameters, "other", bounds.others, bounds.others[0], problems) if compares else None,
         plot=_name(parameters, "plot", PLOTS, PLOTS[0], problems),
+        after=_name(parameters, "after", AFTER, AFTER[0], problems),
         section=_name(parameters, "section", SECTIONS, SECTIONS[0], problems),
         facet=_name(parameters, "facet", FACETS, FACETS[0], problems),
         browse=_name(parameters, "browse", FOLDS, FOLDS[0], problems),
