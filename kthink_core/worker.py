@@ -44,7 +44,8 @@ from kthink_core.jobs import (
     Tokenized,
     TokenizeRequest,
 )
-from kthink_core.pipeline import plan
+from kthink_core.model import leave_a_core
+from kthink_core.pipeline import Plan, plan
 from kthink_core.ports import check_free
 from kthink_core.progress import Silent
 from kthink_core.service import Service, Stream
@@ -234,9 +235,11 @@ def run(config: ExperimentConfig, name: str, cache: Path, device: Device, settin
     def stop() -> None:
         server.should_exit = True
 
-    engine = Engine(
-        lambda: plan(name, config, device, Silent()), background(cache, BATCH_SIZE), settings.queue, on_failure=stop
-    )
+    def load() -> Plan:
+        leave_a_core()
+        return plan(name, config, device, Silent())
+
+    engine = Engine(load, background(cache, BATCH_SIZE), settings.queue, on_failure=stop)
     app = make_app(Service(engine, config, settings, cache))
     server = Server(
         uvicorn.Config(app, host=settings.host, port=settings.port, log_level="warning", timeout_graceful_shutdown=5),

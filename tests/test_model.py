@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import unicodedata
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from kthink_core.config import Device
 from kthink_core.errors import BadValue, MissingFiles
-from kthink_core.model import LanguageModel, load_model, pick_device, text_of, token_text
+from kthink_core.model import LanguageModel, leave_a_core, load_model, pick_device, text_of, token_text
 
 CPU = torch.device("cpu")
 
@@ -88,3 +89,16 @@ def test_cuda_where_there_is_none() -> None:
 @pytest.mark.parametrize("device", ["auto", "cpu"])
 def test_devices(device: Device) -> None:
     assert pick_device(device).type == ("cuda" if device == "auto" and torch.cuda.is_available() else "cpu")
+
+
+@pytest.mark.parametrize(("said", "before", "after"), [(None, 2, 1), (None, 1, 1), ("2", 2, 2)])
+def test_a_core_is_left_to_others(
+    said: str | None, before: int, after: int, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    request.addfinalizer(partial(torch.set_num_threads, torch.get_num_threads()))
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if said is not None:
+        monkeypatch.setenv("OMP_NUM_THREADS", said)
+    torch.set_num_threads(before)
+    leave_a_core()
+    assert torch.get_num_threads() == after
