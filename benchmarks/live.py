@@ -107,13 +107,13 @@ def per_token(settings: WorkerSettings) -> dict[str, str]:
     with WorkerClient(settings) as client:
         for seed in range(ROUNDS):
             began = time.perf_counter()
-            at: list[float] = []
+            at: list[tuple[float, int]] = []
             for event in client.generate(request(seed)):
                 if isinstance(event, Tokens):
-                    at.append(time.perf_counter())
-            first.append(at[1] - began)
-            live.append((at[-1] - at[0]) / (len(at) - 1))
-            new = len(at) - 1
+                    at.append((time.perf_counter(), len(event.token_ids)))
+            first.append(at[1][0] - began)
+            new = sum(count for _, count in at[1:])
+            live.append((at[-1][0] - at[0][0]) / new)
             options = {
                 "do_sample": True,
                 "temperature": 0.6,

@@ -1,4 +1,4 @@
-"""The precompute beside the live jobs: between any two of its tokens they go first."""
+"""The precompute beside the live jobs: between any two of its tokens, and of its other pieces, they go first."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def background(cache: Path, batch_size: int) -> Callable[[Plan, Engine], None]:
 
 
 class _Yielding(Silent):
-    """A `pipeline.Progress` of the background's: between two tokens it lets the live jobs go first."""
+    """A `pipeline.Progress` of the background's: at each pause the live jobs go first."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -38,12 +38,16 @@ class _Yielding(Silent):
         self._count()
 
     def step(self, step: int, rows: int) -> None:
+        self.pause()
+
+    def pause(self) -> None:
         if not self._engine.perform_waiting():
             raise Stopped
 
     def committed(self, inference: Inference) -> None:
         self._done += 1
         self._count()
+        self.pause()
 
     def notice(self, text: str) -> None:
         log.warning("%s", text)

@@ -21,9 +21,10 @@ from kthink_core.config import (
     Settings,
     Site,
     WorkerSettings,
+    from_environment,
     preset,
 )
-from kthink_core.errors import BadValue, KthinkError
+from kthink_core.errors import BadValue, KthinkError, WorkerFailed
 from kthink_core.listing import FORMATS, QUERIES, experiments_table, query_table, write_table
 from kthink_core.prompts import Mode
 from kthink_core.store.identity import is_finished
@@ -42,15 +43,15 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit status: 0, 2 for a user's mistake (one line on stderr), 130 for Ctrl-C."""
+    """Run one command; returns the exit status: 0, 2 for a user's mistake (one line on stderr), 1 for a
+    worker that failed and may be started again, 130 for Ctrl-C."""
     try:
         options = _parser().parse_args(arguments)
         return options.run(options) or 0
+    except WorkerFailed as error:
+        return _complain(str(error), 1)
     except KthinkError as error:
         return _complain(str(error), 2)
-    except ValidationError as error:  # a setting from the environment
-        first = error.errors()[0]
-        return _complain(f"setting KTHINK_{str(first['loc'][0]).upper()}: {first['msg']}", 2)
     except KeyboardInterrupt:
         return _complain("stopped; what is finished is kept, the same command goes on from there", 130)
     except BrokenPipeError:  # the reader of a pipe has seen enough, as in `… | head`
@@ -151,7 +152,7 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
 
 
 def _cache(options: argparse.Namespace) -> Path:
-    return options.cache or Settings().cache
+    return options.cache or from_environment(Settings).cache
 
 
 def _config(options: argparse.Namespace) -> ExperimentConfig:
@@ -190,15 +191,15 @@ def _up(options: argparse.Namespace) -> int:
     from kthink_core.serve import serve
 
     preset(options.preset)
-    settings = Settings().model_copy(update={"cache": _cache(options), "experiment": options.preset})
-    return serve(options.preset, settings, WorkerSettings())
+    settings = from_environment(Settings).model_copy(update={"cache": _cache(options), "experiment": options.preset})
+    return serve(options.preset, settings, from_environment(WorkerSettings))
 
 
 def _worker(options: argparse.Namespace) -> None:
     from kthink_core.worker import run
 
     given = {name: value for name in ("host", "port") if (value := getattr(options, name)) is not None}
-    settings = WorkerSettings.model_validate(WorkerSettings().model_dump() | given)
+    settings = from_environment(WorkerSettings, **given)
     run(preset(options.preset), options.preset, _cache(options), options.device, settings)
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import httpx
 from httpx_sse import SSEError, connect_sse
+from pydantic import BaseModel
 
 from kthink_core.config import WorkerSettings
 from kthink_core.errors import WorkerLost, WorkerMissing, WorkerRefused
@@ -25,8 +26,12 @@ from kthink_core.jobs import (
 )
 
 _PATIENCE = httpx.Timeout(10, connect=2)
-_STREAMING = httpx.Timeout(None, connect=2)
-"""A job may wait in the queue for long; the worker says so all the while."""
+_STREAMING = httpx.Timeout(None, connect=2, read=60)
+"""A job may wait in the queue for long; the worker says so all the while, and pings in between."""
+
+_STRANGE = "what answers there is no worker of this version of kthink"
+
+Answer = TypeVar("Answer", bound=BaseModel)
 
 
 class WorkerClient:
@@ -53,21 +58,21 @@ class WorkerClient:
 
     def health(self) -> Health:
         """Raises WorkerMissing, WorkerRefused."""
-        return Health.model_validate(self._ask("GET", "/health"))
+        return self._ask(Health, "GET", "/health")
 
     def tokenize(self, prompt: TokenizeRequest) -> Tokenized:
         """Raises WorkerMissing, WorkerRefused."""
-        return Tokenized.model_validate(self._ask("POST", "/tokenize", prompt.model_dump()))
+        return self._ask(Tokenized, "POST", "/tokenize", prompt.model_dump())
 
     def cancel(self, job: str) -> JobStatus:
-        return JobStatus.model_validate(self._ask("POST", f"/jobs/{job}/cancel"))
+        return self._ask(JobStatus, "POST", f"/jobs/{job}/cancel")
 
     def status(self, job: str) -> JobStatus:
-        return JobStatus.model_validate(self._ask("GET", f"/jobs/{job}"))
+        return self._ask(JobStatus, "GET", f"/jobs/{job}")
 
     def keep(self, job: str, author: str = "") -> Kept:
         """Store what a generation made. Raises WorkerMissing, WorkerRefused."""
-        return Kept.model_validate(self._ask("POST", f"/jobs/{job}/keep", {"author": author}))
+        return self._ask(Kept, "POST", f"/jobs/{job}/keep", {"author": author})
 
     def generate(self, request: GenerateRequest) -> Generator[Event, None, None]:
         """The events of a generation; close the iterator to cancel it.
@@ -96,19 +101,26 @@ class WorkerClient:
         except (httpx.TransportError, SSEError) as error:
             if not began:
                 raise WorkerMissing(self.address, _reason(error)) from error
+        except ValueError as error:
+            raise WorkerMissing(self.address, _STRANGE) from error
         raise WorkerLost(self.address)
 
-    def _ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+    def _ask(self, kind: type[Answer], method: str, path: str, body: dict[str, Any] | None = None) -> Answer:
         try:
             response = self._http.request(method, path, json=body)
         except httpx.TransportError as error:
             raise WorkerMissing(self.address, _reason(error)) from error
         if response.is_error:
             raise _refused(response)
-        return response.json()
+        try:
+            return kind.model_validate_json(response.content)
+        except ValueError as error:
+            raise WorkerMissing(self.address, _STRANGE) from error
 
 
 def _reason(error: Exception) -> str:
+    if isinstance(error, httpx.LocalProtocolError):  # it would quote the header, and with it the token
+        return "the request could not be sent"
     return str(error) or type(error).__name__
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from kthink_core.errors import UnknownName
+from kthink_core.errors import BadValue, UnknownName
 from kthink_core.prompts import Mode
 
 Site = Literal["hookpoint", "residual"]
@@ -51,15 +52,40 @@ class WorkerSettings(BaseSettings):
     new_tokens: int = Field(default=2048, ge=1, description="most new tokens of a generation")
     queue: int = Field(default=32, ge=1, description="most jobs that wait")
     jobs_per_client: int = Field(default=4, ge=1, description="most jobs of one client, waiting and running")
-    requests_per_minute: int = Field(
-        default=120, ge=1, description="most requests of one client, tokenizing not counted"
-    )
+    requests_per_minute: int = Field(default=120, ge=1, description="most runs that one client starts in a minute")
     body_bytes: int = Field(default=1_000_000, ge=1, description="longest request")
 
     @property
     def address(self) -> str:
         """Base URL of the worker."""
-        return (self.url or f"http://{self.host}:{self.port}").rstrip("/")
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)
+        return (self.url or f"http://{f'[{host}]' if ':' in host else host}:{self.port}").rstrip("/")
+
+    @field_validator("token", mode="before")
+    @classmethod
+    def _sendable(cls, token: object) -> object:
+        """A token goes into a header; the line end of the file that it was read from does not."""
+        if not isinstance(token, str):
+            return token
+        token = token.strip()
+        if not token:
+            return None
+        if not re.fullmatch(r"[!-~]{8,}", token):
+            raise ValueError("take at least 8 characters, a long random text, of ASCII without spaces")
+        return token
+
+
+Kind = TypeVar("Kind", Settings, WorkerSettings)
+
+
+def from_environment(kind: type[Kind], **given: object) -> Kind:
+    """Settings of a kind; what is `given` goes before the environment. Raises BadValue, naming the variable."""
+    try:
+        return kind(**given)  # pyright: ignore[reportArgumentType]
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = f"{kind.model_config.get('env_prefix')}{first['loc'][0]}".upper()
+        raise BadValue(f"setting {name}: {first['msg'].removeprefix('Value error, ')}") from error
 
 
 class ExperimentConfig(BaseModel):

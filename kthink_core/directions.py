@@ -9,7 +9,7 @@ is at a position, and is the same for all tokens there.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -55,15 +55,18 @@ class _Ranked(NamedTuple):
 
 
 def directions(
-    lm: LanguageModel, saes: Mapping[str, SparseCoder], features: Mapping[str, NDArray[np.int32]]
+    lm: LanguageModel,
+    saes: Mapping[str, SparseCoder],
+    features: Mapping[str, NDArray[np.int32]],
+    pause: Callable[[], None] = lambda: None,
 ) -> tuple[dict[str, Directions], dict[int, str]]:
     """Directions of the given features, by hookpoint, and the texts of the tokens in them.
 
-    `features`: [features] ascending, by hookpoint. Memory is bounded whatever their number and the vocabulary. Raises
-    OutOfMemory.
+    `features`: [features] ascending, by hookpoint. Memory is bounded whatever their number and the vocabulary. `pause`
+    is called between two parts of the work; what it raises ends it. Raises OutOfMemory.
     """
     unembed = unembedding(lm)
-    found = {hookpoint: _directions(sae.W_dec, unembed, features[hookpoint]) for hookpoint, sae in saes.items()}
+    found = {hookpoint: _directions(sae.W_dec, unembed, features[hookpoint], pause) for hookpoint, sae in saes.items()}
     ids = [ids for kept in found.values() for ids in (kept.promoted, kept.suppressed)]
     named = np.unique(np.concatenate([part.ravel() for part in ids])) if ids else []
     return found, {int(token_id): token_text(lm.tokenizer, int(token_id)) for token_id in named}
@@ -80,7 +83,9 @@ def unembedding(lm: LanguageModel) -> Unembedding:
 
 
 @torch.inference_mode()
-def _directions(decoder: Tensor | None, unembed: Unembedding, features: NDArray[np.int32]) -> Directions:
+def _directions(
+    decoder: Tensor | None, unembed: Unembedding, features: NDArray[np.int32], pause: Callable[[], None]
+) -> Directions:
     """Of one hookpoint; `decoder`: [latents, width]. Out of memory on a GPU halves the chunk and goes on."""
     assert decoder is not None  # sparsify has none only where the decoder is tied
     norms = decoder.norm(dim=1).float().clamp_min(torch.finfo(torch.float32).tiny)
@@ -89,6 +94,7 @@ def _directions(decoder: Tensor | None, unembed: Unembedding, features: NDArray[
     parts: list[_Ranked] = []
     at = 0
     while at < len(asked):
+        pause()
         ids = asked[at : at + chunk]
         try:
             parts.append(_ranked(decoder, norms, unembed, ids))

@@ -7,20 +7,20 @@ them. A job that fails, out of memory included, fails alone.
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 import time
 import traceback
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 
-from kthink_core.errors import KthinkError, QueueFull, UnknownName
+from kthink_core.errors import Busy, KthinkError, QueueFull, UnknownName, WorkerFailed, WorkerUnready
 from kthink_core.jobs import (
     Cancelled,
     Done,
-    EncodeRequest,
     Event,
     Failed,
     GenerateRequest,
@@ -29,15 +29,14 @@ from kthink_core.jobs import (
     JobStatus,
     Queued,
     Started,
-    Tokens,
 )
-from kthink_core.live import Live, encode_text
-from kthink_core.pipeline import Plan, assemble
-from kthink_core.records import Problem, Prompt
-from kthink_core.sampling import Sampling
+from kthink_core.perform import perform
+from kthink_core.pipeline import Plan
 
 _REMEMBERED = 100
-"""Ended jobs whose result can still be asked for."""
+"""Ended jobs whose state can still be asked for."""
+_KEEPABLE = 32
+"""Generations that can still be stored after they are done."""
 
 log = logging.getLogger("kthink.engine")
 
@@ -54,62 +53,64 @@ class Load(NamedTuple):
     background: str
 
 
+def _nobody(_: Event) -> None:
+    """Hears what is said of a job that has ended."""
+
+
 class Engine:
     """Starts its thread when it is made; `close` ends it."""
 
-    def __init__(
-        self,
-        load: Callable[[], Plan],
-        background: Callable[[Plan, Engine], None] | None,
-        most: int,
-        on_failure: Callable[[], None] = lambda: None,
-    ) -> None:
-        """`load` makes the plan, `background` runs beside the jobs; both on its thread. `most`: jobs that wait.
-        `on_failure` hears when nothing could be loaded."""
+    def __init__(self, load: Callable[[], Plan], background: Callable[[Plan, Engine], None] | None, most: int) -> None:
+        """`load` makes the plan, `background` runs beside the jobs; both on its thread. `most`: jobs that wait."""
         self.plan: Plan | None = None
         """None until everything is loaded."""
         self.failure: KthinkError | None = None
-        """Why it could not be."""
-        self._load, self._background, self._most, self._on_failure = load, background, most, on_failure
+        """Why it could not be, or why the engine cannot go on; its thread has ended then."""
+        self._load, self._background, self._most = load, background, most
         self._changed = threading.Condition()
         self._queue: deque[Job] = deque()
         self._running: Job | None = None
         self._closing = False
         self._ended: OrderedDict[str, Job] = OrderedDict()
+        self._made: deque[Job] = deque()
         self._says = "nothing"
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._thread.start()
 
-    def submit(self, job: Job) -> None:
-        """Queue a job. Raises QueueFull, UnknownName for a hookpoint without an SAE."""
+    def submit(self, job: Job, most_of_client: int = sys.maxsize) -> None:
+        """Queue a job. Raises QueueFull, Busy for a client that has its jobs under way, UnknownName for a hookpoint
+        without an SAE, WorkerUnready where nothing is taken any more."""
         assert self.plan is not None, "submitted before everything was loaded"
         for hookpoint in job.request.hookpoints:
             if hookpoint not in self.plan.saes.by_hookpoint:
                 raise UnknownName("hookpoint", hookpoint, self.plan.saes.by_hookpoint)
         with self._changed:
+            if self._closing or self.failure is not None:
+                raise WorkerUnready("the worker is ending")
+            if sum(other.client == job.client for other in self._under_way()) >= most_of_client:
+                raise Busy(f"{most_of_client} jobs of yours are under way; wait for one, or cancel it")
             if len(self._queue) >= self._most:
                 raise QueueFull(self._most)
             self._queue.append(job)
             self._changed.notify()
-        self._tell_positions()
+            self._tell_positions()
 
     def cancel(self, job_id: str) -> None:
         """A queued job never starts, a running one ends before its next token; any other stays as it is."""
         with self._changed:
-            job = self._running if self._running and self._running.id == job_id else None
-            job = job or next((job for job in self._queue if job.id == job_id), None)
+            job = next((job for job in self._under_way() if job.id == job_id), None)
             if job is None:
                 return
             job.cancelled.set()
             if job in self._queue:
                 self._queue.remove(job)
                 self._end(job, "cancelled", Cancelled(job=job.id))
-        self._tell_positions()
+                self._tell_positions()
 
     def find(self, job_id: str) -> Job | None:
         """A job that is queued or running, or ended not long ago."""
         with self._changed:
-            there = [*self._queue, *([self._running] if self._running else [])]
+            there = [*self._under_way(), *self._made]
             return next((job for job in there if job.id == job_id), self._ended.get(job_id))
 
     def status(self, job: Job) -> JobStatus:
@@ -122,27 +123,36 @@ class Engine:
         with self._changed:
             return Load(len(self._queue), self._running is not None, self._says)
 
-    def jobs_of(self, client: str) -> int:
-        """How many jobs of a client are queued or running."""
-        with self._changed:
-            return sum(job.client == client for job in [*self._queue, *([self._running] if self._running else [])])
-
     def close(self, timeout: float = 30) -> None:
         """Cancel everything and end the thread."""
         with self._changed:
             self._closing = True
-            for job in [*self._queue, *([self._running] if self._running else [])]:
+            for job in self._under_way():
                 job.cancelled.set()
             self._changed.notify()
         self._thread.join(timeout)
 
+    def _under_way(self) -> list[Job]:
+        return [*([self._running] if self._running else []), *self._queue]
+
     def _run(self) -> None:
         try:
-            self.plan = self._load()
+            self._work()
         except KthinkError as error:
+            self._give_up(error)
+        except BaseException as error:
+            log.exception("the engine")
+            self._give_up(WorkerFailed(f"the worker cannot go on ({type(error).__name__}); its log tells why"))
+
+    def _give_up(self, error: KthinkError) -> None:
+        with self._changed:
             self.failure = error
-            self._on_failure()
-            return
+            for job in self._under_way():
+                self._end(job, "failed", Failed(job=job.id, message=str(error)))
+            self._queue.clear()
+
+    def _work(self) -> None:
+        self.plan = self._load()
         if self._background is not None:
             try:
                 self._background(self.plan, self)
@@ -168,7 +178,8 @@ class Engine:
                     return not self._closing
                 job = self._running = self._queue.popleft()
                 job.state = "running"
-            self._tell_positions()
+                job.tell(Started(job=job.id, seed=getattr(job.request, "seed", 0)))
+                self._tell_positions()
             self._perform(job)
             wait = False
         self._empty()
@@ -178,18 +189,16 @@ class Engine:
         began = time.monotonic()
         assert self.plan is not None
         try:
-            job.tell(Started(job=job.id, seed=getattr(job.request, "seed", 0)))
-            for tokens in self._tokens(self.plan, job):
+            for tokens in perform(self.plan, job):
                 if job.cancelled.is_set():
                     break
                 job.tell(tokens)
             if job.cancelled.is_set():
                 self._end(job, "cancelled", Cancelled(job=job.id))
             else:
-                made = job.inference
-                reason, answer = (made.finish_reason, made.answer) if made else (None, None)
                 seconds = time.monotonic() - began
-                self._end(job, "done", Done(job=job.id, finish_reason=reason, answer=answer, seconds=seconds))
+                done = Done(job=job.id, finish_reason=job.finish_reason, answer=job.answer, seconds=seconds)
+                self._end(job, "done", done)
         except torch.OutOfMemoryError as error:
             torch.cuda.empty_cache()
             self._fail(job, error, "The device ran out of memory: ask for fewer tokens, or try again later.")
@@ -197,20 +206,8 @@ class Engine:
             self._fail(job, error, str(error))
         except Exception as error:  # noqa: BLE001 - the worker's edge: whatever it was, the next job is unharmed
             self._fail(job, error, f"It failed; the worker's log tells why under job {job.id}.")
-
-    def _tokens(self, plan: Plan, job: Job) -> Iterator[Tokens]:
-        request = job.request
-        by_hookpoint = plan.saes.by_hookpoint
-        saes = {hookpoint: by_hookpoint[hookpoint] for hookpoint in request.hookpoints or by_hookpoint}
-        site = plan.experiment.config.site
-        if isinstance(request, EncodeRequest):
-            yield encode_text(plan.lm, saes, site, job.token_ids)
-            return
-        prompt = Prompt(0, Problem(0, request.prompt, None), request.mode, request.seed, job.token_ids)
-        live = Live(plan.lm, saes, site, prompt, Sampling(request.temperature, request.top_p, request.max_new_tokens))
-        yield from live
-        if live.generation is not None and len(saes) == len(by_hookpoint):
-            job.inference = assemble(plan.lm, plan.saes, live.generation, live.captured)
+            if torch.cuda.is_initialized():
+                torch.cuda.synchronize()  # raises where the error has left the device useless: that is the end
 
     def _fail(self, job: Job, error: BaseException, message: str) -> None:
         job.message, job.trace = message, traceback.format_exc()
@@ -222,10 +219,15 @@ class Engine:
             job.state = state
             if self._running is job:
                 self._running = None
+            job.tell(event)
+            job.tell = _nobody  # whoever listened, and what was not read, is let go
             self._ended[job.id] = job
-            while len(self._ended) > _REMEMBERED:
+            if len(self._ended) > _REMEMBERED:
                 self._ended.popitem(last=False)
-        job.tell(event)
+            if job.inference is not None:
+                self._made.append(job)
+                if len(self._made) > _KEEPABLE:
+                    self._made.popleft().inference = None
 
     def _empty(self) -> None:
         while self._queue:
@@ -233,10 +235,9 @@ class Engine:
             self._end(job, "cancelled", Cancelled(job=job.id))
 
     def _tell_positions(self) -> None:
-        with self._changed:
-            waiting = [(job, index + bool(self._running)) for index, job in enumerate(self._queue)]
-        for job, position in waiting:
-            job.tell(Queued(job=job.id, position=position))
+        """Under the lock, so that nobody hears an older position later."""
+        for index, job in enumerate(self._queue):
+            job.tell(Queued(job=job.id, position=index + bool(self._running)))
 
     def say(self, text: str) -> None:
         """What the background does, for whoever asks how the engine is."""

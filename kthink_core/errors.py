@@ -105,12 +105,24 @@ class PromptRefused(KthinkError):
 
 
 class Busy(KthinkError):
-    """The worker does not take it now; it may in a moment."""
+    """The worker does not take it now; `retry_after`: seconds after which it may."""
+
+    def __init__(self, message: str, retry_after: float = 5) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
-class QueueFull(KthinkError):
+class QueueFull(Busy):
     def __init__(self, jobs: int) -> None:
         super().__init__(f"the worker's queue is full ({jobs} jobs); try again in a moment")
+
+
+class WorkerUnready(KthinkError):
+    """A worker that still loads its model, or is ending."""
+
+
+class WorkerFailed(KthinkError):
+    """A worker that cannot go on; started again, it may."""
 
 
 class WorkerMissing(KthinkError):

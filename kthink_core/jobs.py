@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import Callable
-from typing import Annotated, Literal
+from collections.abc import Callable, Sequence
+from itertools import chain
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter
 
@@ -35,11 +36,20 @@ def _typed(text: str) -> str:
 Typed = Annotated[str, Field(max_length=MOST_CHARACTERS), AfterValidator(_typed)]
 
 
-class _Model(BaseModel):
+Hookpoints = Annotated[tuple[str, ...], Field(max_length=64)]
+
+
+class _Request(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-class TypedPrompt(_Model):
+class _Answer(BaseModel):
+    """What a later worker says beyond it is ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class TypedPrompt(_Request):
     """A prompt as somebody typed it, and how it becomes one for the model."""
 
     prompt: Typed
@@ -57,24 +67,26 @@ class TokenizeRequest(TypedPrompt):
 class GenerateRequest(TypedPrompt):
     """Answer a prompt; stream tokens and latents."""
 
-    hookpoints: tuple[str, ...] = Field(default=(), description="empty: all that the worker has SAEs for")
+    hookpoints: Hookpoints = Field(default=(), description="empty: all that the worker has SAEs for")
     temperature: float = Field(default=0.6, ge=0, le=10, description="0: the most likely token")
     top_p: float = Field(default=0.95, gt=0, le=1)
     max_new_tokens: int = Field(default=400, ge=1)
     seed: int = Field(default=0, ge=0, lt=2**31)
 
 
-class EncodeRequest(_Model):
+class EncodeRequest(_Request):
     """Latents of a text as it is: no template, nothing generated."""
 
     text: Typed
-    hookpoints: tuple[str, ...] = ()
+    hookpoints: Hookpoints = ()
     special: bool = False
 
 
-class Tokenized(_Model):
+class Tokenized(_Answer):
     """A prompt as it is sent."""
 
+    count: int
+    """Tokens of the prompt; of more than `limit` only so many are shown."""
     token_ids: tuple[int, ...]
     texts: tuple[str, ...]
     typed: tuple[bool, ...]
@@ -83,20 +95,20 @@ class Tokenized(_Model):
     """Most prompt tokens that the worker takes."""
 
 
-class Queued(_Model):
+class Queued(_Answer):
     event: Literal["queued"] = "queued"
     job: str
     position: int
     """Jobs before this one, the running one included."""
 
 
-class Started(_Model):
+class Started(_Answer):
     event: Literal["started"] = "started"
     job: str
     seed: int
 
 
-class Latents(_Model):
+class Latents(_Answer):
     """Active features of some positions at one hookpoint; a zero is not an activation and is left out."""
 
     features: tuple[tuple[int, ...], ...]
@@ -105,8 +117,9 @@ class Latents(_Model):
     """[positions][active]"""
 
 
-class Tokens(_Model):
-    """Positions that have passed through the model: first the whole prompt at once, then one by one."""
+class Tokens(_Answer):
+    """Positions that have passed through the model: first the whole prompt at once, then one by one, or a few together
+    where they come faster than they are sent."""
 
     event: Literal["tokens"] = "tokens"
     first: int
@@ -120,7 +133,30 @@ class Tokens(_Model):
     """By hookpoint."""
 
 
-class Done(_Model):
+def joined(parts: Sequence[Tokens]) -> Tokens:
+    """Events of positions that follow each other, at the same hookpoints, as one."""
+
+    def end_to_end(name: str, of: Sequence[Tokens | Latents]) -> tuple[Any, ...]:
+        return tuple(chain.from_iterable(getattr(part, name) for part in of))
+
+    latents = {
+        hookpoint: Latents(
+            features=end_to_end("features", [part.latents[hookpoint] for part in parts]),
+            activations=end_to_end("activations", [part.latents[hookpoint] for part in parts]),
+        )
+        for hookpoint in parts[0].latents
+    }
+    return Tokens(
+        first=parts[0].first,
+        token_ids=end_to_end("token_ids", parts),
+        texts=end_to_end("texts", parts),
+        segments=end_to_end("segments", parts),
+        logprobs=end_to_end("logprobs", parts),
+        latents=latents,
+    )
+
+
+class Done(_Answer):
     event: Literal["done"] = "done"
     job: str
     finish_reason: FinishReason | None = None
@@ -129,14 +165,14 @@ class Done(_Model):
     seconds: float = 0.0
 
 
-class Failed(_Model):
+class Failed(_Answer):
     event: Literal["failed"] = "failed"
     job: str
     message: str
     """For the user: one sentence."""
 
 
-class Cancelled(_Model):
+class Cancelled(_Answer):
     event: Literal["cancelled"] = "cancelled"
     job: str
 
@@ -168,12 +204,14 @@ class Job:
         self.message: str | None = None
         self.trace: str | None = None
         """For the operator: the whole error."""
+        self.finish_reason: FinishReason | None = None
+        self.answer: str | None = None
         self.inference: Inference | None = None
-        """Of a generation that is done: what would be stored of it."""
+        """Of a generation that is done, with all hookpoints: what would be stored of it."""
         self.cancelled = threading.Event()
 
 
-class JobStatus(_Model):
+class JobStatus(_Answer):
     """Where one job stands."""
 
     job: str
@@ -184,19 +222,19 @@ class JobStatus(_Model):
     message: str | None = None
 
 
-class KeepRequest(_Model):
+class KeepRequest(_Request):
     author: Annotated[str, Field(max_length=80), AfterValidator(lambda name: " ".join(name.split()))] = ""
     """Who typed the prompt."""
 
 
-class Kept(_Model):
+class Kept(_Answer):
     """Where an inference is stored now."""
 
     experiment: str
     inference: int
 
 
-class Health(_Model):
+class Health(_Answer):
     """Where the worker stands."""
 
     status: Literal["starting", "ready", "failed"]

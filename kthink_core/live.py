@@ -16,6 +16,7 @@ from kthink_core.model import LanguageModel, token_text
 from kthink_core.prompts import THINK_CLOSE, Segment
 from kthink_core.records import Generation, Prompt
 from kthink_core.replay import replay
+from kthink_core.sae import chunks
 from kthink_core.sampling import Sampling
 
 
@@ -95,8 +96,12 @@ def encode_text(lm: LanguageModel, saes: Mapping[str, SparseCoder], site: Site, 
 @torch.inference_mode()
 def _latents(sae: SparseCoder, vectors: Tensor) -> Latents:
     """vectors: [positions, d_in]."""
-    kept = sae.encode(vectors.to(sae.dtype))
-    activations, features = kept.top_acts.float().tolist(), kept.top_indices.tolist()
+    activations: list[list[float]] = []
+    features: list[list[int]] = []
+    for part in chunks(sae, vectors.to(sae.dtype)):
+        kept = sae.encode(part)
+        activations += kept.top_acts.float().tolist()
+        features += kept.top_indices.tolist()
     positive = [
         [pair for pair in zip(ids, values, strict=True) if pair[1] > 0]
         for ids, values in zip(features, activations, strict=True)

@@ -13,7 +13,11 @@ REGISTRY = CollectorRegistry()
 QUEUED = Gauge("kthink_queued_jobs", "Jobs that wait", registry=REGISTRY)
 JOBS = Counter("kthink_jobs", "Jobs by kind and end", ["kind", "end"], registry=REGISTRY)
 TOKENS = Counter("kthink_tokens", "Positions encoded for live jobs", ["kind"], registry=REGISTRY)
-FIRST = Histogram("kthink_first_token_seconds", "From the request to the first tokens", registry=REGISTRY)
+FIRST = Histogram(
+    "kthink_first_token_seconds",
+    "From the request to the first new token, or a text's latents",
+    registry=REGISTRY,
+)
 
 
 def counting(kind: str, tell: Callable[[Event], None]) -> Callable[[Event], None]:
@@ -24,9 +28,9 @@ def counting(kind: str, tell: Callable[[Event], None]) -> Callable[[Event], None
         nonlocal waiting
         if isinstance(event, Tokens):
             TOKENS.labels(kind).inc(len(event.token_ids))
-            if waiting:
+            if waiting and (event.first or kind == "encode"):
                 FIRST.observe(time.monotonic() - began)
-            waiting = False
+                waiting = False
         elif isinstance(event, ENDS):
             JOBS.labels(kind, event.event).inc()
         tell(event)

@@ -44,6 +44,9 @@ class Progress(Protocol):
     def step(self, step: int, rows: int) -> None:
         """`rows` inferences of the current batch got their token number `step`."""
 
+    def pause(self) -> None:
+        """Other work may be done now, between two parts of a long one; what it raises ends the run."""
+
     def committed(self, inference: Inference) -> None:
         """One more is in the journal."""
 
@@ -108,7 +111,7 @@ def precompute(plan: Plan, cache: Path, batch_size: int, progress: Progress) -> 
             progress.committed(inference)
         if not writer.has_directions:
             progress.stage("comparing the features' decoder directions")
-            writer.put_directions(*directions(plan.lm, plan.saes.by_hookpoint, writer.active_features))
+            writer.put_directions(*directions(plan.lm, plan.saes.by_hookpoint, writer.active_features, progress.pause))
         progress.stage("building the database")
         writer.build()
 

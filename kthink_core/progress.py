@@ -34,6 +34,8 @@ class TerminalProgress:
             self._bar.set_postfix_str(f"token {step} × {rows}, {rate:,.0f} tokens/s", refresh=False)
             self._bar.update(0)
 
+    def pause(self) -> None: ...
+
     def committed(self, inference: Inference) -> None:
         if self._bar is not None:
             self._bar.update()
@@ -58,6 +60,8 @@ class Silent:
     def start(self, total: int, done: int) -> None: ...
 
     def step(self, step: int, rows: int) -> None: ...
+
+    def pause(self) -> None: ...
 
     def committed(self, inference: Inference) -> None: ...
 

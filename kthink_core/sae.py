@@ -100,12 +100,16 @@ def encode(sae: SparseCoder, vectors: Tensor, segments: Sequence[Segment]) -> En
     groups are kept) and `decode`. `segments`: [positions].
     """
     rows = vectors.to(sae.dtype)
-    chunk = max(1, _PRE_ACTIVATIONS // sae.num_latents)
-    parts = [_encode_rows(sae, part) for part in rows.split(chunk)]
+    parts = [_encode_rows(sae, part) for part in chunks(sae, rows)]
     features, activations, squared_error, squared_norm = (
         torch.cat(column).cpu().numpy() for column in zip(*parts, strict=True)
     )
     return Encoding(features.astype(np.int32), activations, squared_error, squared_norm, _segment_sums(rows, segments))
+
+
+def chunks(sae: SparseCoder, rows: Tensor) -> Sequence[Tensor]:
+    """`rows` [positions, d_in] in parts that can be encoded at once."""
+    return rows.split(max(1, _PRE_ACTIVATIONS // sae.num_latents))
 
 
 def _encode_rows(sae: SparseCoder, rows: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -15,6 +15,9 @@ from torch import Tensor
 _HEAD = 64
 """Largest logits looked at first; only where their mass falls short of top-p is the whole vocabulary sorted."""
 
+_GREEDY = 1e-3
+"""Below this temperature the most likely token is taken: a softmax as sharp picks no other, a sharper one overflows."""
+
 
 class Sampling(NamedTuple):
     """How tokens are drawn."""
@@ -33,7 +36,7 @@ def uniform_table(seeds: Sequence[int], steps: int) -> Tensor:
 
 def draw(logits: Tensor, uniforms: Tensor, sampling: Sampling) -> Tensor:
     """Token ids [rows] drawn from logits [rows, vocabulary] by inverting the cumulative sum at `uniforms` [rows]."""
-    if sampling.temperature == 0:
+    if sampling.temperature < _GREEDY:
         return logits.argmax(-1)
     scaled = logits.float() / sampling.temperature
     head = min(_HEAD, scaled.shape[-1])
@@ -44,7 +47,7 @@ def draw(logits: Tensor, uniforms: Tensor, sampling: Sampling) -> Tensor:
     probabilities = (largest - log_mass).exp()
     cumulative = probabilities.cumsum(-1)
     kept = cumulative - probabilities < sampling.top_p  # [rows, candidates]: those that begin below top-p
-    last = kept.sum(-1, keepdim=True) - 1
+    last = (kept.sum(-1, keepdim=True) - 1).clamp(min=0)  # a top-p that rounds to 0 keeps the first
     target = uniforms[:, None] * cumulative.gather(-1, last)
     choice = torch.searchsorted(cumulative, target, right=True).minimum(last)
     return ids.gather(-1, choice).squeeze(-1)

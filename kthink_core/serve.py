@@ -29,6 +29,8 @@ PATIENCE = 10.0
 MISTAKE = 2
 """Exit status of a user's mistake: starting again would not help."""
 
+_LIBC = ctypes.CDLL(None)  # looked up before any fork: little is safe after one
+
 
 class Restarts:
     """When the worker is started again. `now` is a clock in seconds."""
@@ -58,14 +60,15 @@ def serve(preset: str, settings: Settings, worker: WorkerSettings) -> int:
     check_free(settings.app_host, settings.app_port, "KTHINK_APP_PORT")
     check_free(worker.host, worker.port, "KTHINK_WORKER_PORT")
     stopping: list[int] = []
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda received, _frame: stopping.append(received))
     environment = os.environ | {"KTHINK_CACHE": str(settings.cache.absolute()), "KTHINK_EXPERIMENT": preset}
     command = [sys.executable, "-m", "kthink_core", "worker", "--preset", preset]
     app, restarts = _start(_streamlit(settings), environment), Restarts()
-    running: subprocess.Popen[bytes] | None = _start(command, environment)
+    running: subprocess.Popen[bytes] | None = None
     bar = _Bar(settings.cache, preset)
     try:
+        running = _start(command, environment)
         while not stopping and app.poll() is None:
             bar.draw()
             if running is not None and (status := running.poll()) is not None:
@@ -105,7 +108,7 @@ def _start(command: list[str], environment: dict[str, str]) -> subprocess.Popen[
 
 def _die_with_parent() -> None:
     """Linux ends a child whose parent is gone, killed for instance (`man 2 prctl`, PR_SET_PDEATHSIG)."""
-    ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+    _LIBC.prctl(1, signal.SIGTERM)
 
 
 def _stop(processes: list[subprocess.Popen[bytes]]) -> None:

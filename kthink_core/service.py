@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from collections.abc import AsyncIterator, Iterator
+from itertools import groupby
 from pathlib import Path
+from typing import cast
 
 from limits import RateLimitItemPerMinute
 from limits.storage import MemoryStorage
-from limits.strategies import MovingWindowRateLimiter
+from limits.strategies import FixedWindowRateLimiter
 
 from kthink_core.config import ExperimentConfig, WorkerSettings
 from kthink_core.engine import Engine
-from kthink_core.errors import Busy, PromptRefused
+from kthink_core.errors import Busy, PromptRefused, WorkerUnready
 from kthink_core.jobs import (
     ENDS,
     EncodeRequest,
@@ -22,9 +25,12 @@ from kthink_core.jobs import (
     Health,
     Job,
     Kept,
+    Queued,
     Tokenized,
     TokenizeRequest,
+    Tokens,
     TypedPrompt,
+    joined,
 )
 from kthink_core.keep import keep
 from kthink_core.metrics import counting
@@ -32,28 +38,56 @@ from kthink_core.model import token_text
 from kthink_core.pipeline import Plan
 from kthink_core.prompts import SentPrompt, spelled_ids, typed_prompt
 
+_PAUSE = 0.02
+"""Seconds between two messages of a stream."""
+_REPEAT = 2.0
+"""Seconds after which a job's place in the queue is told again."""
+
 
 class Stream:
-    """The events of one job, as an asynchronous iterator that ends after the last one."""
+    """The events of one job, as an asynchronous iterator that ends after the last one.
+
+    Tokens that come faster than every `_PAUSE` go together: each message costs the engine's thread a turn of Python.
+    Who waits in the queue hears so again and again, which shows whether anybody still listens.
+    """
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._events: asyncio.Queue[Event] = asyncio.Queue()
-        self._ended = False
+        self._lock = threading.Lock()
+        self._waiting: list[Event] = []
+        self._arrived = asyncio.Event()
 
     def put(self, event: Event) -> None:
         """From any thread. Never waits: a job has no more events than tokens, however slowly they are read."""
-        self._loop.call_soon_threadsafe(self._events.put_nowait, event)
+        with self._lock:
+            self._waiting.append(event)
+            if len(self._waiting) == 1:
+                self._loop.call_soon_threadsafe(self._arrived.set)
 
-    def __aiter__(self) -> Stream:
-        return self
+    async def __aiter__(self) -> AsyncIterator[Event]:
+        last: Event | None = None
+        while not isinstance(last, ENDS):
+            try:
+                await asyncio.wait_for(self._arrived.wait(), _REPEAT)
+            except TimeoutError:
+                if isinstance(last, Queued):
+                    yield last
+                continue
+            with self._lock:
+                events, self._waiting = self._waiting, []
+                self._arrived.clear()
+            for last in _joined(events):
+                yield last
+            await asyncio.sleep(_PAUSE)
 
-    async def __anext__(self) -> Event:
-        if self._ended:
-            raise StopAsyncIteration
-        event = await self._events.get()
-        self._ended = isinstance(event, ENDS)
-        return event
+
+def _joined(events: list[Event]) -> Iterator[Event]:
+    """The same with new tokens that follow each other as one event."""
+    for is_new, run in groupby(events, lambda event: isinstance(event, Tokens) and event.first > 0):
+        if is_new:
+            yield joined(cast("list[Tokens]", list(run)))
+        else:
+            yield from run
 
 
 class Service:
@@ -62,24 +96,25 @@ class Service:
     def __init__(self, engine: Engine, config: ExperimentConfig, settings: WorkerSettings, cache: Path) -> None:
         self.engine, self.config, self.settings = engine, config, settings
         self._began = time.monotonic()
-        self._limiter = MovingWindowRateLimiter(MemoryStorage())
+        self._limiter = FixedWindowRateLimiter(MemoryStorage())
         self._rate = RateLimitItemPerMinute(settings.requests_per_minute)
         self._tokenizing, self._keeping = threading.Lock(), threading.Lock()
         self._cache = cache
         self._kept: dict[str, Kept] = {}
 
     def plan(self) -> Plan:
-        """Raises Busy while it is loading, KthinkError where that failed."""
+        """Raises WorkerUnready while it is loading, KthinkError where that failed."""
         if self.engine.failure is not None:
             raise self.engine.failure
         if self.engine.plan is None:
-            raise Busy("the worker is still loading its model")
+            raise WorkerUnready("the worker is still loading its model")
         return self.engine.plan
 
     def count(self, client: str) -> None:
         """Raises Busy for a client that asks too often."""
         if not self._limiter.hit(self._rate, client):
-            raise Busy(f"more than {self.settings.requests_per_minute} requests a minute")
+            again = self._limiter.get_window_stats(self._rate, client).reset_time - time.time()
+            raise Busy(f"more than {self.settings.requests_per_minute} requests a minute", max(again, 1))
 
     def tokenize(self, asked: TokenizeRequest) -> Tokenized:
         """The prompt as it would be sent."""
@@ -89,21 +124,25 @@ class Service:
         else:
             ids = self._text_ids(plan, asked.prompt, special=asked.special)
             typed = [True] * len(ids)
-        texts = tuple(token_text(plan.lm.tokenizer, token_id) for token_id in ids)
-        return Tokenized(token_ids=tuple(ids), texts=texts, typed=tuple(typed), limit=self._most(plan))
+        limit = self._most(plan)
+        return Tokenized(
+            count=len(ids),
+            token_ids=tuple(ids[:limit]),
+            texts=tuple(token_text(plan.lm.tokenizer, token_id) for token_id in ids[:limit]),
+            typed=tuple(typed[:limit]),
+            limit=limit,
+        )
 
     def job(self, asked: GenerateRequest | EncodeRequest, stream: Stream, client: str) -> Job:
-        """Check and queue a job. Raises PromptRefused, Busy, QueueFull, UnknownName."""
+        """Check and queue a job. Raises PromptRefused, Busy, QueueFull, UnknownName, WorkerUnready."""
         plan = self.plan()
         if isinstance(asked, GenerateRequest):
             kind, ids, new = "generate", self._sent(plan, asked).token_ids, asked.max_new_tokens
         else:
             kind, ids, new = "encode", self._text_ids(plan, asked.text, special=asked.special), 0
         self._check(plan, len(ids), new)
-        if self.engine.jobs_of(client) >= self.settings.jobs_per_client:
-            raise Busy(f"{self.settings.jobs_per_client} jobs of yours are under way; wait for one, or cancel it")
         job = Job(asked, tuple(ids), counting(kind, stream.put), client)
-        self.engine.submit(job)
+        self.engine.submit(job, self.settings.jobs_per_client)
         return job
 
     def keep(self, job: Job, author: str) -> Kept:

@@ -15,6 +15,7 @@ import ipaddress
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from math import ceil
 from pathlib import Path
 from socket import socket
 from typing import Annotated
@@ -22,6 +23,7 @@ from typing import Annotated
 import uvicorn
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request, Response
 from fastapi.exceptions import RequestValidationError
+from fastapi.middleware.trustedhost import TrustedHostMiddleware
 from fastapi.responses import JSONResponse
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -32,7 +34,16 @@ from kthink_core.background import background
 from kthink_core.body_limit import BodyLimit
 from kthink_core.config import BATCH_SIZE, Device, ExperimentConfig, WorkerSettings
 from kthink_core.engine import Engine
-from kthink_core.errors import BadValue, Busy, KthinkError, MissingFiles, QueueFull
+from kthink_core.errors import (
+    BadValue,
+    Busy,
+    DiskFull,
+    ExperimentBusy,
+    KthinkError,
+    MissingFiles,
+    WorkerFailed,
+    WorkerUnready,
+)
 from kthink_core.jobs import (
     EncodeRequest,
     GenerateRequest,
@@ -50,8 +61,15 @@ from kthink_core.ports import check_free
 from kthink_core.progress import Silent
 from kthink_core.service import Service, Stream
 
-RETRY_AFTER = 5
-"""Seconds after which a client that was refused for now should try again."""
+_STATUS: dict[type[KthinkError], int] = {
+    Busy: 429,
+    WorkerUnready: 503,
+    WorkerFailed: 503,
+    MissingFiles: 503,
+    ExperimentBusy: 409,
+    DiskFull: 507,
+}
+"""HTTP status of a refusal; of any other it is 422."""
 
 CLIENT_HEADER = "x-kthink-client"
 """Tells one visitor of an app from another: the app asks for all of them from one address."""
@@ -59,8 +77,6 @@ CLIENT_HEADER = "x-kthink-client"
 
 def check_exposure(settings: WorkerSettings) -> None:
     """Raises BadValue where the worker would listen to other machines without a token."""
-    if settings.token is not None and len(settings.token.get_secret_value()) < 8:
-        raise BadValue("KTHINK_WORKER_TOKEN is shorter than 8 characters: take a long random one")
     if settings.token is None and not _is_loopback(settings.host):
         raise BadValue(f"the worker would listen on {settings.host} to anybody: set KTHINK_WORKER_TOKEN")
 
@@ -77,6 +93,8 @@ def make_app(service: Service) -> FastAPI:
     app = FastAPI(title="kthink worker", version=kthink_core.__version__)
     app.state.service = service
     app.add_middleware(BodyLimit, most=service.settings.body_bytes)
+    if service.settings.token is None:  # else a web page could reach it under a name of its own (DNS rebinding)
+        app.add_middleware(TrustedHostMiddleware, allowed_hosts=["localhost", "127.0.0.1", "[::1]"])
     app.add_exception_handler(KthinkError, _refusal)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.include_router(router)
@@ -84,9 +102,9 @@ def make_app(service: Service) -> FastAPI:
 
 
 def _refusal(_: Request, error: Exception) -> Response:
-    if isinstance(error, Busy | QueueFull):
-        return JSONResponse({"detail": str(error)}, 429, {"Retry-After": str(RETRY_AFTER)})
-    return JSONResponse({"detail": str(error)}, 503 if isinstance(error, MissingFiles) else 422)
+    status = next((status for kind, status in _STATUS.items() if isinstance(error, kind)), 422)
+    headers = {"Retry-After": str(ceil(error.retry_after))} if isinstance(error, Busy) else None
+    return JSONResponse({"detail": str(error)}, status, headers)
 
 
 def _invalid(_: Request, error: Exception) -> Response:
@@ -216,11 +234,14 @@ def prometheus(service: Serving) -> Response:
 
 
 class Server(uvicorn.Server):
-    """Ends by cancelling what is under way, instead of waiting for it."""
+    """Ends by cancelling what is under way, instead of waiting for it; ends where its engine has."""
 
     def __init__(self, config: uvicorn.Config, engine: Engine) -> None:
         super().__init__(config)
         self._engine = engine
+
+    async def on_tick(self, counter: int) -> bool:
+        return await super().on_tick(counter) or self._engine.failure is not None
 
     async def shutdown(self, sockets: list[socket] | None = None) -> None:
         await asyncio.to_thread(self._engine.close)
@@ -232,19 +253,20 @@ def run(config: ExperimentConfig, name: str, cache: Path, device: Device, settin
     check_exposure(settings)
     check_free(settings.host, settings.port, "KTHINK_WORKER_PORT")
 
-    def stop() -> None:
-        server.should_exit = True
-
     def load() -> Plan:
         leave_a_core()
         return plan(name, config, device, Silent())
 
-    engine = Engine(load, background(cache, BATCH_SIZE), settings.queue, on_failure=stop)
+    engine = Engine(load, background(cache, BATCH_SIZE), settings.queue)
     app = make_app(Service(engine, config, settings, cache))
-    server = Server(
-        uvicorn.Config(app, host=settings.host, port=settings.port, log_level="warning", timeout_graceful_shutdown=5),
-        engine,
+    options = uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        log_level="warning",
+        timeout_graceful_shutdown=5,
+        proxy_headers=False,  # limits count by address: no caller chooses it
     )
-    server.run()
+    Server(options, engine).run()
     if engine.failure is not None:
         raise engine.failure

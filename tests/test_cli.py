@@ -5,9 +5,11 @@ from __future__ import annotations
 import csv
 import io
 import json
+import socket
 from pathlib import Path
 
 import pytest
+import torch
 
 from benchmarks.stand_in import SHAPES
 from kthink_core.cli import main
@@ -113,6 +115,9 @@ def test_a_complete_experiment_is_left_alone(
 MISTAKES = {
     "unknown preset 'dmo': did you mean": ["precompute", "--preset", "dmo"],
     "unknown preset 'dmo': did you mean 'demo'": ["up", "--preset", "dmo"],
+    "unknown preset 'dm': did you mean": ["worker", "--preset", "dm"],
+    "setting KTHINK_WORKER_PORT: ": ["worker", "--port", "99999"],
+    "set KTHINK_WORKER_TOKEN": ["worker", "--host", "0.0.0.0"],
     "--temperature -1.0: ": ["precompute", "--temperature", "-1"],
     "--top-p 0.0: ": ["precompute", "--top-p", "0"],
     "--limit 0: ": ["precompute", "--limit", "0"],
@@ -154,6 +159,15 @@ def test_mistakes_are_one_line_and_status_2(
     assert status == 2
     assert len(lines) <= 2 and not any("Traceback" in line for line in lines)
     assert complaint.partition(";")[0] in lines[-1]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="it would start")
+def test_a_worker_that_cannot_load_ends_in_one_line(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    assert main(["worker", "--device", "cuda", "--port", port, "--cache", str(cache)]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
 
 
 def test_nonsense_setting_in_the_environment(

@@ -14,8 +14,8 @@ import torch
 from benchmarks.stand_in import SHAPES
 from kthink_core.background import background
 from kthink_core.engine import Engine
-from kthink_core.errors import MissingFiles, QueueFull, UnknownName
-from kthink_core.jobs import ENDS, EncodeRequest, Event, Failed, GenerateRequest, Job, Queued, Started, Tokens
+from kthink_core.errors import MissingFiles, QueueFull, UnknownName, WorkerFailed, WorkerUnready
+from kthink_core.jobs import ENDS, Done, EncodeRequest, Event, Failed, GenerateRequest, Job, Queued, Started, Tokens
 from kthink_core.pipeline import Plan, precompute
 from kthink_core.progress import Silent
 from kthink_core.prompts import prompt_ids
@@ -131,6 +131,7 @@ class Held:
 
     def __init__(self, engine: Engine, tiny_plan: Plan) -> None:
         self._go, self._there = threading.Event(), threading.Event()
+        self.events: list[Event] = []
         ids = tuple(prompt_ids(tiny_plan.lm.tokenizer, QUESTIONS[0], "think"))
         while engine.plan is None:
             threading.Event().wait(0.01)
@@ -139,6 +140,7 @@ class Held:
         assert self._there.wait(30)
 
     def _hear(self, event: Event) -> None:
+        self.events.append(event)
         if isinstance(event, Tokens):
             self._there.set()
             assert self._go.wait(60)
@@ -169,14 +171,12 @@ def test_a_cancelled_queued_job_never_starts(engine: Engine, tiny_plan: Plan) ->
 
 
 def test_cancel_takes_effect_within_one_token(engine: Engine, tiny_plan: Plan) -> None:
-    heard = Heard(engine, request(max_new_tokens=60_000), tiny_plan)
-    while not isinstance(heard.next(), Tokens):
-        pass
-    held = heard.job
-    engine.cancel(held.id)
-    rest = heard.all()
-    assert rest[-1].event == "cancelled" and len(rest) < 50_000
+    held = Held(engine, tiny_plan)  # at its first event of tokens, which it tells
+    engine.cancel(held.job.id)
+    held.release()
     assert Heard(engine, request(), tiny_plan).all()[-1].event == "done"
+    assert held.job.state == "cancelled"
+    assert [event.event for event in held.events] == ["queued", "started", "tokens", "cancelled"]
 
 
 def test_the_queue_is_bounded(engine: Engine, tiny_plan: Plan) -> None:
@@ -244,12 +244,60 @@ def test_closing_ends_the_background_in_order(tiny_plan: Plan, tmp_path: Path) -
     assert committed(tmp_path, "tiny") == frozenset(range(len(QUESTIONS)))
 
 
-def test_what_cannot_be_loaded_is_said() -> None:
-    failed = threading.Event()
-
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [(MissingFiles("no such model"), "no such model"), (torch.OutOfMemoryError("no room"), "OutOfMemoryError")],
+)
+def test_what_cannot_be_loaded_is_said(error: Exception, told: str) -> None:
     def load() -> Plan:
-        raise MissingFiles("no such model")
+        raise error
 
-    engine = Engine(load, None, 8, on_failure=failed.set)
-    assert failed.wait(10)
-    assert str(engine.failure) == "no such model"
+    engine = Engine(load, None, 8)
+    engine.close()
+    assert told in str(engine.failure)
+    assert isinstance(engine.failure, WorkerFailed) == (told == "OutOfMemoryError")
+
+
+def test_an_engine_that_cannot_go_on_fails_what_waits_and_takes_nothing_more(
+    tiny_plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where an error has left a GPU useless."""
+
+    def fail(_module: object, _inputs: object) -> None:
+        raise ZeroDivisionError
+
+    def useless() -> None:
+        raise RuntimeError("device-side assert")
+
+    engine = Engine(lambda: tiny_plan, None, 8)
+    held, waiting = Held(engine, tiny_plan), Heard(engine, request(), tiny_plan)
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "synchronize", useless)
+    handle = tiny_plan.lm.model.base_model.register_forward_pre_hook(fail)
+    held.release()
+    assert waiting.all()[-1].event == "failed"
+    handle.remove()
+    engine.close()
+    assert held.job.state == waiting.job.state == "failed"
+    with pytest.raises(WorkerUnready):
+        Heard(engine, request(), tiny_plan)
+
+
+def test_ended_jobs_hold_little(engine: Engine, tiny_plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kthink_core.engine._KEEPABLE", 2)
+    monkeypatch.setattr("kthink_core.engine._REMEMBERED", 3)
+    jobs = []
+    for _ in range(5):
+        heard = Heard(engine, request(max_new_tokens=2), tiny_plan)
+        heard.all()
+        jobs.append(heard.job)
+    Heard(engine, EncodeRequest(text="a"), tiny_plan).all()
+    assert [job.inference is not None for job in jobs] == [False, False, False, True, True]
+    assert [engine.find(job.id) is not None for job in jobs] == [False, False, False, True, True]
+
+
+def test_some_hookpoints_make_an_end_but_nothing_to_keep(engine: Engine, tiny_plan: Plan) -> None:
+    hookpoint = next(iter(tiny_plan.saes.by_hookpoint))
+    heard = Heard(engine, request(hookpoints=(hookpoint,)), tiny_plan)
+    end = heard.all()[-1]
+    assert isinstance(end, Done) and end.finish_reason == "length" and heard.job.inference is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -78,3 +79,9 @@ def test_tables_belong_to_the_seed_alone() -> None:
     together, alone = uniform_table([5, 6, 7], 10), uniform_table([6], 10)
     assert torch.equal(together[1], alone[0])
     assert not torch.equal(together[0], together[1])
+
+
+@pytest.mark.parametrize("sampling", [Sampling(1e-40, 0.9, 1), Sampling(1.0, 1e-46, 1), Sampling(1e-30, 1e-300, 1)])
+def test_the_smallest_temperature_and_top_p_take_the_most_likely_token(sampling: Sampling) -> None:
+    logits = torch.tensor([[1.0, 5.0, 2.0], [900.0, -900.0, 0.0]])
+    assert draw(logits, torch.tensor([0.999, 0.999]), sampling).tolist() == [1, 0]

@@ -93,7 +93,7 @@ def running_up(cache: Path) -> Iterator[Up]:
         up.process.wait()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
 def test_one_signal_ends_both(tmp_path: Path, number: signal.Signals) -> None:
     with running_up(tmp_path) as up:
         children = up.children()

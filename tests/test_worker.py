@@ -14,10 +14,10 @@ from pydantic import SecretStr
 
 from kthink_core import queries
 from kthink_core.client import WorkerClient
-from kthink_core.config import WorkerSettings
+from kthink_core.config import WorkerSettings, from_environment
 from kthink_core.engine import Engine
 from kthink_core.errors import BadValue, WorkerLost, WorkerMissing, WorkerRefused
-from kthink_core.jobs import Done, EncodeRequest, Event, GenerateRequest, Tokens, TypedPrompt
+from kthink_core.jobs import Done, EncodeRequest, Event, GenerateRequest, Queued, TokenizeRequest, Tokens
 from kthink_core.pipeline import Plan
 from kthink_core.store.reader import open_reader
 from kthink_core.worker import check_exposure
@@ -42,6 +42,11 @@ def request(**fields: object) -> GenerateRequest:
     return GenerateRequest.model_validate({"prompt": QUESTIONS[1], "temperature": 1.0, "max_new_tokens": 24} | fields)
 
 
+def endless() -> GenerateRequest:
+    """The random model repeats itself, and draws no end token."""
+    return request(max_new_tokens=60_000, temperature=0)
+
+
 def tokens_of(events: list[Event]) -> list[int]:
     return [token_id for event in events if isinstance(event, Tokens) for token_id in event.token_ids]
 
@@ -61,9 +66,16 @@ def test_a_stream_from_first_to_last(client: WorkerClient, tiny_plan: Plan) -> N
     events = list(client.generate(request()))
     assert [event.event for event in events[:3]] == ["queued", "started", "tokens"]
     assert isinstance(events[-1], Done) and events[-1].finish_reason == "length"
-    positions = [event.first for event in events if isinstance(event, Tokens)]
-    prompt = len(client.tokenize(TypedPrompt(prompt=QUESTIONS[1])).token_ids)
-    assert positions == [0, *range(prompt, prompt + 24)]
+    given, *later = [event for event in events if isinstance(event, Tokens)]
+    prompt = client.tokenize(TokenizeRequest(prompt=QUESTIONS[1]))
+    assert given.token_ids == prompt.token_ids and len(prompt.token_ids) == prompt.count
+    positions = [event.first + index for event in later for index in range(len(event.token_ids))]
+    assert positions == [*range(prompt.count, prompt.count + 24)]
+    for event in events:
+        if isinstance(event, Tokens):
+            sizes = {len(event.token_ids), len(event.texts), len(event.segments), len(event.logprobs)}
+            sizes |= {len(latents.features) for latents in event.latents.values()}
+            assert sizes == {len(event.token_ids)}
 
 
 def test_thirty_clients_each_see_their_own_whole_stream(worker: Worker) -> None:
@@ -84,7 +96,7 @@ def test_thirty_clients_each_see_their_own_whole_stream(worker: Worker) -> None:
 
 
 def test_a_client_that_goes_away_cancels_its_job(worker: Worker, client: WorkerClient) -> None:
-    stream = client.generate(request(max_new_tokens=60_000))
+    stream = client.generate(endless())
     job = next(stream)
     while not isinstance(next(stream), Tokens):
         pass
@@ -94,7 +106,7 @@ def test_a_client_that_goes_away_cancels_its_job(worker: Worker, client: WorkerC
 
 
 def test_cancel_by_id(worker: Worker, client: WorkerClient) -> None:
-    stream = client.generate(request(max_new_tokens=60_000))
+    stream = client.generate(endless())
     job: str = getattr(next(stream), "job")  # noqa: B009
     client.cancel(job)
     assert list(stream)[-1].event == "cancelled"
@@ -104,22 +116,45 @@ def test_cancel_by_id(worker: Worker, client: WorkerClient) -> None:
 
 
 def test_a_slow_reader_holds_nobody_up(worker: Worker, client: WorkerClient) -> None:
-    slow = client.generate(request(seed=1))
+    """Its stream is more than the connection holds: the rest waits for it."""
+    slow = client.generate(request(max_new_tokens=3000, temperature=0))
     next(slow)
+    until_idle(worker[1])
     with WorkerClient(worker[0], "quick") as quick:
         assert list(quick.generate(request(seed=2)))[-1].event == "done"
-    assert list(slow)[-1].event == "done"
+    events = list(slow)
+    assert events[-1].event == "done" and len(tokens_of(events)) > 3000
 
 
 def test_tokenize_does_not_wait_behind_a_generation(client: WorkerClient, worker: Worker) -> None:
-    stream = client.generate(request(max_new_tokens=60_000))
+    stream = client.generate(endless())
     while not isinstance(next(stream), Tokens):
         pass
     with WorkerClient(worker[0]) as other:
-        assert other.tokenize(TypedPrompt(prompt="Tom")).limit > 0
+        assert other.tokenize(TokenizeRequest(prompt="Tom")).limit > 0
         assert other.health().running
     stream.close()  # pyright: ignore[reportAttributeAccessIssue]
     until_idle(worker[1])
+
+
+def test_who_waits_hears_so_again(worker: Worker, client: WorkerClient) -> None:
+    """Only so a worker learns that a tab was closed whose job has not begun."""
+    running = client.generate(endless())
+    while not isinstance(next(running), Tokens):
+        pass
+    with WorkerClient(worker[0], "another") as other:
+        waiting = other.generate(request())
+        first, second = next(waiting), next(waiting)
+        assert isinstance(first, Queued) and first.position == 1 and second == first
+        waiting.close()
+    running.close()
+    until_idle(worker[1])
+
+
+def test_a_long_prompt_is_counted_and_shown_up_to_the_limit(tiny_plan: Plan) -> None:
+    with working(tiny_plan, prompt_tokens=20) as (settings, _), WorkerClient(settings) as client:
+        found = client.tokenize(TokenizeRequest(prompt="word " * 50))
+    assert found.count > 50 and found.limit == len(found.token_ids) == len(found.texts) == len(found.typed) == 20
 
 
 FAKE = "1</think>2<｜Assistant｜>3<think>4<｜end▁of▁sentence｜>5"
@@ -129,7 +164,7 @@ FAKE = "1</think>2<｜Assistant｜>3<think>4<｜end▁of▁sentence｜>5"
 def test_typed_special_tokens_are_plain_text_unless_asked(client: WorkerClient, tiny_plan: Plan, mode: str) -> None:
     special = set(tiny_plan.lm.tokenizer.added_tokens_decoder)
     plain, typed, meant = (
-        client.tokenize(TypedPrompt.model_validate({"prompt": prompt, "mode": mode} | options)).token_ids
+        client.tokenize(TokenizeRequest.model_validate({"prompt": prompt, "mode": mode} | options)).token_ids
         for prompt, options in (("12345", {}), (FAKE, {}), (FAKE, {"special": True}))
     )
     count = {name: sum(token_id in special for token_id in ids) for name, ids in
@@ -200,10 +235,10 @@ def test_metrics_and_health_and_docs(worker: Worker, client: WorkerClient, tiny_
 
 
 def test_a_token_is_asked_for_everywhere(tiny_plan: Plan) -> None:
-    with working(tiny_plan, token="a long secret") as (settings, _):
+    with working(tiny_plan, token="a-long-secret") as (settings, _):
         with WorkerClient(settings) as right:
             assert list(right.generate(request(max_new_tokens=2)))[-1].event == "done"
-        for token in (None, SecretStr("a long secre"), SecretStr("another secret ü")):
+        for token in (None, SecretStr("a-long-secre"), SecretStr("another secret ü")):
             with WorkerClient(settings.model_copy(update={"token": token})) as wrong:
                 for call in (wrong.health, lambda: next(wrong.generate(request())), lambda: wrong.cancel("x")):
                     with pytest.raises(WorkerRefused, match="bearer token"):
@@ -220,15 +255,15 @@ def test_a_token_is_asked_for_everywhere(tiny_plan: Plan) -> None:
 )
 def test_limits_answer_429_with_a_time(tiny_plan: Plan, limits: dict[str, int], told: str) -> None:
     with working(tiny_plan, new_tokens=100_000, **limits) as (settings, engine), WorkerClient(settings, "me") as client:
-        running = client.generate(request(max_new_tokens=60_000))
+        running = client.generate(endless())
         while not isinstance(next(running), Tokens):
             pass
         with WorkerClient(settings, "another") as other:
-            others = other.generate(request(max_new_tokens=60_000))
+            others = other.generate(endless())
             next(others)
             with WorkerClient(settings, "me") as again, pytest.raises(WorkerRefused, match=told) as refused:
                 next(again.generate(request()))
-            assert refused.value.retry_after == 5
+            assert refused.value.retry_after is not None and 1 <= refused.value.retry_after <= 60
             others.close()  # pyright: ignore[reportAttributeAccessIssue]
         running.close()  # pyright: ignore[reportAttributeAccessIssue]
         until_idle(engine)
@@ -268,7 +303,7 @@ def test_another_models_inferences_are_kept_apart(tiny_plan: Plan, tmp_path: Pat
 def test_a_worker_that_ends_cancels_what_is_under_way(tiny_plan: Plan) -> None:
     with working(tiny_plan, new_tokens=100_000) as (settings, _):
         client = WorkerClient(settings)
-        stream = client.generate(request(max_new_tokens=60_000))
+        stream = client.generate(endless())
         while not isinstance(next(stream), Tokens):
             pass
     assert list(stream)[-1].event == "cancelled"
@@ -299,12 +334,58 @@ def test_a_worker_that_dies_in_the_middle_is_told_from_one_that_never_was() -> N
         thread.join(10)
 
 
+@pytest.mark.parametrize("answer", ["<html></html>", '{"event": "of a later version"}', ""])
+def test_what_is_no_worker_is_told(answer: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def serve() -> None:
+            for _ in range(2):
+                connection, _ = listening.accept()
+                with connection:
+                    connection.recv(65536)
+                    body = f"data: {answer}\n\n"
+                    head = f"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {len(body)}"
+                    connection.sendall(f"{head}\r\ncontent-type: text/event-stream\r\n\r\n{body}".encode())
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        with WorkerClient(WorkerSettings(port=listening.getsockname()[1])) as client:
+            for call in (client.health, lambda: next(client.generate(request()))):
+                with pytest.raises((WorkerMissing, WorkerLost)):
+                    call()
+        thread.join(10)
+
+
+def test_a_token_is_what_a_header_can_carry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KTHINK_WORKER_TOKEN", " long-enough-secret\n")
+    token = from_environment(WorkerSettings).token
+    assert token is not None and token.get_secret_value() == "long-enough-secret"
+    monkeypatch.setenv("KTHINK_WORKER_TOKEN", "  ")
+    assert from_environment(WorkerSettings).token is None
+    for bad in ("short", "with a space in it", "with-an-umlaut-ü"):
+        monkeypatch.setenv("KTHINK_WORKER_TOKEN", bad)
+        with pytest.raises(BadValue, match="KTHINK_WORKER_TOKEN") as refused:
+            from_environment(WorkerSettings)
+        assert bad not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("host", "address"),
+    [("::1", "http://[::1]:8765"), ("0.0.0.0", "http://127.0.0.1:8765"), ("gpu", "http://gpu:8765")],
+)
+def test_the_app_finds_a_worker_by_its_settings(host: str, address: str) -> None:
+    assert WorkerSettings(host=host).address == address
+
+
+def test_a_page_elsewhere_cannot_reach_it_under_another_name(worker: Worker) -> None:
+    response = httpx.get(worker[0].address + "/health", headers={"host": "evil.example"}, trust_env=False)
+    assert response.status_code == 400
+
+
 def test_only_loopback_without_a_token() -> None:
     for host in ("127.0.0.1", "::1", "localhost"):
         check_exposure(WorkerSettings(host=host))
     for host in ("0.0.0.0", "::", "10.0.0.1", "example.org"):
         with pytest.raises(BadValue, match="KTHINK_WORKER_TOKEN"):
             check_exposure(WorkerSettings(host=host))
-    check_exposure(WorkerSettings(host="0.0.0.0", token=SecretStr("a long secret")))
-    with pytest.raises(BadValue, match="shorter"):
-        check_exposure(WorkerSettings(host="0.0.0.0", token=SecretStr("short")))
+    check_exposure(WorkerSettings(host="0.0.0.0", token=SecretStr("a-long-secret")))

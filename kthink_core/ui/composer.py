@@ -115,8 +115,8 @@ def _tokenized(worker: Worker) -> prompt_box.Shown:
         return prompt_box.Shown(limit=limit, message=_told(error))
     except KthinkError as error:
         return prompt_box.Shown(limit=limit, message=str(error))
-    over = len(found.token_ids) - found.limit
-    message = f"{len(found.token_ids)} tokens: {over} more than the {found.limit} allowed" if over > 0 else None
+    over = found.count - found.limit
+    message = f"{found.count} tokens: {over} more than the {found.limit} allowed" if over > 0 else None
     return prompt_box.Shown(tuple(zip(found.texts, found.token_ids, found.typed, strict=True)), found.limit, message)
 
 

@@ -69,7 +69,7 @@ def _span(page: Page, run: LiveRun, shown: tuple[int, ...], first: int, last: in
 
 def _keep(page: Page, worker: Worker, run: LiveRun) -> None:
     """What stores a run that has all hookpoints, then what leads to where it is stored."""
-    if run.job is None or run.request.hookpoints not in ((), tuple(worker.health.hookpoints)):
+    if run.job is None or not set(run.request.hookpoints or worker.health.hookpoints) >= set(worker.health.hookpoints):
         return
     kept: Kept | str | None = st.session_state.get(f"{_KEPT} {run.job}")
     if isinstance(kept, Kept):

@@ -71,14 +71,18 @@ class LiveRun:
                 for event in stream:
                     with self.lock:
                         self._hear(event)
-                    if self._stopped.is_set() or not self._wanted():
+                    if self._stopped.is_set():
+                        break
+                    if not self._wanted():
+                        trouble = "The page was away for a moment, which ended it."
                         break
         except KthinkError as error:
             trouble = str(error)
-        with self.lock:
-            self.trouble = self.trouble or trouble
-            self.going, self._ended = False, time.monotonic()
-        self.began_to_come.set()
+        finally:
+            with self.lock:
+                self.trouble = self.trouble or trouble
+                self.going, self._ended = False, time.monotonic()
+            self.began_to_come.set()
 
     def _hear(self, event: Event) -> None:
         if isinstance(event, Queued):
@@ -86,6 +90,7 @@ class LiveRun:
         elif isinstance(event, Started):
             self.job, self.position = event.job, None
         elif isinstance(event, Tokens):
+            self.position = None
             self.firings += self.trace.add(event, self.watched)
             self._began = self._began or time.monotonic()
             if event.first:

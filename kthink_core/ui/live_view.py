@@ -40,15 +40,11 @@ class Drawn(NamedTuple):
 
 def draw(page: Page, worker: Worker, run: LiveRun) -> None:
     """Draws until the run has ended, then once more with all that can be asked afterwards."""
-    asked = run.request.hookpoints
-    if asked and page.view.hookpoint not in asked:
-        header.nothing(f"This run was not encoded at {page.view.hookpoint}, but at {', '.join(asked)}.")
-        return
     going = run.going
     if going:
         run.began_to_come.wait(FIRST)
     st.fragment(_trace, run_every=TICK if going else None)(page, run, going)
-    if not going:
+    if not going and _encoded(page, run):
         live_after.draw(page, worker, run, _shown(page, run), _span(run))
 
 
@@ -62,6 +58,9 @@ def _trace(page: Page, run: LiveRun, was_going: bool) -> None:
     st.caption(plain(status))
     if run.trouble:
         st.error(plain(run.trouble), icon=":material/error:")
+    if not _encoded(page, run):
+        header.nothing(f"This run was not encoded at {view.hookpoint}, but at {', '.join(run.request.hookpoints)}.")
+        return
     if drawn.tokens.empty:
         if going:
             st.info("Nothing has come yet.", icon=":material/hourglass_empty:")
@@ -93,6 +92,11 @@ def _trace(page: Page, run: LiveRun, was_going: bool) -> None:
         st.rerun()
 
 
+def _encoded(page: Page, run: LiveRun) -> bool:
+    """Whether latents were asked for at the hookpoint shown."""
+    return not run.request.hookpoints or page.view.hookpoint in run.request.hookpoints
+
+
 def _span(run: LiveRun) -> tuple[int, int] | None:
     """What is marked in this run."""
     marked, span = st.session_state.get(_SPAN, (None, None))
@@ -121,8 +125,9 @@ def _drawn(run: LiveRun, hookpoint: str, features: tuple[int, ...]) -> Drawn:
 
 
 def _status(run: LiveRun) -> str:
-    if run.position:
-        return f"Waiting: {run.position} before this one."
+    if run.position is not None and run.going:
+        before = f"{run.position} before this one" if run.position else "this one is next"
+        return f"Waiting: {before}."
     parts = [f"{len(run.trace)} tokens"]
     if run.rate is not None:
         parts.append(f"{run.rate:.0f} tokens a second")

@@ -11,7 +11,7 @@ import pandas as pd
 import streamlit as st
 from streamlit.runtime.pages_manager import PagesManager
 
-from kthink_core.config import Experiment, Settings
+from kthink_core.config import Experiment, Settings, from_environment
 from kthink_core.errors import KthinkError
 from kthink_core.notes import sae_revision
 from kthink_core.store.reader import ExperimentStatus, list_experiments
@@ -57,7 +57,7 @@ def errors_shown() -> Iterator[None]:
 def open_page() -> Page:
     """The experiment and view that the link names. Ends the run where there is no experiment. Raises KthinkError."""
     _under_navigation()
-    settings = Settings()  # pyright: ignore[reportCallIssue]
+    settings = from_environment(Settings)
     statuses = list_experiments(settings.cache)
     readable = [status.name for status in statuses if status.experiment is not None]
     if not readable:

@@ -9,7 +9,7 @@ from streamlit.runtime import exists, get_instance
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from kthink_core.client import WorkerClient
-from kthink_core.config import Experiment, WorkerSettings
+from kthink_core.config import Experiment, WorkerSettings, from_environment
 from kthink_core.errors import KthinkError
 from kthink_core.jobs import Health
 from kthink_core.ui.page import Page, link
@@ -106,6 +106,7 @@ def _look_again() -> None:
         st.rerun()
 
 
-@st.cache_resource(max_entries=200, show_spinner=False, on_release=WorkerClient.close)
-def _client(session: str) -> WorkerClient:
-    return WorkerClient(WorkerSettings(), session)
+@st.cache_resource(scope="session", show_spinner=False, on_release=WorkerClient.close)
+def _client(visitor: str) -> WorkerClient:
+    """This visit's own; it closes with the visit. Raises BadValue for a setting that makes no sense."""
+    return WorkerClient(from_environment(WorkerSettings), visitor)
