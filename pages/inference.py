@@ -22,6 +22,7 @@ from kthink_core.ui import (
 )  # fmt: skip
 from kthink_core.ui.page import Page, errors_shown, go, lead, open_page, require_inferences, with_features
 from kthink_core.ui.permalink import PLOTS, View
+from kthink_core.ui.transcript import Selection
 
 
 def head(page: Page) -> None:
@@ -42,12 +43,14 @@ def chosen_first(view: View, shown: tuple[int, ...], feature: int) -> View:
 
 def trace(page: Page, shown: tuple[int, ...]) -> None:
     view = page.view
-    chosen = reading.trace(page, shown, span=view.span, position=view.position)
-    if chosen.feature is not None:
-        lead("feature", with_features(view, (chosen.feature,)))
-    if (chosen.span, chosen.features) != (view.span, shown):
-        go(with_features(replace(view, span=chosen.span, position=None), chosen.features))
-        st.rerun()
+
+    def follow(chosen: Selection) -> None:
+        if chosen.feature is not None:
+            lead("feature", with_features(view, (chosen.feature,)))
+        else:
+            go(with_features(replace(view, span=chosen.span, position=None), chosen.features))
+
+    reading.trace(page, shown, follow, span=view.span, position=view.position)
 
 
 def tokens(page: Page, feature: int) -> None:
