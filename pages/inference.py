@@ -7,6 +7,7 @@ import streamlit as st
 
 from kthink_core import queries
 from kthink_core.ui import (
+    cache,
     choices,
     download,
     feature_tables,
@@ -55,9 +56,13 @@ def trace(page: Page, shown: tuple[int, ...]) -> None:
 
 def tokens(page: Page, feature: int) -> None:
     """What downloads the trace with the main feature's activations."""
-    view = page.view
-    table = page.ask(queries.transcript, view.inference, view.hookpoint, feature)
-    download.buttons(page, f"transcript of inference {view.inference}", table, feature=feature)
+    view, reader = page.view, cache.reader(page.source)
+    download.buttons(
+        page,
+        f"transcript of inference {view.inference}",
+        lambda: queries.transcript(reader, view.inference, view.hookpoint, feature),
+        feature=feature,
+    )
 
 
 def span(page: Page, shown: tuple[int, ...]) -> None:
