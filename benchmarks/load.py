@@ -2,9 +2,12 @@
 
     python -m benchmarks.load [--cache cache] [--experiment demo] [--actions 40] [--sessions 20]
 
-An action opens a page at a random inference, hookpoint, scope and feature; the reader is open, the answers are not yet
-cached. Sessions are threads of one process, as in Streamlit's server, that ask through the app's cache what the
-inference page asks; drawing is left out, since Streamlit's own test runner takes one session at a time.
+An action leads a session to a page at a random inference, hookpoint, scope and feature. Its time is that from the
+request to rerun to the script's last message: see session.py. The reader is open and the page was opened before, but no
+answer at all is cached, not even that of what all views of an experiment share.
+
+Many sessions are asked twice: for the whole inference page, and, without drawing, for all that this page asks through
+the app's cache, so that every row can be compared with that of a reader of its own.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ import os
 import random
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import cast
@@ -23,16 +27,15 @@ import pandas as pd
 import streamlit as st
 from pandas.testing import assert_frame_equal
 from streamlit.logger import set_log_level
-from streamlit.testing.v1 import AppTest
 
 from benchmarks.report import machine, markdown
+from benchmarks.session import Session, sessions
 from kthink_core import queries
 from kthink_core.queries import SCOPES, Scope
 from kthink_core.store.reader import Reader, open_reader
 from kthink_core.ui import cache
 from kthink_core.ui.cache import Source
 
-ROOT = Path(__file__).resolve().parent.parent
 PAGES = ("overview", "inference", "feature", "across", "compare")
 
 
@@ -48,19 +51,6 @@ def parameters(reader: Reader, draw: random.Random) -> dict[str, str]:
         "scope": draw.choice(SCOPES),
         "feature": str(draw.choice(relevant or [0])),
     }
-
-
-def opened(page: str, where: dict[str, str]) -> tuple[AppTest, float]:
-    """The page after one action, and the seconds that its script took."""
-    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=120)
-    app.query_params.update(where)
-    app.switch_page(f"pages/{page}.py")
-    began = time.perf_counter()
-    app.run()
-    seconds = time.perf_counter() - began
-    if app.exception:
-        raise SystemExit(f"page {page} failed at {where}: {app.exception[0].value}")
-    return app, seconds
 
 
 def ask(source: Source, where: dict[str, str]) -> list[pd.DataFrame]:
@@ -109,23 +99,46 @@ def percentiles(seconds: list[float]) -> str:
     return f"{1000 * p50:.0f} / {1000 * p95:.0f} ms"
 
 
-def one_by_one(reader: Reader, actions: int) -> dict[str, str]:
-    draw = random.Random(0)
-    rows = {}
+def one_by_one(begin: Callable[[], Session], reader: Reader, actions: int) -> dict[str, str]:
+    draw, session, rows = random.Random(0), begin(), {}
+
+    def action(page: str) -> float:
+        where = parameters(reader, draw)
+        st.cache_data.clear()
+        return session.open(page, where)
+
     for page in PAGES:
-        opened(page, parameters(reader, draw))  # opens the app's own reader
-        rows[f"{page}: p50 / p95"] = percentiles([opened(page, parameters(reader, draw))[1] for _ in range(actions)])
+        action(page)  # opens the app's own reader, compiles the page
+        rows[f"{page}: p50 / p95"] = percentiles([action(page) for _ in range(actions)])
     return rows
 
 
-def at_once(folder: Path, reader: Reader, sessions: int, clicks: int) -> dict[str, str]:
+def drawn_at_once(begin: Callable[[], Session], reader: Reader, number: int, clicks: int) -> dict[str, str]:
+    """Each session begins and ends its clicks with all others; the first one of a session does not count."""
+    views, together = random.Random(1), threading.Barrier(number)
+    plans = [[parameters(reader, views) for _ in range(clicks + 1)] for _ in range(number)]
+
+    def visit(plan: list[dict[str, str]]) -> list[float]:
+        session, taken = begin(), []
+        for where in plan:
+            together.wait()
+            taken.append(session.open("inference", where))
+        return taken[1:]
+
+    st.cache_data.clear()
+    with ThreadPoolExecutor(number) as pool:
+        seconds = [taken for found in pool.map(visit, plans) for taken in found]
+    return {f"{number} sessions at once, the inference page, {len(seconds)} clicks: p50 / p95": percentiles(seconds)}
+
+
+def at_once(folder: Path, reader: Reader, number: int, clicks: int) -> dict[str, str]:
     """Every session's answers are compared with those of a reader of its own; a difference ends the benchmark."""
     views, source = random.Random(1), cache.source(folder, reader.experiment.name)
-    plans = [[parameters(reader, views) for _ in range(clicks)] for _ in range(sessions)]
-    begin = threading.Barrier(sessions)
+    plans = [[parameters(reader, views) for _ in range(clicks)] for _ in range(number)]
+    together = threading.Barrier(number)
 
     def session(plan: list[dict[str, str]]) -> list[tuple[float, list[pd.DataFrame]]]:
-        begin.wait()
+        together.wait()
         found = []
         for where in plan:
             began = time.perf_counter()
@@ -134,7 +147,7 @@ def at_once(folder: Path, reader: Reader, sessions: int, clicks: int) -> dict[st
         return found
 
     st.cache_data.clear()
-    with ThreadPoolExecutor(sessions) as pool:
+    with ThreadPoolExecutor(number) as pool:
         all_found = list(pool.map(session, plans))
     wrong = sum(
         not _same(one, other)
@@ -145,7 +158,7 @@ def at_once(folder: Path, reader: Reader, sessions: int, clicks: int) -> dict[st
     if wrong:
         raise SystemExit(f"{wrong} answers differ from the direct query's")
     seconds = [taken for found in all_found for taken, _ in found]
-    name = f"{sessions} sessions at once, all that an inference page asks, {len(seconds)} clicks, no wrong row"
+    name = f"{number} sessions at once, all that an inference page asks, {len(seconds)} clicks, no wrong row"
     return {f"{name}: p50 / p95": percentiles(seconds)}
 
 
@@ -157,10 +170,11 @@ def main() -> None:
     parser.add_argument("--sessions", type=int, default=20)
     parser.add_argument("--clicks", type=int, default=5)
     options = parser.parse_args()
-    set_log_level("error")  # it warns of running without a server, which is meant
+    set_log_level("error")  # the sessions that only ask are no sessions to it, which it would tell for each
     os.environ["KTHINK_CACHE"] = str(options.cache.absolute())
-    with open_reader(options.cache, options.experiment) as reader:
-        rows = one_by_one(reader, options.actions)
+    with open_reader(options.cache, options.experiment) as reader, sessions() as begin:
+        rows = one_by_one(begin, reader, options.actions)
+        rows |= drawn_at_once(begin, reader, options.sessions, options.clicks)
         rows |= at_once(options.cache, reader, options.sessions, options.clicks)
     print(markdown(f"Page actions, {options.experiment}", rows, machine()))
 

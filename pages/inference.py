@@ -7,6 +7,7 @@ import streamlit as st
 
 from kthink_core import queries
 from kthink_core.ui import (
+    cache,
     choices,
     download,
     feature_tables,
@@ -22,6 +23,7 @@ from kthink_core.ui import (
 )  # fmt: skip
 from kthink_core.ui.page import Page, errors_shown, go, lead, open_page, require_inferences, with_features
 from kthink_core.ui.permalink import PLOTS, View
+from kthink_core.ui.transcript import Selection
 
 
 def head(page: Page) -> None:
@@ -42,19 +44,25 @@ def chosen_first(view: View, shown: tuple[int, ...], feature: int) -> View:
 
 def trace(page: Page, shown: tuple[int, ...]) -> None:
     view = page.view
-    chosen = reading.trace(page, shown, span=view.span, position=view.position)
-    if chosen.feature is not None:
-        lead("feature", with_features(view, (chosen.feature,)))
-    if (chosen.span, chosen.features) != (view.span, shown):
-        go(with_features(replace(view, span=chosen.span, position=None), chosen.features))
-        st.rerun()
+
+    def follow(chosen: Selection) -> None:
+        if chosen.feature is not None:
+            lead("feature", with_features(view, (chosen.feature,)))
+        else:
+            go(with_features(replace(view, span=chosen.span, position=None), chosen.features))
+
+    reading.trace(page, shown, follow, span=view.span, position=view.position)
 
 
 def tokens(page: Page, feature: int) -> None:
     """What downloads the trace with the main feature's activations."""
-    view = page.view
-    table = page.ask(queries.transcript, view.inference, view.hookpoint, feature)
-    download.buttons(page, f"transcript of inference {view.inference}", table, feature=feature)
+    view, reader = page.view, cache.reader(page.source)
+    download.buttons(
+        page,
+        f"transcript of inference {view.inference}",
+        lambda: queries.transcript(reader, view.inference, view.hookpoint, feature),
+        feature=feature,
+    )
 
 
 def span(page: Page, shown: tuple[int, ...]) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
 from playwright.sync_api import Browser
+from streamlit.components.v2 import manifest_scanner
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # read when huggingface_hub is imported: no test reaches for the hub
 
@@ -31,6 +33,14 @@ settings.register_profile(
     derandomize="CI" in os.environ,  # what CI tries is the same each time; a developer's machine looks further
 )
 settings.load_profile("machines differ")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def packages_searched_once() -> Iterator[None]:
+    """Streamlit's test runner searches all installed packages for components, for each app that it opens."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(manifest_scanner, "scan_component_manifests", cache(manifest_scanner.scan_component_manifests))
+        yield
 
 
 @pytest.fixture(scope="session")

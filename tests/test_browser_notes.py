@@ -97,6 +97,17 @@ def test_files_of_a_table_are_downloaded_with_their_stamp(visit: Visit) -> None:
     assert len(table)
 
 
+def test_a_table_is_asked_for_once_its_file_is(visit: Visit) -> None:
+    page = visit(f"/inference?experiment=demo&hookpoint={HOOKPOINTS[1]}&feature=12&inference=3")
+    with page.expect_download() as csv:
+        page.get_by_role("button", name="CSV").first.click()
+    content = saved(csv.value).decode()
+    assert "# query: transcript of inference 3\n" in content
+    table = pd.read_csv(StringIO(content), comment="#", keep_default_na=False, na_values=[""])
+    assert table["position"].tolist() == list(range(len(table)))
+    assert table["activation"].notna().any()
+
+
 def test_a_chart_is_downloaded_as_png_and_svg(visit: Visit) -> None:
     page = visit(HERE)
     chart = page.locator("[data-testid=stVegaLiteChart] svg.marks").first

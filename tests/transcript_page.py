@@ -10,6 +10,13 @@ import streamlit as st
 from kthink_core.ui import transcript
 from tests.transcript_samples import CASES, MAXIMA, sample
 
+
+def choose(chosen: transcript.Selection) -> None:
+    if chosen.feature is not None:
+        st.session_state["opened"] = chosen.feature
+    st.session_state["features"], st.session_state["span"] = chosen.features, chosen.span
+
+
 st.set_page_config(layout="wide")
 st.title("A transcript")
 case = CASES[st.query_params.get("case", "small")]
@@ -22,7 +29,8 @@ name = "other" if st.session_state.get("other") else "one"
 tables = sample(case, length)
 features = st.session_state.setdefault("features", case.features)
 span = st.session_state.setdefault("span", case.span)
-chosen = transcript.draw(
+runs = st.session_state["runs"] = st.session_state.get("runs", 0) + 1
+transcript.draw(
     name,
     tables.tokens,
     tables.tracks,
@@ -36,10 +44,7 @@ chosen = transcript.draw(
     span=span,
     position=case.position,
     verdict=case.verdict,
+    choose=choose,
 )
-if chosen.feature is not None:
-    st.session_state["opened"] = chosen.feature
-if (chosen.features, chosen.span) != (features, span):
-    st.session_state["features"], st.session_state["span"] = chosen.features, chosen.span
-    st.rerun()
 st.text(f"span {span} features {features} opened {st.session_state.get('opened')}")
+st.text(f"runs {runs}")

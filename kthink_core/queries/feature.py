@@ -12,6 +12,7 @@ from kthink_core.queries.arguments import (
     check_top,
     in_scope,
 )
+from kthink_core.queries.fragments import AMONG_FEATURES
 from kthink_core.store.feature_stats import TOP_TOKENS
 from kthink_core.store.reader import Reader
 from kthink_core.store.scopes import SCOPES, Scope
@@ -54,10 +55,10 @@ def top_tokens_of(
     check_choice("scope", scope, SCOPES)
     check_top(top)
     # A database and what is pending beside it have five tokens each: the first five of both together count.
-    sql = """
+    sql = f"""
         WITH merged AS (
             SELECT feature, token_id, min(text) AS text, max(max_activation) AS max_activation FROM feature_tokens
-            WHERE hookpoint = $hookpoint AND scope = $scope AND list_contains($features::INTEGER[], feature)
+            WHERE hookpoint = $hookpoint AND scope = $scope AND {AMONG_FEATURES}
             GROUP BY feature, token_id
         ), ranked AS (
             SELECT *, row_number() OVER (PARTITION BY feature ORDER BY max_activation DESC, token_id) AS rank

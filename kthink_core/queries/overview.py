@@ -8,7 +8,7 @@ import pandas as pd
 
 from kthink_core.errors import BadValue
 from kthink_core.queries.arguments import check_choice, check_features, check_hookpoint, check_top, in_scope
-from kthink_core.queries.fragments import positions_in
+from kthink_core.queries.fragments import AMONG_FEATURES, positions_in
 from kthink_core.store.feature_stats import RANKS, RELEVANT, TOP_TOKENS
 from kthink_core.store.reader import Reader
 from kthink_core.store.scopes import SCOPES, Scope
@@ -81,7 +81,7 @@ def feature_table(
     check_top(top)
     check_relevant(relevant)
     asked = check_features(reader, hookpoint, features or ())
-    chosen = "TRUE" if features is None else "list_contains($features::INTEGER[], feature)"
+    chosen = "TRUE" if features is None else AMONG_FEATURES
     side = "SELECT feature, positions FROM feature_stats WHERE hookpoint = $hookpoint AND scope ="
     outcome = "(SELECT coalesce(sum(generated_tokens), 0) FROM inferences WHERE"
     sql = f"""
@@ -120,12 +120,12 @@ def feature_maxima(
     asked), max_activation."""
     asked = check_features(reader, hookpoint, features)
     check_choice("scope", scope, SCOPES)
-    sql = """
+    sql = f"""
         WITH asked AS (
             SELECT unnest($features::INTEGER[]) AS feature, unnest(range(len($features::INTEGER[]))) AS place
         ), stats AS (
             SELECT feature, max_activation FROM feature_stats
-            WHERE hookpoint = $hookpoint AND scope = $scope AND list_contains($features::INTEGER[], feature)
+            WHERE hookpoint = $hookpoint AND scope = $scope AND {AMONG_FEATURES}
         )
         SELECT feature, coalesce(max_activation, 0) AS max_activation
         FROM asked LEFT JOIN stats USING (feature) ORDER BY place
@@ -154,7 +154,7 @@ def feature_percentiles(
             SELECT unnest($features::INTEGER[]) AS feature, unnest($maxima::DOUBLE[]) AS given
         ), own AS (
             SELECT feature, inference, max(max_activation) AS max_activation FROM feature_inferences
-            WHERE hookpoint = $hookpoint AND list_contains($features::INTEGER[], feature) AND {in_scope(scope)}
+            WHERE hookpoint = $hookpoint AND {AMONG_FEATURES} AND {in_scope(scope)}
             GROUP BY feature, inference
         )
         SELECT feature, given AS max_activation, count(inference) AS active_inferences,
@@ -176,7 +176,7 @@ def feature_matrix(
         SELECT feature, inference, sum(positions)::BIGINT AS positions, max(max_activation) AS max_activation,
             -max({{'activation': max_activation, 'negated': -peak_position}}).negated AS peak_position
         FROM feature_inferences
-        WHERE hookpoint = $hookpoint AND list_contains($features::INTEGER[], feature) AND {in_scope(scope)}
+        WHERE hookpoint = $hookpoint AND {AMONG_FEATURES} AND {in_scope(scope)}
         GROUP BY feature, inference ORDER BY list_position($features::INTEGER[], feature), inference
     """
     return reader.query(sql, {"hookpoint": hookpoint, "features": asked})

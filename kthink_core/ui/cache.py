@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Concatenate, NamedTuple, ParamSpec
+from typing import Concatenate, NamedTuple, ParamSpec
 
 import pandas as pd
 import streamlit as st
@@ -39,7 +39,8 @@ def ask(
     **kwargs: Arguments.kwargs,
 ) -> pd.DataFrame:
     """The answer to a function of `queries`; a copy, the caller's own."""
-    return _answer(query, query.__name__, str(source.cache), source.experiment, source.version, args, kwargs)
+    key = repr((query.__name__, str(source.cache), *source[1:], args, sorted(kwargs.items())))
+    return _answer(key, lambda: query(reader(source), *args, **kwargs))
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
@@ -48,14 +49,6 @@ def _reader(cache: str, experiment: str, version: str) -> Reader:
 
 
 @st.cache_data(max_entries=500, show_spinner=False)
-def _answer(
-    _query: Callable[..., pd.DataFrame],
-    name: str,
-    cache: str,
-    experiment: str,
-    version: str,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-) -> pd.DataFrame:
-    """`name` stands for the function in the key of the cache."""
-    return _query(_reader(cache, experiment, version), *args, **kwargs)
+def _answer(key: str, _find: Callable[[], pd.DataFrame]) -> pd.DataFrame:
+    """`key` tells all answers apart: one text, since Streamlit hashes a hundred numbers one by one."""
+    return _find()

@@ -15,6 +15,7 @@ from kthink_core.ui import download, header, notes, reading, verdict
 from kthink_core.ui.inference_charts import named
 from kthink_core.ui.page import Page, at_inference, beside, go, lead, link, with_features
 from kthink_core.ui.permalink import View
+from kthink_core.ui.transcript import Selection
 
 What = Literal["features", "inferences", "experiments"]
 NAMES: dict[What, str] = {
@@ -107,12 +108,14 @@ def read(page: Page, shown: tuple[int, ...]) -> None:
     """The view's inference under some features. What is chosen in it changes the view."""
     view = page.view
     inference_head(page, view.inference)
-    chosen = reading.trace(page, shown, span=view.span, position=view.position)
-    if chosen.feature is not None:
-        lead("feature", with_features(view, (chosen.feature,)))
-    if (chosen.span, chosen.features) != (view.span, shown):
-        go(with_features(replace(view, span=chosen.span), chosen.features))
-        st.rerun()
+
+    def follow(chosen: Selection) -> None:
+        if chosen.feature is not None:
+            lead("feature", with_features(view, (chosen.feature,)))
+        else:
+            go(with_features(replace(view, span=chosen.span), chosen.features))
+
+    reading.trace(page, shown, follow, span=view.span, position=view.position)
 
 
 def inference(page: Page, number: int, feature: int, key: str) -> None:
@@ -128,12 +131,14 @@ def inference(page: Page, number: int, feature: int, key: str) -> None:
         st.caption(
             f"Feature {feature} fires at {own['positions']} positions, at most {own['max_activation']:.2f}, rank {rank}"
         )
-    chosen = reading.trace(page, (feature,), inference=number, key=f"transcript {key}")
-    if chosen.feature is not None:
-        lead("feature", with_features(view, (chosen.feature,)))
-    if chosen.features and chosen.features != (feature,):
-        go(with_features(view, chosen.features[-1:]))  # the one that was added
-        st.rerun()
+
+    def follow(chosen: Selection) -> None:
+        if chosen.feature is not None:
+            lead("feature", with_features(view, (chosen.feature,)))
+        elif chosen.features:
+            go(with_features(view, chosen.features[-1:]))  # the one that was added
+
+    reading.trace(page, (feature,), follow, inference=number, key=f"transcript {key}")
 
 
 def first_feature(page: Page) -> int:

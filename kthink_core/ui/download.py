@@ -43,15 +43,22 @@ _picture = component(
 )
 
 
-def buttons(page: Page, name: str, table: pd.DataFrame, *, chart: bool = False, **facts: object) -> None:
+def buttons(
+    page: Page, name: str, table: pd.DataFrame | Callable[[], pd.DataFrame], *, chart: bool = False, **facts: object
+) -> None:
     """CSV and Parquet of a query's answer; with `chart`, also PNG and SVG of the chart last drawn above.
 
-    name: says what the table is, and is no other table's on the page. facts: what the table is about where that is not
+    name: says what the table is, and is no other table's on the page. table: or what asks for it, once a file of it is
+    asked for, in a thread of its own. facts: what the table is about where that is not
     what the view says, such as another hookpoint.
     """
     about = stamp(page, name, **facts)
     stem = file_name(page.experiment.name, name)
-    makers = {"CSV": partial(as_csv, table, about), "Parquet": partial(as_parquet, table, about)}
+
+    def made(maker: Callable[[pd.DataFrame, Stamp], bytes]) -> bytes:
+        return maker(table() if callable(table) else table, about)
+
+    makers = {"CSV": partial(made, as_csv), "Parquet": partial(made, as_parquet)}
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         files(name, stem, makers)
         if chart:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
+from typing import NamedTuple
+
 import pandas as pd
 import streamlit as st
 
@@ -17,7 +21,8 @@ _VERDICTS = {"right": verdict.RIGHT, "wrong": verdict.WRONG, "ungraded": verdict
 def draw(page: Page, table: pd.DataFrame) -> None:
     """The choices that there are, each with how many inferences it keeps beside the other filter."""
     with st.container(horizontal=True, gap="medium"):
-        outcomes = {name: sum(_kept(table, name, page.view.mode)) for name in OUTCOMES}
+        kinds = Counter(_facts(table))
+        outcomes = {name: _count(kinds, name, page.view.mode) for name in OUTCOMES}
         names = {
             name: f"{OUTCOME_NAMES[name]} ({count})"
             for name, count in outcomes.items()
@@ -25,23 +30,38 @@ def draw(page: Page, table: pd.DataFrame) -> None:
         }
         choices.pick("Outcome", "outcome", names, page)
         if len(set(table["mode"])) > 1 or page.view.mode != ANY:
-            modes = {name: sum(_kept(table, page.view.outcome, name)) for name in MODES}
+            modes = {name: _count(kinds, page.view.outcome, name) for name in MODES}
             choices.pick("Mode", "mode", {name: f"{name} ({count})" for name, count in modes.items()}, page)
 
 
 def apply(page: Page, table: pd.DataFrame) -> pd.DataFrame:
     """The inferences that the view's filters keep."""
-    kept = _kept(table, page.view.outcome, page.view.mode)
-    return table.iloc[[row for row, keep in enumerate(kept) if keep]].reset_index(drop=True)
+    outcome, mode = page.view.outcome, page.view.mode
+    kept = [row for row, facts in enumerate(_facts(table)) if _is(facts, outcome, mode)]
+    return table.iloc[kept].reset_index(drop=True)
 
 
-def _kept(table: pd.DataFrame, outcome: str, mode: str) -> list[bool]:
+class _Facts(NamedTuple):
+    """What an inference is kept for, or left out."""
+
+    verdict: str
+    reason: str
+    mode: str
+
+
+def _facts(table: pd.DataFrame) -> list[_Facts]:
     """By row."""
-    facts = zip(table["correct"].tolist(), table["finish_reason"].tolist(), table["mode"].tolist(), strict=True)
-    return [_is(outcome, correct, reason) and mode in (ANY, asked) for correct, reason, asked in facts]
+    columns = (table[name].tolist() for name in ("correct", "finish_reason", "mode"))
+    return [_Facts(verdict.of(correct), reason, mode) for correct, reason, mode in zip(*columns, strict=True)]
 
 
-def _is(outcome: str, correct: object, reason: str) -> bool:
+def _count(kinds: Mapping[_Facts, int], outcome: str, mode: str) -> int:
+    return sum(count for facts, count in kinds.items() if _is(facts, outcome, mode))
+
+
+def _is(facts: _Facts, outcome: str, mode: str) -> bool:
+    if mode not in (ANY, facts.mode):
+        return False
     if outcome == "cut":
-        return reason == "length"
-    return outcome == ANY or verdict.of(correct) == _VERDICTS[outcome]
+        return facts.reason == "length"
+    return outcome == ANY or facts.verdict == _VERDICTS[outcome]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pandas as pd
 
@@ -25,20 +25,22 @@ def ranked(page: Page, inference: int | None = None, hookpoint: str | None = Non
 def trace(
     page: Page,
     shown: Sequence[int],
+    choose: Callable[[transcript.Selection], None],
     *,
     inference: int | None = None,
     span: tuple[int, int] | None = None,
     position: int | None = None,
     key: str = "transcript",
-) -> transcript.Selection:
-    """Draw an inference, the view's unless another is named, and say what is chosen in it."""
+) -> None:
+    """Draw an inference, the view's unless another is named. `choose` is called before the next run with what the
+    person has chosen in it."""
     view = page.view
     number = view.inference if inference is None else inference
     listed = ranked(page, number)
     everyone = tuple(dict.fromkeys([*shown, *map(int, listed["feature"])]))
     maxima = page.ask(queries.feature_maxima, view.hookpoint, everyone, view.scope)
     stored = page.ask(queries.inferences).set_index("inference").loc[number]
-    return transcript.draw(
+    transcript.draw(
         f"{view.experiment} {number}",
         page.ask(queries.transcript, number),
         page.ask(queries.feature_tracks, number, view.hookpoint, everyone),
@@ -53,6 +55,7 @@ def trace(
         position=position,
         verdict=verdict.of(stored["correct"]),
         key=key,
+        choose=choose,
     )
 
 

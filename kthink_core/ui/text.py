@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from functools import lru_cache
 
 _HIDDEN = re.compile(r"[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]")
 """Marks that turn the direction of the text around them, and the byte order mark."""
@@ -18,6 +19,7 @@ def plain(text: str) -> str:
     return _PUNCTUATION.sub(r"\\\1", apart)
 
 
+@lru_cache(maxsize=1 << 14)  # tables show the same tokens over and over
 def visible(text: str) -> str:
     """A token's text on one line with nothing hidden: spaces at its ends `·`, newlines `⏎`, controls by their code."""
     body = text.strip(" ")

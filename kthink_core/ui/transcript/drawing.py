@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
+import streamlit as st
 from streamlit.components.v2 import component
 
 from kthink_core.store.scopes import Scope
@@ -62,6 +63,7 @@ def draw(
     marked: Sequence[int] = (),
     verdict: str | None = None,
     key: str = "transcript",
+    choose: Callable[[Selection], None] = lambda _: None,
 ) -> Selection:
     """Draw one inference at one hookpoint and say what is chosen in it.
 
@@ -75,11 +77,16 @@ def draw(
     `span` is marked; the page goes to `position` when it changes. Positions in `marked` have a frame: something is
     reported of them. `verdict` stands in the header of the answer.
 
-    A page that keeps its view in the link writes a changed `span` or `features` there and runs again:
-
-        chosen = transcript.draw(…, features=shown, span=view.span)
-        if chosen.span != view.span or chosen.features != shown: go(…); st.rerun()
+    `choose` is called before the next run with what the person has just chosen: a page that keeps its view in the link
+    writes it there, and that run already shows it. In a fragment, which has a run of its own, compare what is returned.
     """
+
+    def selection(sent: Mapping[str, Any]) -> Selection:
+        return read(sent.get("span"), sent.get("features"), sent.get("feature"), len(tokens), tuple(features), span)
+
+    def chosen() -> None:
+        choose(selection(st.session_state[key]))
+
     data = payload(
         trace,
         tokens,
@@ -99,11 +106,11 @@ def draw(
     answer = _component(
         data=data,
         key=key,
-        on_span_change=lambda: None,
-        on_features_change=lambda: None,
-        on_feature_change=lambda: None,
+        on_span_change=chosen,
+        on_features_change=chosen,
+        on_feature_change=chosen,
     )
-    return read(answer.span, answer.features, answer.feature, len(tokens), tuple(features), span)
+    return selection(answer)
 
 
 def read(
