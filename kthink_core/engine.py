@@ -192,7 +192,8 @@ class Engine:
             for tokens in perform(self.plan, job):
                 if job.cancelled.is_set():
                     break
-                job.tell(tokens)
+                if tokens is not None:
+                    job.tell(tokens)
             if job.cancelled.is_set():
                 self._end(job, "cancelled", Cancelled(job=job.id))
             else:

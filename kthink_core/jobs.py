@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import Callable, Sequence
-from itertools import chain
-from typing import Annotated, Any, Literal
+from collections.abc import Callable
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter
 
@@ -119,7 +118,7 @@ class Latents(_Answer):
 
 class Tokens(_Answer):
     """Positions that have passed through the model: first the whole prompt at once, then one by one, or a few together
-    where they come faster than they are sent."""
+    where they come faster than fifty a second."""
 
     event: Literal["tokens"] = "tokens"
     first: int
@@ -131,29 +130,6 @@ class Tokens(_Answer):
     """Natural, temperature 1, no filter; None in the prompt."""
     latents: dict[str, Latents]
     """By hookpoint."""
-
-
-def joined(parts: Sequence[Tokens]) -> Tokens:
-    """Events of positions that follow each other, at the same hookpoints, as one."""
-
-    def end_to_end(name: str, of: Sequence[Tokens | Latents]) -> tuple[Any, ...]:
-        return tuple(chain.from_iterable(getattr(part, name) for part in of))
-
-    latents = {
-        hookpoint: Latents(
-            features=end_to_end("features", [part.latents[hookpoint] for part in parts]),
-            activations=end_to_end("activations", [part.latents[hookpoint] for part in parts]),
-        )
-        for hookpoint in parts[0].latents
-    }
-    return Tokens(
-        first=parts[0].first,
-        token_ids=end_to_end("token_ids", parts),
-        texts=end_to_end("texts", parts),
-        segments=end_to_end("segments", parts),
-        logprobs=end_to_end("logprobs", parts),
-        latents=latents,
-    )
 
 
 class Done(_Answer):

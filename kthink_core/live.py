@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 
 import torch
@@ -19,6 +20,10 @@ from kthink_core.replay import replay
 from kthink_core.sae import chunks
 from kthink_core.sampling import Sampling
 
+TOGETHER = 0.02
+"""Seconds between two events. Tokens that come faster are encoded and told together: an SAE's weights are read once for
+all of them, and who listens takes a turn of the engine's Python for each event."""
+
 
 class Live:
     """A generation under way. Iterate over it for its tokens; then `generation` and `captured` hold the whole."""
@@ -29,54 +34,63 @@ class Live:
         self._lm, self._saes, self._prompt = lm, saes, prompt
         self._steps = steps(lm, [prompt], sampling, list(saes), site)
         self._close = lm.tokenizer.encode(THINK_CLOSE, add_special_tokens=False)
+        self._token_ids = list(prompt.token_ids)
+        self._segments: list[Segment] = []
+        self._segments.extend("prompt" for _ in prompt.token_ids)
+        self._logprobs: list[float | None] = [None for _ in prompt.token_ids]
         self._vectors: dict[str, list[Tensor]] = {hookpoint: [] for hookpoint in saes}
-        self._token_ids: list[int] = []
-        self._logprobs: list[float] = []
+        """By hookpoint, [positions, width] of each forward pass."""
+        self._told = self._passes_told = 0
         self.generation: Generation | None = None
         """None until the end."""
 
-    def __iter__(self) -> Iterator[Tokens]:
-        """The prompt, then each token with the latents it has as it passes through the model."""
+    def __iter__(self) -> Iterator[Tokens | None]:
+        """After each forward pass: the prompt, then the tokens that have passed since; None: they are told later."""
+        given, due = len(self._token_ids), 0.0
         segment: Segment = "answer" if self._prompt.mode == "bypass" else "think"
         for step in self._steps:
-            vectors = {hookpoint: captured[0] for hookpoint, captured in step.vectors.items()}
-            for hookpoint, captured in vectors.items():
-                self._vectors[hookpoint].append(captured)
-            if step.token_ids:
-                yield self._tokens(step.token_ids, [segment], step.logprobs, vectors)
-            else:
-                given = self._prompt.token_ids
-                labels: list[Segment] = ["prompt"] * len(given)
-                yield self._tokens(given, labels, [None] * len(given), vectors)
+            for hookpoint, captured in step.vectors.items():
+                self._vectors[hookpoint].append(captured[0])
             self._token_ids += step.token_ids
+            self._segments += [segment] * len(step.token_ids)
             self._logprobs += step.logprobs
-            if segment == "think" and self._token_ids[-len(self._close) :] == self._close:
+            if (
+                segment == "think"
+                and self._token_ids[max(given, len(self._token_ids) - len(self._close)) :] == self._close
+            ):
                 segment = "answer"
             for reason in step.ended.values():
-                self.generation = Generation(self._prompt, tuple(self._token_ids), reason)
+                self.generation = Generation(self._prompt, tuple(self._token_ids[given:]), reason)
+            if step.ended or time.monotonic() >= due:
+                yield self._tell()
+                due = time.monotonic() + TOGETHER if step.token_ids else 0.0  # the first new token does not wait
+            else:
+                yield None
 
     @property
     def captured(self) -> Captured:
         """Of all positions so far."""
-        given = [torch.nan] * len(self._prompt.token_ids)
-        vectors = {hookpoint: torch.cat(parts) for hookpoint, parts in self._vectors.items()}
-        return Captured(vectors, torch.tensor([*given, *self._logprobs]))
+        logprobs = [torch.nan if logprob is None else logprob for logprob in self._logprobs]
+        return Captured(
+            {hookpoint: torch.cat(parts) for hookpoint, parts in self._vectors.items()}, torch.tensor(logprobs)
+        )
 
-    def _tokens(
-        self,
-        token_ids: Sequence[int],
-        segments: Sequence[Segment],
-        logprobs: Sequence[float | None],
-        vectors: Mapping[str, Tensor],
-    ) -> Tokens:
-        first = len(self._prompt.token_ids) + len(self._token_ids) if segments[0] != "prompt" else 0
+    def _tell(self) -> Tokens:
+        """What has not been told yet."""
+        first = self._told
+        ids = self._token_ids[first:]
+        latents = {
+            hookpoint: _latents(self._saes[hookpoint], torch.cat(parts[self._passes_told :]))
+            for hookpoint, parts in self._vectors.items()
+        }
+        self._told, self._passes_told = len(self._token_ids), max(map(len, self._vectors.values()))
         return Tokens(
             first=first,
-            token_ids=tuple(token_ids),
-            texts=tuple(token_text(self._lm.tokenizer, token_id) for token_id in token_ids),
-            segments=tuple(segments),
-            logprobs=tuple(logprobs),
-            latents={hookpoint: _latents(self._saes[hookpoint], captured) for hookpoint, captured in vectors.items()},
+            token_ids=tuple(ids),
+            texts=tuple(token_text(self._lm.tokenizer, token_id) for token_id in ids),
+            segments=tuple(self._segments[first:]),
+            logprobs=tuple(self._logprobs[first:]),
+            latents=latents,
         )
 
 

@@ -11,8 +11,11 @@ from kthink_core.records import Problem, Prompt
 from kthink_core.sampling import Sampling
 
 
-def perform(plan: Plan, job: Job) -> Iterator[Tokens]:
-    """The events of a job. After the last the job has its outcome and, where it has all hookpoints, its inference."""
+def perform(plan: Plan, job: Job) -> Iterator[Tokens | None]:
+    """The events of a job, or None after a forward pass without one.
+
+    After the last the job has its outcome and, where it has all hookpoints, its inference.
+    """
     request = job.request
     known = plan.saes.by_hookpoint
     saes = {hookpoint: known[hookpoint] for hookpoint in request.hookpoints or known}

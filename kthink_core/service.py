@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator
-from itertools import groupby
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import cast
 
 from limits import RateLimitItemPerMinute
 from limits.storage import MemoryStorage
@@ -28,9 +26,7 @@ from kthink_core.jobs import (
     Queued,
     Tokenized,
     TokenizeRequest,
-    Tokens,
     TypedPrompt,
-    joined,
 )
 from kthink_core.keep import keep
 from kthink_core.metrics import counting
@@ -38,8 +34,6 @@ from kthink_core.model import token_text
 from kthink_core.pipeline import Plan
 from kthink_core.prompts import SentPrompt, spelled_ids, typed_prompt
 
-_PAUSE = 0.02
-"""Seconds between two messages of a stream."""
 _REPEAT = 2.0
 """Seconds after which a job's place in the queue is told again."""
 
@@ -47,47 +41,26 @@ _REPEAT = 2.0
 class Stream:
     """The events of one job, as an asynchronous iterator that ends after the last one.
 
-    Tokens that come faster than every `_PAUSE` go together: each message costs the engine's thread a turn of Python.
     Who waits in the queue hears so again and again, which shows whether anybody still listens.
     """
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._lock = threading.Lock()
-        self._waiting: list[Event] = []
-        self._arrived = asyncio.Event()
+        self._events: asyncio.Queue[Event] = asyncio.Queue()
 
     def put(self, event: Event) -> None:
         """From any thread. Never waits: a job has no more events than tokens, however slowly they are read."""
-        with self._lock:
-            self._waiting.append(event)
-            if len(self._waiting) == 1:
-                self._loop.call_soon_threadsafe(self._arrived.set)
+        self._loop.call_soon_threadsafe(self._events.put_nowait, event)
 
     async def __aiter__(self) -> AsyncIterator[Event]:
         last: Event | None = None
         while not isinstance(last, ENDS):
             try:
-                await asyncio.wait_for(self._arrived.wait(), _REPEAT)
+                last = await asyncio.wait_for(self._events.get(), _REPEAT)
             except TimeoutError:
-                if isinstance(last, Queued):
-                    yield last
-                continue
-            with self._lock:
-                events, self._waiting = self._waiting, []
-                self._arrived.clear()
-            for last in _joined(events):
-                yield last
-            await asyncio.sleep(_PAUSE)
-
-
-def _joined(events: list[Event]) -> Iterator[Event]:
-    """The same with new tokens that follow each other as one event."""
-    for is_new, run in groupby(events, lambda event: isinstance(event, Tokens) and event.first > 0):
-        if is_new:
-            yield joined(cast("list[Tokens]", list(run)))
-        else:
-            yield from run
+                if not isinstance(last, Queued):
+                    continue
+            yield last
 
 
 class Service:
