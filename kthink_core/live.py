@@ -52,7 +52,7 @@ class Live:
             for hookpoint, captured in step.vectors.items():
                 self._vectors[hookpoint].append(captured[0])
             self._token_ids += step.token_ids
-            self._segments += [segment] * len(step.token_ids)
+            self._segments.extend(segment for _ in step.token_ids)
             self._logprobs += step.logprobs
             if (
                 segment == "think"
