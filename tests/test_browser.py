@@ -50,6 +50,15 @@ def features_shown(page: Page) -> str:
     return page.locator(".legend").inner_text()
 
 
+def test_the_first_experiment_appears_by_itself(tmp_path: Path, visit: Visit) -> None:
+    with served(tmp_path) as url:
+        page = visit("/", base=url)
+        expect(page.locator("h1")).to_have_text("Nothing to explore yet")
+        write_experiment(tmp_path, sample_experiment("demo", 3))
+        expect(page.locator("h1")).to_have_text("demo")
+        expect(page.get_by_text("Inferences", exact=True)).to_be_visible()
+
+
 def test_the_first_visitor_of_a_server_may_come_with_a_link(cache: Path, visit: Visit) -> None:
     with served(cache) as url:
         page = visit("/inference?inference=3&feature=12", base=url)

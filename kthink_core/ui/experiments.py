@@ -7,7 +7,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from kthink_core.store.reader import ExperimentStatus
+from kthink_core.store.reader import ExperimentStatus, list_experiments
 from kthink_core.ui.text import plain
 
 
@@ -30,10 +30,19 @@ def missing(cache: Path, statuses: Sequence[ExperimentStatus]) -> None:
     unreadable(statuses)
     if not statuses:
         st.text(f"There is no experiment in the folder {cache}.")
-    st.markdown("Compute the bundled demo, which takes a minute or so on two CPU cores, and open the app:")
-    st.code("make run", language="bash")
-    st.markdown("or, while this app goes on, and then reload this page:")
+    st.markdown(
+        "`make run` computes the bundled demo, which takes some ten seconds on two cores: it appears here by itself. "
+        "Where nothing is being computed, do it beside this app:"
+    )
     st.code("python -m kthink_core precompute --preset demo", language="bash")
+    _look_again(cache)
+
+
+@st.fragment(run_every=1.0)
+def _look_again(cache: Path) -> None:
+    """Runs the page again once there is an experiment."""
+    if any(status.experiment is not None for status in list_experiments(cache)):
+        st.rerun()
 
 
 def _go() -> None:
