@@ -57,6 +57,7 @@ def test_the_first_experiment_appears_by_itself(tmp_path: Path, visit: Visit) ->
         write_experiment(tmp_path, sample_experiment("demo", 3))
         expect(page.locator("h1")).to_have_text("demo")
         expect(page.get_by_text("Inferences", exact=True)).to_be_visible()
+        page.close()  # before its server goes
 
 
 def test_the_first_visitor_of_a_server_may_come_with_a_link(cache: Path, visit: Visit) -> None:
@@ -65,6 +66,7 @@ def test_the_first_visitor_of_a_server_may_come_with_a_link(cache: Path, visit: 
         expect(page.locator("h1")).to_have_text("Inference 3")
         expect(page.get_by_role("link", name="Overview")).to_be_visible()
         expect(page.get_by_text("app", exact=True)).to_have_count(0)
+        page.close()
 
 
 def test_a_click_in_the_table_of_features_makes_it_the_main_one(visit: Visit) -> None:
