@@ -166,6 +166,16 @@ def test_firings_of_watched_features_are_marked_and_listed(with_worker: Open, cl
     assert feature in transcript(app)["features"]
 
 
+def test_what_is_no_feature_cannot_be_watched(with_worker: Open) -> None:
+    app = with_worker("live", experiment="tiny")
+    hookpoint = app.session_state["view"].hookpoint
+    app.session_state[f"watch {hookpoint}"] = ["3", "128", "<b>", "-1"]
+    app.run()
+    assert not app.exception
+    assert texts(app).count("is no feature of") == 3 and "go from 0 to 127" in texts(app)
+    assert app.session_state["live_watched"] == (Watch(hookpoint, 3, 0.0),)
+
+
 def test_a_refused_prompt_is_a_message(with_worker: Open, client: WorkerClient) -> None:
     app = with_worker("live", experiment="tiny")
     app.session_state["live_run"] = ended(client, REQUEST.model_copy(update={"prompt": "word " * 9000}))

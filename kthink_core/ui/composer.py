@@ -78,8 +78,14 @@ def _watchlist(page: Page) -> tuple[Watch, ...]:
         help="A watched feature that fires above its threshold is marked in the transcript and reported while the "
         "model goes on. Counts from the next run on.",
     )  # fmt: skip
-    features = [int(number) for number in chosen if str(number).isdecimal() and int(number) <= last]
-    return tuple(Watch(hookpoint, feature, _threshold(hookpoint, feature)) for feature in dict.fromkeys(features))
+    for strange in (entry for entry in chosen if not _is_feature(entry, last)):
+        st.warning(f"{plain(str(strange))} is no feature of {hookpoint}: they go from 0 to {last}.")
+    features = dict.fromkeys(int(entry) for entry in chosen if _is_feature(entry, last))
+    return tuple(Watch(hookpoint, feature, _threshold(hookpoint, feature)) for feature in features)
+
+
+def _is_feature(entry: int | str, last: int) -> bool:
+    return str(entry).isdecimal() and int(entry) <= last
 
 
 def _threshold(hookpoint: str, feature: int) -> float:
