@@ -1,7 +1,7 @@
 """What live streaming costs, and how the worker bears many at once.
 
     python -m benchmarks.live                    the demo, on this machine
-    python -m benchmarks.live --memory-jobs 300
+    python -m benchmarks.live --experiment E     an experiment of the cache, such as one of a stand-in, on its device
 
 Time per token through the worker (capture, encode, stream, parse) against transformers' own `generate` with the same
 model, prompt and number of tokens, in turns within one run; from a click on Run to the first new token on screen, in a
@@ -29,11 +29,12 @@ from benchmarks.browser import open_browser
 from benchmarks.report import machine, markdown
 from benchmarks.served import free_port, served
 from kthink_core.client import WorkerClient
-from kthink_core.config import WorkerSettings
+from kthink_core.config import DEMO, ExperimentConfig, WorkerSettings
 from kthink_core.errors import WorkerMissing
 from kthink_core.jobs import Done, Event, GenerateRequest, Tokens
 from kthink_core.model import load_model, pick_device
 from kthink_core.prompts import prompt_ids
+from kthink_core.store.manifest import read_experiment
 
 QUESTION = "Tom has 3 apples and buys 4 more. How many apples does Tom have now?"
 ROUNDS = 7
@@ -61,15 +62,15 @@ CLICK_TO_TOKEN = """() => new Promise((resolve) => {
 
 
 @contextmanager
-def worker_process(cache: str) -> Iterator[tuple[WorkerSettings, psutil.Process]]:
-    """A worker of the demo in a process of its own, once it is ready."""
+def worker_process(cache: str, experiment: str = DEMO) -> Iterator[tuple[WorkerSettings, psutil.Process]]:
+    """A worker of an experiment of the cache in a process of its own, once it is ready."""
     port = free_port()
     given = {
         "KTHINK_CACHE": cache,
         "KTHINK_WORKER_REQUESTS_PER_MINUTE": "1000000",
         "KTHINK_WORKER_JOBS_PER_CLIENT": "100",
     }
-    command = [sys.executable, "-m", "kthink_core", "worker", "--port", str(port)]
+    command = [sys.executable, "-m", "kthink_core", "worker", "--experiment", experiment, "--port", str(port)]
     process = subprocess.Popen(command, env=os.environ | given, stderr=subprocess.DEVNULL)
     settings = WorkerSettings(port=port)
     try:
@@ -98,9 +99,9 @@ def tokens_of(events: list[Event]) -> list[int]:
     return [token_id for event in events if isinstance(event, Tokens) for token_id in event.token_ids]
 
 
-def per_token(settings: WorkerSettings) -> dict[str, str]:
+def per_token(settings: WorkerSettings, config: ExperimentConfig) -> dict[str, str]:
     """Seconds a token, first to last token of each generation, live and plain in turns."""
-    lm = load_model("demo", None, pick_device("auto"))
+    lm = load_model(config.model, config.model_revision, pick_device("auto"), config.dtype)
     ids = torch.tensor([prompt_ids(lm.tokenizer, QUESTION, "think")], device=lm.device)
     generate: Callable[..., torch.Tensor] = lm.model.generate  # pyright: ignore
     live, plain, first = [], [], []
@@ -137,11 +138,11 @@ def per_token(settings: WorkerSettings) -> dict[str, str]:
     }
 
 
-def on_screen(settings: WorkerSettings, cache: str) -> dict[str, str]:
+def on_screen(settings: WorkerSettings, cache: str, experiment: str) -> dict[str, str]:
     """Click to the first frame that has a token after the prompt, each time in a new browser session."""
     taken = []
-    port = str(settings.port)
-    with open_browser() as browser, served(Path(cache).absolute(), KTHINK_WORKER_PORT=port) as address:
+    where = {"KTHINK_WORKER_PORT": str(settings.port), "KTHINK_EXPERIMENT": experiment}
+    with open_browser() as browser, served(Path(cache).absolute(), **where) as address:
         for _ in range(ROUNDS):
             page = browser.new_context(viewport={"width": 1440, "height": 1000}).new_page()
             page.goto(f"{address}/live")
@@ -209,12 +210,21 @@ def memory(settings: WorkerSettings, process: psutil.Process, jobs: int) -> dict
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cache", default="cache")
+    parser.add_argument("--experiment", default=DEMO)
     parser.add_argument("--memory-jobs", type=int, default=300)
     options = parser.parse_args()
-    with worker_process(options.cache) as (settings, process):
-        rows = per_token(settings) | on_screen(settings, options.cache) | cancelling(settings) | many(settings)
+    stored = read_experiment(Path(options.cache), options.experiment)
+    if stored is None:
+        raise SystemExit(f"no experiment '{options.experiment}' in {options.cache}: precompute it first")
+    with worker_process(options.cache, options.experiment) as (settings, process):
+        rows = (
+            per_token(settings, stored.config)
+            | on_screen(settings, options.cache, options.experiment)
+            | cancelling(settings)
+            | many(settings)
+        )
         rows |= memory(settings, process, options.memory_jobs)
-    print(markdown("Live, demo", rows, machine()))
+    print(markdown(f"Live, {options.experiment}", rows, machine()))
 
 
 if __name__ == "__main__":

@@ -24,10 +24,11 @@ from kthink_core.config import (
     from_environment,
     preset,
 )
-from kthink_core.errors import BadValue, KthinkError, WorkerFailed
+from kthink_core.errors import BadValue, KthinkError, UnknownName, WorkerFailed
 from kthink_core.listing import FORMATS, QUERIES, experiments_table, query_table, write_table
 from kthink_core.prompts import Mode
 from kthink_core.store.identity import is_finished
+from kthink_core.store.reader import list_experiments
 
 _CONFIG_OPTIONS = (
     "model", "model_revision", "sae", "sae_revision", "hookpoints", "site", "problems", "limit", "mode",
@@ -81,18 +82,25 @@ def _add_cache(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cache", type=Path, default=None, metavar="DIR", help="folder of the experiments")
 
 
-def _add_preset(parser: argparse.ArgumentParser) -> None:
+def _add_preset(parser: argparse._ActionsContainer) -> None:
     parser.add_argument("--preset", default=DEMO, help=f"{' or '.join(PRESETS)}")
 
 
+def _add_experiment(parser: argparse.ArgumentParser) -> None:
+    """A preset, or what an experiment of the cache was made with."""
+    either = parser.add_mutually_exclusive_group()
+    _add_preset(either)
+    either.add_argument("--experiment", metavar="E", help="an experiment of the cache, instead of a preset")
+
+
 def _add_up(parser: argparse.ArgumentParser) -> None:
-    _add_preset(parser)
+    _add_experiment(parser)
     _add_cache(parser)
     parser.set_defaults(run=_up)
 
 
 def _add_worker(parser: argparse.ArgumentParser) -> None:
-    _add_preset(parser)
+    _add_experiment(parser)
     _add_cache(parser)
     parser.add_argument("--host", metavar="HOST", help="address to listen on (default: loopback)")
     parser.add_argument("--port", type=int, metavar="PORT", help="default: 8765")
@@ -166,6 +174,20 @@ def _config(options: argparse.Namespace) -> ExperimentConfig:
         raise BadValue(f"{flag} {first['input']}: {first['msg']}") from error
 
 
+def _experiment(options: argparse.Namespace) -> tuple[str, ExperimentConfig]:
+    """The name and configuration that a worker has. Raises UnknownName, BadValue."""
+    name = options.experiment
+    if name is None:
+        return options.preset, preset(options.preset)
+    known = {status.name: status.experiment for status in list_experiments(_cache(options))}
+    stored = known.get(name)
+    if stored is None:
+        raise UnknownName("experiment", name, known)
+    if stored.open_ended:
+        raise BadValue(f"experiment '{name}' holds what was kept of live prompts; name the one they were compared with")
+    return name, stored.config
+
+
 def _precompute(options: argparse.Namespace) -> None:
     _compute(
         _cache(options), options.experiment or options.preset, _config(options), options.device, options.batch_size
@@ -190,9 +212,10 @@ def _compute(cache: Path, name: str, config: ExperimentConfig, device: Device, b
 def _up(options: argparse.Namespace) -> int:
     from kthink_core.serve import serve
 
-    preset(options.preset)
-    settings = from_environment(Settings).model_copy(update={"cache": _cache(options), "experiment": options.preset})
-    return serve(options.preset, settings, from_environment(WorkerSettings))
+    name, _ = _experiment(options)
+    chosen = ("--experiment" if options.experiment else "--preset", name)
+    settings = from_environment(Settings).model_copy(update={"cache": _cache(options), "experiment": name})
+    return serve(chosen, settings, from_environment(WorkerSettings))
 
 
 def _worker(options: argparse.Namespace) -> None:
@@ -200,7 +223,8 @@ def _worker(options: argparse.Namespace) -> None:
 
     given = {name: value for name in ("host", "port") if (value := getattr(options, name)) is not None}
     settings = from_environment(WorkerSettings, **given)
-    run(preset(options.preset), options.preset, _cache(options), options.device, settings)
+    name, config = _experiment(options)
+    run(config, name, _cache(options), options.device, settings)
 
 
 def _experiments(options: argparse.Namespace) -> None:

@@ -147,7 +147,7 @@ class WorkerLost(KthinkError):
     """The worker went away in the middle of an answer."""
 
     def __init__(self, url: str) -> None:
-        super().__init__(f"the worker at {url} went away; what came is kept, run it again when it is back")
+        super().__init__(f"the worker at {url} went away; what came stays here, run it again when it is back")
 
 
 class OutOfMemory(KthinkError):

@@ -63,7 +63,7 @@ def typed_prompt(
     shown = cast("str", tokenizer.apply_chat_template(marked, tokenize=False, add_generation_prompt=mode == "think"))
     before, _, after = shown.partition(_MARK)
     if special or not _markers(tokenizer, text):  # as one text, so that the ids are those of a stored inference
-        sent = tokenizer(before + text + after, add_special_tokens=False, return_offsets_mapping=True)
+        sent = tokenizer(before + text + after, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
         begin, end = len(before), len(before) + len(text)
         typed = [first < end and last > begin for first, last in sent["offset_mapping"]]
         return SentPrompt(cast("list[int]", sent["input_ids"]), typed)
@@ -85,7 +85,7 @@ def _markers(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
 
 
 def _encode(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
-    return cast("list[int]", tokenizer.encode(text, add_special_tokens=False))
+    return cast("list[int]", tokenizer.encode(text, add_special_tokens=False, verbose=False))
 
 
 def segments(

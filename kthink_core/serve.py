@@ -55,18 +55,22 @@ class Restarts:
         return True
 
 
-def serve(preset: str, settings: Settings, worker: WorkerSettings) -> int:
-    """Run both until a signal, or until the app ends; returns the exit status. Raises BadValue for a taken port."""
+def serve(chosen: tuple[str, str], settings: Settings, worker: WorkerSettings) -> int:
+    """Run both until a signal, or until the app ends; returns the exit status. `chosen`: the worker's option that says
+    what it has, and its value. Raises BadValue for a taken port."""
     check_free(settings.app_host, settings.app_port, "KTHINK_APP_PORT")
     check_free(worker.host, worker.port, "KTHINK_WORKER_PORT")
     stopping: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda received, _frame: stopping.append(received))
-    environment = os.environ | {"KTHINK_CACHE": str(settings.cache.absolute()), "KTHINK_EXPERIMENT": preset}
-    command = [sys.executable, "-m", "kthink_core", "worker", "--preset", preset]
+    environment = os.environ | {
+        "KTHINK_CACHE": str(settings.cache.absolute()),
+        "KTHINK_EXPERIMENT": settings.experiment,
+    }
+    command = [sys.executable, "-m", "kthink_core", "worker", *chosen]
     app, restarts = _start(_streamlit(settings), environment), Restarts()
     running: subprocess.Popen[bytes] | None = None
-    bar = _Bar(settings.cache, preset)
+    bar = _Bar(settings.cache, settings.experiment)
     try:
         running = _start(command, environment)
         while not stopping and app.poll() is None:
@@ -74,7 +78,7 @@ def serve(preset: str, settings: Settings, worker: WorkerSettings) -> int:
             if running is not None and (status := running.poll()) is not None:
                 running = None
                 if status == MISTAKE:
-                    if not committed(settings.cache, preset):
+                    if not committed(settings.cache, settings.experiment):
                         return MISTAKE
                     _say("the app goes on without a worker: what is stored can be browsed")
                 else:

@@ -142,7 +142,7 @@ class Service:
             running=load.running,
             background=load.background,
             uptime=time.monotonic() - self._began,
-            limits=limits | ({"prompt_tokens": self._most(plan)} if plan else {}),
+            limits=limits | ({"prompt_tokens": self._most(plan), "context": plan.lm.context} if plan else {}),
         )
 
     def _sent(self, plan: Plan, asked: TypedPrompt) -> SentPrompt:

@@ -117,6 +117,8 @@ MISTAKES = {
     "unknown preset 'dmo': did you mean 'demo'": ["up", "--preset", "dmo"],
     "unknown preset 'dm': did you mean": ["worker", "--preset", "dm"],
     "setting KTHINK_WORKER_PORT: ": ["worker", "--port", "99999"],
+    "unknown experiment 'smal': did you mean 'small'?": ["up", "--experiment", "smal"],
+    "not allowed with argument": ["worker", "--preset", "r1-distill-qwen-1.5b", "--experiment", "small"],
     "set KTHINK_WORKER_TOKEN": ["worker", "--host", "0.0.0.0"],
     "--temperature -1.0: ": ["precompute", "--temperature", "-1"],
     "--top-p 0.0: ": ["precompute", "--top-p", "0"],

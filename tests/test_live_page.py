@@ -176,11 +176,20 @@ def test_what_is_no_feature_cannot_be_watched(with_worker: Open) -> None:
     assert app.session_state["live_watched"] == (Watch(hookpoint, 3, 0.0),)
 
 
+def test_settings_outlive_a_visit_to_another_page(with_worker: Open) -> None:
+    app = with_worker("live", experiment="tiny")
+    app.number_input(key="live_temperature").set_value(1.5).run()
+    app.switch_page("pages/overview.py").run()
+    app.switch_page("pages/live.py").run()
+    assert app.number_input(key="live_temperature").value == 1.5
+
+
 def test_a_refused_prompt_is_a_message(with_worker: Open, client: WorkerClient) -> None:
     app = with_worker("live", experiment="tiny")
     app.session_state["live_run"] = ended(client, REQUEST.model_copy(update={"prompt": "word " * 9000}))
     app.run()
-    assert "more than the" in texts(app)
+    assert "more than the" in texts(app) and "Refused" in texts(app)
+    assert not [button for button in app.button if button.key in ("live_again", "live_another", "live_keep")]
     assert not payloads(app, "bands")
 
 

@@ -84,7 +84,7 @@ def rows(table: pd.DataFrame) -> list[tuple[Any, ...]]:
 def test_inferences(reader: Reader) -> None:
     table = queries.inferences(reader)
     names = ["inference", "problem", "question", "prompt", "mode", "seed", "prompt_tokens", "generated_tokens"]
-    names += ["finish_reason", "answer", "reference", "correct", "author"]
+    names += ["finish_reason", "answer", "reference", "correct", "author", "temperature", "top_p"]
     assert list(table.columns) == names
     assert rows(table) == [tuple(getattr(inference, name) for name in names) for inference in INFERENCES]
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -98,11 +99,16 @@ def test_feature_percentiles(asked: Asked, scope: Scope, factor: float) -> None:
         own = oracle.at(HOOKPOINTS[2], scope, feature=feature).groupby("inference")["activation"].max().tolist()
         value = float(factor * max(own, default=1))
         reached = sum(largest >= value for largest in own)
-        rows.append((feature, value, len(own), 1 - reached / oracle.inferences))
-    wanted = pd.DataFrame(rows, columns=["feature", "max_activation", "active_inferences", "percentile"])
+        stored = max(own, default=np.nan)
+        rows.append((feature, value, stored, len(own), 1 - reached / oracle.inferences, value / stored))
+    names = ["feature", "max_activation", "stored_maximum", "active_inferences", "percentile", "excess"]
+    wanted = pd.DataFrame(rows, columns=names)
     values = tuple(wanted["max_activation"].tolist())
     found = queries.feature_percentiles(reader, HOOKPOINTS[2], FEATURES, values, scope)
-    agree(found, wanted.sort_values(["percentile", "max_activation", "feature"], ascending=[False, False, True]))
+    order = wanted.assign(excess=wanted["excess"].fillna(np.inf)).sort_values(
+        ["percentile", "excess", "max_activation", "feature"], ascending=[False, False, False, True]
+    )
+    agree(found, wanted.loc[order.index])
     with pytest.raises(BadValue, match="maxima"):
         queries.feature_percentiles(reader, HOOKPOINTS[2], FEATURES, values[1:], scope)
 

@@ -329,7 +329,7 @@ def test_a_worker_that_dies_in_the_middle_is_told_from_one_that_never_was() -> N
         with WorkerClient(WorkerSettings(port=listening.getsockname()[1])) as client:
             stream = client.generate(request())
             assert next(stream).event == "queued"
-            with pytest.raises(WorkerLost, match="what came is kept"):
+            with pytest.raises(WorkerLost, match="what came stays here"):
                 next(stream)
         thread.join(10)
 

@@ -14,11 +14,11 @@ from kthink_core.store.scopes import Scope
 
 def inferences(reader: Reader) -> pd.DataFrame:
     """All inferences in order: inference, problem, question, prompt, mode, seed, prompt_tokens, generated_tokens,
-    finish_reason, answer, reference, correct (null where there is no reference), author (null unless
-    the prompt was typed live)."""
+    finish_reason, answer, reference, correct (null where there is no reference); author, temperature, top_p
+    (null unless the prompt was typed live: else the experiment has them)."""
     return reader.query("""
         SELECT inference, problem, question, prompt, mode, seed, prompt_tokens, generated_tokens, finish_reason, answer,
-            reference, correct, author
+            reference, correct, author, temperature, top_p
         FROM inferences ORDER BY inference
     """)
 

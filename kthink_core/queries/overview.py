@@ -141,10 +141,11 @@ def feature_percentiles(
     scope: Scope = "generated",
 ) -> pd.DataFrame:
     """How rare the given maximum activations of some features are: feature, max_activation (as given),
-    active_inferences, percentile.
+    stored_maximum (null where it never is active), active_inferences, percentile, excess.
 
     percentile: the share of the stored inferences whose own maximum in the scope, 0 where it never is active, is below
-    the given one. By percentile, then max_activation, descending, then the smaller feature.
+    the given one. excess: max_activation / stored_maximum (null without one). By percentile, then excess, those without
+    one first, then max_activation, all descending, then the smaller feature.
     """
     asked = check_features(reader, hookpoint, features)
     if len(maxima) != len(asked):
@@ -157,10 +158,12 @@ def feature_percentiles(
             WHERE hookpoint = $hookpoint AND {AMONG_FEATURES} AND {in_scope(scope)}
             GROUP BY feature, inference
         )
-        SELECT feature, given AS max_activation, count(inference) AS active_inferences,
-            1 - count(inference) FILTER (own.max_activation >= given) / $of AS percentile
+        SELECT feature, given AS max_activation, max(own.max_activation) AS stored_maximum,
+            count(inference) AS active_inferences,
+            1 - count(inference) FILTER (own.max_activation >= given) / $of AS percentile,
+            given / stored_maximum AS excess
         FROM asked LEFT JOIN own USING (feature) GROUP BY feature, given
-        ORDER BY percentile DESC, given DESC, feature
+        ORDER BY percentile DESC, excess DESC NULLS FIRST, given DESC, feature
     """
     parameters = {"hookpoint": hookpoint, "features": asked, "maxima": list(maxima), "of": reader.inferences}
     return reader.query(sql, parameters)

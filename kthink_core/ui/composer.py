@@ -21,7 +21,7 @@ from kthink_core.ui.text import plain
 from kthink_core.ui.worker import Worker, still_here, visitor
 
 EXAMPLES = 12
-_RUN, _PROBLEM, _WATCHED = "live_run", "live_problem", "live_watched"
+_RUN, _PROBLEM, _WATCHED, _CHOSEN = "live_run", "live_problem", "live_watched", "live_chosen"
 _OPTIONS = ("mode", "temperature", "top_p", "max_new_tokens", "seed", "instruction", "special", "hookpoints", "encode")
 
 
@@ -33,6 +33,7 @@ def draw(page: Page, worker: Worker) -> LiveRun | None:
         choices.hookpoint(page)
         st.session_state[_WATCHED] = _watchlist(page)
         _options(worker)
+        st.session_state[_CHOSEN] = _chosen()
     _examples(page)
     prompt_box.draw(_tokenized(worker), partial(_run, worker) if worker.answers and not going else None)
     if problem := st.session_state.pop(_PROBLEM, None):
@@ -43,22 +44,23 @@ def draw(page: Page, worker: Worker) -> LiveRun | None:
 
 
 def _options(worker: Worker) -> None:
-    limit = worker.health.limits.get("new_tokens", 1)
-    st.segmented_control("Mode", get_args(Mode), default="think", key="live_mode", required=True)
-    one, two = st.columns(2)
-    one.number_input("Temperature", 0.0, 10.0, 0.6, 0.1, key="live_temperature", help="0: always the likeliest token.")
-    two.number_input("Top-p", 0.01, 1.0, 0.95, 0.05, key="live_top_p")
-    one.number_input("Most new tokens", 1, limit, min(400, limit), key="live_max_new_tokens")
-    two.number_input("Seed", 0, 2**31 - 1, 0, key="live_seed")
+    limit = min(worker.health.limits.get(name, 1) for name in ("new_tokens", "context"))
     hookpoints = list(worker.health.hookpoints)
+    _set_options(limit, hookpoints)
+    st.segmented_control("Mode", get_args(Mode), key="live_mode", required=True)
+    one, two = st.columns(2)
+    one.number_input("Temperature", 0.0, 10.0, step=0.1, key="live_temperature", help="0: always the likeliest token.")
+    two.number_input("Top-p", 0.01, 1.0, step=0.05, key="live_top_p")
+    one.number_input("Most new tokens", 1, limit, key="live_max_new_tokens")
+    two.number_input("Seed", 0, 2**31 - 1, key="live_seed")
     st.multiselect(
-        "Hookpoints", hookpoints, hookpoints, key="live_hookpoints",
+        "Hookpoints", hookpoints, key="live_hookpoints",
         help="Where latents are taken. Only what has all of them can be kept.",
     )  # fmt: skip
     with st.container(horizontal=True):
         st.toggle("Encode only", key="live_encode", help="Latents of the text as it is: nothing is generated.")
         st.toggle(
-            "Instruction", True, key="live_instruction",
+            "Instruction", key="live_instruction",
             help="Append the instruction that the stored inferences have behind their question.",
         )  # fmt: skip
         st.toggle(
@@ -67,13 +69,28 @@ def _options(worker: Worker) -> None:
         )  # fmt: skip
 
 
+def _set_options(limit: int, hookpoints: list[str]) -> None:
+    """Streamlit forgets a widget that another page does not draw: what was set comes back with this one."""
+    fresh = {
+        "mode": "think", "temperature": 0.6, "top_p": 0.95, "max_new_tokens": min(400, limit), "seed": 0,
+        "instruction": True, "special": False, "hookpoints": hookpoints, "encode": False,
+    }  # fmt: skip
+    last = fresh | st.session_state.get(_CHOSEN, {})
+    last["hookpoints"] = [hookpoint for hookpoint in last["hookpoints"] if hookpoint in hookpoints]
+    last["max_new_tokens"] = min(last["max_new_tokens"], limit)
+    for name, value in last.items():
+        st.session_state.setdefault(f"live_{name}", value)
+
+
 def _watchlist(page: Page) -> tuple[Watch, ...]:
     """Features of the shown hookpoint whose firings are reported."""
     hookpoint = page.view.hookpoint
     last = page.experiment.saes[hookpoint].num_latents - 1
     offered = page.ask(queries.feature_counts, hookpoint, top=20)["feature"].tolist()
-    chosen = st.multiselect(
-        "Watchlist", offered, key=f"watch {hookpoint}", max_selections=MOST_FEATURES, accept_new_options=True,
+    key = f"watch {hookpoint}"
+    st.session_state.setdefault(key, st.session_state.get(f"{key} last", []))
+    chosen = st.session_state[f"{key} last"] = st.multiselect(
+        "Watchlist", offered, key=key, max_selections=MOST_FEATURES, accept_new_options=True,
         placeholder="features, by number",
         help="A watched feature that fires above its threshold is marked in the transcript and reported while the "
         "model goes on. Counts from the next run on.",
@@ -81,15 +98,22 @@ def _watchlist(page: Page) -> tuple[Watch, ...]:
     for strange in (entry for entry in chosen if not _is_feature(entry, last)):
         st.warning(f"{plain(str(strange))} is no feature of {hookpoint}: they go from 0 to {last}.")
     features = dict.fromkeys(int(entry) for entry in chosen if _is_feature(entry, last))
-    return tuple(Watch(hookpoint, feature, _threshold(hookpoint, feature)) for feature in features)
+    table = page.ask(queries.feature_maxima, hookpoint, tuple(features))
+    largest = dict(zip(table["feature"].tolist(), table["max_activation"].tolist(), strict=True))
+    thresholds = {feature: _threshold(hookpoint, feature, largest.get(feature, 0.0)) for feature in features}
+    return tuple(Watch(hookpoint, feature, threshold) for feature, threshold in thresholds.items())
 
 
 def _is_feature(entry: int | str, last: int) -> bool:
     return str(entry).isdecimal() and int(entry) <= last
 
 
-def _threshold(hookpoint: str, feature: int) -> float:
-    return st.number_input(f"{feature} above", 0.0, key=f"watch {hookpoint} {feature}", step=1.0)
+def _threshold(hookpoint: str, feature: int, largest: float) -> float:
+    key = f"watch {hookpoint} {feature}"
+    st.session_state.setdefault(key, st.session_state.get(f"{key} last", 0.0))
+    help = f"Its largest activation in the stored inferences is {largest:.2f}."
+    value = st.session_state[f"{key} last"] = st.number_input(f"{feature} above", 0.0, key=key, step=1.0, help=help)
+    return value
 
 
 def _examples(page: Page) -> None:
@@ -131,10 +155,10 @@ def _buttons(worker: Worker, run: LiveRun, going: bool) -> None:
     with st.container(horizontal=True):
         if going:
             st.button("Stop", icon=":material/stop:", on_click=run.stop, key="live_stop")
-        elif run.trouble is not None:
+        elif run.trouble is not None and not run.refused:
             again = partial(_start, worker, run.request, run.watched)
             st.button("Run it again", icon=":material/replay:", on_click=again, disabled=not free, key="live_again")
-        elif isinstance(run.request, GenerateRequest):
+        elif isinstance(run.request, GenerateRequest) and not run.refused:
             other = partial(_other_seed, worker, run.request, run.watched)
             st.button("Again with another seed", icon=":material/casino:", on_click=other, disabled=not free,
                       key="live_another")  # fmt: skip

@@ -44,6 +44,8 @@ def _measures(of: int) -> dict[str, Measure]:
         "span_lift": Measure("Lift", "%.2f×", help=guide.help("span_lift")),
         "fires_with_lift": Measure("Lift", "%.2f×", help=guide.help("fires_with_lift")),
         "percentile": Measure("Percentile", "percent", bar=True, help=guide.help("percentile")),
+        "stored_maximum": Measure("Stored maximum", "%.2f", help="Its largest activation in the stored inferences."),
+        "excess": Measure("Excess", "%.2f×", help=guide.help("excess")),
         "cosine": Measure("Cosine", "%.3f", bar=True, help=guide.help("cosine")),
         "think_minus_answer": Measure("Think − answer", "percent", help=guide.help("think_minus_answer")),
         "right_minus_wrong": Measure("Right − wrong", "percent", help=guide.help("right_minus_wrong")),

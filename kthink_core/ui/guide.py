@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import zip_longest
 from typing import NamedTuple
 
 import streamlit as st
@@ -64,8 +65,9 @@ def reading(page: Page) -> None:
 
 def definitions() -> None:
     """Every term, in words and as a formula."""
-    for left, right in zip(*(iter(TERMS.values()),) * 2, strict=False):
-        for column, term in zip(st.columns(2, gap="medium"), (left, right), strict=True):
+    terms = list(TERMS.values())
+    for row in zip_longest(terms[::2], terms[1::2]):
+        for column, term in zip(st.columns(2, gap="medium"), filter(None, row), strict=False):
             with column.container(border=True, height="stretch"):
                 _definition(term)
 

@@ -26,7 +26,7 @@ def draw(page: Page, worker: Worker, run: LiveRun, shown: tuple[int, ...], span:
     if not len(run.trace):
         return
     if run.end is not None and run.end.finish_reason is not None and worker.answers:
-        _keep(page, worker, run)
+        _keep(page, worker, run, shown, span)
     if span is not None:
         _span(page, run, shown, *span)
     with choices.tab("after", TITLES, page) as tab:
@@ -67,14 +67,14 @@ def _span(page: Page, run: LiveRun, shown: tuple[int, ...], first: int, last: in
         _features(page, run.trace.span(page.view.hookpoint, first, last), measures, shown, "span of a live run")
 
 
-def _keep(page: Page, worker: Worker, run: LiveRun) -> None:
+def _keep(page: Page, worker: Worker, run: LiveRun, shown: tuple[int, ...], span: tuple[int, int] | None) -> None:
     """What stores a run that has all hookpoints, then what leads to where it is stored."""
     if run.job is None or not set(run.request.hookpoints or worker.health.hookpoints) >= set(worker.health.hookpoints):
         return
     kept: Kept | str | None = st.session_state.get(f"{_KEPT} {run.job}")
     if isinstance(kept, Kept):
-        view = View(experiment=kept.experiment, hookpoint=page.view.hookpoint, inference=kept.inference)
-        link("inference", view, f"Kept as inference {kept.inference} of {kept.experiment}")
+        at = View(experiment=kept.experiment, hookpoint=page.view.hookpoint, inference=kept.inference, span=span)
+        link("inference", with_features(at, shown), f"Kept as inference {kept.inference} of {kept.experiment}")
         return
     with st.container(horizontal=True, vertical_alignment="bottom"):
         st.text_input("Your name", key="live_author", max_chars=80)
@@ -102,8 +102,12 @@ def _unusual(page: Page, run: LiveRun, shown: tuple[int, ...]) -> None:
         header.nothing("There is no stored inference yet to compare with.")
         return
     table = page.ask(queries.feature_percentiles, page.view.hookpoint, tuple(maxima), tuple(maxima.values()), run.scope)
-    st.caption(f"Compared with the {len(page.inferences)} inferences of {plain(page.experiment.name)}.")
-    measures = ("percentile", "max_activation", "active_inferences")
+    number = len(page.inferences)
+    st.caption(
+        f"Compared with the {number} inferences of {plain(page.experiment.name)}. One in {number + 1} features exceeds "
+        "them all by chance alone: look at by how much, and at what else is different, such as the length."
+    )
+    measures = ("percentile", "max_activation", "stored_maximum", "excess", "active_inferences")
     _features(page, table.head(50), measures, shown, "unusual features of a live run")
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import closing, suppress
 
 from kthink_core.client import WorkerClient
-from kthink_core.errors import KthinkError
+from kthink_core.errors import KthinkError, WorkerRefused
 from kthink_core.jobs import Cancelled, Done, EncodeRequest, Event, Failed, GenerateRequest, Queued, Started, Tokens
 from kthink_core.live_trace import Firing, LiveTrace, Watch
 from kthink_core.store.scopes import Scope
@@ -40,6 +40,8 @@ class LiveRun:
         self.end: Done | None = None
         self.trouble: str | None = None
         """Why it ended without being done; None where the visitor stopped it."""
+        self.refused = False
+        """Whether the worker did not take it: to ask the same again would not help."""
         self.watched, self._client, self._wanted = watched, client, wanted
         self._stopped = threading.Event()
         self._began: float | None = None
@@ -76,6 +78,8 @@ class LiveRun:
                     if not self._wanted():
                         trouble = "The page was away for a moment, which ended it."
                         break
+        except WorkerRefused as error:
+            trouble, self.refused = str(error), True
         except KthinkError as error:
             trouble = str(error)
         finally:
@@ -100,4 +104,4 @@ class LiveRun:
         elif isinstance(event, Failed):
             self.trouble = event.message
         elif isinstance(event, Cancelled) and not self._stopped.is_set():
-            self.trouble = "The worker ended; what came is kept, run it again when the worker is back."
+            self.trouble = "The worker ended. What came stays on this page; run it again when the worker is back."

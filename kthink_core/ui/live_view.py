@@ -8,6 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from kthink_core import queries
+from kthink_core.jobs import GenerateRequest
 from kthink_core.live_trace import Firing
 from kthink_core.ui import clicks, header, live_after, notes, transcript
 from kthink_core.ui.live_run import LiveRun
@@ -131,14 +132,27 @@ def _status(run: LiveRun) -> str:
     parts = [f"{len(run.trace)} tokens"]
     if run.rate is not None:
         parts.append(f"{run.rate:.0f} tokens a second")
+    if run.firings:
+        last = run.firings[-1]
+        parts += [f"{len(run.firings)} reports", f"the last of {last.watch.feature} at position {last.position}"]
     if run.going:
         return ", ".join(["Running", *parts])
+    if run.refused:
+        return "Refused"
     if run.end is None:
-        return ", ".join(["Stopped", *parts])
+        return ", ".join(["Stopped", *parts, *_settings(run), "not to be kept: it has no end"])
     if run.end.answer is not None:
         parts.append(f"answer {run.end.answer}")
     ending = {"stop": "ended by itself", "length": "cut off at the limit", None: "encoded"}[run.end.finish_reason]
-    return ", ".join(["Done", *parts, ending])
+    return ", ".join(["Done", *parts, ending, *_settings(run)])
+
+
+def _settings(run: LiveRun) -> list[str]:
+    """What the form may have changed since."""
+    asked = run.request
+    if not isinstance(asked, GenerateRequest):
+        return []
+    return [asked.mode, f"temperature {asked.temperature:g}", f"top-p {asked.top_p:g}", f"seed {asked.seed}"]
 
 
 def _shown(page: Page, run: LiveRun) -> tuple[int, ...]:

@@ -24,17 +24,19 @@ def summary(page: Page) -> None:
 def line(experiment: Experiment) -> None:
     """What was asked of what, in one line."""
     config = experiment.config
-    tokens = f"at most {config.max_new_tokens} new tokens"
-    sampling = "greedy" if config.temperature == 0 else f"temperature {config.temperature:g}, top-p {config.top_p:g}"
+    greedy = config.temperature == 0
+    sampling = [
+        f"problems {config.problems}",
+        f"mode {config.mode}",
+        "greedy" if greedy else f"temperature {config.temperature:g}, top-p {config.top_p:g}",
+        f"at most {config.max_new_tokens} new tokens",
+        f"seed {config.seed}",
+    ]
     parts = [
         f"model {_with_revision(config.model, config.model_revision)}",
         f"SAEs {_with_revision(config.sae, config.sae_revision)}",
         f"capture site {config.site}",
-        f"problems {config.problems}",
-        f"mode {config.mode}",
-        sampling,
-        tokens,
-        f"seed {config.seed}",
+        *(["prompts typed live, each sampled as its page says"] if experiment.open_ended else sampling),
     ]
     st.text(" · ".join(parts))
 

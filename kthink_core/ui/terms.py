@@ -127,6 +127,11 @@ TERMS: dict[str, Term] = {
         "The share of the stored inferences whose own maximum of the feature, 0 where it never fires, is below this.",
         r"\frac{\#\{r : \max_{p \in r} a_i(p) < a\}}{\#\{r\}}",
     ),
+    "excess": Term(
+        "Excess",
+        "The maximum of a live run over the largest of all stored inferences: above 1 it exceeds them all.",
+        r"\frac{a}{\max_{r} \max_{p \in r} a_i(p)}",
+    ),
     "top_tokens": Term(
         "Top tokens",
         "Distinct token ids by the feature's maximum activation at positions holding them, in scope. Labelled "

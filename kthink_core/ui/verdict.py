@@ -33,8 +33,16 @@ def line(inference: Mapping[str, Any]) -> None:
         st.text(
             f"answer {_or_none(inference['answer'])} · reference {_or_none(inference['reference'])} · "
             f"{inference['prompt_tokens']} prompt + {inference['generated_tokens']} generated tokens · "
-            f"seed {inference['seed']}"
+            f"seed {inference['seed']}{_typed(inference)}"
         )
+
+
+def _typed(inference: Mapping[str, Any]) -> str:
+    """Who typed it live, and how it was sampled; else the experiment says how."""
+    if inference["author"] is None or inference["author"] != inference["author"]:
+        return ""
+    sampled = f"temperature {inference['temperature']:g} · top-p {inference['top_p']:g}"
+    return f" · {sampled} · typed by {inference['author']}"
 
 
 def _or_none(text: object) -> str:

@@ -16,6 +16,7 @@ function newView(shadow) {
     begun: null, // where a long press began a span that waits for its end
     focus: null, // the position of the keyboard
     held: null, // the position whose tooltip stays
+    explained: null, // the position whose tooltip is open
     tokens: [], // elements by position
     painted: [],
     spanned: [],

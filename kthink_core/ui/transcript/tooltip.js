@@ -2,6 +2,7 @@
 // be pointed at and locked.
 
 function explain(view, position) {
+  view.explained = position;
   const { facts, tooltip } = view;
   const token = view.tokens[position];
   refill(view, tooltip, factRows(facts, position), firingRows(view, position));
@@ -13,15 +14,15 @@ function explain(view, position) {
 }
 
 function hideTooltip(view) {
-  view.held = null;
+  view.held = view.explained = null;
   if (view.tooltip.contains(view.shadow.activeElement)) view.scroller.focus({ preventScroll: true });
   view.tooltip.classList.remove("open", "held");
   for (const row of view.rows) row.classList.remove("here");
 }
 
-// Where it was while nothing is held: at the keyboard's token, or nowhere.
+// Where it was, with what is known now: the pointer may rest on a token while others are still coming.
 function restTooltip(view) {
-  if (view.held !== null) explain(view, view.held);
+  if (view.explained !== null && view.tokens[view.explained]) explain(view, view.explained);
   else hideTooltip(view);
 }
 
