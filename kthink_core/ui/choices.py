@@ -91,6 +91,7 @@ def features(page: Page, chosen: Sequence[int], offered: Sequence[int], labels: 
         format_func=named,
         max_selections=MOST_FEATURES,
         accept_new_options=True,
+        filter_mode="prefix",  # else "12" and Enter takes 312, which has these digits too
         placeholder="the first of the list",
         **_bound("features", typed),
     )

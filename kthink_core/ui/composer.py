@@ -86,11 +86,10 @@ def _watchlist(page: Page) -> tuple[Watch, ...]:
     """Features of the shown hookpoint whose firings are reported."""
     hookpoint = page.view.hookpoint
     last = page.experiment.saes[hookpoint].num_latents - 1
-    offered = page.ask(queries.feature_counts, hookpoint, top=20)["feature"].tolist()
     key = f"watch {hookpoint}"
     st.session_state.setdefault(key, st.session_state.get(f"{key} last", []))
     chosen = st.session_state[f"{key} last"] = st.multiselect(
-        "Watchlist", offered, key=key, max_selections=MOST_FEATURES, accept_new_options=True,
+        "Watchlist", st.session_state[key], key=key, max_selections=MOST_FEATURES, accept_new_options=True,
         placeholder="features, by number",
         help="A watched feature that fires above its threshold is marked in the transcript and reported while the "
         "model goes on. Counts from the next run on.",
