@@ -6,6 +6,8 @@ import csv
 import io
 import json
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -164,12 +166,14 @@ def test_mistakes_are_one_line_and_status_2(
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="it would start")
-def test_a_worker_that_cannot_load_ends_in_one_line(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_worker_that_cannot_load_ends_in_one_line(cache: Path) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
-    assert main(["worker", "--device", "cuda", "--port", port, "--cache", str(cache)]) == 2
-    assert capsys.readouterr().err.count("\n") == 1
+    command = ["-m", "kthink_core", "worker", "--device", "cuda", "--port", port, "--cache", str(cache)]
+    ended = subprocess.run([sys.executable, *command], capture_output=True, text=True, timeout=120)
+    assert ended.returncode == 2
+    assert ended.stderr.count("\n") == 1 and "cuda" in ended.stderr.casefold()
 
 
 def test_nonsense_setting_in_the_environment(
