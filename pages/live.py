@@ -1,5 +1,7 @@
 """Type a prompt, watch the features while the model thinks."""
 
+import streamlit as st
+
 from kthink_core.ui import composer, header, live_view, worker
 from kthink_core.ui.page import errors_shown, open_page
 
@@ -7,7 +9,8 @@ with errors_shown():
     page = open_page()
     with header.title("Live"):
         pass
-    found = worker.reach()
+    with st.container():  # a place of its own: what is below stays where it is when the worker comes and goes
+        found = worker.reach()
     if found is not None and worker.matches(page, found):
         run = composer.draw(page, found)
         if run is not None:

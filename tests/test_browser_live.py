@@ -198,6 +198,8 @@ def test_a_worker_that_dies_is_told_and_what_came_stays(visit: Visit, place: Pla
     expect(missing.get_by_text("python -m kthink_core worker", exact=True)).to_be_visible()
     place.begin_again()
     expect(missing.get_by_label("Prompt", exact=True)).to_be_visible()
+    expect(page.get_by_text("No worker answers.")).to_have_count(0)
+    settled(page)
     page.get_by_role("button", name="Run it again").click()
     expect(page.get_by_role("button", name="Stop")).to_be_visible()
     expect(page.locator(TOKENS).nth(80)).to_be_attached(timeout=120_000)
