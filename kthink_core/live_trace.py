@@ -123,7 +123,7 @@ class LiveTrace:
         """feature, position, token_id, text, activation, the largest first: as `queries.feature_activations`."""
         table = self.latents(hookpoint, scope)
         table = table.sort_values(["activation", "feature", "position"], ascending=[False, True, True]).head(top)
-        return table.merge(self.tokens()[["position", "token_id", "text"]], on="position")
+        return self._with_tokens(table)
 
     def frequencies(self, hookpoint: str, scope: Scope = "generated", top: int = 70) -> pd.DataFrame:
         """feature, positions, the most frequent first: as `queries.feature_frequencies`."""
@@ -133,8 +133,7 @@ class LiveTrace:
 
     def token_activations(self, hookpoint: str, scope: Scope, features: Collection[int]) -> pd.DataFrame:
         """feature, position, token_id, text, activation of some features, by feature, then position."""
-        table = self.latents(hookpoint, scope, features)
-        return table.merge(self.tokens()[["position", "token_id", "text"]], on="position", how="left")
+        return self._with_tokens(self.latents(hookpoint, scope, features))
 
     def span(self, hookpoint: str, first: int, last: int, top: int = 50) -> pd.DataFrame:
         """What sets the positions from `first` to `last` apart from the rest: as `queries.span_features`."""
@@ -153,6 +152,10 @@ class LiveTrace:
         return found.sort_values(
             ["lift", "max_activation", "feature"], ascending=[False, False, True], ignore_index=True
         ).head(top)
+
+    def _with_tokens(self, table: pd.DataFrame) -> pd.DataFrame:
+        """Rows of positions, in their order, with token_id and text."""
+        return table.merge(self.tokens()[["position", "token_id", "text"]], on="position", how="left")
 
     def _counted(self, scope: Scope) -> np.ndarray:
         """Whether the scope counts a position. [positions]"""

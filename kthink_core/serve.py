@@ -137,9 +137,11 @@ class _Bar:
     def __init__(self, cache: Path, name: str) -> None:
         self._cache, self._name = cache, name
         self._bar: tqdm | None = None
+        self._complete = False
 
     def draw(self) -> None:
-        stored = read_experiment(self._cache, self._name)
+        """Reads the store until all is there."""
+        stored = None if self._complete else read_experiment(self._cache, self._name)
         if stored is None:
             return
         done = len(committed(self._cache, self._name))
@@ -147,8 +149,9 @@ class _Bar:
             self._bar = tqdm(total=stored.inferences, unit="inference", file=sys.stderr, dynamic_ncols=True)
         if self._bar is not None and done > self._bar.n:
             self._bar.update(done - self._bar.n)
-            if done == stored.inferences:
-                self.close()
+        if done >= stored.inferences:
+            self._complete = True
+            self.close()
 
     def close(self) -> None:
         if self._bar is not None:

@@ -147,6 +147,23 @@ def test_a_watched_feature_is_reported_while_it_runs(visit: Visit, place: Place)
     ended(page, "Stopped")
 
 
+def test_what_was_set_is_there_after_a_visit_to_another_page(visit: Visit) -> None:
+    page = visit("/live")
+    page.get_by_label("Most new tokens").fill("37")
+    page.get_by_label("Most new tokens").press("Enter")
+    settled(page)
+    page.get_by_role("combobox", name="Watchlist").fill("3")
+    page.keyboard.press("Enter")
+    page.get_by_label("3 above", exact=True).fill("2")
+    page.get_by_label("3 above", exact=True).press("Enter")
+    settled(page)
+    page.get_by_role("link", name="Guide", exact=True).click()
+    expect(page.locator("h1").first).to_have_text("Guide")
+    page.get_by_role("link", name="Live", exact=True).click()
+    expect(page.get_by_label("Most new tokens")).to_have_value("37")
+    expect(page.get_by_label("3 above", exact=True)).to_have_value("2.00")
+
+
 def test_what_is_chosen_in_the_transcript(visit: Visit) -> None:
     page = visit("/live")
     run(page, "Two?")

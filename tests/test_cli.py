@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from benchmarks.served import free_port
 from benchmarks.stand_in import SHAPES
 from kthink_core.cli import main
 
@@ -167,9 +167,7 @@ def test_mistakes_are_one_line_and_status_2(
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="it would start")
 def test_a_worker_that_cannot_load_ends_in_one_line(cache: Path) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
+    port = str(free_port())
     command = ["-m", "kthink_core", "worker", "--device", "cuda", "--port", port, "--cache", str(cache)]
     ended = subprocess.run([sys.executable, *command], capture_output=True, text=True, timeout=120)
     assert ended.returncode == 2

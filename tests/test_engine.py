@@ -22,7 +22,7 @@ from kthink_core.prompts import prompt_ids
 from kthink_core.replay import replay
 from kthink_core.store.journal import read_segment
 from kthink_core.store.manifest import committed
-from tests.worker_process import QUESTIONS
+from tests.worker_process import QUESTIONS, request, tokens_of
 
 
 @pytest.fixture
@@ -55,14 +55,6 @@ class Heard:
         while not isinstance(events[-1], ENDS):
             events.append(self.next())
         return events
-
-
-def request(**fields: object) -> GenerateRequest:
-    return GenerateRequest.model_validate({"prompt": QUESTIONS[1], "temperature": 1.0, "max_new_tokens": 24} | fields)
-
-
-def tokens_of(events: list[Event]) -> list[int]:
-    return [token_id for event in events if isinstance(event, Tokens) for token_id in event.token_ids]
 
 
 def test_a_generation_is_what_the_pipeline_would_store(engine: Engine, tiny_plan: Plan, tmp_path: Path) -> None:

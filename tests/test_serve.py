@@ -16,6 +16,7 @@ import httpx
 import psutil
 import pytest
 
+from benchmarks.served import free_port
 from kthink_core.serve import HEALTHY, Restarts
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -34,12 +35,6 @@ def test_pauses_grow_and_begin_again_after_a_healthy_time() -> None:
     assert pauses == [1, 2, 4, 8, 16, 32, 60, 60]
     now[0] += HEALTHY + 1
     assert restarts.died() == 1
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 class Up:

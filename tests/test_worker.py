@@ -17,11 +17,11 @@ from kthink_core.client import WorkerClient
 from kthink_core.config import WorkerSettings, from_environment
 from kthink_core.engine import Engine
 from kthink_core.errors import BadValue, WorkerLost, WorkerMissing, WorkerRefused
-from kthink_core.jobs import Done, EncodeRequest, Event, GenerateRequest, Queued, TokenizeRequest, Tokens
+from kthink_core.jobs import Done, EncodeRequest, GenerateRequest, Queued, TokenizeRequest, Tokens
 from kthink_core.pipeline import Plan
 from kthink_core.store.reader import open_reader
 from kthink_core.worker import check_exposure
-from tests.worker_process import QUESTIONS, working
+from tests.worker_process import QUESTIONS, request, tokens_of, working
 
 Worker = tuple[WorkerSettings, Engine]
 
@@ -38,17 +38,9 @@ def client(worker: Worker) -> Iterator[WorkerClient]:
         yield client
 
 
-def request(**fields: object) -> GenerateRequest:
-    return GenerateRequest.model_validate({"prompt": QUESTIONS[1], "temperature": 1.0, "max_new_tokens": 24} | fields)
-
-
 def endless() -> GenerateRequest:
     """The random model repeats itself, and draws no end token."""
     return request(max_new_tokens=60_000, temperature=0)
-
-
-def tokens_of(events: list[Event]) -> list[int]:
-    return [token_id for event in events if isinstance(event, Tokens) for token_id in event.token_ids]
 
 
 def until_idle(engine: Engine) -> None:

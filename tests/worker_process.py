@@ -13,11 +13,22 @@ import uvicorn
 
 from kthink_core.config import WorkerSettings
 from kthink_core.engine import Engine
+from kthink_core.jobs import Event, GenerateRequest, Tokens
 from kthink_core.pipeline import Plan
 from kthink_core.service import Service
 from kthink_core.worker import Server, make_app
 
 QUESTIONS = ["Two?", "Tom has 3 apples and buys 4 more.", "How many legs have 6 cats?"]
+
+
+def request(**fields: object) -> GenerateRequest:
+    """A short generation."""
+    return GenerateRequest.model_validate({"prompt": QUESTIONS[1], "temperature": 1.0, "max_new_tokens": 24} | fields)
+
+
+def tokens_of(events: list[Event]) -> list[int]:
+    """Token ids of a stream, prompt included."""
+    return [token_id for event in events if isinstance(event, Tokens) for token_id in event.token_ids]
 
 
 @contextmanager

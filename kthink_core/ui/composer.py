@@ -13,7 +13,7 @@ from kthink_core.errors import KthinkError
 from kthink_core.jobs import EncodeRequest, GenerateRequest, TokenizeRequest
 from kthink_core.live_trace import Watch
 from kthink_core.prompts import Mode
-from kthink_core.ui import choices, prompt_box
+from kthink_core.ui import choices, prompt_box, reading
 from kthink_core.ui.live_run import LiveRun
 from kthink_core.ui.page import Page
 from kthink_core.ui.permalink import MOST_FEATURES
@@ -21,7 +21,7 @@ from kthink_core.ui.text import plain
 from kthink_core.ui.worker import Worker, still_here, visitor
 
 EXAMPLES = 12
-_RUN, _PROBLEM, _WATCHED, _CHOSEN = "live_run", "live_problem", "live_watched", "live_chosen"
+_RUN, _PROBLEM, _WATCHED = "live_run", "live_problem", "live_watched"
 _OPTIONS = ("mode", "temperature", "top_p", "max_new_tokens", "seed", "instruction", "special", "hookpoints", "encode")
 
 
@@ -33,7 +33,6 @@ def draw(page: Page, worker: Worker) -> LiveRun | None:
         choices.hookpoint(page)
         st.session_state[_WATCHED] = _watchlist(page)
         _options(worker)
-        st.session_state[_CHOSEN] = _chosen()
     _examples(page)
     prompt_box.draw(_tokenized(worker), partial(_run, worker) if worker.answers and not going else None)
     if problem := st.session_state.pop(_PROBLEM, None):
@@ -47,39 +46,46 @@ def _options(worker: Worker) -> None:
     limit = min(worker.health.limits.get(name, 1) for name in ("new_tokens", "context"))
     hookpoints = list(worker.health.hookpoints)
     _set_options(limit, hookpoints)
-    st.segmented_control("Mode", get_args(Mode), key="live_mode", required=True)
+    st.segmented_control("Mode", get_args(Mode), **_lasting("live_mode"), required=True)
     one, two = st.columns(2)
-    one.number_input("Temperature", 0.0, 10.0, step=0.1, key="live_temperature", help="0: always the likeliest token.")
-    two.number_input("Top-p", 0.01, 1.0, step=0.05, key="live_top_p")
-    one.number_input("Most new tokens", 1, limit, key="live_max_new_tokens")
-    two.number_input("Seed", 0, 2**31 - 1, key="live_seed")
+    one.number_input(
+        "Temperature", 0.0, 10.0, step=0.1, help="0: always the likeliest token.", **_lasting("live_temperature")
+    )
+    two.number_input("Top-p", 0.01, 1.0, step=0.05, **_lasting("live_top_p"))
+    one.number_input("Most new tokens", 1, limit, **_lasting("live_max_new_tokens"))
+    two.number_input("Seed", 0, 2**31 - 1, **_lasting("live_seed"))
     st.multiselect(
-        "Hookpoints", hookpoints, key="live_hookpoints",
+        "Hookpoints", hookpoints, **_lasting("live_hookpoints"),
         help="Where latents are taken. Only what has all of them can be kept.",
     )  # fmt: skip
     with st.container(horizontal=True):
-        st.toggle("Encode only", key="live_encode", help="Latents of the text as it is: nothing is generated.")
+        st.toggle("Encode only", help="Latents of the text as it is: nothing is generated.", **_lasting("live_encode"))
         st.toggle(
-            "Instruction", key="live_instruction",
+            "Instruction", **_lasting("live_instruction"),
             help="Append the instruction that the stored inferences have behind their question.",
         )  # fmt: skip
         st.toggle(
-            "Special tokens", key="live_special",
+            "Special tokens", **_lasting("live_special"),
             help="Let names such as `</think>` in the text be these tokens. Off: they are spelled out as text.",
         )  # fmt: skip
 
 
+def _lasting(key: str) -> dict[str, Any]:
+    """Of a widget whose value outlives a visit to another page."""
+    return {"key": key, "persist_state": "session"}
+
+
 def _set_options(limit: int, hookpoints: list[str]) -> None:
-    """Streamlit forgets a widget that another page does not draw: what was set comes back with this one."""
+    """What the widgets begin with; and within what a worker allows that is another than before."""
     fresh = {
         "mode": "think", "temperature": 0.6, "top_p": 0.95, "max_new_tokens": min(400, limit), "seed": 0,
         "instruction": True, "special": False, "hookpoints": hookpoints, "encode": False,
     }  # fmt: skip
-    last = fresh | st.session_state.get(_CHOSEN, {})
-    last["hookpoints"] = [hookpoint for hookpoint in last["hookpoints"] if hookpoint in hookpoints]
-    last["max_new_tokens"] = min(last["max_new_tokens"], limit)
-    for name, value in last.items():
-        st.session_state.setdefault(f"live_{name}", value)
+    state = st.session_state
+    for name, value in fresh.items():
+        state.setdefault(f"live_{name}", value)
+    state["live_hookpoints"] = [hookpoint for hookpoint in state["live_hookpoints"] if hookpoint in hookpoints]
+    state["live_max_new_tokens"] = min(state["live_max_new_tokens"], limit)
 
 
 def _watchlist(page: Page) -> tuple[Watch, ...]:
@@ -87,18 +93,16 @@ def _watchlist(page: Page) -> tuple[Watch, ...]:
     hookpoint = page.view.hookpoint
     last = page.experiment.saes[hookpoint].num_latents - 1
     key = f"watch {hookpoint}"
-    st.session_state.setdefault(key, st.session_state.get(f"{key} last", []))
-    chosen = st.session_state[f"{key} last"] = st.multiselect(
-        "Watchlist", st.session_state[key], key=key, max_selections=MOST_FEATURES, accept_new_options=True,
-        placeholder="features, by number",
+    chosen = st.multiselect(
+        "Watchlist", st.session_state.get(key, []), **_lasting(key), max_selections=MOST_FEATURES,
+        accept_new_options=True, placeholder="features, by number",
         help="A watched feature that fires above its threshold is marked in the transcript and reported while the "
         "model goes on. Counts from the next run on.",
     )  # fmt: skip
     for strange in (entry for entry in chosen if not _is_feature(entry, last)):
         st.warning(f"{plain(str(strange))} is no feature of {hookpoint}: they go from 0 to {last}.")
     features = dict.fromkeys(int(entry) for entry in chosen if _is_feature(entry, last))
-    table = page.ask(queries.feature_maxima, hookpoint, tuple(features))
-    largest = dict(zip(table["feature"].tolist(), table["max_activation"].tolist(), strict=True))
+    largest = reading.maxima(page, hookpoint, tuple(features))
     thresholds = {feature: _threshold(hookpoint, feature, largest.get(feature, 0.0)) for feature in features}
     return tuple(Watch(hookpoint, feature, threshold) for feature, threshold in thresholds.items())
 
@@ -109,10 +113,8 @@ def _is_feature(entry: int | str, last: int) -> bool:
 
 def _threshold(hookpoint: str, feature: int, largest: float) -> float:
     key = f"watch {hookpoint} {feature}"
-    st.session_state.setdefault(key, st.session_state.get(f"{key} last", 0.0))
     help = f"Its largest activation in the stored inferences is {largest:.2f}."
-    value = st.session_state[f"{key} last"] = st.number_input(f"{feature} above", 0.0, key=key, step=1.0, help=help)
-    return value
+    return st.number_input(f"{feature} above", 0.0, step=1.0, help=help, key=key, persist_state="session")
 
 
 def _examples(page: Page) -> None:

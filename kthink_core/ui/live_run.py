@@ -41,7 +41,7 @@ class LiveRun:
         self.trouble: str | None = None
         """Why it ended without being done; None where the visitor stopped it."""
         self.refused = False
-        """Whether the worker did not take it: to ask the same again would not help."""
+        """Whether the worker did not take it; its trouble says why."""
         self.watched, self._client, self._wanted = watched, client, wanted
         self._stopped = threading.Event()
         self._began: float | None = None

@@ -10,7 +10,7 @@ import streamlit as st
 from kthink_core import queries
 from kthink_core.jobs import GenerateRequest
 from kthink_core.live_trace import Firing
-from kthink_core.ui import clicks, header, live_after, notes, transcript
+from kthink_core.ui import clicks, header, live_after, notes, reading, transcript
 from kthink_core.ui.live_run import LiveRun
 from kthink_core.ui.page import Page, go, lead, with_features
 from kthink_core.ui.permalink import MOST_FEATURES
@@ -67,7 +67,6 @@ def _trace(page: Page, run: LiveRun, was_going: bool) -> None:
             st.info("Nothing has come yet.", icon=":material/hourglass_empty:")
         return
     span = _span(run)
-    maxima = page.ask(queries.feature_maxima, view.hookpoint, shown, run.scope)
     chosen = transcript.draw(
         f"live {run.job}",
         drawn.tokens,
@@ -76,7 +75,7 @@ def _trace(page: Page, run: LiveRun, was_going: bool) -> None:
         drawn.ranked,
         hookpoint=view.hookpoint,
         features=shown,
-        maxima=dict(zip(maxima["feature"].tolist(), maxima["max_activation"].tolist(), strict=True)),
+        maxima=reading.maxima(page, view.hookpoint, shown, run.scope),
         scope=run.scope,
         span=span,
         position=st.session_state.pop(_GO, None),

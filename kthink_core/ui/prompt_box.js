@@ -1,17 +1,6 @@
-// A text box that shows its tokens while one types. Texts are set through textContent and value only.
+// A text box that shows its tokens while one types, written as the transcript's tooltip writes them (transcript/text.js).
 
 const PAUSE = 200; // milliseconds after the last key before the text is sent
-
-function element(tag, className, text) {
-  const made = document.createElement(tag);
-  made.className = className;
-  if (text !== undefined) made.textContent = text;
-  return made;
-}
-
-function visible(text) {
-  return text.replace(/ /g, "·").replace(/\n/g, "⏎").replace(/\t/g, "⇥") || "∅";
-}
 
 function build() {
   const root = element("div", "prompt");
@@ -73,7 +62,7 @@ export default function ({ data, parentElement, setStateValue, setTriggerValue }
   count.classList.toggle("wrong", Boolean(data.message));
   root.querySelector(".tokens").replaceChildren(
     ...data.tokens.map(([text, id, typed]) => {
-      const token = element("span", typed ? "token" : "token template", visible(text));
+      const token = element("span", typed ? "token" : "token template", oneLine(text));
       token.dataset.id = id;
       token.title = `id ${id}${typed ? "" : ", from the template"}`;
       return token;

@@ -17,7 +17,7 @@ _KEY, _TEXT, _TAKEN = "prompt_box", "prompt_text", "prompt_taken"
 _component = component(
     "kthink_prompt_box",
     css=(_HERE / "prompt_box.css").read_text(encoding="utf-8"),
-    js=(_HERE / "prompt_box.js").read_text(encoding="utf-8"),
+    js="\n".join((_HERE / name).read_text(encoding="utf-8") for name in ("transcript/text.js", "prompt_box.js")),
 )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import pandas as pd
 
 from kthink_core import queries
-from kthink_core.store.scopes import SEGMENTS_OF
+from kthink_core.store.scopes import SEGMENTS_OF, Scope
 from kthink_core.ui import inference_charts, notes, transcript, verdict
 from kthink_core.ui.page import Page
 
@@ -20,6 +20,12 @@ def ranked(page: Page, inference: int | None = None, hookpoint: str | None = Non
     view = page.view
     where = (view.inference if inference is None else inference, hookpoint or view.hookpoint)
     return page.ask(queries.ranked_features, *where, view.scope, view.ranking, LISTED)
+
+
+def maxima(page: Page, hookpoint: str, features: tuple[int, ...], scope: Scope = "generated") -> dict[int, float]:
+    """The largest activation of each feature in the whole experiment."""
+    found = page.ask(queries.feature_maxima, hookpoint, features, scope)
+    return dict(zip(found["feature"].tolist(), found["max_activation"].tolist(), strict=True))
 
 
 def trace(
@@ -38,7 +44,6 @@ def trace(
     number = view.inference if inference is None else inference
     listed = ranked(page, number)
     everyone = tuple(dict.fromkeys([*shown, *map(int, listed["feature"])]))
-    maxima = page.ask(queries.feature_maxima, view.hookpoint, everyone, view.scope)
     stored = page.ask(queries.inferences).set_index("inference").loc[number]
     transcript.draw(
         f"{view.experiment} {number}",
@@ -48,7 +53,7 @@ def trace(
         listed,
         hookpoint=view.hookpoint,
         features=shown,
-        maxima=dict(zip(maxima["feature"].tolist(), maxima["max_activation"].tolist(), strict=True)),
+        maxima=maxima(page, view.hookpoint, everyone, view.scope),
         scope=view.scope,
         labels=notes.labels(page, view.hookpoint, everyone),
         span=span,
