@@ -23,8 +23,9 @@ import numpy as np
 
 from benchmarks.report import machine
 from kthink_core.config import DEMO
-from kthink_core.store.journal import read_segment, segment_inferences
-from kthink_core.store.manifest import committed
+from kthink_core.store.files import Layout
+from kthink_core.store.journal import read_segment
+from kthink_core.store.manifest import read_manifest
 from kthink_core.store.reader import open_reader
 
 MOST = 6
@@ -41,21 +42,27 @@ def start(cache: Path) -> subprocess.Popen[bytes]:
 
 def wait_for(run: subprocess.Popen[bytes], cache: Path, inferences: int) -> None:
     """Until so many are committed, or the run has ended."""
-    while run.poll() is None and len(segment_inferences(cache / DEMO / "journal")) < inferences:
+    while run.poll() is None and len(Layout(cache / DEMO).segments()) < inferences:
         time.sleep(0.005)
+
+
+def committed(cache: Path) -> frozenset[int]:
+    """What the manifest says that readers see."""
+    manifest, _ = read_manifest(Layout(cache / DEMO))
+    return manifest.in_database() | manifest.pending()
 
 
 def digests(cache: Path) -> dict[int, str]:
     """SHA-256 of each committed segment file."""
-    segments = segment_inferences(cache / DEMO / "journal")
+    segments = Layout(cache / DEMO).segments()
     return {inference: hashlib.sha256(path.read_bytes()).hexdigest() for inference, path in segments.items()}
 
 
 def visible(cache: Path) -> frozenset[int]:
     """What a reader sees; exits where any of it is not whole, compared row by row with the journal."""
-    if not committed(cache, DEMO):
+    if not committed(cache):
         return frozenset()
-    segments = segment_inferences(cache / DEMO / "journal")
+    segments = Layout(cache / DEMO).segments()
     with open_reader(cache, DEMO) as reader:
         rows = reader.query("SELECT inference, count(*) AS latents FROM latents GROUP BY inference")
         found = dict(zip(rows["inference"].tolist(), rows["latents"].tolist(), strict=True))
@@ -85,7 +92,7 @@ def main() -> None:
             run = start(cache)
             wait_for(run, cache, wanted)
             time.sleep(seconds)
-            told = committed(cache, DEMO)
+            told = committed(cache)
             run.kill()
             run.wait()
             seen, after = visible(cache), digests(cache)

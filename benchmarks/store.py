@@ -26,8 +26,8 @@ from kthink_core.records import Directions, Encoding, Inference
 from kthink_core.store.database import build_database
 from kthink_core.store.directions import read_directions
 from kthink_core.store.files import Layout
-from kthink_core.store.journal import read_segment, segment_inferences
-from kthink_core.store.manifest import committed
+from kthink_core.store.journal import read_segment
+from kthink_core.store.manifest import committed_count
 from kthink_core.store.reader import open_reader
 from kthink_core.store.writer import open_writer
 
@@ -140,7 +140,7 @@ def build(cache: Path, inferences: int) -> Written:
     whole = experiment(inferences)
     path = cache / "once.duckdb"
     layout = Layout(cache / whole.name)
-    segments = segment_inferences(layout.journal).values()
+    segments = layout.segments().values()
     start = time.perf_counter()
     rows, _ = read_directions(layout.directions)
     build_database(path, whole, (read_segment(segment) for segment in segments), rows)
@@ -186,7 +186,7 @@ def measure(cache: Path, inferences: int) -> None:
     name = experiment(inferences).name
     rows = inferences * len(HOOKPOINTS) * POSITIONS * K
     print(f"### Store: {rows / 1e6:.1f} million latents, {inferences} inferences\n\n{machine()}\n")
-    fresh = not committed(cache, name)
+    fresh = not committed_count(cache, name)
     stored = alone(store, cache, inferences)
     built = alone(build, cache, inferences)
     sizes = bytes_of_tables(built.path)

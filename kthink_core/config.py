@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from kthink_core.errors import BadValue, UnknownName
@@ -23,6 +25,13 @@ files of older versions are read as they are, databases are built again.
 
 BATCH_SIZE = 32
 """Inferences generated at once, unless asked otherwise."""
+
+MOST_INFERENCES = 1_000_000
+"""Of one experiment."""
+
+MOST_LATENTS = 2**26
+MOST_WIDTH = 2**20
+"""Of an SAE: far above what there is, far below what no memory holds."""
 
 DEMO = "demo"
 """As a model, SAE or problem source: the bundle that comes with the package."""
@@ -88,6 +97,12 @@ def from_environment(kind: type[Kind], **given: object) -> Kind:
         raise BadValue(f"setting {name}: {first['msg'].removeprefix('Value error, ')}") from error
 
 
+def check_name(name: str) -> None:
+    """Raises BadValue for a name that no experiment can have."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+        raise BadValue(f"experiment name '{name}': use letters, digits, '.', '-' and '_'")
+
+
 class ExperimentConfig(BaseModel):
     """What makes an experiment: two runs with equal configurations may share a store."""
 
@@ -114,10 +129,16 @@ class SaeShape(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    num_latents: int
-    k: int
-    d_in: int
+    num_latents: int = Field(ge=1, le=MOST_LATENTS)
+    k: int = Field(ge=1)
+    d_in: int = Field(ge=1, le=MOST_WIDTH)
     activation: Literal["topk", "groupmax"]
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.k > self.num_latents:
+            raise ValueError(f"k is {self.k}, more than the {self.num_latents} latents there are")
+        return self
 
 
 class Experiment(BaseModel):
@@ -126,16 +147,23 @@ class Experiment(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     schema_version: int = SCHEMA
-    name: str
+    name: str = Field(max_length=200)
     config: ExperimentConfig
-    inferences: int
+    inferences: int = Field(ge=0, le=MOST_INFERENCES)
     """How many inferences the finished experiment has; 0 where it is open-ended."""
     open_ended: bool = False
     """Whether inferences are added for ever, as to `live`."""
-    saes: dict[str, SaeShape]
+    saes: dict[str, SaeShape] = Field(min_length=1, max_length=64)
     """By hookpoint, in the order of the configuration."""
     provenance: dict[str, str]
     """created, kthink, python and library versions, model and SAE fingerprints or hub revisions, device, dtype, …"""
+
+    @property
+    def mark(self) -> str:
+        """What its files bear, so that one of another experiment is not taken for its own: 16 hexadecimal digits."""
+        shapes = {hookpoint: sae.model_dump() for hookpoint, sae in self.saes.items()}
+        facts = json.dumps([self.name, shapes, self.provenance], sort_keys=True)
+        return hashlib.sha256(facts.encode()).hexdigest()[:16]
 
 
 PRESETS: dict[str, ExperimentConfig] = {

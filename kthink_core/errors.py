@@ -11,6 +11,13 @@ class KthinkError(Exception):
     """Base of all errors that are shown to the user as one line, without a stack trace."""
 
 
+def in_words(error: KthinkError | OSError) -> str:
+    """What a user reads of an error, in one line; of the operating system's, what it says and of which file."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
+    return " ".join(str(error).split())
+
+
 def _choices(given: str, known: Iterable[str]) -> str:
     """`did you mean 'x'?` where something is near, else the list of what there is."""
     names = list(known)
@@ -75,11 +82,27 @@ class ExperimentBusy(KthinkError):
         super().__init__(f"experiment '{name}' is being written by {owner}; wait for it or stop it")
 
 
-class CorruptFile(KthinkError):
-    """A file of the store that cannot be read."""
+class BadFile(KthinkError):
+    """A file whose content is not what a file of its kind holds."""
 
-    def __init__(self, path: Path, remedy: str) -> None:
-        super().__init__(f"{path} is damaged; {remedy}")
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"{path}: {reason}")
+        self.reason = reason
+
+
+class CorruptFile(KthinkError):
+    """A file of the store whose content is not what was written into it."""
+
+    def __init__(self, path: Path, remedy: str, reason: str = "") -> None:
+        super().__init__(f"{path} is damaged{reason and f' ({reason})'}; {remedy}")
+        self.path = path
+
+
+class StoreUnavailable(KthinkError):
+    """A file of the store that is sound, as far as can be told, and cannot be used now."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"{path} cannot be used now ({reason}); the file is left as it is: try again")
 
 
 class SchemaTooNew(KthinkError):

@@ -101,9 +101,7 @@ def precompute(plan: Plan, cache: Path, batch_size: int, progress: Progress) -> 
     """
     if batch_size < 1:
         raise BadValue(f"--batch-size {batch_size}: at least 1")
-    with open_writer(cache, plan.experiment) as writer:
-        for path in writer.damaged:
-            progress.notice(f"{path.name} was damaged and is made again")
+    with open_writer(cache, plan.experiment, progress.notice) as writer:
         missing = [prompt for prompt in plan.prompts if prompt.inference not in writer.committed]
         progress.start(len(plan.prompts), len(plan.prompts) - len(missing))
         for inference in _inferences(plan, missing, batch_size, progress):

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from kthink_core.config import Settings, WorkerSettings
 from kthink_core.ports import check_free
-from kthink_core.store.manifest import committed, read_experiment
+from kthink_core.store.manifest import committed_count, read_experiment
 
 APP = Path(__file__).resolve().parent.parent / "app.py"
 
@@ -78,7 +78,7 @@ def serve(chosen: tuple[str, str], settings: Settings, worker: WorkerSettings) -
             if running is not None and (status := running.poll()) is not None:
                 running = None
                 if status == MISTAKE:
-                    if not committed(settings.cache, settings.experiment):
+                    if not committed_count(settings.cache, settings.experiment):
                         return MISTAKE
                     _say("the app goes on without a worker: what is stored can be browsed")
                 else:
@@ -144,7 +144,7 @@ class _Bar:
         stored = None if self._complete else read_experiment(self._cache, self._name)
         if stored is None:
             return
-        done = len(committed(self._cache, self._name))
+        done = committed_count(self._cache, self._name)
         if self._bar is None and done < stored.inferences:
             self._bar = tqdm(total=stored.inferences, unit="inference", file=sys.stderr, dynamic_ncols=True)
         if self._bar is not None and done > self._bar.n:

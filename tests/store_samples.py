@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 from kthink_core.config import Experiment, ExperimentConfig, SaeShape
 from kthink_core.prompts import Segment
 from kthink_core.records import Encoding, Inference
+from kthink_core.store.files import Layout
+from kthink_core.store.manifest import read_manifest
+from kthink_core.store.sealed import open_sealed_json, sealed_json
 from kthink_core.store.writer import open_writer
 
 HOOKPOINTS = ("layers.10.mlp", "layers.2.mlp", "layers.5.mlp")
@@ -109,6 +112,21 @@ def write_sample(cache: Path, experiment: Experiment, inferences: list[Inference
             writer.append(inference)
             if index + 1 == built:
                 writer.build()
+
+
+def committed(cache: Path, name: str) -> frozenset[int]:
+    """The inferences that the manifest says readers see; of a database that has gone, none."""
+    layout = Layout(cache / name)
+    manifest, _ = read_manifest(layout)
+    entry = manifest.database
+    there = entry is not None and (layout.folder / entry.file).exists()
+    return (manifest.in_database() if there else frozenset()) | manifest.pending()
+
+
+def rewrite(path: Path, **fields: object) -> None:
+    """Changes some fields of one of the store's JSON files, and seals it again."""
+    content, _ = open_sealed_json(path, path.read_bytes())
+    path.write_bytes(sealed_json(content | fields))
 
 
 def same(one: Inference, other: Inference) -> bool:

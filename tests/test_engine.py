@@ -21,7 +21,7 @@ from kthink_core.progress import Silent
 from kthink_core.prompts import prompt_ids
 from kthink_core.replay import replay
 from kthink_core.store.journal import read_segment
-from kthink_core.store.manifest import committed
+from tests.store_samples import committed
 from tests.worker_process import QUESTIONS, request, tokens_of
 
 

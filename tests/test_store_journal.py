@@ -13,8 +13,8 @@ from store_samples import HOOKPOINTS, same, sample_experiment, sample_inference
 
 from kthink_core.errors import CorruptFile, DiskFull, SchemaTooNew
 from kthink_core.records import Encoding, Inference
-from kthink_core.store.files import temporary
-from kthink_core.store.journal import read_segment, segment_inferences, write_segment
+from kthink_core.store.files import Layout, temporary
+from kthink_core.store.journal import read_segment, write_segment
 
 EXPERIMENT = sample_experiment()
 
@@ -31,7 +31,7 @@ def test_an_inference_is_read_as_it_was_written(folder: Path, index: int) -> Non
     path = write_segment(folder, inference)
     assert path == folder / "journal" / f"{index:06d}.parquet"
     assert same(read_segment(path), inference)
-    assert segment_inferences(folder / "journal") == {index: path}
+    assert Layout(folder).segments() == {index: path}
     assert [entry.name for entry in path.parent.iterdir()] == [path.name], "temporaries stay behind"
 
 

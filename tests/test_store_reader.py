@@ -7,7 +7,7 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from store_samples import HOOKPOINTS, sample_experiment, sample_inference, sample_inferences, write_sample
+from store_samples import HOOKPOINTS, rewrite, sample_experiment, sample_inference, sample_inferences, write_sample
 
 from kthink_core import queries
 from kthink_core.config import SCHEMA
@@ -158,7 +158,7 @@ def test_a_truncated_database_is_told_with_its_remedy(tmp_path: Path, share: flo
     path = tmp_path / NAME / "latents-0001.duckdb"
     content = path.read_bytes()
     path.write_bytes(content[: int(share * len(content))])
-    message = r"latents-0001\.duckdb is damaged; delete it and run `precompute` again"
+    message = r"latents-0001\.duckdb is damaged; run `precompute` again: it sets the file aside and builds another"
     with pytest.raises(CorruptFile, match=message), open_reader(tmp_path, NAME) as reader:
         reader.query("SELECT sum(activation) FROM latents")
 
@@ -186,7 +186,7 @@ def test_a_missing_database_is_told(tmp_path: Path) -> None:
 def test_a_newer_schema_is_refused(tmp_path: Path, file: str) -> None:
     write_sample(tmp_path, EXPERIMENT, DRAWN[:1])
     path = tmp_path / NAME / file
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"schema_version": 7}))
+    rewrite(path, schema_version=7)
     with pytest.raises(SchemaTooNew, match="has store schema 7, this kthink reads up to 2; upgrade kthink"):
         open_reader(tmp_path, NAME)
     [status] = list_experiments(tmp_path)

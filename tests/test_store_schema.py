@@ -5,7 +5,7 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from store_samples import HOOKPOINTS, sample_experiment, sample_inferences, write_sample
+from store_samples import HOOKPOINTS, committed, rewrite, sample_experiment, sample_inferences, write_sample
 
 from kthink_core import queries
 from kthink_core.config import SCHEMA
@@ -13,7 +13,7 @@ from kthink_core.errors import SchemaTooOld
 from kthink_core.store import writer as module
 from kthink_core.store.files import Layout
 from kthink_core.store.identity import is_finished
-from kthink_core.store.manifest import committed, read_manifest
+from kthink_core.store.manifest import read_manifest
 from kthink_core.store.reader import list_experiments, open_reader
 from kthink_core.store.writer import open_writer
 
@@ -33,6 +33,7 @@ def old(tmp_path: Path) -> Path:
             connection.execute(f"DROP TABLE {table}")
     for name in ("experiment.json", "manifest.json"):
         fields = json.loads((folder / name).read_text()) | {"schema_version": 1}
+        del fields["digest"]  # version 1 had none
         if fields.get("database"):
             fields["database"] = {key: fields["database"][key] for key in ("file", "inferences")}
         (folder / name).write_text(json.dumps(fields))
@@ -51,7 +52,7 @@ def test_a_reader_is_told_what_to_do(old: Path) -> None:
 def test_it_is_not_finished_and_is_built_again(old: Path) -> None:
     assert not is_finished(old.parent, NAME, EXPERIMENT.config)
     with open_writer(old.parent, EXPERIMENT) as writer:
-        assert writer.committed == frozenset(range(len(DRAWN))) and writer.damaged == ()
+        assert writer.committed == frozenset(range(len(DRAWN)))
         assert writer.build().name == "latents-0002.duckdb"
     with open_reader(old.parent, NAME) as reader:
         assert reader.inferences == len(DRAWN)
@@ -63,7 +64,7 @@ def test_it_is_not_finished_and_is_built_again(old: Path) -> None:
 def test_what_is_pending_of_an_older_version_is_read_as_it_is(tmp_path: Path) -> None:
     write_sample(tmp_path, EXPERIMENT, DRAWN[:3])
     path = tmp_path / NAME / "manifest.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"schema_version": 1}))
+    rewrite(path, schema_version=1)
     with open_reader(tmp_path, NAME) as reader:
         assert reader.inferences == 3
         assert not queries.feature_table(reader, HOOKPOINTS[0]).empty

@@ -1,5 +1,6 @@
 """The writer: commits, resumes, rebuilds, recovers; one at a time; what a full disk or a kill leaves behind."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -9,17 +10,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import duckdb
 import pytest
 from store_process import INFERENCES
-from store_samples import same, sample_experiment, sample_inference, sample_inferences, write_sample
+from store_samples import committed, rewrite, same, sample_experiment, sample_inference, sample_inferences, write_sample
 
 from kthink_core.config import SCHEMA
 from kthink_core.errors import BadValue, CorruptFile, DiskFull, ExperimentBusy, ExperimentMismatch, SchemaTooNew
 from kthink_core.store import writer as module
 from kthink_core.store.files import TEMPORARY, Layout
-from kthink_core.store.journal import read_segment, segment_inferences, write_segment
-from kthink_core.store.manifest import committed, ranges, read_experiment, read_manifest
-from kthink_core.store.reader import inferences_of_database, open_reader
+from kthink_core.store.journal import read_segment, write_segment
+from kthink_core.store.manifest import ranges, read_experiment, read_manifest
+from kthink_core.store.reader import open_reader
 from kthink_core.store.writer import open_writer
 
 EXPERIMENT = sample_experiment()
@@ -46,7 +48,7 @@ def test_what_is_appended_is_committed(tmp_path: Path) -> None:
         for inference in DRAWN:
             writer.append(inference)
             assert committed(tmp_path, NAME) == writer.committed == frozenset(range(inference.inference + 1))
-            assert inference.inference in segment_inferences(tmp_path / NAME / "journal")
+            assert inference.inference in Layout(tmp_path / NAME).segments()
     assert read_experiment(tmp_path, NAME) == EXPERIMENT
 
 
@@ -55,13 +57,16 @@ def test_a_build_takes_everything_and_is_not_repeated(tmp_path: Path) -> None:
         for inference in DRAWN[:5]:
             writer.append(inference)
         first = writer.build()
-        assert first.name == "latents-0001.duckdb" and inferences_of_database(first) == frozenset(range(5))
+        assert first.name == "latents-0001.duckdb"
+        with duckdb.connect(first, read_only=True) as connection:
+            assert connection.execute("SELECT list(inference) FROM inferences").fetchall() == [([0, 1, 2, 3, 4],)]
         assert writer.build() == first
         writer.append(DRAWN[5])
         assert writer.build().name == "latents-0002.duckdb"
     manifest = json.loads((tmp_path / NAME / "manifest.json").read_text())
     assert manifest["database"] == {
-        "file": "latents-0002.duckdb", "inferences": [[0, 5]], "schema_version": SCHEMA, "directions": None
+        "file": "latents-0002.duckdb", "inferences": [[0, 5]], "schema_version": SCHEMA, "directions": None,
+        "sha256": hashlib.sha256((tmp_path / NAME / "latents-0002.duckdb").read_bytes()).hexdigest(),
     }  # fmt: skip
     assert manifest["segments"] == []
     assert committed(tmp_path, NAME) == frozenset(range(6))
@@ -97,9 +102,10 @@ def test_rebuilds_are_geometric(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def test_an_experiment_is_resumed_and_keeps_its_provenance(tmp_path: Path) -> None:
     write_sample(tmp_path, EXPERIMENT, DRAWN[:3])
     later = EXPERIMENT.model_copy(update={"provenance": {"created": "later"}})
-    with open_writer(tmp_path, later) as writer:
+    told: list[str] = []
+    with open_writer(tmp_path, later, told.append) as writer:
         assert writer.committed == frozenset(range(3)) and writer.experiment == EXPERIMENT
-        assert writer.damaged == ()
+    assert told == []
     assert read_experiment(tmp_path, NAME) == EXPERIMENT
 
 
@@ -127,7 +133,7 @@ def test_a_name_that_is_no_folder_name_is_refused(tmp_path: Path, name: str) -> 
 def test_a_newer_experiment_is_refused(tmp_path: Path) -> None:
     write_sample(tmp_path, EXPERIMENT, [])
     path = tmp_path / NAME / "experiment.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"schema_version": SCHEMA + 1}))
+    rewrite(path, schema_version=SCHEMA + 1)
     with pytest.raises(SchemaTooNew), open_writer(tmp_path, EXPERIMENT):
         pass
 
@@ -136,7 +142,7 @@ def test_a_damaged_experiment_file_is_told(tmp_path: Path) -> None:
     write_sample(tmp_path, EXPERIMENT, [])
     (tmp_path / NAME / "experiment.json").write_text('{"schema_version": 1')
     with (
-        pytest.raises(CorruptFile, match=r"experiment\.json is damaged; restore it"),
+        pytest.raises(CorruptFile, match=r"experiment\.json is damaged \(it is no JSON: .*\); restore it"),
         open_writer(tmp_path, EXPERIMENT),
     ):
         pass
@@ -173,20 +179,30 @@ def test_temporaries_are_swept(tmp_path: Path) -> None:
     assert not list(folder.rglob(f"{TEMPORARY}*"))
 
 
-@pytest.mark.parametrize("built", [0, 4])
-def test_a_damaged_segment_file_is_set_aside_and_computed_again(tmp_path: Path, built: int) -> None:
-    write_sample(tmp_path, EXPERIMENT, DRAWN[:4], built)
-    path = tmp_path / NAME / "journal" / "000002.parquet"
+def damage(path: Path) -> None:
+    """Ends a file seven bytes early."""
     path.write_bytes(path.read_bytes()[:-7])
-    aside = path.with_name("000002.parquet.damaged")
-    with open_writer(tmp_path, EXPERIMENT) as writer:
-        assert writer.damaged == (aside,) and aside.exists()
+
+
+def test_a_damaged_segment_file_is_set_aside_and_computed_again(tmp_path: Path) -> None:
+    write_sample(tmp_path, EXPERIMENT, DRAWN[:4])
+    path = tmp_path / NAME / "journal" / "000002.parquet"
+    damage(path)
+    told: list[str] = []
+    with open_writer(tmp_path, EXPERIMENT, told.append) as writer:
+        assert path.with_name("000002.parquet.damaged").exists()
+        assert told == [
+            "000002.parquet was damaged and is kept as 000002.parquet.damaged: inference 2 is computed again"
+        ]
         assert writer.committed == {0, 1, 3}
+        with open_reader(tmp_path, NAME) as reader:
+            assert reader.inference_ids == (0, 1, 3)
+            assert [warning[:26] for warning in reader.warnings] == ["inference 2 is left out: i"]
         writer.append(DRAWN[2])
         writer.build()
     assert same(read_segment(path), DRAWN[2])
     with open_reader(tmp_path, NAME) as reader:
-        assert reader.inference_ids == (0, 1, 2, 3)
+        assert reader.inference_ids == (0, 1, 2, 3) and reader.warnings == ()
 
 
 @pytest.mark.parametrize("harm", ["remove", "truncate", "overwrite"])
@@ -213,8 +229,8 @@ def test_a_lost_manifest_is_made_again_from_the_journal(tmp_path: Path, content:
     path.unlink()
     if content is not None:
         path.write_bytes(content)
-        with pytest.raises(CorruptFile, match="delete it and run `precompute` again"):
-            open_reader(tmp_path, NAME)
+    with pytest.raises(CorruptFile, match="run `precompute` again: it writes another from the journal"):
+        open_reader(tmp_path, NAME)
     with open_writer(tmp_path, EXPERIMENT) as writer:
         assert writer.committed == ALL
     with open_reader(tmp_path, NAME) as reader:
@@ -267,8 +283,9 @@ def test_a_killed_writer_loses_nothing_committed(tmp_path: Path) -> None:
         with open_reader(tmp_path, NAME) as reader:
             assert told <= set(reader.inference_ids), "committed before the kill, seen after it"
             assert reader.warnings == ()
-    with open_writer(tmp_path, experiment) as writer:
-        assert told <= writer.committed and writer.damaged == ()
+    repaired: list[str] = []
+    with open_writer(tmp_path, experiment, repaired.append) as writer:
+        assert told <= writer.committed and repaired == []
         for inference in writer.committed:
             assert same(
                 read_segment(Layout(tmp_path / NAME).segment(inference)), sample_inference(experiment, inference)

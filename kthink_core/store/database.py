@@ -6,6 +6,7 @@ the tables below: `latents` sorted for asking by feature, `token_latents` the sa
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Iterator
 from itertools import islice
@@ -99,8 +100,9 @@ ORDER BY hookpoint, feature, kind, rank
 
 def build_database(
     target: Path, experiment: Experiment, inferences: Iterable[Inference], directions: pa.Table | None = None
-) -> None:
-    """Writes the database of some inferences, given in order, beside `target`; then gives it that name.
+) -> str:
+    """Writes the database of some inferences, given in order, beside `target`; then gives it that name. Returns the
+    SHA-256 of the file.
 
     `directions`: the rows of store/directions.py, where there are any yet. Memory is bounded whatever the number of
     inferences. Raises DiskFull; CorruptFile where reading them does.
@@ -121,8 +123,11 @@ def build_database(
             connection.execute("USE memory; DETACH built")
         finally:
             connection.close()
+        with beside.open("rb") as content:
+            sha256 = hashlib.file_digest(content, "sha256").hexdigest()
         publish(beside, target)
     remove(scratch)
+    return sha256
 
 
 def fill(

@@ -34,8 +34,11 @@ _SCHEMA = pa.schema(
 )
 
 
-def write_directions(path: Path, directions: Mapping[str, Directions], texts: Mapping[int, str]) -> str:
-    """Writes directions by hookpoint, and the texts of their tokens; returns the file's digest. Raises DiskFull."""
+def write_directions(
+    path: Path, directions: Mapping[str, Directions], texts: Mapping[int, str], mark: str | None = None
+) -> str:
+    """Writes directions by hookpoint, and the texts of their tokens; returns the file's digest. `mark`: the
+    experiment's. Raises DiskFull."""
     hookpoints = list(directions)
     known = np.array(sorted(texts), np.int32)
     vocabulary = pa.array([texts[int(token_id)] for token_id in known], pa.string())
@@ -48,14 +51,15 @@ def write_directions(path: Path, directions: Mapping[str, Directions], texts: Ma
             ("suppressed", found.suppressed, found.suppressed_logits),
         )
     ]
-    content, digest = sealed(pa.concat_tables(parts), dictionary=True)
+    content, digest = sealed(pa.concat_tables(parts), mark, dictionary=True)
     write_atomically(path, content)
     return digest
 
 
-def read_directions(path: Path) -> tuple[pa.Table, str]:
-    """The rows of the file, and its digest. Raises CorruptFile, SchemaTooNew, FileNotFoundError."""
-    table, digest = read_sealed(path, REMEDY)
+def read_directions(path: Path, mark: str | None = None) -> tuple[pa.Table, str]:
+    """The rows of the file, and its digest. `mark`: of the experiment that it should belong to. Raises CorruptFile,
+    SchemaTooNew, OSError."""
+    table, digest = read_sealed(path, mark, REMEDY)
     if table.schema.names != _SCHEMA.names:
         raise CorruptFile(path, REMEDY)
     return table, digest

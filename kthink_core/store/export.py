@@ -8,7 +8,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from kthink_core.errors import BadValue
+from kthink_core.errors import BadValue, CorruptFile
+from kthink_core.store.damage import REMEDY, is_sound
 from kthink_core.store.database import build_database
 from kthink_core.store.directions import read_directions
 from kthink_core.store.files import Layout, disk_full, publish, temporary
@@ -31,7 +32,7 @@ def export(cache: Path, name: str, target: Path) -> Path:
     `.duckdb`: a database with all tables. `.parquet`: every activation with its token (hookpoint, feature, inference,
     position, activation, token_id, text, segment); configuration and provenance in the file's metadata under
     `kthink.experiment`. An existing file is replaced when the new one is whole. Raises BadValue for another ending or a
-    missing folder, and what `open_reader` raises; DiskFull.
+    missing folder, CorruptFile where the database is not what was built, and what `open_reader` raises; DiskFull.
     """
     if target.suffix not in (".duckdb", ".parquet"):
         raise BadValue(f"{target} ends in neither .duckdb nor .parquet")
@@ -47,15 +48,19 @@ def export(cache: Path, name: str, target: Path) -> Path:
 
 def _export_database(layout: Layout, reader: Reader, target: Path) -> None:
     manifest, version = read_manifest(layout)
-    if manifest.database and not manifest.segments and version == reader.version:
-        beside = temporary(target)
+    entry = manifest.database
+    if entry and entry.sha256 and not manifest.segments and version == reader.version:
+        beside, path = temporary(target), layout.folder / entry.file
         with disk_full(target, beside):
-            shutil.copyfile(layout.folder / manifest.database.file, beside)
+            shutil.copyfile(path, beside)
+            if not is_sound(beside, entry):
+                raise CorruptFile(path, REMEDY)
             publish(beside, target)
     else:
-        visible = (read_segment(layout.segment(inference)) for inference in reader.inference_ids)
-        directions = read_directions(layout.directions)[0] if layout.directions.exists() else None
-        build_database(target, reader.experiment, visible, directions)
+        experiment = reader.experiment
+        visible = (read_segment(layout.segment(inference), experiment) for inference in reader.inference_ids)
+        directions = read_directions(layout.directions, experiment.mark)[0] if layout.directions.exists() else None
+        build_database(target, experiment, visible, directions)
 
 
 def _export_parquet(reader: Reader, target: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,13 @@ from kthink_core.errors import DiskFull
 
 TEMPORARY = ".tmp-"
 """Prefix of files and folders that are not committed; a writer sweeps what an earlier one left."""
+
+DATABASE_NAME = r"^latents-\d{4,9}\.duckdb$"
+SEGMENT_NAME = r"^\d{6,9}\.parquet$"
+"""What such a file is called in its folder, and nothing else is."""
+
+DAMAGED = ".damaged"
+"""Suffix of files that were set aside: nothing reads them but a search for what is nowhere else."""
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -26,6 +34,12 @@ class Layout(NamedTuple):
     @property
     def name(self) -> str:
         return self.folder.name
+
+    def is_inside(self, cache: Path) -> bool:
+        """Whether the folder is one of a cache's own, whatever name was asked for."""
+        name = self.name
+        plain = name not in ("", ".", "..") and "\0" not in name and len(os.fsencode(name)) <= 255
+        return plain and self.folder.parent == cache
 
     @property
     def experiment(self) -> Path:
@@ -59,8 +73,24 @@ class Layout(NamedTuple):
 
     def databases(self) -> dict[Path, int]:
         """Every database that was ever finished and still lies there, with its generation."""
-        stems = ((path, path.stem.removeprefix("latents-")) for path in self.folder.glob("latents-*.duckdb"))
-        return {path: int(number) for path, number in sorted(stems) if number.isdigit()}
+        paths = sorted(path for path in self.folder.glob("latents-*.duckdb") if re.fullmatch(DATABASE_NAME, path.name))
+        return {path: int(path.stem.removeprefix("latents-")) for path in paths}
+
+    def segments(self) -> dict[int, Path]:
+        """The committed segment files by inference, in order."""
+        if not self.journal.is_dir():
+            return {}
+        paths = (path for path in self.journal.iterdir() if re.fullmatch(SEGMENT_NAME, path.name))
+        return dict(sorted((int(path.stem), path) for path in paths))
+
+    def has_segments(self) -> bool:
+        """Whether there is a committed segment file."""
+        return self.journal.is_dir() and any(re.fullmatch(SEGMENT_NAME, path.name) for path in self.journal.iterdir())
+
+    def set_aside(self) -> dict[int, Path]:
+        """The damaged segment files that were set aside, by inference."""
+        paths = sorted(self.journal.glob(f"*.parquet{DAMAGED}*"))
+        return {int(stem): path for path in paths if (stem := path.name.partition(".")[0]).isdecimal()}
 
 
 def temporary(path: Path) -> Path:
@@ -103,6 +133,18 @@ def remove(path: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)
+
+
+def set_aside(path: Path) -> Path:
+    """Takes a damaged file out of the way, and returns where it is now. What was set aside before stays."""
+    aside = path.with_name(path.name + DAMAGED)
+    number = 1
+    while os.path.lexists(aside):
+        number += 1
+        aside = path.with_name(f"{path.name}{DAMAGED}-{number}")
+    path.rename(aside)
+    sync_folder(path.parent)
+    return aside
 
 
 def sweep(folder: Path) -> None:

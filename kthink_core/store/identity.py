@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from kthink_core.config import SCHEMA, Experiment, ExperimentConfig
-from kthink_core.errors import ExperimentMismatch
+from kthink_core.errors import CorruptFile, ExperimentMismatch
+from kthink_core.store.damage import is_sound
 from kthink_core.store.files import Layout
-from kthink_core.store.manifest import committed, read_experiment, read_manifest
+from kthink_core.store.manifest import read_experiment, read_manifest
 
 _INGREDIENTS = ("model_revision", "sae_revision", "problems")
 """Facts of the provenance that must not change between the runs that make one experiment."""
@@ -22,17 +23,23 @@ def is_finished(cache: Path, name: str, config: ExperimentConfig) -> bool:
     """Whether an experiment has all its inferences, its directions, and a database of them in which readers of this
     version find all they ask for. Needs neither weights nor torch.
 
-    Raises ExperimentMismatch where one of that name has another configuration; CorruptFile, SchemaTooNew.
+    The database is read as a whole, to see whether it is sound. What a writer repairs is not finished. Raises
+    ExperimentMismatch where one of that name has another configuration; CorruptFile, SchemaTooNew, OSError.
     """
     stored = read_experiment(cache, name)
     if stored is None:
         return False
     _compare(name, stored.config.model_dump(), config.model_dump())
-    manifest, _ = read_manifest(Layout(cache / name))
+    layout = Layout(cache / name)
+    try:
+        manifest, _ = read_manifest(layout)
+    except CorruptFile:
+        return False
     database = manifest.database
     if database is None or manifest.segments or database.schema_version < SCHEMA or database.directions is None:
         return False
-    return len(committed(cache, name)) == stored.inferences
+    path = layout.folder / database.file
+    return database.count == stored.inferences and path.exists() and is_sound(path, database)
 
 
 def _facts(experiment: Experiment) -> dict[str, object]:

@@ -4,12 +4,11 @@ A segment file has one row. Its columns are the scalar fields of `records.Infere
 `tokens` (position, token_id, text, segment, logprob) ·
 `encodings` (hookpoint, k, features and activations of length positions · k, squared_error, squared_norm) ·
 `vector_sums` (hookpoint, segment, positions, sum).
-It is sealed (sealed.py): a damaged one is told from a sound one.
+It is sealed (sealed.py): a damaged one, and one of another experiment, is told from a sound one.
 """
 
 from __future__ import annotations
 
-import re
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -17,14 +16,15 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from kthink_core.config import Experiment
 from kthink_core.errors import CorruptFile
 from kthink_core.records import Encoding, Inference
 from kthink_core.store.files import Layout, write_atomically
+from kthink_core.store.scopes import SEGMENTS
 from kthink_core.store.sealed import read_sealed, sealed
 
 REMEDY = "`precompute` sets it aside and computes the inference again"
 
-_NAME = re.compile(r"(\d{6,})\.parquet")
 _LATER = (("author", pa.string()), ("temperature", pa.float64()), ("top_p", pa.float64()))
 """Columns that schema 2 brought."""
 
@@ -79,39 +79,58 @@ _SCHEMA = pa.schema(
 )
 
 
-def segment_inferences(journal: Path) -> dict[int, Path]:
-    """The committed segment files of a journal by inference, in order."""
-    if not journal.is_dir():
-        return {}
-    matches = ((_NAME.fullmatch(path.name), path) for path in journal.iterdir())
-    return dict(sorted((int(match[1]), path) for match, path in matches if match))
-
-
-def write_segment(folder: Path, inference: Inference) -> Path:
+def write_segment(folder: Path, inference: Inference, mark: str | None = None) -> Path:
     """Commits one inference to the journal of an experiment.
 
-    `folder` is the experiment's; its `journal` folder must exist. Returns the segment file's path. Raises DiskFull.
+    `folder` is the experiment's; its `journal` folder must exist. `mark`: the experiment's. Returns the segment file's
+    path. Raises DiskFull.
     """
     path = Layout(folder).segment(inference.inference)
-    write_atomically(path, sealed(_to_table(inference))[0])
+    write_atomically(path, sealed(_to_table(inference), mark)[0])
     return path
 
 
-def read_segment(path: Path) -> Inference:
+def read_segment(path: Path, experiment: Experiment | None = None) -> Inference:
     """The inference of a segment file, exactly as it was written.
 
-    Raises CorruptFile where it is damaged or is not the inference its name says, SchemaTooNew, FileNotFoundError.
+    Raises CorruptFile where it is damaged, is not the inference its name says, or does not belong to `experiment`;
+    SchemaTooNew, OSError.
     """
-    table, _ = read_sealed(path, REMEDY)
+    table, _ = read_sealed(path, experiment.mark if experiment else None, REMEDY)
     for name, kind in _LATER:  # segment files of schema 1 have none of them
         if name not in table.column_names:
             table = table.add_column(_SCHEMA.get_field_index(name), name, pa.nulls(table.num_rows, kind))
     if table.num_rows != 1 or not table.schema.equals(_SCHEMA, check_metadata=False):
         raise CorruptFile(path, REMEDY)
-    inference = _from_table(table)
+    try:
+        inference = _from_table(table)
+    except (ValueError, TypeError) as error:  # columns that do not go together
+        raise CorruptFile(path, REMEDY, "its columns do not go together") from error
     if path.name != Layout(path.parent.parent).segment(inference.inference).name:
-        raise CorruptFile(path, REMEDY)
+        raise CorruptFile(path, REMEDY, "it holds another inference than its name says")
+    if experiment is not None and (reason := misfit(experiment, inference)):
+        raise CorruptFile(path, REMEDY, reason)
     return inference
+
+
+def misfit(experiment: Experiment, inference: Inference) -> str | None:
+    """Why an inference can not be one of an experiment; None where it can."""
+    index = inference.inference
+    if index < 0 or (index >= experiment.inferences and not experiment.open_ended):
+        return f"inference {index} of {experiment.inferences}"
+    if set(inference.encodings) != set(experiment.saes):
+        return f"hookpoints {list(inference.encodings)}, expected {list(experiment.saes)}"
+    lengths = {encoding.features.shape[0] for encoding in inference.encodings.values()}
+    lengths |= {len(inference.token_ids), len(inference.texts), len(inference.segments), len(inference.logprobs)}
+    if len(lengths) != 1:
+        return f"inference {index} has arrays of different lengths: {sorted(lengths)}"
+    if not set(inference.segments) <= set(SEGMENTS):
+        return f"inference {index} has unknown segments"
+    for hookpoint, encoding in inference.encodings.items():
+        size = experiment.saes[hookpoint].num_latents
+        if np.any((encoding.features < 0) | (encoding.features >= size)):
+            return f"inference {index} has features outside 0 … {size - 1} at {hookpoint}"
+    return None
 
 
 def _to_table(inference: Inference) -> pa.Table:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 from collections.abc import Iterator
@@ -10,9 +9,17 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 
 from filelock import FileLock, Timeout
+from pydantic import BaseModel, Field
 
-from kthink_core.errors import ExperimentBusy
+from kthink_core.documents import read_document
+from kthink_core.errors import BadFile, ExperimentBusy
 from kthink_core.store.files import Layout, remove, write_atomically
+
+
+class _Owner(BaseModel):
+    pid: int
+    host: str = Field(max_length=300)
+    since: str = Field(max_length=100)
 
 
 @contextmanager
@@ -28,8 +35,8 @@ def writer_lock(layout: Layout) -> Iterator[None]:
         raise ExperimentBusy(layout.name, _owner(layout)) from error
     try:
         since = datetime.now(UTC).isoformat(timespec="seconds")
-        owner = {"pid": os.getpid(), "host": socket.gethostname(), "since": since}
-        write_atomically(layout.owner, json.dumps(owner).encode())
+        owner = _Owner(pid=os.getpid(), host=socket.gethostname(), since=since)
+        write_atomically(layout.owner, owner.model_dump_json().encode())
         yield
     finally:
         remove(layout.owner)
@@ -39,7 +46,7 @@ def writer_lock(layout: Layout) -> Iterator[None]:
 def _owner(layout: Layout) -> str:
     """`process 12 on host since …`; the file may be not written yet, or a remnant of an older owner."""
     try:
-        owner = json.loads(layout.owner.read_bytes())
-        return f"process {owner['pid']} on {owner['host']} since {owner['since']}"
-    except (OSError, ValueError, KeyError, TypeError):
+        owner = read_document(layout.owner, _Owner)
+    except (OSError, BadFile):
         return "another process"
+    return f"process {owner.pid} on {owner.host} since {owner.since}"

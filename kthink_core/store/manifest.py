@@ -1,28 +1,50 @@
 """The two small JSON files of an experiment: its configuration, and the manifest that says what readers see.
 
 `manifest.json` names the current database, the inferences in it, and the segment files beside it. It is replaced
-atomically; readers believe it alone, so that they see whole inferences only.
+atomically; readers believe it alone, so that they see whole inferences only. Both files are sealed (sealed.py), and
+what they say is checked: names are plain names of the experiment's own files, ranges are ranges.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from kthink_core.config import SCHEMA, Experiment
-from kthink_core.errors import CorruptFile, SchemaTooNew
-from kthink_core.store.files import Layout, write_atomically
+from kthink_core.config import MOST_INFERENCES, SCHEMA, Experiment
+from kthink_core.documents import MOST_BYTES, read_bounded, told
+from kthink_core.errors import BadFile, CorruptFile, SchemaTooNew
+from kthink_core.store.files import DATABASE_NAME, SEGMENT_NAME, Layout, write_atomically
+from kthink_core.store.sealed import open_sealed_json, sealed_json
 
 _NONE = "empty"
 """The version of an experiment without a manifest."""
 
+_MOST_MANIFEST_BYTES = 64_000_000
+"""A million names of segment files are a third of that."""
+
 _Model = TypeVar("_Model", bound=BaseModel)
+
+
+def _are_ranges(given: tuple[tuple[int, int], ...]) -> tuple[tuple[int, int], ...]:
+    ends = [end for pair in given for end in pair]
+    backwards = any(first > last for first, last in given)
+    if backwards or any(last >= first for (_, last), (first, _) in pairwise(given)) or min(ends, default=0) < 0:
+        raise ValueError("ranges of first and last number, ascending, that do not overlap")
+    if sum(last - first + 1 for first, last in given) > MOST_INFERENCES:
+        raise ValueError(f"more than {MOST_INFERENCES:,} inferences")
+    return given
+
+
+def _are_distinct(names: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(names)) < len(names):
+        raise ValueError("a name twice")
+    return names
 
 
 class DatabaseEntry(BaseModel):
@@ -30,12 +52,19 @@ class DatabaseEntry(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    file: str
-    inferences: tuple[tuple[int, int], ...]
+    file: str = Field(pattern=DATABASE_NAME)
+    inferences: Annotated[tuple[tuple[int, int], ...], AfterValidator(_are_ranges)]
     schema_version: int = 1
     """Of its tables; version 1 did not say so."""
-    directions: str | None = None
+    directions: str | None = Field(default=None, max_length=100)
     """Digest of the directions that are in it; None where it has none."""
+    sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
+    """Of the whole file; None where an older version built it."""
+
+    @property
+    def count(self) -> int:
+        """How many inferences are in it."""
+        return sum(last - first + 1 for first, last in self.inferences)
 
 
 class Manifest(BaseModel):
@@ -44,9 +73,13 @@ class Manifest(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     schema_version: int = SCHEMA
-    written: str = ""
+    written: str = Field(default="", max_length=100)
     database: DatabaseEntry | None = None
-    segments: tuple[str, ...] = ()
+    segments: Annotated[
+        tuple[Annotated[str, Field(pattern=SEGMENT_NAME)], ...],
+        Field(max_length=MOST_INFERENCES),
+        AfterValidator(_are_distinct),
+    ] = ()
 
     def in_database(self) -> frozenset[int]:
         """The inferences in the current database."""
@@ -74,75 +107,86 @@ def write_manifest(layout: Layout, database: DatabaseEntry | None, pending: Iter
     segments = tuple(layout.segment(inference).name for inference in sorted(pending))
     written = datetime.now(UTC).isoformat(timespec="microseconds")
     manifest = Manifest(written=written, database=database, segments=segments)
-    write_atomically(layout.manifest, manifest.model_dump_json(indent=1).encode())
+    write_atomically(layout.manifest, sealed_json(manifest.model_dump(mode="json")))
 
 
 def read_manifest(layout: Layout) -> tuple[Manifest, str]:
     """The manifest and its version: a short text that differs whenever readers would see something else.
 
-    Before the first inference is committed there is no manifest, and an empty one is returned.
-    Raises CorruptFile, SchemaTooNew.
+    A writer makes one before it commits anything; before that an empty one is returned. Raises CorruptFile, also where
+    it has gone, SchemaTooNew, OSError.
     """
+    remedy = "run `precompute` again: it writes another from the journal"
     try:
-        content = layout.manifest.read_bytes()
+        content = _read(layout.manifest, remedy, _MOST_MANIFEST_BYTES)
     except FileNotFoundError:
+        if layout.has_segments():
+            raise CorruptFile(layout.manifest, remedy, "it is missing") from None
         return Manifest(), _NONE
-    remedy = "delete it and run `precompute` again: it writes another from the journal"
-    manifest = _parse(layout.manifest, content, Manifest, remedy)
-    return manifest, _digest(content)
+    return _parse(layout.manifest, content, Manifest, remedy), _digest(content)
 
 
 def manifest_version(layout: Layout) -> str:
     """The version that `read_manifest` would give, without reading what the manifest says."""
     try:
-        return _digest(layout.manifest.read_bytes())
-    except (FileNotFoundError, NotADirectoryError):
+        return _digest(read_bounded(layout.manifest, _MOST_MANIFEST_BYTES))
+    except (BadFile, OSError):
         return _NONE
 
 
 def write_experiment(layout: Layout, experiment: Experiment) -> None:
     """Writes `experiment.json`. Raises DiskFull."""
-    write_atomically(layout.experiment, experiment.model_dump_json(indent=1).encode())
+    write_atomically(layout.experiment, sealed_json(experiment.model_dump(mode="json")))
 
 
 def read_experiment(cache: Path, name: str) -> Experiment | None:
-    """Configuration and provenance of a stored experiment; None if there is none. Raises CorruptFile, SchemaTooNew."""
+    """Configuration and provenance of a stored experiment; None if there is none. Raises CorruptFile, SchemaTooNew,
+    OSError."""
     path = Layout(cache / name).experiment
+    remedy = f"restore it, or move the folder {path.parent} away and precompute it again"
     try:
-        content = path.read_bytes()
+        content = _read(path, remedy, MOST_BYTES)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    return _parse(path, content, Experiment, f"restore it, or remove the folder {path.parent} and precompute it again")
+    return _parse(path, content, Experiment, remedy)
 
 
-def committed(cache: Path, name: str) -> frozenset[int]:
-    """The inferences that readers of an experiment see, told from the manifest alone; empty if there is none.
+def committed_count(cache: Path, name: str) -> int:
+    """How many inferences readers of an experiment see, told from the manifest alone; 0 if there is none.
 
-    A database that has gone does not count: a writer builds it again. Raises CorruptFile, SchemaTooNew.
+    A database that has gone does not count: a writer builds it again. Raises CorruptFile, SchemaTooNew, OSError.
     """
     layout = Layout(cache / name)
     manifest, _ = read_manifest(layout)
-    if manifest.database and not (layout.folder / manifest.database.file).exists():
-        return manifest.pending()
-    return manifest.in_database() | manifest.pending()
+    entry = manifest.database
+    if entry and not (layout.folder / entry.file).exists():
+        entry = None
+    return (entry.count if entry else 0) + len(manifest.segments)
 
 
 def _digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:16]
 
 
+def _read(path: Path, remedy: str, most: int) -> bytes:
+    try:
+        return read_bounded(path, most)
+    except BadFile as error:
+        raise CorruptFile(path, remedy, error.reason) from error
+
+
 def _parse(path: Path, content: bytes, model: type[_Model], remedy: str) -> _Model:
     """Reads JSON of this schema version or an older one."""
     try:
-        fields: Any = json.loads(content)
-    except ValueError as error:
-        raise CorruptFile(path, remedy) from error
-    version = fields.get("schema_version") if isinstance(fields, dict) else None
-    if not isinstance(version, int):
-        raise CorruptFile(path, remedy)
-    if version > SCHEMA:
-        raise SchemaTooNew(path, version, SCHEMA)
-    try:
-        return model.model_validate(fields)
+        fields, is_sealed = open_sealed_json(path, content)
+        version = fields.get("schema_version")
+        if not isinstance(version, int):
+            raise BadFile(path, "schema_version: it is missing")
+        if version > SCHEMA:
+            raise SchemaTooNew(path, version, SCHEMA)
+        # Without a digest, a field that nobody knows may be one whose name was damaged.
+        return model.model_validate(fields, extra=None if is_sealed else "forbid")
+    except BadFile as error:
+        raise CorruptFile(path, remedy, error.reason) from error
     except ValidationError as error:
-        raise CorruptFile(path, remedy) from error
+        raise CorruptFile(path, remedy, told(error)) from error

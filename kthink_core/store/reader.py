@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,24 +12,18 @@ import duckdb
 import pandas as pd
 import pyarrow as pa
 
-from kthink_core.config import SCHEMA, Experiment
-from kthink_core.errors import CorruptFile, KthinkError, SchemaTooNew, SchemaTooOld, UnknownName
+from kthink_core.config import Experiment
+from kthink_core.errors import CorruptFile, KthinkError, SchemaTooNew, UnknownName, in_words
 from kthink_core.records import Inference
-from kthink_core.store.database import fill, quoted
+from kthink_core.store.attached import TABLES, attach, check_belongs, connect
+from kthink_core.store.damage import REMEDY, damage_told
+from kthink_core.store.database import fill
 from kthink_core.store.files import Layout
 from kthink_core.store.journal import read_segment
-from kthink_core.store.manifest import Manifest, committed, manifest_version, read_experiment, read_manifest
-
-REMEDY = "delete it and run `precompute` again: it builds another from the journal"
+from kthink_core.store.manifest import Manifest, committed_count, manifest_version, read_experiment, read_manifest
 
 ATTEMPTS = 10
 """How often a reader starts again because a writer replaced the database under its hands."""
-
-_TABLES = (
-    "inferences", "tokens", "latents", "token_latents", "quality", "vector_sums", "feature_inferences",
-    "relevant_features", "feature_tokens", "segment_sums", "neighbours", "promoted_tokens",
-)  # fmt: skip
-"""Of a database and what is pending beside it, the rows of both."""
 
 # Numbers of positions and inferences add up; a mean is had from the sums.
 _FEATURE_STATS = """
@@ -55,24 +48,31 @@ class ExperimentStatus(NamedTuple):
 
 
 def list_experiments(cache: Path) -> list[ExperimentStatus]:
-    """The experiments of a cache folder by name; those that cannot be read are listed with the reason."""
+    """The experiments of a cache folder by name; those that cannot be read are listed with the reason.
+
+    Raises OSError where the folder itself cannot be read.
+    """
     if not cache.is_dir():
         return []
-    folders = sorted(path for path in cache.iterdir() if path.is_dir() and not path.name.startswith("."))
-    return [status for folder in folders if (status := _status(cache, folder.name))]
+    names = sorted(path.name for path in cache.iterdir() if not path.name.startswith("."))
+    return [status for name in names if (status := _status(cache, name))]
 
 
 def open_reader(cache: Path, name: str) -> Reader:
     """Opens what is visible of an experiment at this moment; what a writer adds later takes another reader.
 
-    A damaged segment file is left out and told in `warnings`. Raises UnknownName, CorruptFile, SchemaTooNew,
-    SchemaTooOld.
+    A damaged segment file is left out and told in `warnings`. Raises UnknownName, CorruptFile, StoreUnavailable,
+    SchemaTooNew, SchemaTooOld, OSError.
     """
-    known = [status.name for status in list_experiments(cache)]
-    experiment = read_experiment(cache, name) if name in known else None
-    if experiment is None:
-        raise UnknownName("experiment", name, known, "" if known else "run `precompute` first")
     layout = Layout(cache / name)
+    experiment = read_experiment(cache, name) if layout.is_inside(cache) else None
+    if experiment is None:
+        if layout.is_inside(cache) and layout.has_segments():
+            raise CorruptFile(
+                layout.experiment, "restore it: it tells what the inferences were made with", "it is missing"
+            )
+        known = [status.name for status in list_experiments(cache)]
+        raise UnknownName("experiment", name, known, "" if known else "run `precompute` first")
     for _ in range(ATTEMPTS):
         manifest, version = read_manifest(layout)
         try:
@@ -80,8 +80,8 @@ def open_reader(cache: Path, name: str) -> Reader:
         except FileNotFoundError as error:
             missing = Path(error.filename or layout.folder)
             if read_manifest(layout)[1] == version:
-                raise CorruptFile(missing, "it is missing; run `precompute` again") from error
-    raise CorruptFile(layout.manifest, "it changes faster than it can be read")
+                raise CorruptFile(missing, "run `precompute` again", "it is missing") from error
+    raise CorruptFile(layout.manifest, "try again", "it changes faster than it can be read")
 
 
 def store_version(cache: Path, name: str) -> str:
@@ -92,19 +92,6 @@ def store_version(cache: Path, name: str) -> str:
     return manifest_version(Layout(cache / name))
 
 
-def inferences_of_database(path: Path) -> frozenset[int]:
-    """The inferences in a database. Raises FileNotFoundError, CorruptFile, SchemaTooNew, SchemaTooOld."""
-    connection = _connect()
-    try:
-        _attach(connection, path)
-        rows = connection.execute("SELECT inference FROM store.inferences").fetchall()
-    except duckdb.Error as error:
-        raise CorruptFile(path, REMEDY) from error
-    finally:
-        connection.close()
-    return frozenset(inference for (inference,) in rows)
-
-
 class Reader:
     """A snapshot of one experiment. Made by `open_reader`; threads may share it."""
 
@@ -112,18 +99,25 @@ class Reader:
         self.experiment = experiment
         self.version = version
         """Equal to `store_version` as long as nothing was added."""
+        self._entry = manifest.database
         self._path = layout.folder / manifest.database.file if manifest.database else None
         self._guard = threading.Lock()
-        pending, self.warnings = _read_pending(layout, manifest)
-        """`warnings`: what was left out, a line each."""
-        self._connection = _connect()
+        pending, told = _read_pending(layout, experiment, manifest)
+        self._connection = connect()
         try:
-            self._make_views(pending)
+            with damage_told(self._path, self._entry):
+                self._make_views(pending)
+            rows = self.query("SELECT inference FROM inferences ORDER BY inference")
+            self.inference_ids: tuple[int, ...] = tuple(int(inference) for inference in rows["inference"])
+            if set(self.inference_ids) != manifest.in_database() | {inference.inference for inference in pending}:
+                raise CorruptFile(
+                    self._path or layout.manifest, REMEDY, "it holds other inferences than the manifest says"
+                )
         except BaseException:
             self._connection.close()
             raise
-        rows = self.query("SELECT inference FROM inferences ORDER BY inference")
-        self.inference_ids: tuple[int, ...] = tuple(int(inference) for inference in rows["inference"])
+        self.warnings: tuple[str, ...] = (*told, *_lost(layout, set(self.inference_ids) | manifest.pending()))
+        """What was left out, a line each."""
 
     @property
     def inferences(self) -> int:
@@ -133,32 +127,27 @@ class Reader:
     def query(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> pd.DataFrame:
         """Runs one statement over the views: the tables of the database, with the same names and columns.
 
-        Safe in threads: each call has its own cursor. Raises CorruptFile where the database turns out to be damaged.
+        Safe in threads: each call has its own cursor. Raises CorruptFile where the database turns out to be damaged,
+        StoreUnavailable where it cannot be read.
         """
-        with self._guard:
-            cursor = self._connection.cursor()
-        try:
+        with self._cursor() as cursor:
             return cursor.execute(sql, parameters).df()
-        except duckdb.Error as error:
-            if self._path and _is_damage(error):
-                raise CorruptFile(self._path, REMEDY) from error
-            raise
-        finally:
-            cursor.close()
 
     @contextmanager
     def stream(
         self, sql: str, parameters: Mapping[str, Any] | None = None, rows: int = 122_880
     ) -> Iterator[pa.RecordBatchReader]:
-        """Runs one statement without holding its result in memory: batches of up to `rows` rows."""
+        """Runs one statement without holding its result in memory: batches of up to `rows` rows. Raises as `query`."""
+        with self._cursor() as cursor:
+            yield cursor.sql(sql, params=parameters).to_arrow_reader(rows)
+
+    @contextmanager
+    def _cursor(self) -> Iterator[duckdb.DuckDBPyConnection]:
         with self._guard:
             cursor = self._connection.cursor()
         try:
-            yield cursor.sql(sql, params=parameters).to_arrow_reader(rows)
-        except duckdb.Error as error:
-            if self._path and _is_damage(error):
-                raise CorruptFile(self._path, REMEDY) from error
-            raise
+            with damage_told(self._path, self._entry):
+                yield cursor
         finally:
             cursor.close()
 
@@ -174,22 +163,18 @@ class Reader:
 
     def _make_views(self, pending: list[Inference]) -> None:
         sources = []
-        try:
-            if self._path:
-                _attach(self._connection, self._path)
-                sources.append("store")
-            if pending or not self._path:
-                self._connection.execute("ATTACH ':memory:' AS pending")
-                fill(self._connection, "pending", self.experiment, pending)
-                self._connection.execute("USE memory")
-                sources.append("pending")
-            for table in _TABLES:
-                union = " UNION ALL ".join(f"SELECT * FROM {source}.{table}" for source in sources)
-                self._connection.execute(f"CREATE VIEW {table} AS {union}")
-        except duckdb.Error as error:
-            if self._path and _is_damage(error):
-                raise CorruptFile(self._path, REMEDY) from error
-            raise
+        if self._path:
+            attach(self._connection, self._path)
+            check_belongs(self._connection, self._path, self.experiment)
+            sources.append("store")
+        if pending or not self._path:
+            self._connection.execute("ATTACH ':memory:' AS pending")
+            fill(self._connection, "pending", self.experiment, pending)
+            self._connection.execute("USE memory")
+            sources.append("pending")
+        for table in TABLES:
+            union = " UNION ALL ".join(f"SELECT * FROM {source}.{table}" for source in sources)
+            self._connection.execute(f"CREATE VIEW {table} AS {union}")
         stats = _FEATURE_STATS if len(sources) == 2 else f"SELECT * FROM {sources[0]}.feature_stats"
         self._connection.execute(f"CREATE VIEW feature_stats AS {stats}")
         self._connection.execute(f"CREATE VIEW saes AS SELECT * FROM {sources[0]}.saes")
@@ -201,58 +186,36 @@ def _status(cache: Path, name: str) -> ExperimentStatus | None:
     """None where the folder is no experiment at all."""
     layout = Layout(cache / name)
     try:
+        if not layout.folder.is_dir():
+            return None
         experiment = read_experiment(cache, name)
-        count = len(committed(cache, name))
-    except KthinkError as error:
-        return ExperimentStatus(name, None, 0, str(error))
-    if experiment is not None:
-        return ExperimentStatus(name, experiment, count, None)
-    if layout.journal.is_dir():
-        return ExperimentStatus(name, None, 0, f"{layout.experiment} is missing")
+        if experiment is not None:
+            return ExperimentStatus(name, experiment, committed_count(cache, name), None)
+        if layout.journal.is_dir():
+            return ExperimentStatus(name, None, 0, f"{layout.experiment} is missing")
+    except (KthinkError, OSError) as error:
+        return ExperimentStatus(name, None, 0, in_words(error))
     return None
 
 
-def _connect() -> duckdb.DuckDBPyConnection:
-    """A connection that downloads nothing and writes nothing anywhere."""
-    connection = duckdb.connect(
-        config={
-            "autoinstall_known_extensions": "false",
-            "autoload_known_extensions": "false",
-            "temp_directory": "",
-            "threads": str(min(4, os.cpu_count() or 1)),
-        }
-    )
-    connection.execute("SET enable_progress_bar = false")
-    return connection
-
-
-def _attach(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
-    """Attaches a database read-only as `store`. Raises FileNotFoundError, CorruptFile, SchemaTooNew, SchemaTooOld."""
-    path.stat()  # the system's own error where it is missing
-    try:
-        connection.execute(f"ATTACH {quoted(str(path.absolute()))} AS store (READ_ONLY)")
-        found = connection.execute("SELECT schema_version FROM store.experiment").fetchall()[0][0]
-    except (duckdb.Error, IndexError) as error:
-        path.stat()
-        raise CorruptFile(path, REMEDY) from error
-    if found > SCHEMA:
-        raise SchemaTooNew(path, found, SCHEMA)
-    if found < SCHEMA:
-        raise SchemaTooOld(path, found, SCHEMA)
-
-
-def _read_pending(layout: Layout, manifest: Manifest) -> tuple[list[Inference], tuple[str, ...]]:
+def _read_pending(
+    layout: Layout, experiment: Experiment, manifest: Manifest
+) -> tuple[list[Inference], tuple[str, ...]]:
     inferences, warnings = [], []
     for inference in sorted(manifest.pending()):
         try:
-            inferences.append(read_segment(layout.segment(inference)))
-        except (CorruptFile, SchemaTooNew) as error:
-            warnings.append(f"inference {inference} is left out: {error}")
+            inferences.append(read_segment(layout.segment(inference), experiment))
         except FileNotFoundError:
             warnings.append(f"inference {inference} is left out: {layout.segment(inference)} is missing")
+        except (CorruptFile, SchemaTooNew, OSError) as error:
+            warnings.append(f"inference {inference} is left out: {in_words(error)}")
     return inferences, tuple(warnings)
 
 
-def _is_damage(error: duckdb.Error) -> bool:
-    """Whether DuckDB complains of the file, not of the statement."""
-    return isinstance(error, duckdb.IOException | duckdb.FatalException | duckdb.SerializationException)
+def _lost(layout: Layout, known: set[int]) -> list[str]:
+    """A line for each inference of which there is nothing but a damaged file that was set aside."""
+    return [
+        f"inference {inference} is left out: its segment file was damaged and is kept as {path}"
+        for inference, path in layout.set_aside().items()
+        if inference not in known
+    ]

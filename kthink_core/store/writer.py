@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 import os
-import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kthink_core.config import SCHEMA, Experiment
-from kthink_core.errors import BadValue, CorruptFile, SchemaTooOld
+from kthink_core.config import SCHEMA, Experiment, check_name
+from kthink_core.errors import CorruptFile
 from kthink_core.records import Directions, Inference
+from kthink_core.store.damage import is_sound
 from kthink_core.store.database import build_database
 from kthink_core.store.directions import read_directions, write_directions
-from kthink_core.store.files import Layout, disk_full, remove, sweep
+from kthink_core.store.files import Layout, disk_full, remove, set_aside, sweep
 from kthink_core.store.identity import check_same
-from kthink_core.store.journal import read_segment, segment_inferences, write_segment
+from kthink_core.store.journal import misfit, read_segment, write_segment
 from kthink_core.store.lock import writer_lock
 from kthink_core.store.manifest import (
     DatabaseEntry,
@@ -30,7 +31,7 @@ from kthink_core.store.manifest import (
     write_experiment,
     write_manifest,
 )
-from kthink_core.store.reader import inferences_of_database
+from kthink_core.store.recovery import inferences_anywhere, recovered
 
 GRACE = 60.0
 """Seconds for which a replaced database stays, for readers that have read its name but not yet opened it."""
@@ -41,19 +42,23 @@ MINIMUM_PENDING = 32
 PENDING_SHARE = 0.25
 """Nor for fewer than this share of those already in one: the work of all builds together stays near-linear."""
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+Tell = Callable[[str], None]
+"""Hears in one line what was found damaged, and what was done about it."""
+
+_warn: Tell = logging.getLogger("kthink.store").warning
 
 
 @contextmanager
-def open_writer(cache: Path, experiment: Experiment) -> Iterator[Writer]:
+def open_writer(cache: Path, experiment: Experiment, tell: Tell = _warn, *, verify: bool = True) -> Iterator[Writer]:
     """Opens an experiment for writing, making or resuming it.
 
     An experiment stored with an equal configuration is resumed and keeps its provenance. Segment files that a killed
-    writer committed are found, those that are damaged are set aside. Raises ExperimentBusy, ExperimentMismatch,
-    BadValue (a name that is no plain folder name), CorruptFile, SchemaTooNew, DiskFull.
+    writer committed are found. What is damaged is set aside and, where another file has it sound, taken from there;
+    `tell` hears of it. With `verify` the whole journal is read at once, else each file when a database is built of it.
+    Raises ExperimentBusy, ExperimentMismatch, BadValue (a name that is no plain folder name), CorruptFile,
+    SchemaTooNew, DiskFull, OSError.
     """
-    if not _NAME.fullmatch(experiment.name):
-        raise BadValue(f"experiment name '{experiment.name}': use letters, digits, '.', '-' and '_'")
+    check_name(experiment.name)
     layout = Layout(cache / experiment.name)
     with disk_full(layout.folder):
         layout.journal.mkdir(parents=True, exist_ok=True)
@@ -63,36 +68,42 @@ def open_writer(cache: Path, experiment: Experiment) -> Iterator[Writer]:
             write_experiment(layout, experiment)
         else:
             check_same(stored, experiment)
-        yield Writer(layout, stored or experiment)
+        writer = Writer(layout, stored or experiment, tell)
+        if verify:
+            writer.verify()
+        writer.reconcile()
+        yield writer
 
 
 class Writer:
     """Appends inferences to one experiment. Made by `open_writer`; for one thread."""
 
-    def __init__(self, layout: Layout, experiment: Experiment) -> None:
-        """Sweeps, verifies and reconciles what is stored; the lock must be held."""
+    def __init__(self, layout: Layout, experiment: Experiment, tell: Tell) -> None:
+        """Sweeps, and finds what is stored; the lock must be held."""
         self.experiment = experiment
         """As stored: its provenance is that of the first run."""
-        self._layout = layout
+        self._layout, self._tell = layout, tell
         for folder in (layout.folder, layout.journal):
             sweep(folder)
         self._active = {name: np.zeros(sae.num_latents, bool) for name, sae in self.experiment.saes.items()}
-        self._journal: set[int] = set()
-        self.damaged = self._verify_journal()
-        """Segment files that were set aside; their inferences are missing, to be computed again."""
-        self._directions = _sound_directions(layout)
-        self._database = _usable_database(layout)
+        self._journal = set(layout.segments())
+        self._directions = self._sound_directions()
+        manifest = self._manifest()
+        self._database = self._sound_database(manifest.database if manifest else None)
         self._in_database = Manifest(database=self._database).in_database()
-        if self._database or len(self._pending) < MINIMUM_PENDING:
-            self._write_manifest()
-            self._remove_old_databases()
-        elif not self._complete:  # else its last build is near, and readers keep what they have until then
-            self.build()
+        stored = manifest.in_database() if manifest else inferences_anywhere(layout, experiment)
+        for inference in sorted(stored - self._journal):
+            self._recover(inference, f"the segment file of inference {inference} was missing")
 
     @property
     def committed(self) -> frozenset[int]:
         """The inferences of the journal: none of them needs computing."""
         return frozenset(self._journal)
+
+    @property
+    def next_inference(self) -> int:
+        """The smallest number that no inference ever had, be it one that is lost."""
+        return 1 + max(*self._journal, *self._in_database, *self._layout.set_aside(), -1, -1)
 
     @property
     def has_directions(self) -> bool:
@@ -101,7 +112,8 @@ class Writer:
 
     @property
     def active_features(self) -> dict[str, NDArray[np.int32]]:
-        """The features that are active anywhere in the committed inferences, ascending, by hookpoint."""
+        """The features that are active anywhere in the verified and the appended inferences, ascending, by
+        hookpoint."""
         return {name: np.flatnonzero(active).astype(np.int32) for name, active in self._active.items()}
 
     @property
@@ -112,15 +124,33 @@ class Writer:
     def _pending(self) -> set[int]:
         return self._journal - self._in_database
 
+    def verify(self) -> None:
+        """Reads every segment file. One that is damaged is set aside; its inference is taken from a database, or it is
+        missing from now on."""
+        for inference in sorted(self._journal):
+            found = self._read(inference)
+            if found is not None:
+                self._count(found)
+
+    def reconcile(self) -> None:
+        """Makes readers see what there is."""
+        if self._database or len(self._pending) < MINIMUM_PENDING:
+            self._write_manifest()
+            self._remove_old_databases()
+        elif not self._complete:  # else its last build is near, and readers keep what they have until then
+            self.build()
+
     def append(self, inference: Inference) -> None:
         """Commits an inference: when this returns, it outlasts any kill and readers see it.
 
         Builds a database when enough are pending and more are to come. Raises DiskFull (what was committed is kept),
         ValueError where the inference does not belong to the experiment or is committed already.
         """
-        self._check(inference)
-        write_segment(self._layout.folder, inference)
-        self._take(inference)
+        if inference.inference in self._journal:
+            raise ValueError(f"inference {inference.inference} is committed already")
+        if reason := misfit(self.experiment, inference):
+            raise ValueError(reason)
+        self._commit(inference)
         if inference.inference not in self._in_database:
             self._write_manifest()
         enough = max(MINIMUM_PENDING, PENDING_SHARE * len(self._in_database))
@@ -129,50 +159,67 @@ class Writer:
 
     def put_directions(self, directions: Mapping[str, Directions], texts: Mapping[int, str]) -> None:
         """Stores directions by hookpoint and the texts of their tokens, for the next database. Raises DiskFull."""
-        self._directions = write_directions(self._layout.directions, directions, texts)
+        self._directions = write_directions(self._layout.directions, directions, texts, self.experiment.mark)
 
     def build(self) -> Path:
         """Builds a database of all committed inferences and the directions, makes it the current one, and returns its
         path.
 
-        Nothing is built where the current one has them all. Raises DiskFull, CorruptFile.
+        Nothing is built where the current one has them all. Raises DiskFull, SchemaTooNew.
         """
         if self._database and not self._pending and self._database.directions == self._directions:
             return self._layout.folder / self._database.file
-        segments = segment_inferences(self._layout.journal)
         generation = 1 + max(self._layout.databases().values(), default=0)
         path = self._layout.database(generation)
-        directions, digest = read_directions(self._layout.directions) if self._directions else (None, None)
-        inferences = (read_segment(segment) for segment in segments.values())
-        build_database(path, self.experiment, inferences, directions)
+        mark = self.experiment.mark
+        directions, digest = read_directions(self._layout.directions, mark) if self._directions else (None, None)
+        read = (self._read(inference) for inference in sorted(self._journal))
+        sha256 = build_database(path, self.experiment, (found for found in read if found is not None), directions)
         if self._database:
             os.utime(self._layout.folder / self._database.file)  # its grace counts from now
         self._database = DatabaseEntry(
-            file=path.name, inferences=ranges(segments), schema_version=SCHEMA, directions=digest
+            file=path.name, inferences=ranges(self._journal), schema_version=SCHEMA, directions=digest, sha256=sha256
         )
-        self._in_database = frozenset(segments)
+        self._in_database = frozenset(self._journal)
         self._write_manifest()
         self._remove_old_databases()
         return path
 
-    def _take(self, inference: Inference) -> None:
-        """Counts a committed inference in."""
+    def _commit(self, inference: Inference) -> None:
+        write_segment(self._layout.folder, inference, self.experiment.mark)
         self._journal.add(inference.inference)
+        self._count(inference)
+
+    def _count(self, inference: Inference) -> None:
         for hookpoint, encoding in inference.encodings.items():
             self._active[hookpoint][encoding.features[encoding.activations > 0]] = True
 
-    def _verify_journal(self) -> tuple[Path, ...]:
-        """Counts in what is sound; sets the other segment files aside and returns where they are now."""
-        damaged = []
-        for path in segment_inferences(self._layout.journal).values():
-            try:
-                self._take(read_segment(path))
-            except CorruptFile:
-                damaged.append(_set_aside(path))
-        return tuple(damaged)
+    def _read(self, inference: int) -> Inference | None:
+        """An inference of the journal, in the last resort from a database; None where it is lost."""
+        path = self._layout.segment(inference)
+        try:
+            return read_segment(path, self.experiment)
+        except CorruptFile:
+            what = f"{path.name} was damaged and is kept as {set_aside(path).name}"
+        except FileNotFoundError:
+            what = f"{path.name} has gone"
+        self._journal.discard(inference)
+        return self._recover(inference, what)
+
+    def _recover(self, inference: int, what: str) -> Inference | None:
+        """Takes an inference that the journal lacks from wherever it is sound, and tells what came of it."""
+        found = recovered(self._layout, self.experiment, inference)
+        if found is not None:
+            self._tell(f"{what}: inference {inference} is taken from a database that has it")
+            self._commit(found)
+        elif self.experiment.open_ended:
+            self._tell(f"{what}: inference {inference} of '{self.experiment.name}' IS LOST, no database has it")
+        else:
+            self._tell(f"{what}: inference {inference} is computed again")
+        return found
 
     def _write_manifest(self) -> None:
-        manifest = _manifest(self._layout)
+        manifest = self._manifest()
         if manifest is None or (manifest.database, manifest.pending()) != (self._database, self._pending):
             write_manifest(self._layout, self._database, self._pending)
 
@@ -182,60 +229,35 @@ class Writer:
             if path.name != current and time.time() - path.stat().st_mtime > GRACE:
                 remove(path)
 
-    def _check(self, inference: Inference) -> None:
-        index = inference.inference
-        if index in self._journal:
-            raise ValueError(f"inference {index} is committed already")
-        if not (0 <= index < self.experiment.inferences or (self.experiment.open_ended and index >= 0)):
-            raise ValueError(f"inference {index} of {self.experiment.inferences}")
-        if set(inference.encodings) != set(self.experiment.saes):
-            raise ValueError(f"hookpoints {list(inference.encodings)}, expected {list(self.experiment.saes)}")
-        shapes = {encoding.features.shape[0] for encoding in inference.encodings.values()}
-        shapes |= {len(inference.token_ids), len(inference.texts), len(inference.segments), len(inference.logprobs)}
-        if len(shapes) != 1:
-            raise ValueError(f"inference {index} has arrays of different lengths: {sorted(shapes)}")
-        for hookpoint, encoding in inference.encodings.items():
-            size = self.experiment.saes[hookpoint].num_latents
-            if np.any((encoding.features < 0) | (encoding.features >= size)):
-                raise ValueError(f"inference {index} has features outside 0 … {size - 1} at {hookpoint}")
+    def _manifest(self) -> Manifest | None:
+        """The manifest; None where there is none or it is damaged: the journal can replace it."""
+        try:
+            return read_manifest(self._layout)[0] if self._layout.manifest.exists() else None
+        except CorruptFile:
+            return None
 
-
-def _set_aside(path: Path) -> Path:
-    return path.replace(path.with_name(path.name + ".damaged"))
-
-
-def _sound_directions(layout: Layout) -> str | None:
-    """The digest of the stored directions; None where there are none, or they are damaged and were set aside."""
-    try:
-        return read_directions(layout.directions)[1]
-    except FileNotFoundError:
-        return None
-    except CorruptFile:
-        _set_aside(layout.directions)
+    def _sound_database(self, entry: DatabaseEntry | None) -> DatabaseEntry | None:
+        """The current database, unless it has gone, is of an older version, or is damaged and was set aside: then the
+        journal has it all."""
+        if entry is None or entry.sha256 is None or entry.schema_version < SCHEMA:
+            return None
+        path = self._layout.folder / entry.file
+        try:
+            if is_sound(path, entry):
+                return entry
+        except FileNotFoundError:
+            self._tell(f"{path.name} is missing: it is built again from the journal")
+            return None
+        self._tell(f"{path.name} was damaged and is kept as {set_aside(path).name}: it is built again from the journal")
         return None
 
-
-def _manifest(layout: Layout) -> Manifest | None:
-    """The manifest; None where there is none or it is damaged: the journal can replace it."""
-    try:
-        return read_manifest(layout)[0] if layout.manifest.exists() else None
-    except CorruptFile:
-        return None
-
-
-def _usable_database(layout: Layout) -> DatabaseEntry | None:
-    """The current database, unless it has gone, is of an older schema, or is damaged and was set aside: the journal
-    has it all."""
-    manifest = _manifest(layout)
-    entry = manifest.database if manifest else None
-    if entry is None:
-        return None
-    path = layout.folder / entry.file
-    try:
-        found = inferences_of_database(path)
-    except (FileNotFoundError, SchemaTooOld):
-        return None
-    except CorruptFile:
-        _set_aside(path)
-        return None
-    return entry if found == Manifest(database=entry).in_database() else None
+    def _sound_directions(self) -> str | None:
+        """The digest of the stored directions; None where there are none, or they are damaged and were set aside."""
+        path = self._layout.directions
+        try:
+            return read_directions(path, self.experiment.mark)[1]
+        except FileNotFoundError:
+            return None
+        except CorruptFile:
+            self._tell(f"{path.name} was damaged and is kept as {set_aside(path).name}: it is computed again")
+            return None

@@ -1,0 +1,80 @@
+"""An experiment's database, attached read-only to a connection that reaches nothing else."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import duckdb
+
+from kthink_core.config import SCHEMA, Experiment
+from kthink_core.errors import CorruptFile, SchemaTooNew, SchemaTooOld
+from kthink_core.store.damage import REMEDY
+from kthink_core.store.database import quoted
+
+TABLES = (
+    "inferences", "tokens", "latents", "token_latents", "quality", "vector_sums", "feature_inferences",
+    "relevant_features", "feature_tokens", "segment_sums", "neighbours", "promoted_tokens",
+)  # fmt: skip
+"""Of a database and what is pending beside it, the rows of both."""
+
+
+def connect() -> duckdb.DuckDBPyConnection:
+    """A connection that downloads nothing and writes nothing anywhere."""
+    connection = duckdb.connect(
+        config={
+            "autoinstall_known_extensions": "false",
+            "autoload_known_extensions": "false",
+            "temp_directory": "",
+            "threads": str(min(4, os.cpu_count() or 1)),
+        }
+    )
+    connection.execute("SET enable_progress_bar = false")
+    return connection
+
+
+def attach(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
+    """Attaches a database as `store`; from then on the connection opens no other file, whatever the database asks for.
+
+    Raises FileNotFoundError, duckdb.Error, CorruptFile, SchemaTooNew, SchemaTooOld.
+    """
+    path.stat()  # the system's own error where it is missing
+    try:
+        connection.execute(f"ATTACH {quoted(str(path.absolute()))} AS store (READ_ONLY)")
+    except duckdb.Error:
+        path.stat()  # it may have gone in between
+        raise
+    connection.execute("SET enable_external_access = false")
+    # A table that is a view computes what its author wrote.
+    own = "SELECT table_name FROM duckdb_tables() WHERE database_name = 'store'"
+    tables = {name for (name,) in connection.execute(own).fetchall()}
+    found = connection.execute("FROM store.experiment").fetchall() if "experiment" in tables else []
+    version = found[0][1] if len(found) == 1 else None
+    if not isinstance(version, int):
+        raise CorruptFile(path, REMEDY, "it is no database of an experiment")
+    if version > SCHEMA:
+        raise SchemaTooNew(path, version, SCHEMA)
+    if version < SCHEMA:
+        raise SchemaTooOld(path, version, SCHEMA)
+    missing = {*TABLES, "feature_stats", "saes"} - tables
+    if missing:
+        raise CorruptFile(path, REMEDY, f"it lacks {', '.join(sorted(missing))}")
+
+
+def check_belongs(connection: duckdb.DuckDBPyConnection, path: Path, experiment: Experiment) -> None:
+    """Raises CorruptFile unless the attached database was built for this experiment."""
+    [(name, config, provenance, saes)] = connection.execute(
+        "SELECT name, config, provenance, saes FROM store.experiment"
+    ).fetchall()
+    try:
+        facts = [name, json.loads(provenance), json.loads(saes)]
+        settings = dict(json.loads(config))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise CorruptFile(path, REMEDY, "it does not say what it was made with") from error
+    shapes = {hookpoint: sae.model_dump() for hookpoint, sae in experiment.saes.items()}
+    asked = experiment.config.model_dump(mode="json")
+    # A later version may have settings that an earlier one did not write.
+    same_settings = all(settings[key] == asked[key] for key in settings.keys() & asked.keys())
+    if facts != [experiment.name, experiment.provenance, shapes] or not same_settings:
+        raise CorruptFile(path, REMEDY, "it belongs to another experiment")

@@ -1,0 +1,69 @@
+"""Whether a database is damaged: its checksum says so, nothing else does.
+
+DuckDB has a checksum in every block, which it checks when it reads the block; a writer keeps one of the whole file in
+the manifest. Whatever else DuckDB complains of (another process that has the file open for writing, memory, rights) is
+told as what it is, and nothing is renamed or to be deleted for it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+
+import duckdb
+
+from kthink_core.errors import CorruptFile, StoreUnavailable
+from kthink_core.store.manifest import DatabaseEntry
+
+REMEDY = "run `precompute` again: it sets the file aside and builds another from the journal"
+
+_DAMAGE = ("Corrupt database file", "not a valid DuckDB database file", "Could not read enough bytes")
+"""What DuckDB 2.0 says where a block's checksum, the file's mark or its length is wrong."""
+
+_OF_THE_FILE = (duckdb.OperationalError, duckdb.FatalException, duckdb.InternalError)
+
+
+def sha256_of(path: Path) -> str:
+    """Of a whole file. Raises OSError."""
+    with path.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+def is_sound(path: Path, entry: DatabaseEntry) -> bool:
+    """Whether a database is, byte for byte, the one that was built. One that did not change meanwhile is read once.
+
+    Of one that an older version built nothing is known, and it is not. Raises OSError.
+    """
+    state = _state(path)
+    return entry.sha256 is not None and path.is_file() and _sha256(path, state) == entry.sha256
+
+
+@contextmanager
+def damage_told(path: Path | None, entry: DatabaseEntry | None) -> Iterator[None]:
+    """Turns what DuckDB says of a database into CorruptFile or StoreUnavailable; mistakes of a statement stay."""
+    try:
+        yield
+    except duckdb.Error as error:
+        if path is None or entry is None:
+            raise
+        if any(words in str(error) for words in _DAMAGE):
+            raise CorruptFile(path, REMEDY) from error
+        if not isinstance(error, _OF_THE_FILE):
+            raise
+        if entry.sha256 is not None and not is_sound(path, entry):
+            raise CorruptFile(path, REMEDY) from error
+        raise StoreUnavailable(path, str(error).strip().partition("\n")[0]) from error
+
+
+def _state(path: Path) -> tuple[int, ...]:
+    status = path.stat()
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+@lru_cache(maxsize=64)
+def _sha256(path: Path, _state: tuple[int, ...]) -> str:
+    """`_state` is what it is remembered by."""
+    return sha256_of(path)
