@@ -24,7 +24,7 @@ from kthink_core.config import (
     from_environment,
     preset,
 )
-from kthink_core.errors import BadValue, KthinkError, UnknownName, WorkerFailed
+from kthink_core.errors import BadValue, KthinkError, UnknownName, WorkerFailed, in_words
 from kthink_core.listing import FORMATS, QUERIES, experiments_table, query_table, write_table
 from kthink_core.prompts import Mode
 from kthink_core.store.identity import is_finished
@@ -57,7 +57,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _complain("stopped; what is finished is kept, the same command goes on from there", 130)
     except BrokenPipeError:  # the reader of a pipe has seen enough, as in `… | head`
         sys.stderr.close()
+    except OSError as error:  # a folder that may not be read or written, a name that no file can have
+        return _complain(in_words(error), 2)
     return 0
+
+
+def _warn(message: str) -> None:
+    """Of what was left out of an answer."""
+    print(f"kthink: {message}", file=sys.stderr)
 
 
 def _complain(message: str, status: int) -> int:
@@ -235,7 +242,7 @@ def _query(options: argparse.Namespace) -> None:
     table = query_table(
         _cache(options), options.experiment, options.query,
         hookpoint=options.hookpoint, feature=options.feature, inference=options.inference,
-        scope=options.scope, top=options.top,
+        scope=options.scope, top=options.top, warn=_warn,
     )  # fmt: skip
     write_table(table, options.format, sys.stdout)
 

@@ -98,6 +98,14 @@ class CorruptFile(KthinkError):
         self.path = path
 
 
+class LostFile(CorruptFile):
+    """A file of the store that others tell of, and that is not there."""
+
+    def __init__(self, path: Path, remedy: str) -> None:
+        KthinkError.__init__(self, f"{path} is missing; {remedy}")
+        self.path = path
+
+
 class StoreUnavailable(KthinkError):
     """A file of the store that is sound, as far as can be told, and cannot be used now."""
 

@@ -57,8 +57,10 @@ QUERIES: dict[str, _Query] = {
 }  # fmt: skip
 
 
-def query_table(cache: Path, experiment: str, query: str, scope: str, **options: str | int | None) -> pd.DataFrame:
-    """The answer to a query by name, its contract columns only.
+def query_table(
+    cache: Path, experiment: str, query: str, scope: str, warn: Callable[[str], None], **options: str | int | None
+) -> pd.DataFrame:
+    """The answer to a query by name, its contract columns only. `warn` hears what is left out of it, a line each.
 
     options: hookpoint, feature, inference, top; None where not given. Raises UnknownName, OutOfRange, BadValue, and
     what opening the experiment raises.
@@ -68,6 +70,8 @@ def query_table(cache: Path, experiment: str, query: str, scope: str, **options:
     chosen = QUERIES[query]
     given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
     with open_reader(cache, experiment) as reader:
+        for warning in reader.warnings:
+            warn(warning)
         for name in chosen.needs:
             if name not in given:
                 hint = f", one of {', '.join(reader.experiment.saes)}" if name == "hookpoint" else ""
@@ -100,7 +104,7 @@ def experiments_table(cache: Path) -> pd.DataFrame:
             }
         )
     columns = ["experiment", "model", "sae", "hookpoints", "site", "mode", "done", "of", "problem"]
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame(rows, columns=columns).astype({"of": "Int64"})  # whole numbers though one may be missing
 
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")

@@ -7,7 +7,6 @@ import streamlit as st
 from kthink_core import queries
 from kthink_core.ui import (
     choices,
-    experiments,
     feature_tables,
     filters,
     guide,
@@ -58,7 +57,6 @@ with errors_shown():
         choices.scope(page)
     with header.title(page.experiment.name):
         pass
-    experiments.unreadable(page.statuses)
     provenance.summary(page)
     quality.site_note(page.experiment)
     progress.bar(page)

@@ -30,6 +30,11 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def unescaped(markdown: str) -> str:
+    """What is read of a text that was escaped for Markdown."""
+    return markdown.replace("\\", "").replace("\u2060", "")
+
+
 @pytest.fixture
 def visit(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Open]:
     with visiting(cache, monkeypatch) as opened:
@@ -48,10 +53,30 @@ def test_the_overview_says_where_the_experiment_comes_from(visit: Open) -> None:
     said = texts(app)
     assert "capture site hookpoint" in said
     assert "temperature 0.6" in said
-    assert "broken" in "".join(warning.value for warning in app.warning)
     table = app.dataframe[-1].value
     assert table["verdict"].tolist() == ["✓ right", "✗ wrong", "? ungraded"] * 2
     assert table["ended"].tolist() == ["finished"] * 4 + ["cut off", "finished"]
+
+
+@pytest.mark.parametrize("page", [*PAGES, "live", "notes", "guide"])
+def test_what_cannot_be_read_is_named_on_every_page_and_the_others_are_shown(visit: Open, page: str) -> None:
+    app = visit(page)
+    (fold,) = [expander for expander in app.sidebar.expander if expander.label == "1 experiment cannot be read"]
+    said = unescaped(fold.caption[0].value)
+    assert said.startswith("broken: ") and "it is no JSON" in said
+    assert not app.error and "broken" not in app.sidebar.selectbox[0].options
+
+
+def test_a_link_to_what_cannot_be_read_says_why(visit: Open) -> None:
+    app = visit("overview", experiment="broken")
+    assert any("Experiment 'broken' cannot be read" in unescaped(warning.value) for warning in app.warning)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_cache_that_is_no_folder_is_one_line(visit: Open, page: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    (error,) = visit(page, folder=tmp_path / "file").error
+    assert unescaped(error.value) == f"Not a directory: {tmp_path}/file"
 
 
 def test_the_residual_site_is_told_on_every_page(visit: Open) -> None:
@@ -72,7 +97,7 @@ def test_an_empty_cache_says_which_command_to_run(visit: Open, page: str, tmp_pa
 def test_an_experiment_that_has_just_begun(visit: Open, page: str) -> None:
     app = visit(page, experiment="begun")
     assert "No inference of this experiment is committed yet (0 of 4)" in texts(app)
-    assert not app.warning or page == "overview"
+    assert not app.warning
 
 
 def test_an_experiment_in_progress_shows_what_there_is(visit: Open) -> None:

@@ -18,7 +18,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from kthink_core.config import MOST_INFERENCES, SCHEMA, Experiment
 from kthink_core.documents import MOST_BYTES, read_bounded, told
-from kthink_core.errors import BadFile, CorruptFile, SchemaTooNew
+from kthink_core.errors import BadFile, CorruptFile, LostFile, SchemaTooNew
 from kthink_core.store.files import DATABASE_NAME, SEGMENT_NAME, Layout, write_atomically
 from kthink_core.store.sealed import open_sealed_json, sealed_json
 
@@ -121,7 +121,7 @@ def read_manifest(layout: Layout) -> tuple[Manifest, str]:
         content = _read(layout.manifest, remedy, _MOST_MANIFEST_BYTES)
     except FileNotFoundError:
         if layout.has_segments():
-            raise CorruptFile(layout.manifest, remedy, "it is missing") from None
+            raise LostFile(layout.manifest, remedy) from None
         return Manifest(), _NONE
     return _parse(layout.manifest, content, Manifest, remedy), _digest(content)
 

@@ -13,7 +13,7 @@ import pandas as pd
 import pyarrow as pa
 
 from kthink_core.config import Experiment
-from kthink_core.errors import CorruptFile, KthinkError, SchemaTooNew, UnknownName, in_words
+from kthink_core.errors import CorruptFile, KthinkError, LostFile, SchemaTooNew, UnknownName, in_words
 from kthink_core.records import Inference
 from kthink_core.store.attached import TABLES, attach, check_belongs, connect
 from kthink_core.store.damage import REMEDY, damage_told
@@ -52,7 +52,7 @@ def list_experiments(cache: Path) -> list[ExperimentStatus]:
 
     Raises OSError where the folder itself cannot be read.
     """
-    if not cache.is_dir():
+    if not cache.exists():
         return []
     names = sorted(path.name for path in cache.iterdir() if not path.name.startswith("."))
     return [status for name in names if (status := _status(cache, name))]
@@ -68,9 +68,7 @@ def open_reader(cache: Path, name: str) -> Reader:
     experiment = read_experiment(cache, name) if layout.is_inside(cache) else None
     if experiment is None:
         if layout.is_inside(cache) and layout.has_segments():
-            raise CorruptFile(
-                layout.experiment, "restore it: it tells what the inferences were made with", "it is missing"
-            )
+            raise LostFile(layout.experiment, "restore it: it says what all the rest is")
         known = [status.name for status in list_experiments(cache)]
         raise UnknownName("experiment", name, known, "" if known else "run `precompute` first")
     for _ in range(ATTEMPTS):
@@ -80,7 +78,7 @@ def open_reader(cache: Path, name: str) -> Reader:
         except FileNotFoundError as error:
             missing = Path(error.filename or layout.folder)
             if read_manifest(layout)[1] == version:
-                raise CorruptFile(missing, "run `precompute` again", "it is missing") from error
+                raise LostFile(missing, "run `precompute` again: it builds another from the journal") from error
     raise CorruptFile(layout.manifest, "try again", "it changes faster than it can be read")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import streamlit as st
@@ -18,10 +19,14 @@ def choose(names: Sequence[str], chosen: str) -> None:
 
 
 def unreadable(statuses: Sequence[ExperimentStatus]) -> None:
-    """One line for each experiment that has something wrong with it."""
-    for status in statuses:
-        if status.problem:
-            st.warning(plain(f"{status.name}: {status.problem}"), icon=":material/warning:")
+    """A fold with one line for each experiment that has something wrong with it; nothing where all are sound."""
+    problems = [f"{status.name}: {status.problem}" for status in statuses if status.problem]
+    if not problems:
+        return
+    number = "1 experiment" if len(problems) == 1 else f"{len(problems)} experiments"
+    with st.expander(f"{number} cannot be read", icon=":material/warning:"):
+        for problem in problems:
+            st.caption(plain(problem))
 
 
 def missing(cache: Path, statuses: Sequence[ExperimentStatus]) -> None:
@@ -41,8 +46,9 @@ def missing(cache: Path, statuses: Sequence[ExperimentStatus]) -> None:
 @st.fragment(run_every=1.0)
 def _look_again(cache: Path) -> None:
     """Runs the page again once there is an experiment."""
-    if any(status.experiment is not None for status in list_experiments(cache)):
-        st.rerun()
+    with suppress(OSError):  # the page has said it
+        if any(status.experiment is not None for status in list_experiments(cache)):
+            st.rerun()
 
 
 def _go() -> None:

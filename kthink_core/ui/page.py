@@ -12,7 +12,7 @@ import streamlit as st
 from streamlit.runtime.pages_manager import PagesManager
 
 from kthink_core.config import Experiment, Settings, from_environment
-from kthink_core.errors import KthinkError
+from kthink_core.errors import KthinkError, in_words
 from kthink_core.notes import sae_revision
 from kthink_core.store.reader import ExperimentStatus, list_experiments
 from kthink_core.ui import cache, experiments, permalink
@@ -47,15 +47,16 @@ class Page:
 
 @contextmanager
 def errors_shown() -> Iterator[None]:
-    """A mistake that a user can understand shows as one line."""
+    """A mistake that a user can understand, and what the operating system refuses, shows as one line."""
     try:
         yield
-    except KthinkError as error:
-        st.error(plain(str(error)), icon=":material/error:")
+    except (KthinkError, OSError) as error:
+        st.error(plain(in_words(error)), icon=":material/error:")
 
 
 def open_page() -> Page:
-    """The experiment and view that the link names. Ends the run where there is no experiment. Raises KthinkError."""
+    """The experiment and view that the link names. Ends the run where there is no experiment. Raises KthinkError,
+    OSError."""
     _under_navigation()
     settings = from_environment(Settings)
     statuses = list_experiments(settings.cache)
@@ -67,11 +68,17 @@ def open_page() -> Page:
     name, problems = permalink.parse_experiment(parameters, readable, settings.experiment)
     with st.sidebar:
         experiments.choose(readable, name)
+        experiments.unreadable(statuses)
     source = cache.source(settings.cache, name)
     reader = cache.reader(source)
     others = [other for other in readable if other != name]
     latents = {hookpoint: sae.num_latents for hookpoint, sae in reader.experiment.saes.items()}
     view, more = permalink.parse(parameters, permalink.Bounds(name, reader.inference_ids, latents, others))
+    problems += [
+        f"Experiment '{status.name}' cannot be read: {status.problem}"
+        for status in statuses
+        if status.problem and status.name == parameters.get("experiment", settings.experiment)
+    ]
     for message in [*problems, *more]:
         st.warning(plain(message), icon=":material/link_off:")
     for message in reader.warnings:
