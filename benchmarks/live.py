@@ -102,7 +102,7 @@ def tokens_of(events: list[Event]) -> list[int]:
 def per_token(settings: WorkerSettings, config: ExperimentConfig) -> dict[str, str]:
     """Seconds a token, first to last token of each generation, live and plain in turns."""
     lm = load_model(config.model, config.model_revision, pick_device("auto"), config.dtype)
-    ids = torch.tensor([prompt_ids(lm.tokenizer, QUESTION, "think")], device=lm.device)
+    ids = torch.tensor([prompt_ids(lm.tokenizer, lm.frames, QUESTION, "think")], device=lm.device)
     generate: Callable[..., torch.Tensor] = lm.model.generate  # pyright: ignore
     live, plain, first = [], [], []
     with WorkerClient(settings) as client:

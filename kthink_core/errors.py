@@ -67,6 +67,17 @@ class UnsupportedSae(KthinkError):
     """An SAE that does not fit the model, or is of a kind that kthink does not encode."""
 
 
+class UnsupportedModel(KthinkError):
+    """A model that is whole, and of a kind that kthink does not load."""
+
+
+class BadTemplate(KthinkError):
+    """A chat template that cannot be used."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"the model's chat template cannot be used: {reason}")
+
+
 class ExperimentMismatch(KthinkError):
     """An experiment of that name exists with another configuration."""
 

@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError
 from torch import Tensor
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.convert_slow_tokenizer import bytes_to_unicode
-from transformers.utils.logging import disable_progress_bar
+from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 
 from kthink_core import demo
+from kthink_core.chat_template import frames
 from kthink_core.config import Device, Dtype
-from kthink_core.errors import BadValue, MissingFiles
+from kthink_core.errors import BadValue, MissingFiles, UnsupportedModel
+from kthink_core.model_files import VOCABULARIES, ModelFiles, admitted
+from kthink_core.prompts import Frames
 from kthink_core.sources import locate
+from kthink_core.weights import listed, not_finite
 
 FILES = ("*.json", "*.safetensors", "*.jinja", "*.txt", "*.model")
 """What is read of a model: no pickles, no code."""
 
-_VOCABULARIES = ("tokenizer.json", "tokenizer.model", "vocab.json")
+_SLACK = 2**27
+"""Numbers that a model may make besides its weights, such as masks: half a gigabyte."""
 
 _BYTE_OF = {character: byte for byte, character in bytes_to_unicode().items()}
 
@@ -36,6 +42,8 @@ class LanguageModel(NamedTuple):
     """Most positions that the model can take."""
     stop_ids: Tensor
     """[stops] token ids that end a generation, on the model's device."""
+    frames: Frames
+    """What the chat template writes around a prompt."""
 
     @property
     def device(self) -> torch.device:
@@ -63,36 +71,88 @@ def load_model(source: str, revision: str | None, device: torch.device, dtype: D
     """Load from a folder, the hub or the bundle; safetensors only, never remote code.
 
     dtype `auto`: as the model's files say on CUDA, float32 on a CPU, which is slow at anything narrower.
-    Raises MissingFiles.
+    The libraries see checked files only (model_files.py); weights that are missing, too many, of other shapes or not
+    finite are refused by name. Raises MissingFiles, BadFile, UnsupportedModel, BadTemplate.
     """
     found = locate(source, demo.MODEL, revision, FILES)
     disable_progress_bar()  # of reading the shards: two seconds, and it would break the bar of the run
+    set_verbosity_error()  # what it would print of missing weights is refused, in one line
     wanted = "float32" if dtype == "auto" and device.type == "cpu" else dtype
-    if not any((found.folder / name).is_file() for name in _VOCABULARIES):  # transformers would make up an empty one
-        raise MissingFiles(f"{source} has no tokenizer (one of {', '.join(_VOCABULARIES)})")
+    if not any((found.folder / name).is_file() for name in VOCABULARIES):
+        raise MissingFiles(f"{source} has no tokenizer (one of {', '.join(VOCABULARIES)})")
     try:
-        tokenizer = AutoTokenizer.from_pretrained(found.folder, trust_remote_code=False, local_files_only=True)
-        model = AutoModelForCausalLM.from_pretrained(
-            found.folder,
-            dtype=wanted if wanted == "auto" else getattr(torch, wanted),
+        with admitted(found.folder) as files:
+            tokenizer = _tokenizer(source, files)
+            chats = frames(files.chat_template, tokenizer.special_tokens_map)
+            model = _model(source, files, wanted)
+    except FileNotFoundError as error:
+        name = Path(error.filename or "").name
+        raise MissingFiles(f"{source} is no complete model (config.json, tokenizer, safetensors): no {name}") from error
+    model.to(device)  # pyright: ignore[reportArgumentType] - transformers' wrapper hides torch's signature
+    model.eval().requires_grad_(False)
+    stops = files.stop_ids or ((tokenizer.eos_token_id,) if isinstance(tokenizer.eos_token_id, int) else ())
+    stop_ids = torch.tensor(stops, device=device, dtype=torch.int64)
+    return LanguageModel(model, tokenizer, found.revision, _context(source, model), stop_ids, chats)
+
+
+def _tokenizer(source: str, files: ModelFiles) -> PreTrainedTokenizerBase:
+    try:
+        return AutoTokenizer.from_pretrained(files.folder, trust_remote_code=False, local_files_only=True)
+    except Exception as error:
+        raise UnsupportedModel(f"{source}: its tokenizer cannot be read: {_first_line(error)}") from error
+
+
+def _model(source: str, files: ModelFiles, dtype: str) -> PreTrainedModel:
+    """The model with its weights, all of them from its files."""
+    kind = dtype if dtype == "auto" else getattr(torch, dtype)
+    try:
+        config = AutoConfig.from_pretrained(files.folder, trust_remote_code=False, local_files_only=True)
+        with torch.device("meta"):
+            outline = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+        needed = sum(tensor.numel() for tensor in (*outline.parameters(), *outline.buffers()))
+        if needed > 2 * files.elements + _SLACK:  # weights may be shared, and masks may be made
+            raise UnsupportedModel(
+                f"{source}: config.json describes a model of {needed:,} numbers, the weights are at most "
+                f"{files.elements:,}"
+            )
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            files.folder,
+            dtype=kind,
             use_safetensors=True,
             trust_remote_code=False,
             local_files_only=True,
+            output_loading_info=True,
         )
-    except (OSError, ValueError, SafetensorError) as error:  # for absent, cut and unknown files
-        reason = str(error).strip().partition("\n")[0]
-        raise MissingFiles(f"{source} is no complete model (config.json, tokenizer, safetensors): {reason}") from error
-    model.to(device)  # pyright: ignore[reportArgumentType] - transformers' wrapper hides torch's signature
-    model.eval().requires_grad_(False)
-    stops = model.generation_config.eos_token_id if model.generation_config else None
-    stops = tokenizer.eos_token_id if stops is None else stops
-    return LanguageModel(
-        model,
-        tokenizer,
-        found.revision,
-        model.config.max_position_embeddings,
-        torch.tensor([stops] if isinstance(stops, int) else list(stops or []), device=device),
-    )
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError, SafetensorError) as error:
+        # for cut and unknown files, and for settings that do not go together
+        raise MissingFiles(f"{source} is no complete model: {_first_line(error)}") from error
+    model, info = loaded
+    _check_weights(source, model, info)
+    return model
+
+
+def _check_weights(source: str, model: PreTrainedModel, info: Mapping[str, Any]) -> None:
+    """Raises UnsupportedModel: what is missing would be random, what is left over says that it is another model."""
+    named = {
+        "missing": info["missing_keys"],
+        "unexpected": info["unexpected_keys"],
+        "of another shape": [key[0] for key in info["mismatched_keys"]],
+        "not finite": not_finite({name: tensor.detach() for name, tensor in model.named_parameters()}),
+    }
+    wrong = "; ".join(f"{what}: {listed(names)}" for what, names in named.items() if names)
+    if wrong:
+        raise UnsupportedModel(f"{source}: its weights are not those of the model that config.json describes ({wrong})")
+
+
+def _context(source: str, model: PreTrainedModel) -> int:
+    most = getattr(model.config, "max_position_embeddings", None)
+    if not isinstance(most, int) or isinstance(most, bool) or most < 2:
+        raise UnsupportedModel(f"{source}: config.json must say how many positions it takes (max_position_embeddings)")
+    return most
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().partition("\n")[0] or type(error).__name__)[:300]
 
 
 def text_of(tokenizer: PreTrainedTokenizerBase, token_ids: Sequence[int], *, special: bool = True) -> str:

@@ -81,7 +81,7 @@ def plan(name: str, config: ExperimentConfig, device: Device, progress: Progress
             problem,
             config.mode,
             config.seed + problem.problem,
-            tuple(prompt_ids(lm.tokenizer, problem.question, config.mode)),
+            tuple(prompt_ids(lm.tokenizer, lm.frames, problem.question, config.mode)),
         )
         for problem in problems
     ]

@@ -8,7 +8,7 @@ model answers at once.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from itertools import chain, pairwise
 from typing import TYPE_CHECKING, Literal, NamedTuple, cast
@@ -23,22 +23,34 @@ INSTRUCTION = " Please reason step by step in a few words, and put your final an
 BYPASS = "<｜Assistant｜><think>\n\n</think>"
 THINK_OPEN = "<think>"
 THINK_CLOSE = "</think>"
-_MARK = "\ue000kthink\ue000"
+MARK = "\ue000kthink\ue000"
 """Stands for the typed text while the chat template is applied; from Unicode's private use area."""
 
 
-def user_message(question: str, mode: Mode) -> str:
-    """The one user message of a prompt. In bypass mode it ends in an empty thought, as the article has it."""
-    return question + (INSTRUCTION if mode == "think" else BYPASS)
+class Frame(NamedTuple):
+    """What stands around a typed text in a prompt: what the chat template writes, and what kthink appends."""
+
+    before: str
+    after: str
 
 
-def prompt_ids(tokenizer: PreTrainedTokenizerBase, question: str, mode: Mode) -> list[int]:
+Kind = Literal["think", "without instruction", "bypass"]
+Frames = Mapping[Kind, Frame]
+"""Of one model."""
+
+CHATS: dict[Kind, tuple[str, bool]] = {
+    "think": (INSTRUCTION, True),
+    "without instruction": ("", True),
+    "bypass": (BYPASS, False),
+}
+"""By kind of prompt: what follows the typed text in the one user message, and whether the generation prompt is added.
+In bypass mode the message ends in an empty thought, as the article has it."""
+
+
+def prompt_ids(tokenizer: PreTrainedTokenizerBase, frames: Frames, question: str, mode: Mode) -> list[int]:
     """Token ids of the whole prompt, chat template applied; the generation prompt is added in think mode only."""
-    messages = [{"role": "user", "content": user_message(question, mode)}]
-    ids = tokenizer.apply_chat_template(
-        messages, tokenize=True, add_generation_prompt=mode == "think", return_dict=False
-    )
-    return cast("list[int]", ids)
+    frame = frames[mode]
+    return _encode(tokenizer, frame.before + question + frame.after)
 
 
 class SentPrompt(NamedTuple):
@@ -50,7 +62,13 @@ class SentPrompt(NamedTuple):
 
 
 def typed_prompt(
-    tokenizer: PreTrainedTokenizerBase, text: str, mode: Mode, *, instruction: bool = True, special: bool = False
+    tokenizer: PreTrainedTokenizerBase,
+    frames: Frames,
+    text: str,
+    mode: Mode,
+    *,
+    instruction: bool = True,
+    special: bool = False,
 ) -> SentPrompt:
     """Apply the chat template to a prompt that somebody typed.
 
@@ -58,10 +76,7 @@ def typed_prompt(
     `</think>` and the like in the text be the tokens of that name; else they are spelled out, so that a prompt cannot
     fake the template.
     """
-    rest = user_message("", mode) if instruction or mode == "bypass" else ""
-    marked = [{"role": "user", "content": _MARK + rest}]
-    shown = cast("str", tokenizer.apply_chat_template(marked, tokenize=False, add_generation_prompt=mode == "think"))
-    before, _, after = shown.partition(_MARK)
+    before, after = frames["without instruction" if mode == "think" and not instruction else mode]
     if special or not _markers(tokenizer, text):  # as one text, so that the ids are those of a stored inference
         sent = tokenizer(before + text + after, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
         begin, end = len(before), len(before) + len(text)

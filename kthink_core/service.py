@@ -148,7 +148,12 @@ class Service:
     def _sent(self, plan: Plan, asked: TypedPrompt) -> SentPrompt:
         with self._tokenizing:
             return typed_prompt(
-                plan.lm.tokenizer, asked.prompt, asked.mode, instruction=asked.instruction, special=asked.special
+                plan.lm.tokenizer,
+                plan.lm.frames,
+                asked.prompt,
+                asked.mode,
+                instruction=asked.instruction,
+                special=asked.special,
             )
 
     def _text_ids(self, plan: Plan, text: str, *, special: bool) -> list[int]:

@@ -10,6 +10,7 @@ from itertools import islice
 import pytest
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
+from kthink_core.chat_template import frames
 from kthink_core.demo import MODEL, PROBLEMS
 from kthink_core.demo.phrases import REASONING_WORDS
 from kthink_core.demo.traces import Example, make_example
@@ -129,10 +130,11 @@ def test_special_tokens_are_deepseeks(tokenizer: PreTrainedTokenizerBase) -> Non
 
 def test_prompts_render_as_in_the_real_model(tokenizer: PreTrainedTokenizerBase) -> None:
     example = Example("How many?", "think", "")
-    think = tokenizer.decode(prompt_ids(tokenizer, example.question, "think"))
+    chats = frames(str(tokenizer.chat_template), tokenizer.special_tokens_map)
+    think = tokenizer.decode(prompt_ids(tokenizer, chats, example.question, "think"))
     assert think.startswith("<｜begin▁of▁sentence｜><｜User｜>How many? Please reason step by step")
     assert think.endswith("\\boxed{}<｜Assistant｜><think>\n")
-    bypass = tokenizer.decode(prompt_ids(tokenizer, example.question, "bypass"))
+    bypass = tokenizer.decode(prompt_ids(tokenizer, chats, example.question, "bypass"))
     assert bypass == "<｜begin▁of▁sentence｜><｜User｜>How many?<｜Assistant｜><think>\n\n</think>"
     turns = [
         {"role": "system", "content": "Be brief."},

@@ -38,7 +38,7 @@ class Heard:
     def __init__(self, engine: Engine, request: GenerateRequest | EncodeRequest, tiny_plan: Plan) -> None:
         tokenizer = tiny_plan.lm.tokenizer
         if isinstance(request, GenerateRequest):
-            ids = prompt_ids(tokenizer, request.prompt, request.mode)
+            ids = prompt_ids(tokenizer, tiny_plan.lm.frames, request.prompt, request.mode)
         else:
             ids = tokenizer.encode(request.text)
         self._events: queue.Queue[Event] = queue.Queue()
@@ -124,7 +124,7 @@ class Held:
     def __init__(self, engine: Engine, tiny_plan: Plan) -> None:
         self._go, self._there = threading.Event(), threading.Event()
         self.events: list[Event] = []
-        ids = tuple(prompt_ids(tiny_plan.lm.tokenizer, QUESTIONS[0], "think"))
+        ids = tuple(prompt_ids(tiny_plan.lm.tokenizer, tiny_plan.lm.frames, QUESTIONS[0], "think"))
         while engine.plan is None:
             threading.Event().wait(0.01)
         self.job = Job(request(), ids, self._hear)

@@ -15,12 +15,12 @@ QUESTION = "Natalia sold 48 clips in April and half as many in May. How many in 
 
 
 def test_think_prompt_is_the_articles(bundle: LanguageModel) -> None:
-    text = bundle.tokenizer.decode(prompt_ids(bundle.tokenizer, QUESTION, "think"))
+    text = bundle.tokenizer.decode(prompt_ids(bundle.tokenizer, bundle.frames, QUESTION, "think"))
     assert text == f"<｜begin▁of▁sentence｜><｜User｜>{QUESTION}{INSTRUCTION}<｜Assistant｜><think>\n"
 
 
 def test_bypass_prompt_is_the_articles(bundle: LanguageModel) -> None:
-    ids = prompt_ids(bundle.tokenizer, QUESTION, "bypass")
+    ids = prompt_ids(bundle.tokenizer, bundle.frames, QUESTION, "bypass")
     assert bundle.tokenizer.decode(ids) == f"<｜begin▁of▁sentence｜><｜User｜>{QUESTION}{BYPASS}"
     assert ids.count(bundle.tokenizer.convert_tokens_to_ids("<｜Assistant｜>")) == 1, "one token, not its letters"
 

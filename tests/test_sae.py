@@ -12,7 +12,7 @@ import torch
 from sparsify import SparseCoder, SparseCoderConfig
 
 from kthink_core import sae as sae_module
-from kthink_core.errors import MissingFiles, UnknownName, UnsupportedSae
+from kthink_core.errors import BadFile, MissingFiles, UnknownName, UnsupportedSae
 from kthink_core.sae import check_widths, encode, load_saes
 
 CPU = torch.device("cpu")
@@ -119,7 +119,13 @@ def test_incomplete_sae(tmp_path: Path, damage: str) -> None:
             weights.write_bytes(b"PK\x03\x04 a pickle in a zip")
         case "broken cfg":
             (folder / "cfg.json").write_text("{")
-    with pytest.raises(MissingFiles, match="no complete SAE"):
+    told = {
+        "absent": r"layers\.0\.mlp is no complete SAE: no sae\.safetensors",
+        "cut": r"sae\.safetensors: it is no whole safetensors file",
+        "no safetensors": r"sae\.safetensors: it is no whole safetensors file",
+        "broken cfg": r"cfg\.json: it is no JSON",
+    }
+    with pytest.raises((MissingFiles, BadFile), match=told[damage]):
         load_saes(str(tmp_path), None, ["layers.0.mlp"], CPU)
 
 

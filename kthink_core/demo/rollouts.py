@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, Qwen2ForCausalLM
 
+from kthink_core.chat_template import frames
 from kthink_core.demo.tokenizer import EOS, PAD, token_id
 from kthink_core.prompts import Mode, prompt_ids
 
@@ -29,10 +30,11 @@ def sample(
 ) -> list[Rollout]:
     """One rollout a question at temperature 0.6 and top-p 0.95, in the order of the questions."""
     torch.manual_seed(seed)
+    chats = frames(str(tokenizer.chat_template), tokenizer.special_tokens_map)
     eos, pad = token_id(tokenizer, EOS), token_id(tokenizer, PAD)
     rollouts = []
     for start in range(0, len(questions), BATCH):
-        prompts = [prompt_ids(tokenizer, question, mode) for question in questions[start : start + BATCH]]
+        prompts = [prompt_ids(tokenizer, chats, question, mode) for question in questions[start : start + BATCH]]
         longest = max(map(len, prompts))
         ids = torch.full((len(prompts), longest), pad)  # [rows, positions], padded on the left
         for row, prompt in enumerate(prompts):

@@ -17,7 +17,7 @@ from kthink_core.demo import MODEL
 from kthink_core.demo.phrases import REASONING_WORDS
 from kthink_core.demo.traces import make_example
 from kthink_core.demo.word_problems import TRAINING_SEED, training_problems
-from kthink_core.prompts import user_message
+from kthink_core.prompts import CHATS
 
 BOS, EOS, PAD = "<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>", "<｜▁pad▁｜>"
 SPECIAL = (BOS, EOS, PAD, "<｜User｜>", "<｜Assistant｜>")
@@ -50,7 +50,7 @@ def corpus() -> Iterator[str]:
     """Generated prompts and completions; then each reasoning word often enough to become one token in each spelling."""
     for index, problem in islice(training_problems(), DOCUMENTS):
         example = make_example(problem, TRAINING_SEED, index)
-        yield user_message(example.question, example.mode)
+        yield example.question + CHATS[example.mode][0]
         yield example.completion
     for word in REASONING_WORDS:
         yield from [f"{word} {word}\n{word.lower()} {word.lower()}\n"] * 200

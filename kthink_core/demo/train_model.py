@@ -22,6 +22,7 @@ from torch.nn import functional
 from transformers import AutoTokenizer, GenerationConfig, PreTrainedTokenizerBase, Qwen2Config, Qwen2ForCausalLM
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
+from kthink_core.chat_template import frames
 from kthink_core.demo import MODEL
 from kthink_core.demo.tokenizer import BOS, EOS, PAD, POSITIONS, token_id
 from kthink_core.demo.traces import make_example
@@ -64,9 +65,10 @@ class Plan(NamedTuple):
 
 def documents(tokenizer: PreTrainedTokenizerBase, seed: int) -> Iterator[Document]:
     """Endless training documents: exactly the prompt that the pipeline makes, then the completion and EOS."""
+    chats = frames(str(tokenizer.chat_template), tokenizer.special_tokens_map)
     for index, problem in training_problems(seed):
         example = make_example(problem, seed, index)
-        prompt = prompt_ids(tokenizer, example.question, example.mode)
+        prompt = prompt_ids(tokenizer, chats, example.question, example.mode)
         completion = tokenizer.encode(example.completion, add_special_tokens=False)
         yield Document([*prompt, *completion, token_id(tokenizer, EOS)], len(prompt))
 

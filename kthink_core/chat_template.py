@@ -1,0 +1,93 @@
+"""A model's chat template is a program: it runs in a process of its own, with little time and memory, before anything
+else; what it writes around a mark is all that is kept of it.
+
+Run as a script it is that process: a JSON request on its standard input, a JSON list of texts on its output.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+
+import kthink_core
+from kthink_core.errors import BadTemplate
+from kthink_core.prompts import CHATS, MARK, Frame, Frames
+
+SECONDS = 10
+"""Of the processor and, three times as many, of the clock; importing the library takes one of them."""
+
+_MEMORY = 1 << 30
+_LONGEST = 100_000
+"""Characters that a template may write around a prompt."""
+
+
+def frames(template: str, special_tokens: Mapping[str, object]) -> Frames:
+    """What a chat template writes before and after a user's message, for each kind of prompt.
+
+    special_tokens: their texts by name, `bos_token` and so on. Raises BadTemplate where it fails, takes too long or too
+    much memory, or does not write the message as it is, once.
+    """
+    return _frames(template, json.dumps(dict(special_tokens), sort_keys=True, default=str))
+
+
+@lru_cache(maxsize=16)
+def _frames(template: str, special_tokens: str) -> Frames:
+    chats = [(MARK + rest, opened) for rest, opened in CHATS.values()]
+    texts = _rendered(json.dumps({"template": template, "tokens": json.loads(special_tokens), "chats": chats}))
+    found = {}
+    for kind, text in zip(CHATS, texts, strict=True):
+        before, *after = text.split(MARK)
+        if len(after) != 1:
+            raise BadTemplate("it does not write the user's message as it is, once")
+        found[kind] = Frame(before, after[0])
+    return found
+
+
+def _rendered(request: str) -> list[str]:
+    """The answer of a process of this module. Raises BadTemplate."""
+    root = str(Path(kthink_core.__file__).resolve().parent.parent)
+    paths = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = {"PATH": os.environ.get("PATH", ""), "PYTHONPATH": paths, "HF_HUB_OFFLINE": "1"}
+    command = [sys.executable, "-m", __name__]
+    try:
+        done = subprocess.run(
+            command, input=request.encode(), capture_output=True, timeout=3 * SECONDS, env=environment, check=False
+        )
+    except subprocess.TimeoutExpired as error:
+        raise BadTemplate(f"it took more than {3 * SECONDS} seconds") from error
+    if done.returncode < 0:
+        raise BadTemplate(f"it took more than {SECONDS} seconds or too much memory")
+    if done.returncode:
+        reason = done.stderr.decode("utf-8", "replace").strip().rpartition("\n")[2][:200]
+        raise BadTemplate(reason or f"it ended with status {done.returncode}")
+    return json.loads(done.stdout)
+
+
+def main() -> None:
+    import resource
+
+    from transformers.utils.chat_template_utils import render_jinja_template
+
+    request = json.loads(sys.stdin.buffer.read())
+    resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS + 1))
+    resource.setrlimit(resource.RLIMIT_DATA, (_MEMORY, _MEMORY))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    texts = []
+    for content, opened in request["chats"]:
+        chat = [{"role": "user", "content": content}]
+        made, _ = render_jinja_template(
+            [chat], chat_template=request["template"], add_generation_prompt=opened, **request["tokens"]
+        )
+        if len(made[0]) > _LONGEST:
+            sys.exit(f"it writes more than {_LONGEST:,} characters around a prompt")
+        texts.append(made[0])
+    sys.stdout.write(json.dumps(texts))
+
+
+if __name__ == "__main__":
+    main()
