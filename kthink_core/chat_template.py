@@ -38,7 +38,8 @@ def frames(template: str, special_tokens: Mapping[str, object]) -> Frames:
 @lru_cache(maxsize=16)
 def _frames(template: str, special_tokens: str) -> Frames:
     chats = [(MARK + rest, opened) for rest, opened in CHATS.values()]
-    texts = _rendered(json.dumps({"template": template, "tokens": json.loads(special_tokens), "chats": chats}))
+    request = {"template": template, "tokens": json.loads(special_tokens), "chats": chats, "seconds": SECONDS}
+    texts = _rendered(json.dumps(request))
     found = {}
     for kind, text in zip(CHATS, texts, strict=True):
         before, *after = text.split(MARK)
@@ -74,7 +75,7 @@ def main() -> None:
     from transformers.utils.chat_template_utils import render_jinja_template
 
     request = json.loads(sys.stdin.buffer.read())
-    resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS + 1))
+    resource.setrlimit(resource.RLIMIT_CPU, (request["seconds"], request["seconds"] + 1))
     resource.setrlimit(resource.RLIMIT_DATA, (_MEMORY, _MEMORY))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     texts = []

@@ -10,7 +10,14 @@ from typing import Any, NamedTuple
 import torch
 from safetensors import SafetensorError
 from torch import Tensor
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 
@@ -82,9 +89,10 @@ def load_model(source: str, revision: str | None, device: torch.device, dtype: D
         raise MissingFiles(f"{source} has no tokenizer (one of {', '.join(VOCABULARIES)})")
     try:
         with admitted(found.folder) as files:
+            config = _config(source, files)
             tokenizer = _tokenizer(source, files)
             chats = frames(files.chat_template, tokenizer.special_tokens_map)
-            model = _model(source, files, wanted)
+            model = _model(source, files, config, wanted)
     except FileNotFoundError as error:
         name = Path(error.filename or "").name
         raise MissingFiles(f"{source} is no complete model (config.json, tokenizer, safetensors): no {name}") from error
@@ -99,14 +107,20 @@ def _tokenizer(source: str, files: ModelFiles) -> PreTrainedTokenizerBase:
     try:
         return AutoTokenizer.from_pretrained(files.folder, trust_remote_code=False, local_files_only=True)
     except Exception as error:
-        raise UnsupportedModel(f"{source}: its tokenizer cannot be read: {_first_line(error)}") from error
+        raise UnsupportedModel(f"{source}: its tokenizer cannot be read: {_one_line(error)}") from error
 
 
-def _model(source: str, files: ModelFiles, dtype: str) -> PreTrainedModel:
+def _config(source: str, files: ModelFiles) -> PreTrainedConfig:
+    try:
+        return AutoConfig.from_pretrained(files.folder, trust_remote_code=False, local_files_only=True)
+    except Exception as error:
+        raise UnsupportedModel(f"{source}: its config.json cannot be used: {_one_line(error)}") from error
+
+
+def _model(source: str, files: ModelFiles, config: PreTrainedConfig, dtype: str) -> PreTrainedModel:
     """The model with its weights, all of them from its files."""
     kind = dtype if dtype == "auto" else getattr(torch, dtype)
     try:
-        config = AutoConfig.from_pretrained(files.folder, trust_remote_code=False, local_files_only=True)
         with torch.device("meta"):
             outline = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
         needed = sum(tensor.numel() for tensor in (*outline.parameters(), *outline.buffers()))
@@ -122,10 +136,11 @@ def _model(source: str, files: ModelFiles, dtype: str) -> PreTrainedModel:
             trust_remote_code=False,
             local_files_only=True,
             output_loading_info=True,
+            ignore_mismatched_sizes=True,  # they are told by name
         )
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError, SafetensorError) as error:
         # for cut and unknown files, and for settings that do not go together
-        raise MissingFiles(f"{source} is no complete model: {_first_line(error)}") from error
+        raise MissingFiles(f"{source} is no complete model: {_one_line(error)}") from error
     model, info = loaded
     _check_weights(source, model, info)
     return model
@@ -151,8 +166,8 @@ def _context(source: str, model: PreTrainedModel) -> int:
     return most
 
 
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().partition("\n")[0] or type(error).__name__)[:300]
+def _one_line(error: BaseException) -> str:
+    return (" ".join(str(error).split()) or type(error).__name__)[:300]
 
 
 def text_of(tokenizer: PreTrainedTokenizerBase, token_ids: Sequence[int], *, special: bool = True) -> str:

@@ -96,7 +96,7 @@ class _Cfg(BaseModel):
     num_latents: int = Field(default=0, ge=0, le=MOST_LATENTS)
     """0: `expansion_factor` times d_in."""
     expansion_factor: int = Field(default=32, ge=1, le=MOST_LATENTS)
-    k: int = Field(default=32, ge=1)
+    k: int = Field(default=32, ge=1, le=MOST_LATENTS)
     activation: Literal["topk", "groupmax"] = "topk"
     normalize_decoder: bool = True
     multi_topk: bool = False
