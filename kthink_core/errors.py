@@ -109,6 +109,15 @@ class CorruptFile(KthinkError):
         self.path = path
 
 
+class ForeignFile(CorruptFile):
+    """A file of the store that is sound and was written for another experiment."""
+
+    def __init__(self, path: Path) -> None:
+        remedy = "move it away, or restore experiment.json if that is what was replaced"
+        KthinkError.__init__(self, f"{path} belongs to another experiment; {remedy}")
+        self.path = path
+
+
 class LostFile(CorruptFile):
     """A file of the store that others tell of, and that is not there."""
 

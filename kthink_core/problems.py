@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 
 from kthink_core import demo
 from kthink_core.config import DEMO
-from kthink_core.errors import BadProblems, MissingFiles
+from kthink_core.documents import parse
+from kthink_core.errors import BadFile, BadProblems, MissingFiles
 from kthink_core.records import Problem
 
 GSM8K = "gsm8k"
+
+_LONGEST = 1_000_000
+"""Bytes of a line."""
 
 
 def load_problems(source: str, limit: int | None) -> list[Problem]:
@@ -43,8 +46,10 @@ def _gsm8k(limit: int | None) -> Iterable[tuple[str, str | None]]:
 def _jsonl(path: Path) -> Iterator[tuple[str, str | None]]:
     if not path.is_file():
         raise BadProblems(f"problem file {path} does not exist; --problems takes demo, gsm8k or a JSONL file")
-    with path.open("rb") as lines:
-        for number, line in enumerate(lines, start=1):
+    with path.open("rb") as file:
+        for number, line in enumerate(iter(lambda: file.readline(_LONGEST + 1), b""), start=1):
+            if len(line) > _LONGEST:
+                raise BadProblems(f"{path} line {number} is longer than {_LONGEST:,} bytes")
             if line.strip():
                 yield _row(path, number, line)
 
@@ -52,9 +57,9 @@ def _jsonl(path: Path) -> Iterator[tuple[str, str | None]]:
 def _row(path: Path, number: int, line: bytes) -> tuple[str, str | None]:
     where = f"{path} line {number}"
     try:
-        row = json.loads(line.decode("utf-8"))
-    except ValueError as error:  # UnicodeDecodeError and JSONDecodeError
-        raise BadProblems(f"{where} is no JSON: {error}") from error
+        row = parse(path, line)
+    except BadFile as error:
+        raise BadProblems(f"{path} line {number}: {error.reason}") from error
     question = row.get("question") if isinstance(row, dict) else None
     if not isinstance(question, str) or not question.strip():
         raise BadProblems(f"{where}: `question` must be a text that is not empty")

@@ -52,6 +52,10 @@ def test_jsonl(tmp_path: Path) -> None:
         ('{"question": "q", "answer": [1]}', "`answer`"),
         ('{"question": "q", "answer": true}', "`answer`"),
         (b'{"question": "\xff"}', "no JSON"),
+        ('{"question": "half a pair: \\ud83d"}', "no JSON"),
+        ("[" * 100_000, "no JSON"),
+        ('{"question": "q", "answer": 1' + "0" * 5000 + "}", "no JSON"),
+        ('{"question": "' + "q" * 1_000_001 + '"}', "longer than 1,000,000 bytes"),
     ],
 )
 def test_broken_line_is_named(tmp_path: Path, line: str | bytes, complaint: str) -> None:

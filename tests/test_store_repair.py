@@ -13,7 +13,7 @@ from store_samples import HOOKPOINTS, committed, rewrite, sample_experiment, sam
 
 from kthink_core import queries
 from kthink_core.config import SCHEMA, Experiment
-from kthink_core.errors import CorruptFile, StoreUnavailable
+from kthink_core.errors import CorruptFile, ForeignFile, StoreUnavailable
 from kthink_core.records import Inference
 from kthink_core.store import damage
 from kthink_core.store.batches import batches
@@ -244,21 +244,30 @@ def test_the_files_of_another_experiment_are_not_taken_for_its_own(tmp_path: Pat
     here.segment(3).write_bytes(there.segment(3).read_bytes())
     with open_reader(tmp_path, NAME) as reader:
         assert reader.inference_ids == (0, 1, 2)
-        assert "it belongs to another experiment" in reader.warnings[0]
+        assert "belongs to another experiment" in reader.warnings[0]
     here.database(1).write_bytes(there.database(1).read_bytes())
     with pytest.raises(CorruptFile, match=r"latents-0001\.duckdb is damaged \(it belongs to another experiment\)"):
         open_reader(tmp_path, NAME)
+    before = {path: path.read_bytes() for path in here.folder.rglob("*") if path.is_file() and path != here.lock}
+    with pytest.raises(ForeignFile, match="move it away"), open_writer(tmp_path, EXPERIMENT):
+        pass
+    assert {path: path.read_bytes() for path in before} == before, "nothing is touched while it cannot be told"
+    here.segment(3).unlink()
     with open_writer(tmp_path, EXPERIMENT, lambda line: None) as writer:
         assert writer.committed == {0, 1, 2}
 
 
 def test_an_experiment_file_of_another_is_not_believed(tmp_path: Path) -> None:
-    other = sample_experiment("other", temperature=0.1)
-    write_sample(tmp_path, EXPERIMENT, DRAWN[:4], 4)
-    write_sample(tmp_path, other, sample_inferences(other)[:4], 4)
-    (tmp_path / NAME / "experiment.json").write_bytes((tmp_path / "other" / "experiment.json").read_bytes())
-    with pytest.raises(CorruptFile, match="it belongs to another experiment"):
+    other = EXPERIMENT.model_copy(update={"provenance": EXPERIMENT.provenance | {"created": "later"}})
+    write_sample(tmp_path, EXPERIMENT, DRAWN[:4], 3)
+    write_sample(tmp_path / "elsewhere", other, sample_inferences(other)[:1], 1)
+    (tmp_path / NAME / "experiment.json").write_bytes((tmp_path / "elsewhere" / NAME / "experiment.json").read_bytes())
+    with pytest.raises(ForeignFile, match=r"manifest\.json belongs to another experiment"):
         open_reader(tmp_path, NAME)
+    for verify in (True, False):
+        with pytest.raises(ForeignFile), open_writer(tmp_path, EXPERIMENT, verify=verify):
+            pass
+    assert [path.name for path in (tmp_path / NAME).rglob("*damaged*")] == [], "all is kept"
 
 
 def test_an_older_manifest_than_the_database_is_told(tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ def export(cache: Path, name: str, target: Path) -> Path:
 
 
 def _export_database(layout: Layout, reader: Reader, target: Path) -> None:
-    manifest, version = read_manifest(layout)
+    manifest, version = read_manifest(layout, reader.experiment.mark)
     entry = manifest.database
     if entry and entry.sha256 and not manifest.segments and version == reader.version:
         beside, path = temporary(target), layout.folder / entry.file

@@ -18,7 +18,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from kthink_core.config import MOST_INFERENCES, SCHEMA, Experiment
 from kthink_core.documents import MOST_BYTES, read_bounded, told
-from kthink_core.errors import BadFile, CorruptFile, LostFile, SchemaTooNew
+from kthink_core.errors import BadFile, CorruptFile, ForeignFile, LostFile, SchemaTooNew
 from kthink_core.store.files import DATABASE_NAME, SEGMENT_NAME, Layout, write_atomically
 from kthink_core.store.sealed import open_sealed_json, sealed_json
 
@@ -73,6 +73,8 @@ class Manifest(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     schema_version: int = SCHEMA
+    experiment: str | None = Field(default=None, max_length=100)
+    """Mark of the experiment; None where an older version wrote it."""
     written: str = Field(default="", max_length=100)
     database: DatabaseEntry | None = None
     segments: Annotated[
@@ -102,19 +104,20 @@ def ranges(inferences: Iterable[int]) -> tuple[tuple[int, int], ...]:
     return tuple(found)
 
 
-def write_manifest(layout: Layout, database: DatabaseEntry | None, pending: Iterable[int]) -> None:
-    """Replaces the manifest. Raises DiskFull."""
+def write_manifest(layout: Layout, mark: str, database: DatabaseEntry | None, pending: Iterable[int]) -> None:
+    """Replaces the manifest; `mark` is the experiment's. Raises DiskFull."""
     segments = tuple(layout.segment(inference).name for inference in sorted(pending))
     written = datetime.now(UTC).isoformat(timespec="microseconds")
-    manifest = Manifest(written=written, database=database, segments=segments)
+    manifest = Manifest(experiment=mark, written=written, database=database, segments=segments)
     write_atomically(layout.manifest, sealed_json(manifest.model_dump(mode="json")))
 
 
-def read_manifest(layout: Layout) -> tuple[Manifest, str]:
+def read_manifest(layout: Layout, mark: str | None = None) -> tuple[Manifest, str]:
     """The manifest and its version: a short text that differs whenever readers would see something else.
 
-    A writer makes one before it commits anything; before that an empty one is returned. Raises CorruptFile, also where
-    it has gone, SchemaTooNew, OSError.
+    mark: of the experiment that it should belong to; None: to any. A writer makes one before it commits anything;
+    before that an empty one is returned. Raises CorruptFile, also where it has gone, ForeignFile, SchemaTooNew,
+    OSError.
     """
     remedy = "run `precompute` again: it writes another from the journal"
     try:
@@ -123,7 +126,10 @@ def read_manifest(layout: Layout) -> tuple[Manifest, str]:
         if layout.has_segments():
             raise LostFile(layout.manifest, remedy) from None
         return Manifest(), _NONE
-    return _parse(layout.manifest, content, Manifest, remedy), _digest(content)
+    manifest = _parse(layout.manifest, content, Manifest, remedy)
+    if mark is not None and manifest.experiment not in (None, mark):
+        raise ForeignFile(layout.manifest)
+    return manifest, _digest(content)
 
 
 def manifest_version(layout: Layout) -> str:

@@ -62,7 +62,7 @@ def open_reader(cache: Path, name: str) -> Reader:
     """Opens what is visible of an experiment at this moment; what a writer adds later takes another reader.
 
     A damaged segment file is left out and told in `warnings`. Raises UnknownName, CorruptFile, StoreUnavailable,
-    SchemaTooNew, SchemaTooOld, OSError.
+    ForeignFile, SchemaTooNew, SchemaTooOld, OSError.
     """
     layout = Layout(cache / name)
     experiment = read_experiment(cache, name) if layout.is_inside(cache) else None
@@ -72,7 +72,7 @@ def open_reader(cache: Path, name: str) -> Reader:
         known = [status.name for status in list_experiments(cache)]
         raise UnknownName("experiment", name, known, "" if known else "run `precompute` first")
     for _ in range(ATTEMPTS):
-        manifest, version = read_manifest(layout)
+        manifest, version = read_manifest(layout, experiment.mark)
         try:
             return Reader(layout, experiment, manifest, version)
         except FileNotFoundError as error:

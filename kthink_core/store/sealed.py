@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from kthink_core.config import SCHEMA
 from kthink_core.documents import parse_object, read_bounded
-from kthink_core.errors import BadFile, CorruptFile, SchemaTooNew
+from kthink_core.errors import BadFile, CorruptFile, ForeignFile, SchemaTooNew
 
 MOST_BYTES = 2**31
 """Of a Parquet file, and of what it says that it holds uncompressed."""
@@ -50,7 +50,7 @@ def sealed(table: pa.Table, mark: str | None, *, dictionary: bool = False) -> tu
 def read_sealed(path: Path, mark: str | None, remedy: str) -> tuple[pa.Table, str]:
     """The table of a sealed file and its digest. `mark`: of the experiment that it should belong to; None: to any.
 
-    Raises CorruptFile with the remedy where it is damaged or belongs to another experiment, SchemaTooNew, OSError.
+    Raises CorruptFile with the remedy where it is damaged, ForeignFile, SchemaTooNew, OSError.
     """
     try:
         content = read_bounded(path, MOST_BYTES)
@@ -70,7 +70,7 @@ def read_sealed(path: Path, mark: str | None, remedy: str) -> tuple[pa.Table, st
     if int(version) > SCHEMA:
         raise SchemaTooNew(path, int(version), SCHEMA)
     if mark is not None and metadata.get(_MARK, mark.encode()) != mark.encode():  # older versions left no mark
-        raise CorruptFile(path, remedy, "it belongs to another experiment")
+        raise ForeignFile(path)
     return table, digest.decode()
 
 

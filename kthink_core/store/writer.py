@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kthink_core.config import SCHEMA, Experiment, check_name
-from kthink_core.errors import CorruptFile
+from kthink_core.errors import CorruptFile, ForeignFile
 from kthink_core.records import Directions, Inference
 from kthink_core.store.damage import is_sound
 from kthink_core.store.database import build_database
@@ -55,8 +55,8 @@ def open_writer(cache: Path, experiment: Experiment, tell: Tell = _warn, *, veri
     An experiment stored with an equal configuration is resumed and keeps its provenance. Segment files that a killed
     writer committed are found. What is damaged is set aside and, where another file has it sound, taken from there;
     `tell` hears of it. With `verify` the whole journal is read at once, else each file when a database is built of it.
-    Raises ExperimentBusy, ExperimentMismatch, BadValue (a name that is no plain folder name), CorruptFile,
-    SchemaTooNew, DiskFull, OSError.
+    Raises ExperimentBusy, ExperimentMismatch, BadValue (a name that is no plain folder name), ForeignFile (nothing is
+    changed then), CorruptFile, SchemaTooNew, DiskFull, OSError.
     """
     check_name(experiment.name)
     layout = Layout(cache / experiment.name)
@@ -69,9 +69,7 @@ def open_writer(cache: Path, experiment: Experiment, tell: Tell = _warn, *, veri
         else:
             check_same(stored, experiment)
         writer = Writer(layout, stored or experiment, tell)
-        if verify:
-            writer.verify()
-        writer.reconcile()
+        writer.reconcile(verify=verify)
         yield writer
 
 
@@ -87,13 +85,9 @@ class Writer:
             sweep(folder)
         self._active = {name: np.zeros(sae.num_latents, bool) for name, sae in self.experiment.saes.items()}
         self._journal = set(layout.segments())
-        self._directions = self._sound_directions()
-        manifest = self._manifest()
-        self._database = self._sound_database(manifest.database if manifest else None)
-        self._in_database = Manifest(database=self._database).in_database()
-        stored = manifest.in_database() if manifest else inferences_anywhere(layout, experiment)
-        for inference in sorted(stored - self._journal):
-            self._recover(inference, f"the segment file of inference {inference} was missing")
+        self._directions: str | None = None
+        self._database: DatabaseEntry | None = None
+        self._in_database = frozenset[int]()
 
     @property
     def committed(self) -> frozenset[int]:
@@ -124,16 +118,24 @@ class Writer:
     def _pending(self) -> set[int]:
         return self._journal - self._in_database
 
-    def verify(self) -> None:
-        """Reads every segment file. One that is damaged is set aside; its inference is taken from a database, or it is
-        missing from now on."""
-        for inference in sorted(self._journal):
-            found = self._read(inference)
-            if found is not None:
-                self._count(found)
+    def reconcile(self, *, verify: bool) -> None:
+        """Finds what there is, mends what can be mended, and makes readers see it.
 
-    def reconcile(self) -> None:
-        """Makes readers see what there is."""
+        With `verify`, or where the manifest is lost, every segment file is read first. One that is damaged is set
+        aside; its inference is taken from a database, or it is missing from now on.
+        """
+        manifest = self._manifest()
+        if verify or manifest is None:
+            for inference in sorted(self._journal):
+                found = self._read(inference)
+                if found is not None:
+                    self._count(found)
+        self._directions = self._sound_directions()
+        stored = manifest.in_database() if manifest else inferences_anywhere(self._layout, self.experiment)
+        for inference in sorted(stored - self._journal):
+            self._recover(inference, f"the segment file of inference {inference} was missing")
+        self._database = self._sound_database(manifest.database if manifest else None)
+        self._in_database = Manifest(database=self._database).in_database()
         if self._database or len(self._pending) < MINIMUM_PENDING:
             self._write_manifest()
             self._remove_old_databases()
@@ -199,6 +201,8 @@ class Writer:
         path = self._layout.segment(inference)
         try:
             return read_segment(path, self.experiment)
+        except ForeignFile:
+            raise  # whether it or experiment.json was replaced cannot be told: nothing of either is touched
         except CorruptFile:
             what = f"{path.name} was damaged and is kept as {set_aside(path).name}"
         except FileNotFoundError:
@@ -221,7 +225,7 @@ class Writer:
     def _write_manifest(self) -> None:
         manifest = self._manifest()
         if manifest is None or (manifest.database, manifest.pending()) != (self._database, self._pending):
-            write_manifest(self._layout, self._database, self._pending)
+            write_manifest(self._layout, self.experiment.mark, self._database, self._pending)
 
     def _remove_old_databases(self) -> None:
         current = self._database.file if self._database else None
@@ -230,9 +234,9 @@ class Writer:
                 remove(path)
 
     def _manifest(self) -> Manifest | None:
-        """The manifest; None where there is none or it is damaged: the journal can replace it."""
+        """The manifest; None where there is none, it is damaged or another's: the journal can replace it."""
         try:
-            return read_manifest(self._layout)[0] if self._layout.manifest.exists() else None
+            return read_manifest(self._layout, self.experiment.mark)[0] if self._layout.manifest.exists() else None
         except CorruptFile:
             return None
 
