@@ -66,6 +66,10 @@ class DatabaseEntry(BaseModel):
         """How many inferences are in it."""
         return sum(last - first + 1 for first, last in self.inferences)
 
+    def contents(self) -> frozenset[int]:
+        """The inferences in it."""
+        return frozenset(inference for first, last in self.inferences for inference in range(first, last + 1))
+
 
 class Manifest(BaseModel):
     """What readers see: one database or none, and the committed segment files that are not in it."""
@@ -81,12 +85,12 @@ class Manifest(BaseModel):
         tuple[Annotated[str, Field(pattern=SEGMENT_NAME)], ...],
         Field(max_length=MOST_INFERENCES),
         AfterValidator(_are_distinct),
-    ] = ()
+    ]
+    """Required: no other file of an experiment has them."""
 
     def in_database(self) -> frozenset[int]:
         """The inferences in the current database."""
-        ranges = self.database.inferences if self.database else ()
-        return frozenset(inference for first, last in ranges for inference in range(first, last + 1))
+        return self.database.contents() if self.database else frozenset()
 
     def pending(self) -> frozenset[int]:
         """The inferences that are in segment files only."""
@@ -125,7 +129,7 @@ def read_manifest(layout: Layout, mark: str | None = None) -> tuple[Manifest, st
     except FileNotFoundError:
         if layout.has_segments():
             raise LostFile(layout.manifest, remedy) from None
-        return Manifest(), _NONE
+        return Manifest(segments=()), _NONE
     manifest = _parse(layout.manifest, content, Manifest, remedy)
     if mark is not None and manifest.experiment not in (None, mark):
         raise ForeignFile(layout.manifest)

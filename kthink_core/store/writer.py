@@ -135,7 +135,7 @@ class Writer:
         for inference in sorted(stored - self._journal):
             self._recover(inference, f"the segment file of inference {inference} was missing")
         self._database = self._sound_database(manifest.database if manifest else None)
-        self._in_database = Manifest(database=self._database).in_database()
+        self._in_database = self._database.contents() if self._database else frozenset()
         if self._database or len(self._pending) < MINIMUM_PENDING:
             self._write_manifest()
             self._remove_old_databases()
