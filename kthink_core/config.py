@@ -54,12 +54,18 @@ class WorkerSettings(BaseSettings):
     jobs_per_client: int = Field(default=4, ge=1, description="most jobs of one client, waiting and running")
     requests_per_minute: int = Field(default=120, ge=1, description="most runs that one client starts in a minute")
     body_bytes: int = Field(default=1_000_000, ge=1, description="longest request")
+    silence: int = Field(default=30, ge=2, le=86_400, description="seconds without an answer after which `up` kills it")
 
     @property
     def address(self) -> str:
-        """Base URL of the worker."""
+        """Base URL of the worker, wherever it is."""
+        return (self.url or self.own_address).rstrip("/")
+
+    @property
+    def own_address(self) -> str:
+        """Base URL of a worker on this machine with these settings."""
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)
-        return (self.url or f"http://{f'[{host}]' if ':' in host else host}:{self.port}").rstrip("/")
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
 
     @field_validator("token", mode="before")
     @classmethod
