@@ -207,16 +207,16 @@ def test_a_run_at_other_hookpoints_says_so(with_worker: Open, client: WorkerClie
 def test_a_run_of_which_nothing_comes_says_for_how_long(with_worker: Open) -> None:
     app = with_worker("live", experiment="tiny")
     now = [100.0]
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        with WorkerClient(WorkerSettings(url=f"http://127.0.0.1:{silent.getsockname()[1]}")) as client:
-            app.session_state["live_run"] = run = LiveRun(client, REQUEST, (), lambda: True, now=lambda: now[0])
-            now[0] += SILENT - 1
-            assert "Nothing has come for" not in texts(app.run())
-            now[0] += 3
-            assert "Nothing has come for 12 seconds" in texts(app.run())
-            silent.close()
-            while run.going:
-                time.sleep(0.01)
+    silent = socket.create_server(("127.0.0.1", 0))
+    with WorkerClient(WorkerSettings(url=f"http://127.0.0.1:{silent.getsockname()[1]}")) as client, silent:
+        app.session_state["live_run"] = run = LiveRun(client, REQUEST, (), lambda: True, now=lambda: now[0])
+        now[0] += SILENT - 1
+        assert "Nothing has come for" not in texts(app.run())
+        now[0] += 3
+        assert "Nothing has come for 12 seconds" in texts(app.run())
+        silent.close()
+        while run.going:
+            time.sleep(0.01)
     assert "Nothing has come for" not in texts(app.run()) and not app.exception
 
 
