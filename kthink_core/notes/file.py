@@ -70,7 +70,7 @@ def _damaged(path: Path) -> CorruptFile:
 
 
 def _there(path: Path) -> bool:
-    """Whether there is a file. Raises CorruptFile for an empty one, which no kthink leaves; NotesUnavailable and OSError
+    """Whether there is a file. Raises CorruptFile for an empty one, which no kthink leaves; NotesUnavailable or OSError
     for what is none, or cannot be looked at."""
     try:
         path.lstat()
