@@ -171,10 +171,10 @@ def test_firings_of_watched_features_are_marked_and_listed(with_worker: Open, cl
 def test_what_is_no_feature_cannot_be_watched(with_worker: Open) -> None:
     app = with_worker("live", experiment="tiny")
     hookpoint = app.session_state["view"].hookpoint
-    app.session_state[f"watch {hookpoint}"] = ["3", "128", "<b>", "-1"]
+    app.session_state[f"watch {hookpoint}"] = ["3", "128", "<b>", "-1", "9" * 5000]
     app.run()
     assert not app.exception
-    assert texts(app).count("is no feature of") == 3 and "go from 0 to 127" in texts(app)
+    assert texts(app).count("is no feature of") == 4 and "go from 0 to 127" in texts(app)
     assert app.session_state["live_watched"] == (Watch(hookpoint, 3, 0.0),)
 
 
