@@ -11,6 +11,7 @@ from typing import NoReturn, get_args
 from pydantic import ValidationError
 
 import kthink_core
+from kthink_core.arguments import check_text, experiment_name, whole_number
 from kthink_core.config import (
     BATCH_SIZE,
     DEMO,
@@ -24,7 +25,7 @@ from kthink_core.config import (
     from_environment,
     preset,
 )
-from kthink_core.errors import BadValue, KthinkError, UnknownName, WorkerFailed, in_words
+from kthink_core.errors import BadValue, KthinkError, UnknownName, WorkerFailed, in_words, short
 from kthink_core.listing import FORMATS, QUERIES, experiments_table, query_table, write_table
 from kthink_core.prompts import Mode
 from kthink_core.store.identity import is_finished
@@ -40,14 +41,16 @@ class _Parser(argparse.ArgumentParser):
     """Says what is wrong in one line instead of printing the usage over it."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
+        self.exit(2, f"{self.prog}: {message[:300]}; see {self.prog} --help\n")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status: 0, 2 for a user's mistake (one line on stderr), 1 for a
     worker that failed and may be started again, 130 for Ctrl-C."""
+    given = sys.argv[1:] if arguments is None else arguments
     try:
-        options = _parser().parse_args(arguments)
+        check_text(given)
+        options = _parser().parse_args(given)
         return options.run(options) or 0
     except WorkerFailed as error:
         return _complain(str(error), 1)
@@ -97,7 +100,9 @@ def _add_experiment(parser: argparse.ArgumentParser) -> None:
     """A preset, or what an experiment of the cache was made with."""
     either = parser.add_mutually_exclusive_group()
     _add_preset(either)
-    either.add_argument("--experiment", metavar="E", help="an experiment of the cache, instead of a preset")
+    either.add_argument(
+        "--experiment", type=experiment_name, metavar="E", help="an experiment of the cache, instead of a preset"
+    )
 
 
 def _add_up(parser: argparse.ArgumentParser) -> None:
@@ -110,7 +115,7 @@ def _add_worker(parser: argparse.ArgumentParser) -> None:
     _add_experiment(parser)
     _add_cache(parser)
     parser.add_argument("--host", metavar="HOST", help="address to listen on (default: loopback)")
-    parser.add_argument("--port", type=int, metavar="PORT", help="default: 8765")
+    parser.add_argument("--port", type=whole_number, metavar="PORT", help="default: 8765")
     parser.add_argument("--device", choices=get_args(Device), default="auto")
     parser.set_defaults(run=_worker)
 
@@ -118,7 +123,9 @@ def _add_worker(parser: argparse.ArgumentParser) -> None:
 def _add_precompute(parser: argparse.ArgumentParser) -> None:
     _add_preset(parser)
     _add_cache(parser)
-    parser.add_argument("--experiment", metavar="NAME", help="its name in the cache (default: the preset's)")
+    parser.add_argument(
+        "--experiment", type=experiment_name, metavar="NAME", help="its name in the cache (default: the preset's)"
+    )
     parser.add_argument("--model", metavar="M", help="hub id or folder")
     parser.add_argument("--model-revision", metavar="R", help="commit, tag or branch on the hub")
     parser.add_argument("--sae", metavar="S", help="hub id or folder")
@@ -128,13 +135,13 @@ def _add_precompute(parser: argparse.ArgumentParser) -> None:
         "--site", choices=get_args(Site), help="what is captured: the module's output, or its layer's input"
     )
     parser.add_argument("--problems", metavar="P", help="demo, gsm8k or a JSONL file")
-    parser.add_argument("--limit", type=int, metavar="N", help="number of problems")
+    parser.add_argument("--limit", type=whole_number, metavar="N", help="number of problems")
     parser.add_argument("--mode", choices=get_args(Mode), help="with or without thinking")
     parser.add_argument("--temperature", type=float, metavar="T", help="0: the most likely token")
     parser.add_argument("--top-p", type=float, metavar="P")
-    parser.add_argument("--max-new-tokens", type=int, metavar="N")
-    parser.add_argument("--seed", type=int, metavar="S", help="inference i is sampled with seed S + i")
-    parser.add_argument("--batch-size", type=int, default=BATCH_SIZE, metavar="B")
+    parser.add_argument("--max-new-tokens", type=whole_number, metavar="N")
+    parser.add_argument("--seed", type=whole_number, metavar="S", help="inference i is sampled with seed S + i")
+    parser.add_argument("--batch-size", type=whole_number, default=BATCH_SIZE, metavar="B")
     parser.add_argument("--device", choices=get_args(Device), default="auto")
     parser.add_argument("--dtype", choices=get_args(Dtype), help="of the model")
     parser.set_defaults(run=_precompute)
@@ -148,19 +155,19 @@ def _add_experiments(parser: argparse.ArgumentParser) -> None:
 
 def _add_query(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("query", metavar="QUERY", help=", ".join(QUERIES))
-    parser.add_argument("--experiment", required=True, metavar="E")
+    parser.add_argument("--experiment", type=experiment_name, required=True, metavar="E")
     parser.add_argument("--hookpoint", metavar="H")
-    parser.add_argument("--feature", type=int, metavar="F")
-    parser.add_argument("--inference", type=int, metavar="I")
+    parser.add_argument("--feature", type=whole_number, metavar="F")
+    parser.add_argument("--inference", type=whole_number, metavar="I")
     parser.add_argument("--scope", default="generated", metavar="S")
-    parser.add_argument("--top", type=int, metavar="N")
+    parser.add_argument("--top", type=whole_number, metavar="N")
     parser.add_argument("--format", choices=FORMATS, default="table")
     _add_cache(parser)
     parser.set_defaults(run=_query)
 
 
 def _add_export(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--experiment", required=True, metavar="E")
+    parser.add_argument("--experiment", type=experiment_name, required=True, metavar="E")
     parser.add_argument("target", type=Path, metavar="OUT.duckdb|OUT.parquet")
     _add_cache(parser)
     parser.set_defaults(run=_export)
@@ -178,7 +185,7 @@ def _config(options: argparse.Namespace) -> ExperimentConfig:
     except ValidationError as error:
         first = error.errors()[0]
         flag = "--" + str(first["loc"][0]).replace("_", "-")
-        raise BadValue(f"{flag} {first['input']}: {first['msg']}") from error
+        raise BadValue(f"{flag} {short(first['input'])}: {first['msg'].removeprefix('Value error, ')}") from error
 
 
 def _experiment(options: argparse.Namespace) -> tuple[str, ExperimentConfig]:

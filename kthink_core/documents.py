@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 
-from kthink_core.errors import BadFile
+from kthink_core.errors import BadFile, encodable
 
 MOST_BYTES = 1_000_000
 """Longest document, unless asked otherwise."""
@@ -78,7 +78,7 @@ def told(error: ValidationError) -> str:
 
 
 def _short(text: str) -> str:
-    line = " ".join(text.encode("utf-8", "backslashreplace").decode().split())
+    line = " ".join(encodable(text).split())
     return line if len(line) <= _SHOWN else line[:_SHOWN] + "…"
 
 

@@ -18,10 +18,25 @@ def in_words(error: KthinkError | OSError) -> str:
     return " ".join(str(error).split())
 
 
+LONGEST_SHOWN = 60
+"""Characters of what was given that a message repeats."""
+
+
+def short(given: object) -> str:
+    """What was given, as far as a message repeats it."""
+    text = encodable(str(given)[: LONGEST_SHOWN + 1])
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}…"
+
+
+def encodable(text: str) -> str:
+    """A text that can be written and shown: lone halves of surrogate pairs are spelled out."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 def _choices(given: str, known: Iterable[str]) -> str:
     """`did you mean 'x'?` where something is near, else the list of what there is."""
     names = list(known)
-    near = get_close_matches(given, names, n=1)
+    near = get_close_matches(given[:LONGEST_SHOWN], names, n=1)  # takes quadratic time
     if near:
         return f"did you mean '{near[0]}'?"
     shown = ", ".join(names[:12]) + (", …" if len(names) > 12 else "")
@@ -32,7 +47,7 @@ class UnknownName(KthinkError):
     """A preset, experiment, hookpoint, query or scope that does not exist."""
 
     def __init__(self, kind: str, given: str, known: Iterable[str], hint: str = "") -> None:
-        super().__init__(f"unknown {kind} '{given}': {_choices(given, known)}{hint and '; ' + hint}")
+        super().__init__(f"unknown {kind} '{short(given)}': {_choices(given, known)}{hint and '; ' + hint}")
 
 
 class OutOfRange(KthinkError):

@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple, TextIO
 
 import pandas as pd
 
-from kthink_core import queries
+from kthink_core import cells, queries
 from kthink_core.errors import BadValue, UnknownName
 from kthink_core.store.reader import list_experiments, open_reader
 
@@ -111,12 +111,13 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u206
 
 
 def write_table(table: pd.DataFrame, form: Format, out: TextIO) -> None:
-    """Print a table. In `table` form control characters of token text are spelled out: a terminal obeys them."""
+    """Print a table. In `table` form control characters of token text are spelled out: a terminal obeys them; in `csv`
+    form a spreadsheet computes nothing."""
     if form == "json":
         table.to_json(out, orient="records", force_ascii=False, double_precision=15)
         out.write("\n")
     elif form == "csv":
-        table.to_csv(out, index=False)
+        out.write(cells.as_csv(table))
     elif table.empty:
         out.write("(none)\n")
     else:

@@ -151,13 +151,16 @@ def is_correct(answer: str | None, reference: str | None) -> bool | None:
 
 _FRACTION = re.compile(r"\\[dt]?frac\{(-?\d+)\}\{(\d+)\}")
 _NUMBER = re.compile(r"(?<![\d.])-?\$?(?:(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?|\.\d+)(?:/\d+(?!\d))?", re.ASCII)
+_LONGEST_NUMBER = 300
+"""Characters; a longer one, as a model writes that repeats itself, is a text: Python reads no thousands of digits."""
 
 
 def _number(text: str) -> Fraction | None:
-    """The one number in a text such as `$1,234.50 dollars` or `\\frac{3}{4}`; None with no number or several."""
+    """The one number in a text such as `$1,234.50 dollars` or `\\frac{3}{4}`; None with no number, several, or a long
+    one."""
     plain = _FRACTION.sub(r"\1/\2", text.replace("{,}", ",").replace("\\$", "$").replace("\\,", ""))
     found = _NUMBER.findall(plain)
-    if len(found) != 1:
+    if len(found) != 1 or len(found[0]) > _LONGEST_NUMBER:
         return None
     numerator, _, denominator = found[0].replace("$", "").replace(",", "").partition("/")
     divisor = int(denominator or 1)

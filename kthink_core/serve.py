@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from kthink_core.config import Settings, WorkerSettings
 from kthink_core.ports import check_free
+from kthink_core.pulse import Pulse
 from kthink_core.store.manifest import committed_count, read_experiment
 
 APP = Path(__file__).resolve().parent.parent / "app.py"
@@ -72,11 +73,15 @@ def serve(chosen: tuple[str, str], settings: Settings, worker: WorkerSettings) -
     running: subprocess.Popen[bytes] | None = None
     bar = _Bar(settings.cache, settings.experiment)
     try:
-        running = _start(command, environment)
+        running, pulse = _start(command, environment), Pulse(worker)
         while not stopping and app.poll() is None:
             bar.draw()
+            if running is not None and pulse.lost():
+                _say("the worker hangs: no answer for longer than KTHINK_WORKER_SILENCE allows; it is killed")
+                running.kill()  # what hangs does not hear a milder signal
             if running is not None and (status := running.poll()) is not None:
                 running = None
+                pulse.close()
                 if status == MISTAKE:
                     if not committed_count(settings.cache, settings.experiment):
                         return MISTAKE
@@ -84,7 +89,7 @@ def serve(chosen: tuple[str, str], settings: Settings, worker: WorkerSettings) -
                 else:
                     _say(f"the worker ended with status {status}; it is started again in {restarts.died():.0f} s")
             if restarts.due():
-                running = _start(command, environment)
+                running, pulse = _start(command, environment), Pulse(worker)
             time.sleep(TICK)
         return 0 if stopping else app.returncode
     finally:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -126,7 +128,14 @@ MISTAKES = {
     "--top-p 0.0: ": ["precompute", "--top-p", "0"],
     "--limit 0: ": ["precompute", "--limit", "0"],
     "invalid choice: 'nowhere'": ["precompute", "--site", "nowhere"],
-    "--limit: invalid int value: 'x'": ["precompute", "--limit", "x"],
+    "--limit: 'x' is no whole number": ["precompute", "--limit", "x"],
+    "--top: '9999": ["query", "feature-counts", "--experiment", "small", "--hookpoint", H1, "--top", "9" * 5000],
+    "--seed: '1_0' is no whole number": ["precompute", "--seed", "1_0"],
+    "--temperature: invalid float value: 'xxx": ["precompute", "--temperature", "x" * 5000],
+    "--temperature inf: ": ["precompute", "--temperature", "9" * 5000],
+    "unknown preset 'xxxx": ["precompute", "--preset", "x" * 5000],
+    "--model xxx": ["precompute", "--model", "x" * 5000],
+    "--hookpoints ../x: no name of a module": ["precompute", "--hookpoints", H1, "../x"],
     "does not exist": ["precompute", "--experiment", "x", "--problems", "none.jsonl"],
     "'nobody/none' is neither": ["precompute", "--experiment", "x", "--model", "nobody/none"],
     "unknown experiment 'smal': did you mean 'small'": ["query", "inferences", "--experiment", "smal"],
@@ -161,8 +170,48 @@ def test_mistakes_are_one_line_and_status_2(
         status = leaving.code
     lines = capsys.readouterr().err.splitlines()
     assert status == 2
-    assert len(lines) <= 2 and not any("Traceback" in line for line in lines)
+    assert len(lines) <= 2 and not any("Traceback" in line or len(line) > 500 for line in lines)
     assert complaint.partition(";")[0] in lines[-1]
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "../small", "a/b", "", "..", "/etc", "new\nline"])
+@pytest.mark.parametrize("command", ["precompute", "query inferences", "export", "up", "worker"])
+def test_an_experiment_has_the_name_of_a_folder(
+    command: str, name: str, cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Beside the cache lies another, to which no name leads."""
+    inside = tmp_path / "inner"
+    inside.mkdir()
+    shutil.copytree(cache / "small", tmp_path / "small")
+    before = sorted(tmp_path.rglob("*"))
+    target = [str(tmp_path / "out.parquet")] if command == "export" else []
+    capsys.readouterr()
+    assert main([*command.split(), *target, "--experiment", name, "--cache", str(inside)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "experiment name" in line and len(line) < 200
+    assert ("at most 100 characters" in line) == (len(name) > 100)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["query", "\udce9"],
+        ["query", "inferences", "--experiment", "\udce9"],
+        ["precompute", "--model", "\udce9"],
+        ["precompute", "--hookpoints", "\udce9"],
+        ["precompute", "--cache", "/tmp/\udce9", "--limit", "1"],
+        ["export", "--experiment", "small", "/tmp/\udce9.duckdb"],
+        ["export", "--experiment", "small", "/tmp/\udce9.parquet"],
+        ["worker", "--host", "\udce9"],
+    ],
+)
+def test_bytes_that_are_no_text_are_one_line(arguments: list[str], cache: Path) -> None:
+    """In a process of its own: there they come as a shell gives them."""
+    command = [sys.executable, "-m", "kthink_core", *arguments]
+    ended = subprocess.run(command, capture_output=True, env=os.environ | {"KTHINK_CACHE": str(cache)}, timeout=120)
+    assert ended.returncode == 2
+    assert ended.stderr.count(b"\n") == 1 and b"udce9" in ended.stderr and b"UTF-8" in ended.stderr
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="it would start")

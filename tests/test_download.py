@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from csv import DictReader
 from datetime import UTC, datetime
 from io import BytesIO, StringIO
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs
 
 import duckdb
@@ -16,6 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 import kthink_core
+from kthink_core.listing import write_table
 from kthink_core.ui import download
 from kthink_core.ui.cache import Source
 from kthink_core.ui.page import Page
@@ -55,9 +59,10 @@ def comments(csv: bytes) -> dict[str, str]:
 
 def read_csv(csv: bytes) -> pd.DataFrame:
     """As the file itself says."""
-    return pd.read_csv(
+    table = pd.read_csv(
         StringIO(csv.decode(), newline=""), comment="#", keep_default_na=False, na_values=[""], dtype={"text": "str"}
-    )  # fmt: skip
+    )
+    return table.replace(r"^'(?='*[=+\-@\t\r])", "", regex=True)
 
 
 def test_the_stamp_says_what_made_the_table(page: Page) -> None:
@@ -108,6 +113,38 @@ def test_json_lines_read_back_equal(table: pd.DataFrame) -> None:
     back = pd.read_json(StringIO("\n".join(lines)), lines=True, dtype=False)
     assert back["text"].tolist() == TEXTS
     assert back["feature"].tolist() == table["feature"].tolist()
+
+
+FORMULAS = some.from_regex(r"\A'*[=+\-@\t\r]?[^\ud800-\udfff]*\Z").filter(bool)
+
+
+@given(some.lists(FORMULAS, min_size=1, max_size=8), some.sampled_from(["object", "str", "category"]))
+def test_a_spreadsheet_computes_nothing_and_every_text_reads_back(texts: list[str], kind: Any) -> None:
+    numbers = [-1.5 - number for number in range(len(texts))]
+    table = pd.DataFrame(
+        {"logprob": numbers, "text": pd.Series(texts, dtype=kind), "any": pd.Series(texts, dtype=object)}
+    )
+    table.loc[0, "any"] = -3
+    printed = StringIO(newline="")
+    write_table(table, "csv", printed)
+    for content in (download.as_csv(table, {}), printed.getvalue().encode()):
+        body = re.sub(r"\A# .*\n", "", content.decode())
+        rows = list(DictReader(StringIO(body, newline="")))
+        assert [float(row["logprob"]) for row in rows] == numbers
+        assert float(rows[0]["any"]) == -3
+        cells = [row["text"] for row in rows]
+        assert not any(re.match(r"[=+\-@\t\r]", cell) for cell in cells)
+        assert [re.sub(r"\A'(?='*[=+\-@\t\r])", "", cell) for cell in cells] == texts
+    assert read_csv(download.as_csv(table, {}))["text"].tolist() == texts
+
+
+def test_nor_does_it_compute_a_part_of_the_stamp() -> None:
+    content = download.as_csv(pd.DataFrame({"n": [1]}), {"model": "a,=1+1;-2,b-c"}).decode()
+    assert content.startswith("# model: a,'=1+1;'-2,b-c\n")
+    assert content.splitlines()[1] == (
+        "# read with: pandas.read_csv(file, comment='#', keep_default_na=False, na_values=[''])"
+        r""".replace(r"^'(?='*[=+\-@\t\r])", '', regex=True)"""
+    )
 
 
 @given(some.lists(some.text(some.characters(blacklist_categories=["Cs"]), min_size=1, max_size=20), max_size=8))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from kthink_core.pipeline import Plan, precompute
 from kthink_core.progress import Silent
 from kthink_core.store.writer import open_writer
 from kthink_core.ui.live_run import LiveRun
+from kthink_core.ui.live_view import SILENT
 from kthink_core.ui.permalink import AFTER
 from tests.app_visits import Open, payloads, tables, texts, transcript, visiting
 from tests.worker_process import working
@@ -169,10 +171,10 @@ def test_firings_of_watched_features_are_marked_and_listed(with_worker: Open, cl
 def test_what_is_no_feature_cannot_be_watched(with_worker: Open) -> None:
     app = with_worker("live", experiment="tiny")
     hookpoint = app.session_state["view"].hookpoint
-    app.session_state[f"watch {hookpoint}"] = ["3", "128", "<b>", "-1"]
+    app.session_state[f"watch {hookpoint}"] = ["3", "128", "<b>", "-1", "9" * 5000]
     app.run()
     assert not app.exception
-    assert texts(app).count("is no feature of") == 3 and "go from 0 to 127" in texts(app)
+    assert texts(app).count("is no feature of") == 4 and "go from 0 to 127" in texts(app)
     assert app.session_state["live_watched"] == (Watch(hookpoint, 3, 0.0),)
 
 
@@ -200,3 +202,35 @@ def test_a_run_at_other_hookpoints_says_so(with_worker: Open, client: WorkerClie
     app.session_state["live_run"] = ended(client, REQUEST.model_copy(update={"hookpoints": (other,)}))
     app.run()
     assert f"This run was not encoded at {shown}, but at {other}." in texts(app)
+
+
+def test_a_run_of_which_nothing_comes_says_for_how_long(with_worker: Open) -> None:
+    app = with_worker("live", experiment="tiny")
+    now = [100.0]
+    silent = socket.create_server(("127.0.0.1", 0))
+    with WorkerClient(WorkerSettings(url=f"http://127.0.0.1:{silent.getsockname()[1]}")) as client, silent:
+        app.session_state["live_run"] = run = LiveRun(client, REQUEST, (), lambda: True, now=lambda: now[0])
+        now[0] += SILENT - 1
+        assert "Nothing has come for" not in texts(app.run())
+        now[0] += 3
+        assert "Nothing has come for 12 seconds" in texts(app.run())
+        silent.close()
+        while run.going:
+            time.sleep(0.01)
+    assert "Nothing has come for" not in texts(app.run()) and not app.exception
+
+
+def test_who_waits_in_the_queue_hears_of_it(client: WorkerClient) -> None:
+    now = [100.0]
+    first = LiveRun(client, REQUEST.model_copy(update={"max_new_tokens": 2000}), (), lambda: True)
+    while first.position is None and not len(first.trace):
+        time.sleep(0.01)
+    waiting = LiveRun(client, REQUEST, (), lambda: True, now=lambda: now[0])
+    while waiting.position is None:
+        time.sleep(0.01)
+    now[0] += 5 * SILENT
+    while waiting.silence:  # until it is told its place once more
+        assert waiting.going
+        time.sleep(0.01)
+    for run in (waiting, first):
+        run.stop()

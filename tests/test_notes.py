@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import unicodedata
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, datetime
@@ -300,14 +303,149 @@ def test_a_file_of_the_first_version_is_brought_up(notebook: Notebook) -> None:
     assert entry.updated > entry.created
 
 
-def test_an_empty_file_is_a_new_one(notebook: Notebook) -> None:
+def test_an_empty_file_is_none_of_ours(notebook: Notebook) -> None:
     notebook.path.touch()
-    assert notebook.entries(FEATURE) == ()
+    for attempt in (lambda: notebook.entries(FEATURE), lambda: notebook.write(FEATURE, "label", "a")):
+        with pytest.raises(CorruptFile, match="move it away"):
+            attempt()
+    assert notebook.path.stat().st_size == 0
+    notebook.path.unlink()
     notebook.write(FEATURE, "label", "a")
-    assert standing(notebook, FEATURE) == [("label", "a", "")]
+    assert [path.name for path in notebook.path.parent.iterdir()] == [notebook.path.name]
     with closing(sqlite3.connect(notebook.path)) as connection:
         applied = connection.execute("SELECT name FROM migrations ORDER BY name").fetchall()
     assert [name for (name,) in applied] == list(MIGRATIONS)
+
+
+def test_what_is_no_file_is_one_line(notebook: Notebook, tmp_path: Path) -> None:
+    def refused() -> None:
+        for attempt in (lambda: notebook.entries(FEATURE), lambda: notebook.write(FEATURE, "label", "a")):
+            with pytest.raises(NotesUnavailable, match="it is no file"):
+                attempt()
+
+    notebook.path.mkdir()
+    refused()
+    notebook.path.rmdir()
+    notebook.path.symlink_to(tmp_path / "nowhere")
+    refused()
+    notebook.path.unlink()
+    notebook.path.symlink_to(notebook.path)
+    refused()
+    notebook.path.unlink()
+    notebook.path.symlink_to(tmp_path / "elsewhere.sqlite")
+    Notebook(tmp_path / "elsewhere.sqlite").write(FEATURE, "label", "behind a link")
+    assert standing(notebook, FEATURE) == [("label", "behind a link", "")]
+
+
+CONFINED = """
+import os, resource, signal, sys
+from kthink_core.errors import KthinkError
+from kthink_core.notes import FeatureSubject, Notebook
+from pathlib import Path
+book, how = Notebook(Path(sys.argv[1])), sys.argv[2]
+about = FeatureSubject("org/saes", "abc123", "layers.10.mlp", 32456)
+if how == "full disk":
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+elif os.geteuid() == 0:  # whom permissions do not bind
+    os.setresuid(65534, 65534, 65534)
+for attempt in (lambda: [entry.value for entry in book.entries(about)], lambda: book.write(about, "label", "new")):
+    try:
+        print(attempt())
+    except KthinkError as error:
+        print(type(error).__name__, error)
+"""
+
+
+def confined(path: Path, how: str) -> tuple[str, str]:
+    """What reading and writing come to in a process that can write nothing there."""
+    command = [sys.executable, "-W", "error", "-c", CONFINED, str(path), how]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    read, wrote = done.stdout.splitlines()
+    return read, wrote
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """One that every user can get to."""
+    with tempfile.TemporaryDirectory() as made:
+        path = Path(made)
+        path.chmod(0o755)
+        yield path
+        path.chmod(0o755)
+
+
+@pytest.mark.parametrize("how", ["full disk", "read-only folder"])
+def test_notes_are_read_where_nothing_can_be_written(folder: Path, how: str) -> None:
+    notebook = Notebook(folder / "notes#1 %41?.sqlite")
+    notebook.write(FEATURE, "label", "still there")
+    before = notebook.path.read_bytes()
+    folder.chmod(0o555)
+    read, wrote = confined(notebook.path, how)
+    assert read == "['still there']"
+    assert wrote.startswith("NotesUnavailable") and "can be written" in wrote
+    assert notebook.path.read_bytes() == before
+
+
+@pytest.mark.parametrize("how", ["full disk", "read-only folder"])
+def test_what_was_not_merged_yet_is_not_passed_over(folder: Path, how: str) -> None:
+    notebook, left = Notebook(folder / "whole.sqlite"), folder / "notes.sqlite"
+    notebook.write(FEATURE, "label", "old")
+    with closing(sqlite3.connect(notebook.path)) as connection:
+        connection.execute("SELECT count(*) FROM entries").fetchall()
+        notebook.write(FEATURE, "label", "newer")
+        for end in ("", "-wal"):  # as a machine that lost its power leaves them
+            shutil.copy(f"{notebook.path}{end}", f"{left}{end}")
+    folder.chmod(0o555)
+    read, wrote = confined(left, how)
+    assert read.startswith("NotesUnavailable") and wrote.startswith("NotesUnavailable")
+    folder.chmod(0o755)
+    assert standing(Notebook(left), FEATURE) == [("label", "newer", "")]
+
+
+@pytest.mark.parametrize("how", ["full disk", "read-only folder"])
+def test_a_file_of_the_first_version_stays_as_it_is_where_nothing_can_be_written(folder: Path, how: str) -> None:
+    path = folder / "notes.sqlite"
+    version_1(path)
+    before = path.read_bytes()
+    folder.chmod(0o555)
+    read, wrote = confined(path, how)
+    assert "older kthink" in read and read.startswith("NotesUnavailable") and wrote.startswith("NotesUnavailable")
+    assert path.read_bytes() == before
+
+
+def test_no_file_is_begun_where_it_cannot_be_finished(folder: Path) -> None:
+    read, wrote = confined(folder / "notes.sqlite", "full disk")
+    assert read == "[]" and wrote.startswith("NotesUnavailable")
+    assert list(folder.iterdir()) == []
+
+
+def test_a_file_that_may_not_be_read_is_one_line(folder: Path) -> None:
+    notebook = Notebook(folder / "notes.sqlite")
+    notebook.write(FEATURE, "label", "secret")
+    for closed in (notebook.path, folder):
+        mode = closed.stat().st_mode
+        closed.chmod(0)
+        for told in confined(notebook.path, "other user"):
+            assert told.startswith("NotesUnavailable")
+        closed.chmod(mode)
+
+
+KILLED = """
+import os, sys
+from kthink_core.notes import FeatureSubject, Notebook
+from pathlib import Path
+os.fsync = lambda _: os.kill(os.getpid(), 9)
+Notebook(Path(sys.argv[1])).write(FeatureSubject("org/saes", "abc123", "layers.10.mlp", 32456), "label", "a")
+"""
+
+
+def test_one_who_is_killed_while_a_file_is_made_leaves_none(notebook: Notebook) -> None:
+    done = subprocess.run([sys.executable, "-c", KILLED, str(notebook.path)], cwd=ROOT)
+    assert done.returncode == -9 and not notebook.path.exists()
+    assert notebook.entries(FEATURE) == ()
+    notebook.write(FEATURE, "label", "b")
+    assert standing(notebook, FEATURE) == [("label", "b", "")]
 
 
 def test_a_file_that_cannot_be_used_is_one_line(tmp_path: Path, notebook: Notebook) -> None:

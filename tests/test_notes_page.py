@@ -18,7 +18,7 @@ from kthink_core.ui.cache import Source
 from kthink_core.ui.page import Page
 from kthink_core.ui.permalink import View
 from tests.app_samples import HOOKPOINTS, PAYLOADS, sample_experiment, write_experiment
-from tests.app_visits import Open, tables, texts, visiting
+from tests.app_visits import PAGES, Open, tables, texts, visiting
 
 FEATURE = FeatureSubject("demo", "", HOOKPOINTS[1], 12)
 SPAN = SpanSubject("demo", 2, 10, 14)
@@ -262,3 +262,19 @@ def test_a_broken_file_is_one_line_and_the_rest_goes_on(
     assert "is damaged" in app.error[0].value
     assert "is damaged" in panel().warning[0].value
     assert notes.labels(at(cache), HOOKPOINTS[1], [12]) == {}
+
+
+@pytest.mark.parametrize("kind", ["folder", "broken link", "empty"])
+def test_what_is_no_file_of_notes_is_one_line_and_the_rest_goes_on(open_page: Open, book: Notebook, kind: str) -> None:
+    if kind == "folder":
+        book.path.mkdir()
+    elif kind == "broken link":
+        book.path.symlink_to("nowhere")
+    else:
+        book.path.touch()
+    reason = "is damaged" if kind == "empty" else "it is no file"
+    assert [reason in error.value for error in open_page("notes").error] == [True]
+    for page in PAGES:
+        app = open_page(page, experiment="demo")
+        assert not app.error and all(reason in warning.value for warning in app.warning)
+    assert reason in open_page("feature", experiment="demo").warning[0].value

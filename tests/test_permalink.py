@@ -113,6 +113,16 @@ def test_nonsense_is_named_and_the_nearest_shown(parameter: str, value: str, fie
     assert len(message) < 200
 
 
+@pytest.mark.parametrize("parameter", PARAMETERS)
+def test_what_is_no_text_is_spelled_out(parameter: str) -> None:
+    given = {parameter: "caf\udce9" * 30}
+    view, problems = parse(given, BOUNDS)
+    named, more = parse_experiment(given, ["demo"], "demo")
+    for text in (*format_view(view).values(), *problems, *more, named):
+        assert text.encode() and len(text) < 200
+    assert view.search == ("caf\\udce9" * 30)[:60] if parameter == "search" else not view.search
+
+
 def test_an_unknown_experiment_falls_to_the_nearest_else_the_default() -> None:
     names = ["first", "demo-2"]
     assert parse_experiment({"experiment": "demo2"}, names, "first")[0] == "demo-2"

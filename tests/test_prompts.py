@@ -77,6 +77,17 @@ def test_is_correct(answer: str | None, reference: str | None, verdict: bool | N
     assert is_correct(answer, reference) is verdict
 
 
+def test_a_number_of_thousands_of_digits_is_a_text() -> None:
+    long = "9" * 5000
+    assert is_correct(long, long) is True
+    assert is_correct(f"{long[1:]} 9", long) is True
+    assert is_correct(long, "9") is False
+    assert is_correct("9", long) is False
+    for text in (f"1/{long}", f"0.{long}", f"\\frac{{{long}}}{{7}}", f"1{',000' * 2000}"):
+        assert is_correct(text, "41") is False
+    assert is_correct("9" * 200 + ".0", "9" * 200) is True
+
+
 @given(st.integers(-(10**9), 10**9), st.integers(0, 99))
 def test_numbers_are_compared_as_numbers(whole: int, cents: int) -> None:
     assert is_correct(f"${whole:,}.{cents:02}".replace("$-", "-$"), f"{whole}.{cents:02}0") is True

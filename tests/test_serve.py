@@ -17,6 +17,8 @@ import psutil
 import pytest
 
 from benchmarks.served import free_port
+from kthink_core.config import WorkerSettings
+from kthink_core.pulse import FIRST_ANSWER, Pulse, Silence
 from kthink_core.serve import HEALTHY, Restarts
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -37,19 +39,56 @@ def test_pauses_grow_and_begin_again_after_a_healthy_time() -> None:
     assert restarts.died() == 1
 
 
+def test_silence_is_counted_from_the_last_answer_and_longer_before_the_first() -> None:
+    now = [50.0]
+    silence = Silence(30, lambda: now[0])
+    now[0] += FIRST_ANSWER - 1
+    assert not silence.too_long()
+    now[0] += 2
+    assert silence.too_long()
+    for _ in range(3):
+        silence.heard()
+        now[0] += 29
+        assert not silence.too_long()
+    now[0] += 2
+    assert silence.too_long()
+    assert not Silence(2 * FIRST_ANSWER, lambda: now[0]).too_long()
+
+
+def test_whatever_is_answered_is_a_sign_of_life_and_silence_is_none() -> None:
+    """The address of another worker, which the app may use, is not asked."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.settimeout(PATIENCE)
+        given = {"port": listening.getsockname()[1], "silence": 2, "token": "long-enough!"}
+        pulse = Pulse(WorkerSettings.model_validate(given | {"url": "http://127.0.0.1:9"}))
+        for answer in ("503 Service Unavailable", "200 OK", "401 Unauthorized"):
+            connection, _ = listening.accept()
+            with connection:
+                asked = connection.recv(10_000)
+                assert asked.startswith(b"GET /health ") and b"Bearer long-enough!" in asked
+                connection.sendall(f"HTTP/1.1 {answer}\r\nContent-Length: 9\r\n\r\n".encode())  # and no more
+        assert not pulse.lost()
+        began = time.monotonic()
+        wait_until(pulse.lost)  # it is asked once more, and says nothing
+        assert time.monotonic() - began > 1
+        assert not pulse.lost()
+
+
 class Up:
     """A running `up`, and the addresses of its processes."""
 
-    def __init__(self, cache: Path) -> None:
+    def __init__(self, cache: Path, **environment: str) -> None:
         ports = {"KTHINK_APP_PORT": str(free_port()), "KTHINK_WORKER_PORT": str(free_port())}
         self.app, self.worker = (f"http://127.0.0.1:{port}" for port in ports.values())
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "kthink_core", "up"],
-            cwd=ROOT,
-            env=os.environ | ports | {"KTHINK_CACHE": str(cache)},
-            stderr=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-        )
+        self.log = cache / "up.log"
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "kthink_core", "up"],
+                cwd=ROOT,
+                env=os.environ | ports | {"KTHINK_CACHE": str(cache)} | environment,
+                stderr=log,
+                stdout=subprocess.DEVNULL,
+            )
 
     def children(self) -> list[psutil.Process]:
         return psutil.Process(self.process.pid).children(recursive=True)
@@ -63,8 +102,9 @@ class Up:
 
 
 def answers(address: str) -> bool:
+    """Whatever it says: a worker with a token refuses."""
     try:
-        return httpx.get(address, timeout=5, trust_env=False).is_success
+        return not httpx.get(address, timeout=5, trust_env=False).is_server_error
     except httpx.TransportError:
         return False
 
@@ -77,8 +117,8 @@ def wait_until(true: Callable[[], bool]) -> None:
 
 
 @contextmanager
-def running_up(cache: Path) -> Iterator[Up]:
-    up = Up(cache)
+def running_up(cache: Path, **environment: str) -> Iterator[Up]:
+    up = Up(cache, **environment)
     try:
         up.wait_for(up.app + "/_stcore/health")
         up.wait_for(up.worker + "/health")
@@ -108,6 +148,20 @@ def test_a_crashed_worker_comes_back_and_the_app_stays(tmp_path: Path) -> None:
         assert answers(up.app + "/_stcore/health")
         wait_until(lambda: any(other != worker for other in up.workers()))
         up.wait_for(up.worker + "/health")
+
+
+def test_a_worker_that_hangs_is_killed_and_comes_back(tmp_path: Path) -> None:
+    with running_up(tmp_path, KTHINK_WORKER_SILENCE="3", KTHINK_WORKER_TOKEN="a-token-of-its-own") as up:
+        (worker,) = up.workers()
+        headers = {"authorization": "Bearer a-token-of-its-own"}
+        # By then it has been asked many times.
+        wait_until(lambda: httpx.get(up.worker + "/health", headers=headers, trust_env=False).json()["uptime"] > 5)
+        worker.suspend()
+        wait_until(lambda: any(other != worker for other in up.workers()))
+        up.wait_for(up.worker + "/health")
+        assert not worker.is_running() and answers(up.app + "/_stcore/health")
+        told = [line for line in up.log.read_text().splitlines() if "hangs" in line]
+        assert len(told) == 1 and "KTHINK_WORKER_SILENCE" in told[0]
 
 
 def test_a_taken_port_is_named(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The reader: whole inferences only, in threads, beside a writer, and over what is damaged."""
 
 import json
+import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -218,11 +219,12 @@ def test_experiments_are_listed_and_broken_ones_too(tmp_path: Path) -> None:
     write_sample(tmp_path, sample_experiment("broken"), [])
     (tmp_path / "broken" / "experiment.json").write_text("{}")
     (tmp_path / "orphan" / "journal").mkdir(parents=True)
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/no\xfftext")).mkdir()
     (tmp_path / "unrelated").mkdir()
     (tmp_path / "README.md").write_text("not an experiment")
     listed = list_experiments(tmp_path)
     assert [(status.name, status.committed) for status in listed] == [
-        ("another", 1), ("broken", 0), ("orphan", 0), ("sample", 3),
+        ("another", 1), ("broken", 0), ("no\\udcfftext", 0), ("orphan", 0), ("sample", 3),
     ]  # fmt: skip
-    assert [status.problem is None for status in listed] == [True, False, False, True]
-    assert listed[3].experiment == EXPERIMENT and listed[1].experiment is None
+    assert [status.problem is None for status in listed] == [True, False, False, False, True]
+    assert listed[4].experiment == EXPERIMENT and listed[1].experiment is None

@@ -1,6 +1,7 @@
 """What people write about features, inferences and spans: one SQLite file a cache, which outlives the experiments.
 
-`subjects` what is written about → `text` cleaned and measured → `notebook` kept and found again, as `schema` lays out.
+`subjects` what is written about → `text` cleaned and measured → `notebook` kept and found again, in a `file` that
+`schema` lays out.
 """
 
 from kthink_core.notes.notebook import COLUMNS, FILE, Entry, Notebook, What, search

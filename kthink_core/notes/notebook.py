@@ -7,8 +7,7 @@ subject has one thread each for its label, its flag and its rating, whoever writ
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,9 +15,8 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from kthink_core.errors import CorruptFile, NotesUnavailable, NotTheAuthor, UnknownName
-from kthink_core.notes import text
-from kthink_core.notes.schema import PATIENCE, migrate, transaction
+from kthink_core.errors import NotTheAuthor, UnknownName
+from kthink_core.notes import file, text
 from kthink_core.notes.subjects import PLACES, FeatureSubject, Subject, columns, identity, subject
 
 FILE = "notes.sqlite"
@@ -81,13 +79,13 @@ class Notebook:
         row: dict[str, Any] = {"experiment": experiment} | columns(about)
         row |= {"what": what, "value": text.value(what, value), "author": text.one_line("author", author)}
         row |= {"quote": text.clean(quote)[: text.LONGEST["quote"]]}
-        with self._writing() as connection:
+        with file.writing(self.path) as connection:
             row["thread"] = None if what == "note" else _thread(connection, about, what)
             return _append(connection, row)
 
     def delete(self, note: int, author: str) -> None:
         """Takes back the note of this thread. Raises UnknownName; NotTheAuthor unless `author` wrote it."""
-        with self._writing() as connection:
+        with file.writing(self.path) as connection:
             found = connection.execute(
                 f"{_STANDING} AND newest.thread = ? AND newest.what = 'note'", (note,)
             ).fetchone()
@@ -134,32 +132,9 @@ class Notebook:
         return found.reindex(columns=list(COLUMNS)).astype(types)
 
     def _ask(self, sql: str, values: tuple[str | int, ...] = ()) -> list[sqlite3.Row]:
-        """No rows where nobody has written yet: looking makes no file."""
-        if not self.path.exists():
-            return []
-        with self._connection() as connection:
-            return connection.execute(sql, values).fetchall()
-
-    @contextmanager
-    def _writing(self) -> Iterator[sqlite3.Connection]:
-        with self._connection() as connection:
-            connection.execute("PRAGMA synchronous = FULL")  # what is shown as saved outlasts a power cut
-            with transaction(connection):
-                yield connection
-
-    @contextmanager
-    def _connection(self) -> Iterator[sqlite3.Connection]:
-        """A new one: it takes 0.2 ms, and sees the file that lies there now, whatever was done to it meanwhile."""
-        try:
-            with closing(sqlite3.connect(self.path, timeout=PATIENCE, isolation_level=None)) as connection:
-                connection.row_factory = sqlite3.Row
-                migrate(connection, self.path)
-                yield connection
-        except sqlite3.OperationalError as error:
-            raise NotesUnavailable(self.path, str(error)) from error
-        except sqlite3.DatabaseError as error:
-            remedy = "move it away, or put a copy of it in its place; experiments do not depend on it"
-            raise CorruptFile(self.path, remedy) from error
+        """No rows where nobody has written yet."""
+        with file.reading(self.path) as connection:
+            return connection.execute(sql, values).fetchall() if connection is not None else []
 
 
 def search(table: pd.DataFrame, words: str) -> pd.DataFrame:

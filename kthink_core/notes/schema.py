@@ -34,19 +34,23 @@ MIGRATIONS: dict[str, tuple[str, ...]] = {
 
 def migrate(connection: sqlite3.Connection, path: Path) -> None:
     """Brings a file, a new one too, to the state of the last migration. Raises NotesTooNew."""
-    applied = _applied(connection)
-    if applied - MIGRATIONS.keys():
-        raise NotesTooNew(path, max(applied))
-    if applied == MIGRATIONS.keys():
+    if not missing(connection, path):
         return
     _write_ahead(connection)
     with transaction(connection):
         connection.execute("CREATE TABLE IF NOT EXISTS migrations (name TEXT PRIMARY KEY)")
-        applied = _applied(connection)  # asked again: another process may have been quicker
-        for name in [name for name in MIGRATIONS if name not in applied]:
+        for name in missing(connection, path):  # asked again: another process may have been quicker
             for statement in MIGRATIONS[name]:
                 connection.execute(statement)
             connection.execute("INSERT INTO migrations VALUES (?)", (name,))
+
+
+def missing(connection: sqlite3.Connection, path: Path) -> list[str]:
+    """The migrations that a file has not gone through yet. Raises NotesTooNew."""
+    applied = _applied(connection)
+    if applied - MIGRATIONS.keys():
+        raise NotesTooNew(path, max(applied))
+    return [name for name in MIGRATIONS if name not in applied]
 
 
 @contextmanager

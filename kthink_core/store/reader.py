@@ -13,7 +13,7 @@ import pandas as pd
 import pyarrow as pa
 
 from kthink_core.config import Experiment
-from kthink_core.errors import CorruptFile, KthinkError, LostFile, SchemaTooNew, UnknownName, in_words
+from kthink_core.errors import CorruptFile, KthinkError, LostFile, SchemaTooNew, UnknownName, encodable, in_words
 from kthink_core.records import Inference
 from kthink_core.store.attached import TABLES, attach, check_belongs, connect
 from kthink_core.store.damage import REMEDY, damage_told
@@ -182,6 +182,8 @@ class Reader:
 
 def _status(cache: Path, name: str) -> ExperimentStatus | None:
     """None where the folder is no experiment at all."""
+    if encodable(name) != name:
+        return ExperimentStatus(encodable(name), None, 0, "the folder's name is no text: its bytes are not UTF-8")
     layout = Layout(cache / name)
     try:
         if not layout.folder.is_dir():

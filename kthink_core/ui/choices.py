@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -77,12 +78,13 @@ def features(page: Page, chosen: Sequence[int], offered: Sequence[int], labels: 
     """The features shown at once: offered ones, or any whose number is typed."""
 
     def named(option: int | str) -> str:
-        label = labels.get(int(option), "") if str(option).isdecimal() else ""
+        number = feature_number(option, _last(page))
+        label = labels.get(number, "") if number is not None else ""
         return f"{option} {label}" if label else str(option)
 
     def typed(options: Sequence[int | str]) -> View:
-        numbers = [int(option) for option in options if str(option).isdecimal() and int(option) <= _last(page)]
-        return with_features(page.view, numbers)
+        numbers = [feature_number(option, _last(page)) for option in options]
+        return with_features(page.view, [number for number in numbers if number is not None])
 
     _set("features", list(chosen))
     st.multiselect(
@@ -95,6 +97,12 @@ def features(page: Page, chosen: Sequence[int], offered: Sequence[int], labels: 
         placeholder="the first of the list",
         **_bound("features", typed),
     )
+
+
+def feature_number(entry: int | str, last: int) -> int | None:
+    """The feature that an entry names by its number, which somebody may have typed; None where there is none such."""
+    number = int(entry) if re.fullmatch(r"[0-9]{1,18}", str(entry)) else None
+    return number if number is not None and number <= last else None
 
 
 def ranking(page: Page) -> None:

@@ -9,7 +9,7 @@ import streamlit as st
 from pydantic import ValidationError
 
 from kthink_core import queries
-from kthink_core.errors import KthinkError
+from kthink_core.errors import KthinkError, short
 from kthink_core.jobs import EncodeRequest, GenerateRequest, TokenizeRequest
 from kthink_core.live_trace import Watch
 from kthink_core.prompts import Mode
@@ -99,16 +99,13 @@ def _watchlist(page: Page) -> tuple[Watch, ...]:
         help="A watched feature that fires above its threshold is marked in the transcript and reported while the "
         "model goes on. Counts from the next run on.",
     )  # fmt: skip
-    for strange in (entry for entry in chosen if not _is_feature(entry, last)):
-        st.warning(f"{plain(str(strange))} is no feature of {hookpoint}: they go from 0 to {last}.")
-    features = dict.fromkeys(int(entry) for entry in chosen if _is_feature(entry, last))
+    numbers = {entry: choices.feature_number(entry, last) for entry in chosen}
+    for strange in (entry for entry, number in numbers.items() if number is None):
+        st.warning(f"{plain(short(strange))} is no feature of {hookpoint}: they go from 0 to {last}.")
+    features = dict.fromkeys(number for number in numbers.values() if number is not None)
     largest = reading.maxima(page, hookpoint, tuple(features))
     thresholds = {feature: _threshold(hookpoint, feature, largest.get(feature, 0.0)) for feature in features}
     return tuple(Watch(hookpoint, feature, threshold) for feature, threshold in thresholds.items())
-
-
-def _is_feature(entry: int | str, last: int) -> bool:
-    return str(entry).isdecimal() and int(entry) <= last
 
 
 def _threshold(hookpoint: str, feature: int, largest: float) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -18,6 +17,7 @@ import streamlit as st
 from streamlit.components.v2 import component
 
 import kthink_core
+from kthink_core import cells
 from kthink_core.ui.page import Page
 from kthink_core.ui.permalink import format_view
 
@@ -33,7 +33,7 @@ PREFIX = "kthink."
 _TYPES = {"CSV": "text/csv", "Parquet": "application/vnd.apache.parquet", "JSON lines": "application/jsonl"}
 _SUFFIXES = {"CSV": "csv", "Parquet": "parquet", "JSON lines": "jsonl"}
 
-_READING = "pandas.read_csv(file, comment='#', keep_default_na=False, na_values=[''])"
+_READING = f"pandas.read_csv(file, comment='#', keep_default_na=False, na_values=['']).{cells.READ_BACK}"
 
 _HERE = Path(__file__).parent
 _picture = component(
@@ -110,10 +110,11 @@ def app_stamp(name: str) -> dict[str, str]:
 
 
 def as_csv(table: pd.DataFrame, about: Stamp) -> bytes:
-    """UTF-8: comment lines that begin with `# `, then the header. Quoted texts are never taken for a comment."""
-    comments = [f"# {fact}: {value}\n" for fact, value in {**about, "read with": _READING}.items()]
-    body = table.to_csv(index=False, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n")
-    return ("".join(comments) + body).encode()
+    """UTF-8: comment lines that begin with `# `, then the header. Quoted texts are never taken for a comment, nor for a
+    formula by a spreadsheet."""
+    comments = [f"# {cells.inert_line(f'{fact}: {value}')}\n" for fact, value in about.items()]
+    comments.append(f"# read with: {_READING}\n")
+    return ("".join(comments) + cells.as_csv(table)).encode()
 
 
 def as_parquet(table: pd.DataFrame, about: Stamp) -> bytes:

@@ -23,8 +23,10 @@ class LiveRun:
         request: GenerateRequest | EncodeRequest,
         watched: tuple[Watch, ...],
         wanted: Callable[[], bool],
+        now: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`wanted` says whether the visitor is still there; it ends where that is not so."""
+        """`wanted` says whether the visitor is still there; it ends where that is not so. `now` is a clock in seconds
+        that only goes forward."""
         self.request = request
         self.scope: Scope = "generated" if isinstance(request, GenerateRequest) else "all"
         """What counts: all that the model wrote; of a text that was only encoded, all of it."""
@@ -42,10 +44,11 @@ class LiveRun:
         """Why it ended without being done; None where the visitor stopped it."""
         self.refused = False
         """Whether the worker did not take it; its trouble says why."""
-        self.watched, self._client, self._wanted = watched, client, wanted
+        self.watched, self._client, self._wanted, self._now = watched, client, wanted, now
         self._stopped = threading.Event()
         self._began: float | None = None
         self._ended: float | None = None
+        self._heard = now()
         self._thread = threading.Thread(target=self._read, name="live", daemon=True)
         self._thread.start()
 
@@ -62,7 +65,12 @@ class LiveRun:
         written = sum(segment != "prompt" for segment in self.trace.segments)
         if self._began is None or written < 2:
             return None
-        return written / ((self._ended or time.monotonic()) - self._began)
+        return written / ((self._ended or self._now()) - self._began)
+
+    @property
+    def silence(self) -> float:
+        """Seconds since the worker said something, be it only that the run still waits; 0 once it has ended."""
+        return self._now() - self._heard if self.going else 0.0
 
     def _read(self) -> None:
         trouble: str | None = None
@@ -85,10 +93,11 @@ class LiveRun:
         finally:
             with self.lock:
                 self.trouble = self.trouble or trouble
-                self.going, self._ended = False, time.monotonic()
+                self.going, self._ended = False, self._now()
             self.began_to_come.set()
 
     def _hear(self, event: Event) -> None:
+        self._heard = self._now()
         if isinstance(event, Queued):
             self.job, self.position = event.job, event.position
         elif isinstance(event, Started):
@@ -96,7 +105,7 @@ class LiveRun:
         elif isinstance(event, Tokens):
             self.position = None
             self.firings += self.trace.add(event, self.watched)
-            self._began = self._began or time.monotonic()
+            self._began = self._began or self._now()
             if event.first:
                 self.began_to_come.set()
         elif isinstance(event, Done):

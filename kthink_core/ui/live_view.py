@@ -23,6 +23,8 @@ FIRST = 0.3
 """Seconds that the first look waits for the first token."""
 GROWTH = 0.01
 """A longer trace is drawn again when it has grown by so much: what is sent a second stays the same as it grows."""
+SILENT = 10.0
+"""Seconds without a word from the worker after which the page says so."""
 _DRAWN, _GO, _SPAN = "live_drawn", "live_go", "live_span"
 
 
@@ -52,10 +54,12 @@ def draw(page: Page, worker: Worker, run: LiveRun) -> None:
 def _trace(page: Page, run: LiveRun, was_going: bool) -> None:
     view, shown = page.view, _shown(page, run)
     with run.lock:
-        status, going, firings = _status(run), run.going, list(run.firings)
+        status, going, firings, silence = _status(run), run.going, list(run.firings), run.silence
         drawn = _drawn(run, view.hookpoint, shown)
     if was_going and not going:
         st.rerun()
+    if silence >= SILENT:  # on the same line: what is below stays in place
+        status = f"{status.rstrip('.')}. Nothing has come for {silence:.0f} seconds: the worker is busy, or it hangs."
     st.caption(plain(status))
     if run.trouble:
         st.error(plain(run.trouble), icon=":material/error:")

@@ -13,6 +13,7 @@ import streamlit as st
 from streamlit.column_config import TextColumn
 
 from kthink_core import notes
+from kthink_core.errors import short
 from kthink_core.notes import FeatureSubject
 from kthink_core.ui import clicks, download
 from kthink_core.ui.notes import notebook
@@ -85,7 +86,7 @@ def _given(parameter: str, known: Sequence[str]) -> str:
     if not given or given in known:
         return given
     nearest = next(iter(get_close_matches(given[:_SHOWN], known, n=1)), "")
-    message = f"The link's {parameter} '{given[:_SHOWN]}' is not among the notes: showing {nearest or 'all'}."
+    message = f"The link's {parameter} '{short(given)}' is not among the notes: showing {nearest or 'all'}."
     st.warning(plain(message), icon=":material/link_off:")
     return nearest
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from typing import TypeVar
 
+from kthink_core.errors import encodable, short
 from kthink_core.queries import RANKINGS, SORTS, Ranking, Sort
 from kthink_core.store.feature_stats import RELEVANT
 from kthink_core.store.scopes import SCOPES, Scope
@@ -24,7 +25,7 @@ _SEPARATOR = "."
 _POSITIONS = range(10**7)
 _INTEGER = re.compile(r"-?[0-9]{1,18}")
 _SHOWN = 60
-"""Longest part of a nonsense value that a message repeats."""
+"""Longest part of a text that is looked at."""
 
 
 OUTCOMES = ("any", "right", "wrong", "cut", "ungraded")
@@ -135,7 +136,7 @@ def parse(parameters: Mapping[str, str], bounds: Bounds) -> tuple[View, list[str
         sort=_name(parameters, "sort", SORTS, SORTS[0], problems),
         outcome=_name(parameters, "outcome", OUTCOMES, OUTCOMES[0], problems),
         mode=_name(parameters, "mode", MODES, MODES[0], problems),
-        search=parameters.get("search", "")[:_SHOWN],
+        search=encodable(parameters.get("search", "")[:_SHOWN])[:_SHOWN],
         relevant=_index(parameters, "relevant", range(1, MOST_RELEVANT + 1), problems) or RELEVANT,
         against=_index(parameters, "against", bounds.inferences, problems),
         other=_name(parameters, "other", bounds.others, bounds.others[0], problems) if compares else None,
@@ -160,7 +161,7 @@ def _indices(
     if len(indices) < len(given.split(_SEPARATOR)) or len(indices) > most:
         shown = _SEPARATOR.join(map(str, indices[:most])) or "none"
         problems.append(
-            f"The link's {parameter} '{_short(given)}' is not at most {most} different numbers "
+            f"The link's {parameter} '{short(given)}' is not at most {most} different numbers "
             f"from {known[0]} to {known[-1]}: showing {shown}."
         )
     return tuple(indices[:most])
@@ -173,7 +174,7 @@ def _span(parameters: Mapping[str, str], problems: list[str]) -> tuple[int, int]
     ends = [int(end) for end in given.split(_SEPARATOR)[:3] if _INTEGER.fullmatch(end)]
     if len(ends) == 2 and 0 <= ends[0] <= ends[1] < len(_POSITIONS):
         return ends[0], ends[1]
-    problems.append(f"The link's span '{_short(given)}' is not first{_SEPARATOR}last position: showing none.")
+    problems.append(f"The link's span '{short(given)}' is not first{_SEPARATOR}last position: showing none.")
     return None
 
 
@@ -190,7 +191,7 @@ def _name(
     # Comparing takes quadratic time: a link of a megabyte must not hold the server up.
     near = get_close_matches(given[:_SHOWN], known, n=1)
     nearest = next((name for name in known if [name] == near), default)
-    problems.append(f"The link's {parameter} '{_short(given)}' does not exist: showing '{nearest}'.")
+    problems.append(f"The link's {parameter} '{short(given)}' does not exist: showing '{nearest}'.")
     return nearest
 
 
@@ -200,7 +201,7 @@ def _index(parameters: Mapping[str, str], parameter: str, known: Sequence[int], 
     if given is None or not known:
         return None
     if not _INTEGER.fullmatch(given):
-        problems.append(f"The link's {parameter} '{_short(given)}' is not a whole number: showing the first choice.")
+        problems.append(f"The link's {parameter} '{short(given)}' is not a whole number: showing the first choice.")
         return None
     index = int(given)
     if index in known:
@@ -210,7 +211,3 @@ def _index(parameters: Mapping[str, str], parameter: str, known: Sequence[int], 
         nearest = min(known, key=lambda other: abs(other - index))
     problems.append(f"The link's {parameter} {given} is not among {known[0]} to {known[-1]}: showing {nearest}.")
     return nearest
-
-
-def _short(given: str) -> str:
-    return given if len(given) <= _SHOWN else given[:_SHOWN] + "…"
