@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-NAMES = ("precompute", "store", "kill", "pages", "load", "transcript", "first_page", "live")
+NAMES = ("precompute", "store", "kill", "pages", "load", "transcript", "first_page", "live", "keep", "checks")
 
 
 def main() -> None:

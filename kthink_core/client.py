@@ -26,6 +26,8 @@ from kthink_core.jobs import (
 )
 
 _PATIENCE = httpx.Timeout(10, connect=2)
+_KEEPING = httpx.Timeout(120, connect=2)
+"""Now and then a keep builds the database of all that is kept."""
 _STREAMING = httpx.Timeout(None, connect=2, read=60)
 """A job may wait in the queue for long; the worker says so all the while, and pings in between."""
 
@@ -72,7 +74,7 @@ class WorkerClient:
 
     def keep(self, job: str, author: str = "") -> Kept:
         """Store what a generation made. Raises WorkerMissing, WorkerRefused."""
-        return self._ask(Kept, "POST", f"/jobs/{job}/keep", {"author": author})
+        return self._ask(Kept, "POST", f"/jobs/{job}/keep", {"author": author}, _KEEPING)
 
     def generate(self, request: GenerateRequest) -> Generator[Event, None, None]:
         """The events of a generation; close the iterator to cancel it.
@@ -105,9 +107,16 @@ class WorkerClient:
             raise WorkerMissing(self.address, _STRANGE) from error
         raise WorkerLost(self.address)
 
-    def _ask(self, kind: type[Answer], method: str, path: str, body: dict[str, Any] | None = None) -> Answer:
+    def _ask(
+        self,
+        kind: type[Answer],
+        method: str,
+        path: str,
+        body: dict[str, Any] | None = None,
+        timeout: httpx.Timeout = _PATIENCE,
+    ) -> Answer:
         try:
-            response = self._http.request(method, path, json=body)
+            response = self._http.request(method, path, json=body, timeout=timeout)
         except httpx.TransportError as error:
             raise WorkerMissing(self.address, _reason(error)) from error
         if response.is_error:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import duckdb
 import pytest
 
 from tests.app_samples import HOOKPOINTS, PAYLOADS, SILENT, sample_experiment, write_experiment
@@ -25,9 +26,34 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_experiment(folder, sample_experiment("damaged", 3))
     (database,) = (folder / "damaged").glob("*.duckdb")
     database.write_bytes(b"?" * 5000)
+    write_experiment(folder, sample_experiment("flipped", 3))
+    (database,) = (folder / "flipped").glob("*.duckdb")
+    flip(database, ("tokens", "latents", "token_latents", "feature_inferences", "relevant_features"))
     (folder / "broken").mkdir()
     (folder / "broken" / "experiment.json").write_text("{")
     return folder
+
+
+def flip(database: Path, tables: tuple[str, ...]) -> None:
+    """Changes a bit in each block that only some tables use: the database opens, and fails once it is asked."""
+    with duckdb.connect(database, read_only=True) as connection:
+        names = [name for (name,) in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()]
+        blocks = {
+            name: {
+                block
+                for (block,) in connection.execute(
+                    f"SELECT block_id FROM pragma_storage_info('{name}') WHERE block_id >= 0"
+                ).fetchall()
+            }
+            for name in names
+        }
+    others = {block for name in names if name not in tables for block in blocks[name]}
+    content = bytearray(database.read_bytes())
+    harmed = {block for name in tables for block in blocks[name]} - others
+    assert harmed
+    for block in harmed:
+        content[3 * 4096 + block * 262_144 + 500] ^= 1
+    database.write_bytes(content)
 
 
 def unescaped(markdown: str) -> str:
@@ -126,6 +152,14 @@ def test_nonsense_in_the_link_is_told_and_the_nearest_shown(visit: Open, page: s
     assert any(parameter in warning.value for warning in app.warning)
     assert not app.error
     assert app.title
+
+
+@pytest.mark.parametrize("page", [*PAGES, "live", "notes", "guide"])
+def test_a_flipped_bit_ends_in_one_line_or_does_not_matter(visit: Open, page: str) -> None:
+    app = visit(page, experiment="flipped")
+    for error in app.error:
+        assert "latents-0001.duckdb is damaged; run `precompute` again" in unescaped(error.value)
+    assert len(app.error) == (page not in ("live", "notes"))
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -25,6 +25,8 @@ TORCH = {
     "engine",
     "provenance",
     "directions",
+    "weights",
+    "chat_template",
 }
 HEAVY = {"torch", "transformers", "sparsify"}
 
