@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from kthink_core.config import Experiment
+from kthink_core.errors import CorruptFile
 from kthink_core.jobs import GenerateRequest, Kept
 from kthink_core.records import Inference
 from kthink_core.store.manifest import read_experiment
@@ -42,7 +43,10 @@ def keep(cache: Path, made_by: Experiment, inference: Inference, request: Genera
 def _experiment(cache: Path, made_by: Experiment) -> Experiment:
     config = made_by.config.model_copy(update={"problems": LIVE, "limit": None, "seed": 0})
     experiment = made_by.model_copy(update={"name": LIVE, "config": config, "inferences": 0, "open_ended": True})
-    stored = read_experiment(cache, LIVE)
+    try:
+        stored = read_experiment(cache, LIVE)
+    except CorruptFile:  # the writer mends it, or says why not
+        return experiment
     if stored is None or _same(stored, experiment):
         return experiment
     facts = repr((config, [experiment.provenance.get(name) for name in _INGREDIENTS]))

@@ -13,7 +13,7 @@ from store_samples import HOOKPOINTS, committed, rewrite, sample_experiment, sam
 
 from kthink_core import queries
 from kthink_core.config import SCHEMA, Experiment
-from kthink_core.errors import CorruptFile, ForeignFile, StoreUnavailable
+from kthink_core.errors import CorruptFile, ForeignFile, LostFile, StoreUnavailable
 from kthink_core.records import Inference
 from kthink_core.store import damage
 from kthink_core.store.batches import batches
@@ -105,6 +105,32 @@ def test_the_journal_is_made_again_from_a_database_alone(tmp_path: Path) -> None
         assert writer.committed == {0, 1, 2, 3} and len(told) == 4
     with open_reader(tmp_path, KEPT.name) as reader:
         assert reader.inference_ids == (0, 1, 2, 3)
+
+
+@pytest.mark.parametrize("harm", ["damage", "remove"])
+@pytest.mark.parametrize("experiment", [EXPERIMENT, KEPT], ids=["computed", "kept"])
+def test_what_an_experiment_was_made_with_is_taken_from_the_database(
+    tmp_path: Path, experiment: Experiment, harm: str
+) -> None:
+    write_sample(tmp_path, experiment, DRAWN[:4], 3)
+    path = tmp_path / experiment.name / "experiment.json"
+    cut(path) if harm == "damage" else path.unlink()
+    told: list[str] = []
+    later = experiment.model_copy(update={"provenance": experiment.provenance | {"created": "later"}})
+    with open_writer(tmp_path, later, told.append) as writer:
+        assert writer.experiment == experiment and writer.committed == {0, 1, 2, 3}
+    assert len(told) == 1 and told[0].endswith("it is taken from a database that has it")
+    with open_reader(tmp_path, experiment.name) as reader:
+        assert reader.inferences == 4 and reader.experiment == experiment
+
+
+def test_what_an_experiment_was_made_with_may_be_nowhere(tmp_path: Path) -> None:
+    write_sample(tmp_path, KEPT, DRAWN[:2])
+    path = tmp_path / KEPT.name / "experiment.json"
+    path.unlink()
+    with pytest.raises(LostFile, match=r"experiment\.json is missing; restore it"), open_writer(tmp_path, KEPT):
+        pass
+    assert not path.exists(), "none that is not its own is made"
 
 
 def test_what_was_set_aside_before_stays(tmp_path: Path) -> None:

@@ -68,7 +68,7 @@ def open_reader(cache: Path, name: str) -> Reader:
     experiment = read_experiment(cache, name) if layout.is_inside(cache) else None
     if experiment is None:
         if layout.is_inside(cache) and layout.has_segments():
-            raise LostFile(layout.experiment, "restore it: it says what all the rest is")
+            raise LostFile(layout.experiment, "run `precompute` again: it takes it from a database, or says what to do")
         known = [status.name for status in list_experiments(cache)]
         raise UnknownName("experiment", name, known, "" if known else "run `precompute` first")
     for _ in range(ATTEMPTS):

@@ -1,4 +1,4 @@
-"""An inference whose segment file is lost, taken from a database that has it.
+"""An inference whose segment file is lost, or the experiment's own file, taken from a database that has it.
 
 A database holds all that a segment file does but for activations of zero, which mean nothing. Its blocks have
 checksums: what is read of it is what was written, even where other blocks of it are damaged.
@@ -17,7 +17,8 @@ import duckdb
 import numpy as np
 
 from kthink_core.config import Experiment
-from kthink_core.errors import CorruptFile, SchemaTooNew, SchemaTooOld
+from kthink_core.documents import parse_object
+from kthink_core.errors import BadFile, CorruptFile, SchemaTooNew, SchemaTooOld
 from kthink_core.records import Encoding, Inference
 from kthink_core.store.attached import attach, check_belongs, connect
 from kthink_core.store.files import DAMAGED, DATABASE_NAME, Layout
@@ -29,7 +30,7 @@ _SCALARS = tuple(
     if field.name not in ("token_ids", "texts", "segments", "logprobs", "encodings")
 )
 
-_UNUSABLE = (duckdb.Error, CorruptFile, SchemaTooOld, SchemaTooNew, OSError, ValueError)
+_UNUSABLE = (duckdb.Error, BadFile, CorruptFile, SchemaTooOld, SchemaTooNew, OSError, ValueError)
 
 
 def recovered(layout: Layout, experiment: Experiment, inference: int) -> Inference | None:
@@ -59,6 +60,24 @@ def inferences_anywhere(layout: Layout, experiment: Experiment) -> frozenset[int
                 continue
         return frozenset(inference for (inference,) in rows)
     return frozenset()
+
+
+def experiment_anywhere(layout: Layout) -> Experiment | None:
+    """The configuration and provenance that the newest readable database was built with."""
+    for path in _databases(layout):
+        with closing(connect()) as connection:
+            try:
+                attach(connection, path)
+                columns = "name, inferences, config, provenance, saes"
+                [(name, inferences, *documents)] = connection.execute(
+                    f"SELECT {columns} FROM store.experiment"
+                ).fetchall()
+                config, provenance, saes = (parse_object(path, text.encode()) for text in documents)
+                facts = {"name": name, "inferences": inferences, "open_ended": inferences == 0}
+                return Experiment.model_validate(facts | {"config": config, "provenance": provenance, "saes": saes})
+            except _UNUSABLE:
+                continue
+    return None
 
 
 def _databases(layout: Layout) -> Iterator[Path]:

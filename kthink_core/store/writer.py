@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,23 +14,15 @@ from numpy.typing import NDArray
 from kthink_core.config import SCHEMA, Experiment, check_name
 from kthink_core.errors import CorruptFile, ForeignFile
 from kthink_core.records import Directions, Inference
-from kthink_core.store.damage import is_sound
 from kthink_core.store.database import build_database
 from kthink_core.store.directions import read_directions, write_directions
 from kthink_core.store.files import Layout, disk_full, remove, set_aside, sweep
 from kthink_core.store.identity import check_same
 from kthink_core.store.journal import misfit, read_segment, write_segment
 from kthink_core.store.lock import writer_lock
-from kthink_core.store.manifest import (
-    DatabaseEntry,
-    Manifest,
-    ranges,
-    read_experiment,
-    read_manifest,
-    write_experiment,
-    write_manifest,
-)
+from kthink_core.store.manifest import DatabaseEntry, ranges, write_experiment, write_manifest
 from kthink_core.store.recovery import inferences_anywhere, recovered
+from kthink_core.store.repair import Tell, sound_database, sound_directions, sound_manifest, stored_experiment, warn
 
 GRACE = 60.0
 """Seconds for which a replaced database stays, for readers that have read its name but not yet opened it."""
@@ -42,14 +33,9 @@ MINIMUM_PENDING = 32
 PENDING_SHARE = 0.25
 """Nor for fewer than this share of those already in one: the work of all builds together stays near-linear."""
 
-Tell = Callable[[str], None]
-"""Hears in one line what was found damaged, and what was done about it."""
-
-_warn: Tell = logging.getLogger("kthink.store").warning
-
 
 @contextmanager
-def open_writer(cache: Path, experiment: Experiment, tell: Tell = _warn, *, verify: bool = True) -> Iterator[Writer]:
+def open_writer(cache: Path, experiment: Experiment, tell: Tell = warn, *, verify: bool = True) -> Iterator[Writer]:
     """Opens an experiment for writing, making or resuming it.
 
     An experiment stored with an equal configuration is resumed and keeps its provenance. Segment files that a killed
@@ -63,7 +49,7 @@ def open_writer(cache: Path, experiment: Experiment, tell: Tell = _warn, *, veri
     with disk_full(layout.folder):
         layout.journal.mkdir(parents=True, exist_ok=True)
     with writer_lock(layout):
-        stored = read_experiment(cache, experiment.name)
+        stored = stored_experiment(cache, experiment.name, tell)
         if stored is None:
             write_experiment(layout, experiment)
         else:
@@ -124,17 +110,17 @@ class Writer:
         With `verify`, or where the manifest is lost, every segment file is read first. One that is damaged is set
         aside; its inference is taken from a database, or it is missing from now on.
         """
-        manifest = self._manifest()
+        manifest = sound_manifest(self._layout, self.experiment)
         if verify or manifest is None:
             for inference in sorted(self._journal):
                 found = self._read(inference)
                 if found is not None:
                     self._count(found)
-        self._directions = self._sound_directions()
+        self._directions = sound_directions(self._layout, self.experiment, self._tell)
         stored = manifest.in_database() if manifest else inferences_anywhere(self._layout, self.experiment)
         for inference in sorted(stored - self._journal):
             self._recover(inference, f"the segment file of inference {inference} was missing")
-        self._database = self._sound_database(manifest.database if manifest else None)
+        self._database = sound_database(self._layout, manifest.database if manifest else None, self._tell)
         self._in_database = self._database.contents() if self._database else frozenset()
         if self._database or len(self._pending) < MINIMUM_PENDING:
             self._write_manifest()
@@ -223,7 +209,7 @@ class Writer:
         return found
 
     def _write_manifest(self) -> None:
-        manifest = self._manifest()
+        manifest = sound_manifest(self._layout, self.experiment)
         if manifest is None or (manifest.database, manifest.pending()) != (self._database, self._pending):
             write_manifest(self._layout, self.experiment.mark, self._database, self._pending)
 
@@ -232,36 +218,3 @@ class Writer:
         for path in self._layout.databases():
             if path.name != current and time.time() - path.stat().st_mtime > GRACE:
                 remove(path)
-
-    def _manifest(self) -> Manifest | None:
-        """The manifest; None where there is none, it is damaged or another's: the journal can replace it."""
-        try:
-            return read_manifest(self._layout, self.experiment.mark)[0] if self._layout.manifest.exists() else None
-        except CorruptFile:
-            return None
-
-    def _sound_database(self, entry: DatabaseEntry | None) -> DatabaseEntry | None:
-        """The current database, unless it has gone, is of an older version, or is damaged and was set aside: then the
-        journal has it all."""
-        if entry is None or entry.sha256 is None or entry.schema_version < SCHEMA:
-            return None
-        path = self._layout.folder / entry.file
-        try:
-            if is_sound(path, entry):
-                return entry
-        except FileNotFoundError:
-            self._tell(f"{path.name} is missing: it is built again from the journal")
-            return None
-        self._tell(f"{path.name} was damaged and is kept as {set_aside(path).name}: it is built again from the journal")
-        return None
-
-    def _sound_directions(self) -> str | None:
-        """The digest of the stored directions; None where there are none, or they are damaged and were set aside."""
-        path = self._layout.directions
-        try:
-            return read_directions(path, self.experiment.mark)[1]
-        except FileNotFoundError:
-            return None
-        except CorruptFile:
-            self._tell(f"{path.name} was damaged and is kept as {set_aside(path).name}: it is computed again")
-            return None

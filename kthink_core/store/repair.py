@@ -1,0 +1,80 @@
+"""What a writer finds of an experiment's files: sound, or set aside and told. Nothing is done on a guess."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+from kthink_core.config import SCHEMA, Experiment
+from kthink_core.errors import CorruptFile, LostFile
+from kthink_core.store.damage import is_sound
+from kthink_core.store.directions import read_directions
+from kthink_core.store.files import Layout, set_aside
+from kthink_core.store.manifest import DatabaseEntry, Manifest, read_experiment, read_manifest, write_experiment
+from kthink_core.store.recovery import experiment_anywhere
+
+Tell = Callable[[str], None]
+"""Hears in one line what was found damaged, and what was done about it."""
+
+warn: Tell = logging.getLogger("kthink.store").warning
+
+
+def stored_experiment(cache: Path, name: str, tell: Tell) -> Experiment | None:
+    """Configuration and provenance, taken from a database where their own file is lost; None where there is nothing.
+
+    Raises LostFile or CorruptFile where they are nowhere, though there are inferences; SchemaTooNew, OSError.
+    """
+    layout = Layout(cache / name)
+    damage: CorruptFile | None = None
+    try:
+        stored = read_experiment(cache, name)
+    except CorruptFile as error:
+        stored, damage = None, error
+    if stored is not None or (damage is None and not layout.has_segments()):
+        return stored
+    found = experiment_anywhere(layout)
+    if found is None:
+        raise damage or LostFile(layout.experiment, "restore it: it says what all the rest is")
+    what = "was missing"
+    if damage is not None:
+        what = f"was damaged and is kept as {set_aside(layout.experiment).name}"
+    write_experiment(layout, found)
+    tell(f"{layout.experiment.name} {what}: it is taken from a database that has it")
+    return found
+
+
+def sound_manifest(layout: Layout, experiment: Experiment) -> Manifest | None:
+    """The manifest; None where there is none, it is damaged or another's: the journal can replace it."""
+    try:
+        return read_manifest(layout, experiment.mark)[0] if layout.manifest.exists() else None
+    except CorruptFile:
+        return None
+
+
+def sound_database(layout: Layout, entry: DatabaseEntry | None, tell: Tell) -> DatabaseEntry | None:
+    """The current database, unless it has gone, is of an older version, or is damaged and was set aside: then the
+    journal has it all."""
+    if entry is None or entry.sha256 is None or entry.schema_version < SCHEMA:
+        return None
+    path = layout.folder / entry.file
+    try:
+        if is_sound(path, entry):
+            return entry
+    except FileNotFoundError:
+        tell(f"{path.name} is missing: it is built again from the journal")
+        return None
+    tell(f"{path.name} was damaged and is kept as {set_aside(path).name}: it is built again from the journal")
+    return None
+
+
+def sound_directions(layout: Layout, experiment: Experiment, tell: Tell) -> str | None:
+    """The digest of the stored directions; None where there are none, or they are damaged and were set aside."""
+    path = layout.directions
+    try:
+        return read_directions(path, experiment.mark)[1]
+    except FileNotFoundError:
+        return None
+    except CorruptFile:
+        tell(f"{path.name} was damaged and is kept as {set_aside(path).name}: it is computed again")
+        return None
