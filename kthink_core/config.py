@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from kthink_core.errors import BadValue, UnknownName
 from kthink_core.prompts import Mode
@@ -37,6 +37,21 @@ class Settings(BaseSettings):
     experiment: str = Field(default=DEMO, description="experiment that the app opens first")
     app_host: str = Field(default="127.0.0.1", description="address the app listens on")
     app_port: int = Field(default=8501, ge=1, le=65535, description="port the app listens on")
+    app_names: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(), description="names others reach the app by, comma separated"
+    )
+
+    @field_validator("app_names", mode="before")
+    @classmethod
+    def _hosts(cls, names: object) -> object:
+        """Names only: which scheme and port lead to the app is its proxy's matter."""
+        if not isinstance(names, str):
+            return names
+        hosts = tuple(name.strip().lower() for name in names.split(",") if name.strip())
+        for host in hosts:
+            if not re.fullmatch(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*", host):
+                raise ValueError(f"'{host}' is not the name of a host: give names such as kthink.lab.example")
+        return hosts
 
 
 class WorkerSettings(BaseSettings):
