@@ -42,7 +42,7 @@ def working(
     """Settings with which a client finds it, and its engine."""
     with socket.socket() as bound:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        bound.bind(("127.0.0.1", port))
+        bound.bind((settings.get("host", "127.0.0.1"), port))
         port = bound.getsockname()[1]
         given = WorkerSettings.model_validate({"port": port} | settings)
         engine = Engine(lambda: plan, background, given.queue)
