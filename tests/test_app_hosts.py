@@ -7,8 +7,10 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
@@ -116,3 +118,11 @@ def test_a_wrong_name_ends_the_start_with_one_line(command: tuple[str, ...]) -> 
         [sys.executable, *command], cwd=ROOT, env=os.environ | wrong, capture_output=True, text=True, timeout=60
     )
     assert ended.returncode != 0 and ended.stderr.count("\n") == 1 and "KTHINK_APP_NAMES" in ended.stderr
+
+
+def test_by_itself_it_listens_on_this_machine_only(tmp_path: Path) -> None:
+    unset = "import os, sys; del os.environ['STREAMLIT_SERVER_ADDRESS']; os.execv(sys.executable, sys.argv[1:])"
+    with served(tmp_path, ("-c", unset, sys.executable, *STREAMLIT)) as address:
+        port = int(address.rsplit(":", 1)[1])
+        listening = {found.laddr for found in psutil.net_connections("tcp") if found.status == psutil.CONN_LISTEN}
+    assert [ip for ip, at in listening if at == port] == ["127.0.0.1"]
