@@ -10,6 +10,7 @@ import asyncio
 import logging
 import resource
 from collections.abc import Callable
+from math import inf
 from typing import Any, NamedTuple, Protocol
 
 from kthink_core.once_a_minute import OnceAMinute
@@ -29,7 +30,8 @@ class Limits(NamedTuple):
     head: float = 10.0
     """Seconds for a request's line and headers, from the connection or the last answer on."""
     body: float = 30.0
-    """Seconds for its body. An answer takes as long as it takes, and so does a websocket."""
+    """Seconds for its body, and without progress for the rest of an answer whose connection is closed already. An
+    answer takes as long as it takes, and so does a websocket."""
     connections: int = 1024
     """Most connections at once, websockets included; half as many as files may be open, if that is fewer."""
 
@@ -74,6 +76,7 @@ def bound(loop: asyncio.AbstractEventLoop, limits: Limits | None = None) -> None
     async def create_server(make: Callable[[], Any], *args: Any, **options: Any) -> asyncio.Server:
         return await create(bounded(make), *args, **options | {"backlog": backlog})
 
+    # The one place that is asked for every server, Streamlit's too.
     loop.create_server = create_server  # pyright: ignore[reportAttributeAccessIssue]
     loop.set_exception_handler(_told)
 
@@ -98,29 +101,38 @@ class _Refusal(asyncio.Protocol):
 
 
 class _Patience:
-    """Ends one connection where its client is late with a request."""
+    """Ends one connection where its client is late with a request, or with reading the rest of a closed one."""
 
     def __init__(self, http: _Http, loop: asyncio.AbstractEventLoop, limits: Limits) -> None:
         self._http, self._loop, self._limits = http, loop, limits
         self._tick = min(_TICK, limits.head / 4, limits.body / 4)
-        self._awaited: object = (None, True)
+        self._awaited: object = (None, True, False, 0)
         self._since = loop.time()
         loop.call_later(self._tick, self._look)
 
     def _look(self) -> None:
-        transport, cycle = self._http.transport, self._http.cycle
-        if transport is not None and (transport.is_closing() or transport.get_protocol() is not self._http):
+        transport, cycle, now = self._http.transport, self._http.cycle, self._loop.time()
+        if transport is None:  # it is being made, which may fail
+            if now - self._since < self._limits.head:
+                self._loop.call_later(self._tick, self._look)
+            return
+        if self._http not in self._http.connections or transport.get_protocol() is not self._http:
             return  # it is gone, or a websocket by now: these end by pings
-        between = cycle is None or cycle.response_complete
-        awaited, now = (cycle, between), self._loop.time()
+        closing, between = transport.is_closing(), cycle is None or cycle.response_complete
+        awaited = (cycle, between, closing, transport.get_write_buffer_size())
         if awaited != self._awaited:
             self._awaited, self._since = awaited, now
-        allowed = self._limits.head if between else self._limits.body if cycle.more_body else None
-        if transport is not None and allowed is not None and now - self._since > allowed:
+        if between and not closing:
+            allowed = self._limits.head
+        else:
+            allowed = self._limits.body if closing or cycle.more_body else inf
+        if now - self._since > allowed:
+            if closing:
+                transport.abort()  # the client has stopped to read the last answer: it would wait for ever
+                return
             if between or not cycle.response_started:
                 transport.write(_LATE)
             transport.close()
-            return
         self._loop.call_later(self._tick, self._look)
 
 

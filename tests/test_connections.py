@@ -7,11 +7,13 @@ import asyncio
 import logging
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 import uvicorn
 from starlette.types import Receive, Scope, Send
@@ -23,6 +25,8 @@ from kthink_core.once_a_minute import OnceAMinute
 from tests.test_serve import answers, wait_until
 
 HEAD, BODY = 0.4, 0.8
+LARGE = 20_000_000
+"""Bytes that are more than a connection holds."""
 PATIENCE = 60.0
 
 
@@ -36,7 +40,10 @@ async def answering(scope: Scope, receive: Receive, send: Send) -> None:
         return
     while (message := await receive())["type"] == "http.request" and message["more_body"]:
         pass
-    await send({"type": "http.response.start", "status": 200, "headers": [(b"connection", b"keep-alive")]})
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    if scope["path"] == "/large":
+        await send({"type": "http.response.body", "body": bytes(LARGE)})
+        return
     for more in (True, True, False):
         await send({"type": "http.response.body", "body": b"part ", "more_body": more})
         if scope["path"] == "/slow":
@@ -111,6 +118,34 @@ def test_half_a_request_has_its_time_however_slowly_more_of_it_comes(port: int, 
     ended.set()
     sender.join(PATIENCE)
     assert b"408 Request Timeout" in answer or not answer
+
+
+def test_who_does_not_read_the_end_of_an_answer_does_not_stay(port: int) -> None:
+    """All of it is written, and most of it waits for its reader, when the connection is idle and ends."""
+    with connected(port) as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.sendall(b"GET /large HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        own = connection.getsockname()
+
+        def held() -> bool:
+            """Whether the server has its end of it."""
+            found = psutil.Process().net_connections("tcp")
+            return any(other.raddr and tuple(other.raddr) == own for other in found)
+
+        wait_until(held)
+        wait_until(lambda: not held())
+
+
+def test_who_reads_the_end_of_an_answer_slowly_gets_all_of_it(port: int) -> None:
+    with connected(port) as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+        connection.sendall(b"GET /large HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        came, began, pause = 0, time.monotonic(), threading.Event()
+        while part := connection.recv(500_000):
+            came += len(part)
+            if time.monotonic() - began < 4 * BODY:
+                pause.wait(0.02)
+        assert came > LARGE
 
 
 def test_answers_and_websockets_take_as_long_as_they_take(port: int) -> None:
