@@ -1,18 +1,26 @@
-"""The app: page setup and navigation."""
+"""The app: page setup and navigation.
+
+`streamlit run` imports this file for the server, and runs it as a script for each visitor.
+"""
 
 import streamlit as st
 
-st.set_page_config(page_title="kthink", page_icon="🧠", layout="wide")
-st.navigation(
-    [
-        st.Page("pages/overview.py", title="Overview", icon=":material/dashboard:", default=True),
-        st.Page("pages/inference.py", title="Inference", icon=":material/notes:", url_path="inference"),
-        st.Page("pages/feature.py", title="Feature", icon=":material/bubble_chart:", url_path="feature"),
-        st.Page("pages/across.py", title="Across inferences", icon=":material/grid_on:", url_path="across"),
-        st.Page("pages/compare.py", title="Compare", icon=":material/compare_arrows:", url_path="compare"),
-        st.Page("pages/live.py", title="Live", icon=":material/bolt:", url_path="live"),
-        st.Page("pages/notes.py", title="Notes", icon=":material/edit_note:", url_path="notes"),
-        st.Page("pages/guide.py", title="Guide", icon=":material/school:", url_path="guide"),
-    ],
-    position="top",
-).run()
+if __name__ == "__main__":
+    st.set_page_config(page_title="kthink", page_icon="🧠", layout="wide")
+    st.navigation(
+        [
+            st.Page("pages/overview.py", title="Overview", icon=":material/dashboard:", default=True),
+            st.Page("pages/inference.py", title="Inference", icon=":material/notes:", url_path="inference"),
+            st.Page("pages/feature.py", title="Feature", icon=":material/bubble_chart:", url_path="feature"),
+            st.Page("pages/across.py", title="Across inferences", icon=":material/grid_on:", url_path="across"),
+            st.Page("pages/compare.py", title="Compare", icon=":material/compare_arrows:", url_path="compare"),
+            st.Page("pages/live.py", title="Live", icon=":material/bolt:", url_path="live"),
+            st.Page("pages/notes.py", title="Notes", icon=":material/edit_note:", url_path="notes"),
+            st.Page("pages/guide.py", title="Guide", icon=":material/school:", url_path="guide"),
+        ],
+        position="top",
+    ).run()
+else:
+    from kthink_core.ui import hosting
+
+    app = st.App(__file__, middleware=hosting.middleware(), lifespan=hosting.lifespan)

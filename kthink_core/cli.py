@@ -12,22 +12,11 @@ from pydantic import ValidationError
 
 import kthink_core
 from kthink_core.arguments import check_text, experiment_name, whole_number
-from kthink_core.config import (
-    BATCH_SIZE,
-    DEMO,
-    PRESETS,
-    Device,
-    Dtype,
-    ExperimentConfig,
-    Settings,
-    Site,
-    WorkerSettings,
-    from_environment,
-    preset,
-)
+from kthink_core.config import BATCH_SIZE, DEMO, PRESETS, Device, Dtype, ExperimentConfig, Site, preset
 from kthink_core.errors import BadValue, KthinkError, UnknownName, WorkerFailed, in_words, short
 from kthink_core.listing import FORMATS, QUERIES, experiments_table, query_table, write_table
 from kthink_core.prompts import Mode
+from kthink_core.settings import Settings, WorkerSettings, from_environment
 from kthink_core.store.identity import is_finished
 from kthink_core.store.reader import list_experiments
 

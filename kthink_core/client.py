@@ -10,7 +10,6 @@ import httpx
 from httpx_sse import SSEError, connect_sse
 from pydantic import BaseModel
 
-from kthink_core.config import WorkerSettings
 from kthink_core.errors import WorkerLost, WorkerMissing, WorkerRefused
 from kthink_core.jobs import (
     ENDS,
@@ -24,6 +23,7 @@ from kthink_core.jobs import (
     Tokenized,
     TokenizeRequest,
 )
+from kthink_core.settings import WorkerSettings
 
 _PATIENCE = httpx.Timeout(10, connect=2)
 _KEEPING = httpx.Timeout(120, connect=2)

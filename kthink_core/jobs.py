@@ -5,12 +5,13 @@ Shared by engine, worker and client; knows nothing of torch, HTTP or Streamlit.
 
 from __future__ import annotations
 
+import re
 import secrets
 import threading
 from collections.abc import Callable
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter
 
 from kthink_core.prompts import Mode, Segment
 from kthink_core.records import FinishReason, Inference
@@ -20,22 +21,37 @@ MOST_CHARACTERS = 200_000
 """Longest text of a request; the limit that matters is in tokens and is the worker's to set."""
 
 
-def _typed(text: str) -> str:
-    """A text that can be tokenized: not blank, no control characters but newline and tab."""
-    if not text.strip():
-        raise ValueError("it is empty: type something")
-    text = text.replace("\r\n", "\n").replace("\r", "\n")
-    for index, character in enumerate(text):
-        code = ord(character)
-        if (code < 32 and character not in "\n\t") or 127 <= code < 160:
-            raise ValueError(f"character {index} is the control character U+{code:04X}: remove it")
+def _whole(value: object) -> object:
+    """Text that can be encoded: JSON can hold half of a surrogate pair, which is no character."""
+    if isinstance(value, str) and (half := re.search("[\ud800-\udfff]", value)):
+        raise ValueError(f"character {half.start()} is half a surrogate pair: remove it")
+    return value
+
+
+def _plain(text: str) -> str:
+    """No control characters but newline and tab."""
+    if control := re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f]", text):
+        code = ord(control.group())
+        raise ValueError(f"character {control.start()} is the control character U+{code:04X}: remove it")
     return text
 
 
-Typed = Annotated[str, Field(max_length=MOST_CHARACTERS), AfterValidator(_typed)]
+def _typed(text: str) -> str:
+    """A text that can be tokenized: not blank."""
+    if not text.strip():
+        raise ValueError("it is empty: type something")
+    return _plain(text.replace("\r\n", "\n").replace("\r", "\n"))
 
 
-Hookpoints = Annotated[tuple[str, ...], Field(max_length=64)]
+def _line(text: str) -> str:
+    return _plain(" ".join(text.split()))
+
+
+_Whole = BeforeValidator(_whole)  # first of all: what pydantic itself says of such text names no character
+Typed = Annotated[str, Field(max_length=MOST_CHARACTERS), _Whole, AfterValidator(_typed)]
+Author = Annotated[str, Field(max_length=80), _Whole, AfterValidator(_line)]
+Hookpoint = Annotated[str, Field(max_length=200), _Whole, AfterValidator(_plain)]
+Hookpoints = Annotated[tuple[Hookpoint, ...], Field(max_length=64)]
 
 
 class _Request(BaseModel):
@@ -199,7 +215,7 @@ class JobStatus(_Answer):
 
 
 class KeepRequest(_Request):
-    author: Annotated[str, Field(max_length=80), AfterValidator(lambda name: " ".join(name.split()))] = ""
+    author: Author = ""
     """Who typed the prompt."""
 
 

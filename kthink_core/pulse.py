@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import httpx
 
-from kthink_core.config import WorkerSettings
+from kthink_core.settings import WorkerSettings
 
 FIRST_ANSWER = 300.0
 """Seconds that a worker has until it answers for the first time: before it listens it imports torch."""

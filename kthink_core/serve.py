@@ -13,9 +13,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from kthink_core.config import Settings, WorkerSettings
 from kthink_core.ports import check_free
 from kthink_core.pulse import Pulse
+from kthink_core.settings import Settings, WorkerSettings
 from kthink_core.store.manifest import committed_count, read_experiment
 
 APP = Path(__file__).resolve().parent.parent / "app.py"

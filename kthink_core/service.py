@@ -8,11 +8,7 @@ import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from limits import RateLimitItemPerMinute
-from limits.storage import MemoryStorage
-from limits.strategies import FixedWindowRateLimiter
-
-from kthink_core.config import ExperimentConfig, WorkerSettings
+from kthink_core.config import ExperimentConfig
 from kthink_core.engine import Engine
 from kthink_core.errors import Busy, PromptRefused, WorkerUnready
 from kthink_core.jobs import (
@@ -33,6 +29,8 @@ from kthink_core.metrics import counting
 from kthink_core.model import token_text
 from kthink_core.pipeline import Plan
 from kthink_core.prompts import SentPrompt, spelled_ids, typed_prompt
+from kthink_core.request_rate import RequestRate
+from kthink_core.settings import WorkerSettings
 
 _REPEAT = 2.0
 """Seconds after which a job's place in the queue is told again."""
@@ -69,8 +67,7 @@ class Service:
     def __init__(self, engine: Engine, config: ExperimentConfig, settings: WorkerSettings, cache: Path) -> None:
         self.engine, self.config, self.settings = engine, config, settings
         self._began = time.monotonic()
-        self._limiter = FixedWindowRateLimiter(MemoryStorage())
-        self._rate = RateLimitItemPerMinute(settings.requests_per_minute)
+        self._rate = RequestRate(settings.requests_per_minute)
         self._tokenizing, self._keeping = threading.Lock(), threading.Lock()
         self._cache = cache
         self._kept: dict[str, Kept] = {}
@@ -85,9 +82,8 @@ class Service:
 
     def count(self, client: str) -> None:
         """Raises Busy for a client that asks too often."""
-        if not self._limiter.hit(self._rate, client):
-            again = self._limiter.get_window_stats(self._rate, client).reset_time - time.time()
-            raise Busy(f"more than {self.settings.requests_per_minute} requests a minute", max(again, 1))
+        if again := self._rate.wait(client):
+            raise Busy(f"more than {self.settings.requests_per_minute} requests a minute", again)
 
     def tokenize(self, asked: TokenizeRequest) -> Tokenized:
         """The prompt as it would be sent."""

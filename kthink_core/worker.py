@@ -12,19 +12,14 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from math import ceil
 from pathlib import Path
 from socket import socket
 from typing import Annotated
 
 import uvicorn
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request, Response
-from fastapi.exceptions import RequestValidationError
-from fastapi.middleware.trustedhost import TrustedHostMiddleware
-from fastapi.responses import JSONResponse
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
@@ -32,18 +27,11 @@ import kthink_core
 from kthink_core import metrics
 from kthink_core.background import background
 from kthink_core.body_limit import BodyLimit
-from kthink_core.config import BATCH_SIZE, Device, ExperimentConfig, WorkerSettings
+from kthink_core.config import BATCH_SIZE, Device, ExperimentConfig
+from kthink_core.connections import bound
 from kthink_core.engine import Engine
-from kthink_core.errors import (
-    BadValue,
-    Busy,
-    DiskFull,
-    ExperimentBusy,
-    KthinkError,
-    MissingFiles,
-    WorkerFailed,
-    WorkerUnready,
-)
+from kthink_core.errors import BadValue
+from kthink_core.host_names import HostNames
 from kthink_core.jobs import (
     EncodeRequest,
     GenerateRequest,
@@ -59,17 +47,10 @@ from kthink_core.model import leave_a_core
 from kthink_core.pipeline import Plan, plan
 from kthink_core.ports import check_free
 from kthink_core.progress import Silent
+from kthink_core.refusals import add_refusals
 from kthink_core.service import Service, Stream
-
-_STATUS: dict[type[KthinkError], int] = {
-    Busy: 429,
-    WorkerUnready: 503,
-    WorkerFailed: 503,
-    MissingFiles: 503,
-    ExperimentBusy: 409,
-    DiskFull: 507,
-}
-"""HTTP status of a refusal; of any other it is 422."""
+from kthink_core.settings import WorkerSettings
+from kthink_core.token_check import TokenCheck
 
 CLIENT_HEADER = "x-kthink-client"
 """Tells one visitor of an app from another: the app asks for all of them from one address."""
@@ -92,30 +73,15 @@ def make_app(service: Service) -> FastAPI:
     """The HTTP application."""
     app = FastAPI(title="kthink worker", version=kthink_core.__version__)
     app.state.service = service
-    app.add_middleware(BodyLimit, most=service.settings.body_bytes)
-    if service.settings.token is None:  # else a web page could reach it under a name of its own (DNS rebinding)
-        app.add_middleware(TrustedHostMiddleware, allowed_hosts=["localhost", "127.0.0.1", "[::1]"])
-    app.add_exception_handler(KthinkError, _refusal)
-    app.add_exception_handler(RequestValidationError, _invalid)
+    settings = service.settings
+    app.add_middleware(BodyLimit, most=settings.body_bytes)
+    if settings.token is not None:
+        app.add_middleware(TokenCheck, token=settings.token)
+    else:  # a web page could reach it under a name of its own
+        app.add_middleware(HostNames, listens_on=settings.host, remedy="ask the worker at its address")
+    add_refusals(app)
     app.include_router(router)
     return app
-
-
-def _refusal(_: Request, error: Exception) -> Response:
-    status = next((status for kind, status in _STATUS.items() if isinstance(error, kind)), 422)
-    headers = {"Retry-After": str(ceil(error.retry_after))} if isinstance(error, Busy) else None
-    return JSONResponse({"detail": str(error)}, status, headers)
-
-
-def _invalid(_: Request, error: Exception) -> Response:
-    """One sentence, as all other refusals, that repeats nothing of what was sent but the names of its fields."""
-    assert isinstance(error, RequestValidationError)
-    parts = [
-        f"{'.'.join(map(str, problem['loc'][1:]))}: {problem['msg'].removeprefix('Value error, ')}"
-        for problem in error.errors()
-    ]
-    detail = "; ".join(parts)[:1000]
-    return JSONResponse({"detail": detail.encode("utf-8", "backslashreplace").decode()}, 422)
 
 
 def _service(request: Request) -> Service:
@@ -125,21 +91,12 @@ def _service(request: Request) -> Service:
 Serving = Annotated[Service, Depends(_service)]
 
 
-def _authorize(request: Request, service: Serving) -> None:
-    token = service.settings.token
-    wanted = f"Bearer {token.get_secret_value()}" if token else ""
-    given = request.headers.get("authorization", "").encode("latin-1")  # the bytes as they came
-    if wanted and not secrets.compare_digest(given, wanted.encode()):
-        message = "send the worker's token (KTHINK_WORKER_TOKEN) as a bearer token"
-        raise HTTPException(401, message, {"WWW-Authenticate": "Bearer"})
-
-
 def _client(request: Request) -> str:
     return f"{request.client.host if request.client else ''} {request.headers.get(CLIENT_HEADER, '')[:64]}"
 
 
 Client = Annotated[str, Depends(_client)]
-router = APIRouter(dependencies=[Depends(_authorize)])
+router = APIRouter()
 
 
 @asynccontextmanager
@@ -234,11 +191,16 @@ def prometheus(service: Serving) -> Response:
 
 
 class Server(uvicorn.Server):
-    """Ends by cancelling what is under way, instead of waiting for it; ends where its engine has."""
+    """Bounds its connections. Ends by cancelling what is under way, instead of waiting for it; ends where its engine
+    has."""
 
     def __init__(self, config: uvicorn.Config, engine: Engine) -> None:
         super().__init__(config)
         self._engine = engine
+
+    async def startup(self, sockets: list[socket] | None = None) -> None:
+        bound(asyncio.get_running_loop())
+        await super().startup(sockets)
 
     async def on_tick(self, counter: int) -> bool:
         return await super().on_tick(counter) or self._engine.failure is not None

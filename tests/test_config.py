@@ -5,15 +5,9 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from kthink_core.config import (
-    PRESETS,
-    ExperimentConfig,
-    Settings,
-    WorkerSettings,
-    check_name,
-    from_environment,
-)
+from kthink_core.config import PRESETS, ExperimentConfig, check_name
 from kthink_core.errors import BadValue
+from kthink_core.settings import Settings, WorkerSettings, from_environment
 
 
 @pytest.mark.parametrize("field", ["model", "model_revision", "sae", "sae_revision", "problems"])

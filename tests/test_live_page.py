@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from kthink_core.client import WorkerClient
-from kthink_core.config import WorkerSettings
 from kthink_core.jobs import EncodeRequest, GenerateRequest
 from kthink_core.live_trace import Watch
 from kthink_core.pipeline import Plan, precompute
 from kthink_core.progress import Silent
+from kthink_core.settings import WorkerSettings
 from kthink_core.store.writer import open_writer
 from kthink_core.ui.live_run import LiveRun
 from kthink_core.ui.live_view import SILENT

@@ -17,9 +17,9 @@ import psutil
 import pytest
 
 from benchmarks.served import free_port
-from kthink_core.config import WorkerSettings
 from kthink_core.pulse import FIRST_ANSWER, Pulse, Silence
 from kthink_core.serve import HEALTHY, Restarts
+from kthink_core.settings import WorkerSettings
 
 ROOT = Path(__file__).resolve().parent.parent
 PATIENCE = 120.0

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import uvicorn
 
-from kthink_core.config import WorkerSettings
 from kthink_core.engine import Engine
 from kthink_core.jobs import Event, GenerateRequest, Tokens
 from kthink_core.pipeline import Plan
 from kthink_core.service import Service
+from kthink_core.settings import WorkerSettings
 from kthink_core.worker import Server, make_app
 
 QUESTIONS = ["Two?", "Tom has 3 apples and buys 4 more.", "How many legs have 6 cats?"]
@@ -42,7 +42,7 @@ def working(
     """Settings with which a client finds it, and its engine."""
     with socket.socket() as bound:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        bound.bind(("127.0.0.1", port))
+        bound.bind((settings.get("host", "127.0.0.1"), port))
         port = bound.getsockname()[1]
         given = WorkerSettings.model_validate({"port": port} | settings)
         engine = Engine(lambda: plan, background, given.queue)

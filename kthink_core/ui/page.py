@@ -11,9 +11,10 @@ import pandas as pd
 import streamlit as st
 from streamlit.runtime.pages_manager import PagesManager
 
-from kthink_core.config import Experiment, Settings, from_environment
+from kthink_core.config import Experiment
 from kthink_core.errors import KthinkError, in_words
 from kthink_core.notes import sae_revision
+from kthink_core.settings import Settings, from_environment
 from kthink_core.store.reader import ExperimentStatus, list_experiments
 from kthink_core.ui import cache, experiments, permalink
 from kthink_core.ui.permalink import MOST_FEATURES, View

@@ -9,9 +9,10 @@ from streamlit.runtime import exists, get_instance
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from kthink_core.client import WorkerClient
-from kthink_core.config import Experiment, WorkerSettings, from_environment
+from kthink_core.config import Experiment
 from kthink_core.errors import KthinkError
 from kthink_core.jobs import Health
+from kthink_core.settings import WorkerSettings, from_environment
 from kthink_core.ui.page import Page, link
 from kthink_core.ui.permalink import View
 from kthink_core.ui.text import plain

@@ -1,0 +1,126 @@
+"""Settings of this installation, from the environment."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, TypeVar
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from kthink_core.config import DEMO, Text
+from kthink_core.errors import BadValue, encodable
+
+
+def _host(name: str) -> str:
+    try:
+        if name.encode("idna"):  # as the system is asked for it
+            return name
+    except UnicodeError:
+        pass
+    raise ValueError("no name or address of a machine")
+
+
+Host = Annotated[Text, AfterValidator(_host)]
+
+
+class Settings(BaseSettings):
+    """What belongs to this installation, not to an experiment. Each can be set as `KTHINK_<NAME>`."""
+
+    model_config = SettingsConfigDict(env_prefix="KTHINK_", frozen=True)
+
+    cache: Path = Field(default=Path("cache"), description="folder of the experiments")
+    experiment: Text = Field(default=DEMO, description="experiment that the app opens first")
+    app_host: Host = Field(default="127.0.0.1", description="address the app listens on")
+    app_port: int = Field(default=8501, ge=1, le=65535, description="port the app listens on")
+    app_names: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(), description="names others reach the app by, comma separated"
+    )
+
+    @field_validator("app_names", mode="before")
+    @classmethod
+    def _hosts(cls, names: object) -> object:
+        """Names only: which scheme and port lead to the app is its proxy's matter."""
+        if not isinstance(names, str):
+            return names
+        hosts = tuple(name.strip().lower() for name in names.split(",") if name.strip())
+        for host in hosts:
+            if not re.fullmatch(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*", host):
+                raise ValueError(f"'{host}' is not the name of a host: give names such as kthink.lab.example")
+        return hosts
+
+    @field_validator("cache")
+    @classmethod
+    def _utf8(cls, cache: Path) -> Path:
+        """DuckDB takes no other paths."""
+        if encodable(str(cache)) != str(cache):
+            raise ValueError("no text: its bytes are not UTF-8")
+        return cache
+
+
+class WorkerSettings(BaseSettings):
+    """Of the worker, and of the app's way to it. Each can be set as `KTHINK_WORKER_<NAME>`."""
+
+    model_config = SettingsConfigDict(env_prefix="KTHINK_WORKER_", frozen=True)
+
+    host: Host = Field(default="127.0.0.1", description="address the worker listens on; any other needs a token")
+    port: int = Field(default=8765, ge=1, le=65535, description="port the worker listens on")
+    url: Text | None = Field(default=None, description="where the app finds the worker, if on another machine")
+    token: SecretStr | None = Field(default=None, description="bearer token that callers must send")
+    prompt_tokens: int = Field(default=4096, ge=1, description="most tokens of a prompt")
+    new_tokens: int = Field(default=2048, ge=1, description="most new tokens of a generation")
+    queue: int = Field(default=32, ge=1, description="most jobs that wait")
+    jobs_per_client: int = Field(default=4, ge=1, description="most jobs of one client, waiting and running")
+    requests_per_minute: int = Field(default=120, ge=1, description="most runs that one client starts in a minute")
+    body_bytes: int = Field(default=1_000_000, ge=1, description="longest request")
+    silence: int = Field(default=30, ge=2, le=86_400, description="seconds without an answer after which `up` kills it")
+
+    @property
+    def address(self) -> str:
+        """Base URL of the worker, wherever it is."""
+        return (self.url or self.own_address).rstrip("/")
+
+    @property
+    def own_address(self) -> str:
+        """Base URL of a worker on this machine with these settings."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
+
+    @field_validator("url")
+    @classmethod
+    def _reachable(cls, url: str | None) -> str | None:
+        try:
+            parts = urlsplit(url or "http://nowhere")
+            if parts.scheme in ("http", "https") and parts.port != 0 and _host(parts.hostname or ""):
+                return url
+        except ValueError:
+            pass
+        raise ValueError("no address such as http://gpu-host:8765")
+
+    @field_validator("token", mode="before")
+    @classmethod
+    def _sendable(cls, token: object) -> object:
+        """A token goes into a header; the line end of the file that it was read from does not."""
+        if not isinstance(token, str):
+            return token
+        token = token.strip()
+        if not token:
+            return None
+        if not re.fullmatch(r"[!-~]{8,}", token):
+            raise ValueError("take at least 8 characters, a long random text, of ASCII without spaces")
+        return token
+
+
+Kind = TypeVar("Kind", Settings, WorkerSettings)
+
+
+def from_environment(kind: type[Kind], **given: object) -> Kind:
+    """Settings of a kind; what is `given` goes before the environment. Raises BadValue, naming the variable."""
+    try:
+        return kind(**given)  # pyright: ignore[reportArgumentType]
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = f"{kind.model_config.get('env_prefix')}{first['loc'][0]}".upper()
+        raise BadValue(f"setting {name}: {first['msg'].removeprefix('Value error, ')}") from error
