@@ -12,10 +12,12 @@ from fastapi.responses import JSONResponse
 
 from kthink_core.errors import (
     Busy,
+    CorruptFile,
     DiskFull,
     ExperimentBusy,
     KthinkError,
     MissingFiles,
+    StoreUnavailable,
     WorkerFailed,
     WorkerUnready,
     encodable,
@@ -30,6 +32,8 @@ _STATUS: dict[type[KthinkError], int] = {
     WorkerUnready: 503,
     WorkerFailed: 503,
     MissingFiles: 503,
+    StoreUnavailable: 503,
+    CorruptFile: 503,
     ExperimentBusy: 409,
     DiskFull: 507,
 }

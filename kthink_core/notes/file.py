@@ -6,6 +6,7 @@ a file is then read as it lies there, if nothing of it lies elsewhere.
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 import tempfile
@@ -19,6 +20,8 @@ from kthink_core.store.files import TEMPORARY, sync_folder
 
 _BESIDE = ("-wal", "-journal")
 """Ends of the names of files in which what was written last may still lie."""
+_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS)
+"""Said by file systems that know no second name of a file, such as those of memory sticks."""
 _IN_USE = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
@@ -90,15 +93,18 @@ def _make(path: Path) -> None:
         beside = Path(folder) / path.name
         with closing(_connect(beside, "mode=rwc")) as connection:
             migrate(connection, beside)
-            connection.execute(
-                "PRAGMA wal_checkpoint(TRUNCATE)"
-            )  # closing does it too, but says nothing of a full disk
+            # Closing does it too, but says nothing of a full disk.
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         with beside.open("rb") as made:
             os.fsync(made.fileno())
         try:
             path.hardlink_to(beside)
         except FileExistsError:
             return
+        except OSError as error:
+            if error.errno not in _NO_LINKS or path.exists():
+                raise
+            beside.rename(path)  # it would replace another's, were that made in between
         sync_folder(path.parent)
 
 
