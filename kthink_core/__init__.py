@@ -8,4 +8,4 @@ The way of the data, one module an arrow:
 `pipeline` runs the arrows up to the database in order; `queries` holds every question asked of it.
 """
 
-__version__ = "0.3.0"
+__version__ = "0.4.0"

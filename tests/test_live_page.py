@@ -158,7 +158,7 @@ def test_firings_of_watched_features_are_marked_and_listed(with_worker: Open, cl
     latents = plain.trace.latents(hookpoint, "generated")
     feature = int(latents["feature"].iloc[0])
     own = latents[latents["feature"] == feature]
-    threshold = own["activation"].median()
+    threshold = 1.001 * own["activation"].median()  # beside it: what passes together differs in the last bits
     app.session_state["live_run"] = run = ended(client, REQUEST, Watch(hookpoint, feature, threshold))
     app.run()
     wanted = own.loc[own["activation"] > threshold, "position"].tolist()
