@@ -182,10 +182,12 @@ def _experiment(options: argparse.Namespace) -> tuple[str, ExperimentConfig]:
     name = options.experiment
     if name is None:
         return options.preset, preset(options.preset)
-    known = {status.name: status.experiment for status in list_experiments(_cache(options))}
-    stored = known.get(name)
-    if stored is None:
+    known = {status.name: status for status in list_experiments(_cache(options))}
+    if name not in known:
         raise UnknownName("experiment", name, known)
+    stored = known[name].experiment
+    if stored is None:
+        raise BadValue(f"experiment '{name}' cannot be read: {known[name].problem}")
     if stored.open_ended:
         raise BadValue(f"experiment '{name}' holds what was kept of live prompts; name the one they were compared with")
     return name, stored.config

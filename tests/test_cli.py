@@ -229,3 +229,61 @@ def test_nonsense_setting_in_the_environment(
     monkeypatch.setenv("KTHINK_APP_PORT", "many")
     assert main(["experiments"]) == 2
     assert "KTHINK_APP_PORT" in capsys.readouterr().err
+
+
+def test_a_damaged_database_is_told_by_every_command_and_mended_by_precompute(
+    tiny: Path, problems: Path, cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(cache, tmp_path / "cache")
+    asked = ("feature-counts", "--hookpoint", H1)
+    before = ask(tmp_path / "cache", capsys, *asked)
+    database = tmp_path / "cache" / "small" / "latents-0001.duckdb"
+    content = bytearray(database.read_bytes())
+    content[12_288 + 500 :: 65_536] = bytes(byte ^ 1 for byte in content[12_288 + 500 :: 65_536])
+    database.write_bytes(content)
+    where = ("--experiment", "small", "--cache", str(tmp_path / "cache"))
+    for command in (["query", *asked, *where], ["export", str(tmp_path / "out.duckdb"), *where]):
+        assert main(command) == 2
+        told = capsys.readouterr().err
+        assert told.count("\n") == 1 and "latents-0001.duckdb is damaged; run `precompute` again" in told
+    assert not (tmp_path / "out.duckdb").exists()
+    assert compute(tiny, problems, tmp_path / "cache") == 0
+    assert "latents-0001.duckdb was damaged and is kept as latents-0001.duckdb.damaged" in capsys.readouterr().err
+    assert ask(tmp_path / "cache", capsys, *asked) == before
+    assert main(["export", str(tmp_path / "out.duckdb"), *where]) == 0
+
+
+def test_an_unreadable_neighbour_is_listed_and_harms_nobody(
+    cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(cache, tmp_path / "cache")
+    for name, content in {
+        "deep": b"[" * 100_000,
+        "list": b"[]",
+        "empty": b"",
+        "newer": b'{"schema_version": 99}',
+    }.items():
+        (tmp_path / "cache" / name).mkdir()
+        (tmp_path / "cache" / name / "experiment.json").write_bytes(content)
+    (tmp_path / "cache" / "folder" / "experiment.json").mkdir(parents=True)
+    (tmp_path / "cache" / "pipe").mkdir()
+    os.mkfifo(tmp_path / "cache" / "pipe" / "experiment.json")
+    assert len(ask(tmp_path / "cache", capsys, "inferences")) == 3
+    assert main(["experiments", "--cache", str(tmp_path / "cache"), "--format", "json"]) == 0
+    listed = {row["experiment"]: row for row in json.loads(capsys.readouterr().out)}
+    assert listed["small"]["problem"] is None and listed["small"]["of"] == 3
+    assert all(row["problem"] for name, row in listed.items() if name != "small") and len(listed) == 7
+    assert main(["up", "--experiment", "deep", "--cache", str(tmp_path / "cache")]) == 2
+    told = capsys.readouterr().err
+    assert "experiment 'deep' cannot be read" in told and "did you mean" not in told
+
+
+def test_what_the_system_refuses_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").write_text("")
+    for command in (["experiments"], ["query", "inferences", "--experiment", "demo"]):
+        assert main([*command, "--cache", str(tmp_path / "file")]) == 2
+        told = capsys.readouterr().err
+        assert told == f"kthink: Not a directory: {tmp_path}/file\n"
+    assert main(["precompute", "--problems", "p" * 300, "--cache", str(tmp_path)]) == 2
+    told = capsys.readouterr().err
+    assert "File name too long" in told and told.count("\n") == 1
