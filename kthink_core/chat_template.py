@@ -53,7 +53,8 @@ def _rendered(request: str) -> list[str]:
     """The answer of a process of this module. Raises BadTemplate."""
     root = str(Path(kthink_core.__file__).resolve().parent.parent)
     paths = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
-    environment = {"PATH": os.environ.get("PATH", ""), "PYTHONPATH": paths, "HF_HUB_OFFLINE": "1"}
+    # One thread: the stacks of many would count as its memory.
+    environment = os.environ | {"PYTHONPATH": paths, "HF_HUB_OFFLINE": "1", "OPENBLAS_NUM_THREADS": "1"}
     command = [sys.executable, "-m", __name__]
     try:
         done = subprocess.run(

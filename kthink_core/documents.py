@@ -37,17 +37,20 @@ def read_bounded(path: Path, most: int = MOST_BYTES) -> bytes:
     return content
 
 
-def parse(path: Path, content: bytes) -> Any:
-    """The value of a JSON text, at most some 200 levels deep. Raises BadFile, naming `path`."""
+def parse(path: Path, content: bytes, *, infinite: bool = False) -> Any:
+    """The value of a JSON text, at most some 200 levels deep. Raises BadFile, naming `path`.
+
+    infinite: let it hold Infinity and NaN, which JSON has not, and Python's own writer writes.
+    """
     try:
-        return from_json(content, allow_inf_nan=False)
+        return from_json(content, allow_inf_nan=infinite)
     except ValueError as error:
         raise BadFile(path, f"it is no JSON: {_short(str(error))}") from error
 
 
-def parse_object(path: Path, content: bytes) -> dict[str, Any]:
+def parse_object(path: Path, content: bytes, *, infinite: bool = False) -> dict[str, Any]:
     """As `parse`, of a text that holds one object."""
-    value = parse(path, content)
+    value = parse(path, content, infinite=infinite)
     if not isinstance(value, dict):
         raise BadFile(path, f"it holds {_kind(value)}, not an object")
     return value

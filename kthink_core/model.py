@@ -33,6 +33,9 @@ from kthink_core.weights import listed, not_finite
 FILES = ("*.json", "*.safetensors", "*.jinja", "*.txt", "*.model")
 """What is read of a model: no pickles, no code."""
 
+_LOADS = ("_attn_implementation", "_experts_implementation", "quantization_config", "transformers_weights")
+"""Attributes of a configuration that make transformers load kernels, or weights in another way."""
+
 _SLACK = 2**27
 """Numbers that a model may make besides its weights, such as masks: half a gigabyte."""
 
@@ -112,9 +115,14 @@ def _tokenizer(source: str, files: ModelFiles) -> PreTrainedTokenizerBase:
 
 def _config(source: str, files: ModelFiles) -> PreTrainedConfig:
     try:
-        return AutoConfig.from_pretrained(files.folder, trust_remote_code=False, local_files_only=True)
+        config = AutoConfig.from_pretrained(files.folder, trust_remote_code=False, local_files_only=True)
     except Exception as error:
         raise UnsupportedModel(f"{source}: its config.json cannot be used: {_one_line(error)}") from error
+    for part in (config, *(getattr(config, name, None) for name in config.sub_configs)):
+        # Looked at once more where it cannot be said under another name.
+        if loaded := [name for name in _LOADS if getattr(part, name, None) is not None]:
+            raise UnsupportedModel(f"{source}: its config.json asks for {listed(loaded)}, which would load other code")
+    return config
 
 
 def _model(source: str, files: ModelFiles, config: PreTrainedConfig, dtype: str) -> PreTrainedModel:
@@ -138,9 +146,12 @@ def _model(source: str, files: ModelFiles, config: PreTrainedConfig, dtype: str)
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # they are told by name
         )
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError, SafetensorError) as error:
-        # for cut and unknown files, and for settings that do not go together
+    except (OSError, SafetensorError) as error:  # cut files
         raise MissingFiles(f"{source} is no complete model: {_one_line(error)}") from error
+    except UnsupportedModel:
+        raise
+    except Exception as error:
+        raise UnsupportedModel(f"{source}: its config.json cannot be used: {_one_line(error)}") from error
     model, info = loaded
     _check_weights(source, model, info)
     return model

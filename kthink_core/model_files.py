@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,20 +25,32 @@ VOCABULARIES = ("tokenizer.json", "tokenizer.model", "vocab.json")
 """One of them a model needs: else transformers would make up an empty vocabulary."""
 
 _BESIDE = ("merges.txt", "vocab.txt")
-_TOKEN_TABLES = ("special_tokens_map.json", "added_tokens.json")
 _WEIGHTS, _INDEX = "model.safetensors", "model.safetensors.index.json"
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,200}\.safetensors")
 
-_MOST_LAYERS = 4096
+_MOST_LAYERS = 1024
 """Of layers and of experts: each is a module that is made."""
-_LARGEST = 2**40
+_LARGEST = 2**24
+"""Of any other number, but those that count nothing that is made."""
+_COUNTS = re.compile(r"layers?$|experts$|^attention_types$")
+_COUNTS_NOTHING = re.compile(r"model_max_length|max_.*position|max_.*length|theta|window|seed|token_id")
 _MOST_BYTES = 50_000_000
 """Of a table of tokens or an index of weights."""
+_MOST_VOCABULARY_BYTES = 200_000_000
 
-_RUNS_CODE = ("auto_map", "custom_pipelines", "attn_implementation", "experts_implementation")
-"""Name code to be run, from the hub or the folder. They do not change what the model computes: they are left out."""
+_PRIVATE = re.compile(r"_(?!_)")
+"""Names of attributes that transformers keeps for itself; `__type` and `__float__` say what a value is."""
+_LEFT_OUT = (
+    "auto_map", "custom_pipelines", "attn_implementation", "experts_implementation",
+    "attribute_map", "sub_configs", "fusion_config", "per_layer_config",
+    "num_labels", "id2label", "label2id",
+    "init_inputs", "vocab", "merges",
+)  # fmt: skip
+"""Name code or files, give attributes other names, or are made for classifiers: a language model computes the same
+without them."""
 _OTHER_WEIGHTS = ("quantization_config", "compression_config", "transformers_weights", "adapter_config")
 """Say that the weights are not what they are called, or lie elsewhere: such a model is refused."""
+_TOKEN_NAME = re.compile(r"[a-z]+(_[a-z]+)*_token|additional_special_tokens|extra_special_tokens")
 
 TokenId = Annotated[int, Field(ge=0, lt=2**31, strict=True)]
 
@@ -90,15 +103,19 @@ def admitted(given: Path) -> Iterator[ModelFiles]:
     weights = _weights(given)
     with tempfile.TemporaryDirectory(prefix="kthink-model-") as name:
         folder = Path(name)
-        _write(folder / "config.json", config)
-        _write(
-            folder / "tokenizer_config.json", {key: tokenizer[key] for key in tokenizer if not key.endswith("_file")}
-        )
-        for table in _TOKEN_TABLES:
-            if (given / table).exists():
-                _write(folder / table, _sanitized(given / table, _read_json(given / table)))
+        tables = {
+            "config.json": config,
+            "tokenizer_config.json": {key: tokenizer[key] for key in tokenizer if not key.endswith("_file")},
+            "special_tokens_map.json": _special_tokens(given / "special_tokens_map.json"),
+            "added_tokens.json": _added_tokens(given / "added_tokens.json"),
+        }
+        for file, table in tables.items():
+            if table:
+                _write(folder / file, table)
         for file in (*VOCABULARIES, *_BESIDE):
             if (given / file).is_file():
+                if (given / file).stat().st_size > _MOST_VOCABULARY_BYTES:
+                    raise BadFile(given / file, f"it is longer than {_MOST_VOCABULARY_BYTES:,} bytes")
                 (folder / file).symlink_to((given / file).resolve())
         for path in weights:
             (folder / path.name).symlink_to(path.resolve())
@@ -109,7 +126,7 @@ def admitted(given: Path) -> Iterator[ModelFiles]:
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    return parse_object(path, read_bounded(path, _MOST_BYTES))
+    return parse_object(path, read_bounded(path, _MOST_BYTES), infinite=True)
 
 
 def _optional(path: Path) -> dict[str, Any]:
@@ -130,15 +147,29 @@ def _sanitized(path: Path, settings: dict[str, Any]) -> dict[str, Any]:
 
 def _plain(path: Path, value: Any, where: str) -> Any:
     if isinstance(value, dict):
-        kept = {key: part for key, part in value.items() if not key.startswith("_") and key not in _RUNS_CODE}
+        kept = {key: part for key, part in value.items() if not _PRIVATE.match(key) and key not in _LEFT_OUT}
         return {key: _plain(path, part, key) for key, part in kept.items()}
     if isinstance(value, list):
         return [_plain(path, part, where) for part in value]
-    if isinstance(value, int) and not isinstance(value, bool):
-        counts = re.search(r"layers?$|experts$", where) is not None
-        if value > (_MOST_LAYERS if counts else _LARGEST) and where != "model_max_length":
-            raise BadFile(path, f"{where} is {str(value)[:20]}: too large")
+    most = _MOST_LAYERS if _COUNTS.search(where) else _LARGEST
+    if isinstance(value, int) and value > most and not _COUNTS_NOTHING.search(where):
+        raise BadFile(path, f"{where} is {str(value)[:20]}: too large")
     return value
+
+
+def _special_tokens(path: Path) -> dict[str, Any]:
+    """What stands for the beginning, the end and so on: texts, or descriptions of tokens. Nothing else of the file: the
+    library would take any other name in it for an option of its own."""
+    return {name: value for name, value in _optional(path).items() if _TOKEN_NAME.fullmatch(name)}
+
+
+def _added_tokens(path: Path) -> dict[str, int]:
+    """Ids by text. Raises BadFile."""
+    tokens = _optional(path)
+    for text, token_id in tokens.items():
+        if not isinstance(token_id, int) or isinstance(token_id, bool) or not 0 <= token_id < 2**31:
+            raise BadFile(path, f"{text[:40]!r} must have a token id")
+    return tokens
 
 
 def _chat_template(given: Path, stated: object) -> str:
@@ -164,7 +195,7 @@ def _weights(given: Path) -> list[Path]:
     else:
         paths = [given / name for name in sorted(set(_weight_map(given).values()))]
     for path in paths:
-        if not path.stat() or not path.is_file():
+        if not stat.S_ISREG(path.stat().st_mode):
             raise BadFile(path, "it is no plain file")
     return paths
 

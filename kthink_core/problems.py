@@ -7,7 +7,7 @@ from itertools import islice
 from pathlib import Path
 
 from kthink_core import demo
-from kthink_core.config import DEMO
+from kthink_core.config import DEMO, MOST_INFERENCES
 from kthink_core.documents import parse
 from kthink_core.errors import BadFile, BadProblems, MissingFiles
 from kthink_core.records import Problem
@@ -24,7 +24,9 @@ def load_problems(source: str, limit: int | None) -> list[Problem]:
     Raises BadProblems for a file that is missing, empty or has a broken line, MissingFiles where GSM8K is not at hand.
     """
     rows = _gsm8k(limit) if source == GSM8K else _jsonl(demo.PROBLEMS if source == DEMO else Path(source))
-    problems = [Problem(index, *row) for index, row in enumerate(islice(rows, limit))]
+    problems = [Problem(index, *row) for index, row in enumerate(islice(rows, limit or MOST_INFERENCES + 1))]
+    if len(problems) > MOST_INFERENCES:
+        raise BadProblems(f"{source} holds more than {MOST_INFERENCES:,} problems; take some of them with --limit")
     if not problems:
         raise BadProblems(f"{source} holds no problems")
     return problems
@@ -57,7 +59,7 @@ def _jsonl(path: Path) -> Iterator[tuple[str, str | None]]:
 def _row(path: Path, number: int, line: bytes) -> tuple[str, str | None]:
     where = f"{path} line {number}"
     try:
-        row = parse(path, line)
+        row = parse(path, line, infinite=True)  # in a field that is not read it does no harm
     except BadFile as error:
         raise BadProblems(f"{path} line {number}: {error.reason}") from error
     question = row.get("question") if isinstance(row, dict) else None

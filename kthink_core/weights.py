@@ -11,6 +11,8 @@ from torch import Tensor
 
 from kthink_core.errors import BadFile
 
+_KINDS = {torch.float64, torch.float32, torch.float16, torch.bfloat16}
+
 _SHOWN = 5
 """Names that a message lists."""
 
@@ -30,8 +32,8 @@ def read_tensors(path: Path, shapes: Mapping[str, tuple[int, ...]], device: torc
     except SafetensorError as error:
         raise BadFile(path, f"it is no whole safetensors file: {error}") from error
     kinds = {tensor.dtype for tensor in tensors.values()}
-    if len(kinds) != 1 or not kinds.pop().is_floating_point:
-        raise BadFile(path, "its tensors are not all of one floating type")
+    if len(kinds) != 1 or not kinds <= _KINDS:
+        raise BadFile(path, f"its tensors are not all of one of the types {', '.join(sorted(map(str, _KINDS)))}")
     if bad := not_finite(tensors):
         raise BadFile(path, f"{listed(bad)}: not every number is finite")
     return tensors

@@ -141,7 +141,8 @@ def test_older_versions_of_cfg_json_are_read(saes: Path) -> None:
         (lambda found: found.update(extra=torch.zeros(3)), "unexpected: extra"),
         (lambda found: found["W_dec"].fill_(torch.nan), "W_dec: not every number is finite"),
         (lambda found: found["encoder.bias"][3:4].fill_(torch.inf), "encoder.bias: not every number is finite"),
-        (lambda found: found.update(b_dec=torch.zeros(32, dtype=torch.int32)), "not all of one floating type"),
+        (lambda found: found.update(b_dec=torch.zeros(32, dtype=torch.int32)), "not all of one of the types"),
+        (lambda found: found.update({name: t.to(torch.float8_e4m3fn) for name, t in found.items()}), "not all of one"),
         (lambda found: found.update(b_dec=torch.zeros(2, 16)), "of another shape: b_dec [2, 16] instead of [32]"),
     ],
 )
@@ -177,7 +178,7 @@ def test_weights_of_a_model_are_checked(
         ("config.json", {"num_hidden_layers": 5}, "its config.json cannot be used"),
         ("config.json", {"num_hidden_layers": 10**9}, "num_hidden_layers is 1000000000: too large"),
         ("config.json", {"hidden_size": 2**20, "num_attention_heads": 2}, "describes a model of"),
-        ("config.json", {"vocab_size": 2**39}, "describes a model of"),
+        ("config.json", {"vocab_size": 2**39}, "vocab_size is 549755813888: too large"),
         ("config.json", {"max_position_embeddings": "many"}, "model"),
         ("config.json", {"max_position_embeddings": 0}, "how many positions"),
         ("config.json", {"quantization_config": {"quant_method": "bitsandbytes"}}, "it has a quantization_config"),
