@@ -19,6 +19,7 @@ from kthink_core.prompts import Mode
 from kthink_core.settings import Settings, WorkerSettings, from_environment
 from kthink_core.store.identity import is_finished
 from kthink_core.store.reader import list_experiments
+from kthink_core.store.repair import known_experiment
 
 _CONFIG_OPTIONS = (
     "model", "model_revision", "sae", "sae_revision", "hookpoints", "site", "problems", "limit", "mode",
@@ -182,12 +183,10 @@ def _experiment(options: argparse.Namespace) -> tuple[str, ExperimentConfig]:
     name = options.experiment
     if name is None:
         return options.preset, preset(options.preset)
-    known = {status.name: status for status in list_experiments(_cache(options))}
-    if name not in known:
-        raise UnknownName("experiment", name, known)
-    stored = known[name].experiment
+    cache = _cache(options)
+    stored = known_experiment(cache, name)
     if stored is None:
-        raise BadValue(f"experiment '{name}' cannot be read: {known[name].problem}")
+        raise UnknownName("experiment", name, [status.name for status in list_experiments(cache) if status.experiment])
     if stored.open_ended:
         raise BadValue(f"experiment '{name}' holds what was kept of live prompts; name the one they were compared with")
     return name, stored.config

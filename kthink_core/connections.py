@@ -30,8 +30,8 @@ class Limits(NamedTuple):
     head: float = 10.0
     """Seconds for a request's line and headers, from the connection or the last answer on."""
     body: float = 30.0
-    """Seconds for its body, and without progress for the rest of an answer whose connection is closed already. An
-    answer takes as long as it takes, and so does a websocket."""
+    """Seconds for its body, and without progress for an answer that its client does not read. An answer takes as long
+    as it takes, and so does a websocket."""
     connections: int = 1024
     """Most connections at once, websockets included; half as many as files may be open, if that is fewer."""
 
@@ -101,7 +101,7 @@ class _Refusal(asyncio.Protocol):
 
 
 class _Patience:
-    """Ends one connection where its client is late with a request, or with reading the rest of a closed one."""
+    """Ends one connection where its client is late with a request, or with reading an answer."""
 
     def __init__(self, http: _Http, loop: asyncio.AbstractEventLoop, limits: Limits) -> None:
         self._http, self._loop, self._limits = http, loop, limits
@@ -122,13 +122,14 @@ class _Patience:
         awaited = (cycle, between, closing, transport.get_write_buffer_size())
         if awaited != self._awaited:
             self._awaited, self._since = awaited, now
-        if between and not closing:
+        unread = closing or awaited[-1] > 0
+        if between and not unread:
             allowed = self._limits.head
         else:
-            allowed = self._limits.body if closing or cycle.more_body else inf
+            allowed = self._limits.body if unread or cycle.more_body else inf
         if now - self._since > allowed:
-            if closing:
-                transport.abort()  # the client has stopped to read the last answer: it would wait for ever
+            if unread:
+                transport.abort()  # the client has stopped to read an answer: it would wait for ever
                 return
             if between or not cycle.response_started:
                 transport.write(_LATE)

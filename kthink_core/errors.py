@@ -11,11 +11,12 @@ class KthinkError(Exception):
     """Base of all errors that are shown to the user as one line, without a stack trace."""
 
 
-def in_words(error: KthinkError | OSError) -> str:
-    """What a user reads of an error, in one line; of the operating system's, what it says and of which file."""
+def in_words(error: Exception) -> str:
+    """What a user reads of an error, in one line: of the operating system's, what it says and of which file; of a
+    library's, the first paragraph."""
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
-    return " ".join(str(error).split())
+    return " ".join(str(error).strip().partition("\n\n")[0].split())
 
 
 LONGEST_SHOWN = 60

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from kthink_core.errors import KthinkError
 from kthink_core.ports import check_free
 from kthink_core.pulse import Pulse
 from kthink_core.settings import Settings, WorkerSettings
@@ -83,7 +84,7 @@ def serve(chosen: tuple[str, str], settings: Settings, worker: WorkerSettings) -
                 running = None
                 pulse.close()
                 if status == MISTAKE:
-                    if not committed_count(settings.cache, settings.experiment):
+                    if not _anything(settings):
                         return MISTAKE
                     _say("the app goes on without a worker: what is stored can be browsed")
                 else:
@@ -95,6 +96,14 @@ def serve(chosen: tuple[str, str], settings: Settings, worker: WorkerSettings) -
     finally:
         bar.close()
         _stop([process for process in (app, running) if process is not None])
+
+
+def _anything(settings: Settings) -> bool:
+    """Whether there is something to browse, be it what cannot be read: the app says so."""
+    try:
+        return committed_count(settings.cache, settings.experiment) > 0
+    except (KthinkError, OSError):
+        return True
 
 
 def _streamlit(settings: Settings) -> list[str]:
@@ -145,11 +154,14 @@ class _Bar:
         self._complete = False
 
     def draw(self) -> None:
-        """Reads the store until all is there."""
-        stored = None if self._complete else read_experiment(self._cache, self._name)
+        """Reads the store until all is there. What cannot be read the worker mends, or says why not."""
+        try:
+            stored = None if self._complete else read_experiment(self._cache, self._name)
+            done = committed_count(self._cache, self._name) if stored else 0
+        except (KthinkError, OSError):
+            return
         if stored is None:
             return
-        done = committed_count(self._cache, self._name)
         if self._bar is None and done < stored.inferences:
             self._bar = tqdm(total=stored.inferences, unit="inference", file=sys.stderr, dynamic_ncols=True)
         if self._bar is not None and done > self._bar.n:

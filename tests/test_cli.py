@@ -275,7 +275,7 @@ def test_an_unreadable_neighbour_is_listed_and_harms_nobody(
     assert all(row["problem"] for name, row in listed.items() if name != "small") and len(listed) == 7
     assert main(["up", "--experiment", "deep", "--cache", str(tmp_path / "cache")]) == 2
     told = capsys.readouterr().err
-    assert "experiment 'deep' cannot be read" in told and "did you mean" not in told
+    assert "deep/experiment.json is damaged (it is no JSON" in told and "did you mean" not in told
 
 
 def test_what_the_system_refuses_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

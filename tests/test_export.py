@@ -1,12 +1,13 @@
 """Exports stand alone, hold everything visible, and replace an older file only when they are whole."""
 
 import json
+import os
 from pathlib import Path
 
 import duckdb
 import pyarrow.parquet as pq
 import pytest
-from store_samples import sample_experiment, sample_inferences, write_sample
+from store_samples import full_disk, sample_experiment, sample_inferences, write_sample
 
 from kthink_core.errors import BadValue, DiskFull, UnknownName
 from kthink_core.store.export import export
@@ -77,11 +78,11 @@ def test_an_older_file_is_replaced_as_a_whole(tmp_path: Path, ending: str, built
     assert not temporary(target).exists()
 
 
-def test_a_full_disk_keeps_the_older_file(tmp_path: Path) -> None:
+def test_a_full_disk_keeps_the_older_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_sample(tmp_path / "cache", EXPERIMENT, DRAWN[:2], 2)
     target = tmp_path / "out.parquet"
     target.write_bytes(b"older")
-    temporary(target).symlink_to("/dev/full")
+    monkeypatch.setattr(os, "fsync", full_disk)
     with pytest.raises(DiskFull, match=r"no space left writing .*out\.parquet"):
         export(tmp_path / "cache", NAME, target)
     assert target.read_bytes() == b"older"

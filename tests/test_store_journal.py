@@ -1,6 +1,7 @@
 """Segment files: what is written is read again exactly, and damage is told."""
 
 import errno
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,11 +10,11 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from store_samples import HOOKPOINTS, same, sample_experiment, sample_inference
+from store_samples import HOOKPOINTS, full_disk, same, sample_experiment, sample_inference
 
 from kthink_core.errors import CorruptFile, DiskFull, SchemaTooNew
 from kthink_core.records import Encoding, Inference
-from kthink_core.store.files import Layout, temporary
+from kthink_core.store.files import Layout
 from kthink_core.store.journal import read_segment, write_segment
 
 EXPERIMENT = sample_experiment()
@@ -124,9 +125,9 @@ def test_a_missing_file_is_not_called_damaged(folder: Path) -> None:
         read_segment(folder / "journal" / "000000.parquet")
 
 
-def test_a_full_disk_commits_nothing(folder: Path) -> None:
+def test_a_full_disk_commits_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = folder / "journal" / "000000.parquet"
-    temporary(path).symlink_to("/dev/full")  # writing to it fails as on a full disk, in the kernel itself
+    monkeypatch.setattr(os, "fsync", full_disk)
     with pytest.raises(DiskFull) as caught:
         write_segment(folder, sample_inference(EXPERIMENT, 0))
     assert isinstance(caught.value.__cause__, OSError) and caught.value.__cause__.errno == errno.ENOSPC

@@ -13,14 +13,23 @@ from pathlib import Path
 import duckdb
 import pytest
 from store_process import INFERENCES
-from store_samples import committed, rewrite, same, sample_experiment, sample_inference, sample_inferences, write_sample
+from store_samples import (
+    committed,
+    full_disk,
+    rewrite,
+    same,
+    sample_experiment,
+    sample_inference,
+    sample_inferences,
+    write_sample,
+)
 
 from kthink_core.config import SCHEMA
 from kthink_core.errors import BadValue, CorruptFile, DiskFull, ExperimentBusy, ExperimentMismatch, SchemaTooNew
 from kthink_core.store import writer as module
 from kthink_core.store.files import TEMPORARY, Layout
 from kthink_core.store.journal import read_segment, write_segment
-from kthink_core.store.manifest import ranges, read_experiment, read_manifest
+from kthink_core.store.manifest import ranges, read_experiment, read_manifest, write_manifest
 from kthink_core.store.reader import open_reader
 from kthink_core.store.writer import open_writer
 
@@ -309,12 +318,13 @@ def test_a_full_disk_keeps_what_was_committed(tmp_path: Path) -> None:
     assert TEMPORARY not in ran.stdout
 
 
-def test_a_full_disk_leaves_the_manifest_as_it_was(tmp_path: Path) -> None:
+def test_a_full_disk_leaves_the_manifest_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with open_writer(tmp_path, EXPERIMENT) as writer:
         writer.append(DRAWN[0])
-        (tmp_path / NAME / f"{TEMPORARY}manifest.json").symlink_to("/dev/full")
-        with pytest.raises(DiskFull, match=r"no space left writing .*manifest\.json; what was committed is kept"):
-            writer.append(DRAWN[1])
+        write_segment(tmp_path / NAME, DRAWN[1], EXPERIMENT.mark)  # the disk was not full yet
+        with monkeypatch.context() as full, pytest.raises(DiskFull, match=r"no space left writing .*manifest\.json"):
+            full.setattr(os, "fsync", full_disk)
+            write_manifest(Layout(tmp_path / NAME), EXPERIMENT.mark, None, [0, 1], [])
         assert committed(tmp_path, NAME) == {0}
     with open_writer(tmp_path, EXPERIMENT) as writer:
         assert writer.committed == {0, 1}

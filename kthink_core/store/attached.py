@@ -49,7 +49,7 @@ def attach(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
     # A table that is a view computes what its author wrote.
     own = "SELECT table_name FROM duckdb_tables() WHERE database_name = 'store'"
     tables = {name for (name,) in connection.execute(own).fetchall()}
-    found = connection.execute("FROM store.experiment").fetchall() if "experiment" in tables else []
+    found = connection.execute("FROM store.experiment LIMIT 2").fetchall() if "experiment" in tables else []
     version = found[0][1] if len(found) == 1 else None
     if not isinstance(version, int):
         raise CorruptFile(path, REMEDY, "it is no database of an experiment")

@@ -7,7 +7,6 @@ told as what it is, and nothing is renamed or to be deleted for it.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -15,7 +14,8 @@ from pathlib import Path
 
 import duckdb
 
-from kthink_core.errors import CorruptFile, StoreUnavailable
+from kthink_core.errors import CorruptFile, StoreUnavailable, in_words
+from kthink_core.store.files import sha256_of
 from kthink_core.store.manifest import DatabaseEntry
 
 REMEDY = "run `precompute` again: it sets the file aside and builds another from the journal"
@@ -24,12 +24,6 @@ _DAMAGE = ("Corrupt database file", "not a valid DuckDB database file", "Could n
 """What DuckDB 2.0 says where a block's checksum, the file's mark or its length is wrong."""
 
 _OF_THE_FILE = (duckdb.OperationalError, duckdb.FatalException, duckdb.InternalError)
-
-
-def sha256_of(path: Path) -> str:
-    """Of a whole file. Raises OSError."""
-    with path.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def is_sound(path: Path, entry: DatabaseEntry) -> bool:
@@ -51,11 +45,18 @@ def damage_told(path: Path | None, entry: DatabaseEntry | None) -> Iterator[None
             raise
         if any(words in str(error) for words in _DAMAGE):
             raise CorruptFile(path, REMEDY) from error
-        if not isinstance(error, _OF_THE_FILE):
+        if is_of_content(error):
             raise
         if entry.sha256 is not None and not is_sound(path, entry):
             raise CorruptFile(path, REMEDY) from error
-        raise StoreUnavailable(path, str(error).strip().partition("\n")[0]) from error
+        raise StoreUnavailable(path, in_words(error)) from error
+
+
+def is_of_content(error: duckdb.Error | OSError) -> bool:
+    """Whether an error says something of what is in a file, not of the moment: a lock, memory, rights."""
+    if isinstance(error, OSError):
+        return False
+    return any(words in str(error) for words in _DAMAGE) or not isinstance(error, _OF_THE_FILE)
 
 
 def _state(path: Path) -> tuple[int, ...]:

@@ -6,7 +6,6 @@ the tables below: `latents` sorted for asking by feature, `token_latents` the sa
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable, Iterator
 from itertools import islice
@@ -19,7 +18,7 @@ from kthink_core.config import SCHEMA, Experiment
 from kthink_core.records import Inference
 from kthink_core.store.batches import batches
 from kthink_core.store.feature_stats import fill_feature_stats
-from kthink_core.store.files import disk_full, publish, remove, temporary
+from kthink_core.store.files import disk_full, publish, remove, sha256_of, temporary
 from kthink_core.store.scopes import SEGMENTS
 from kthink_core.store.segment_sums import SegmentSums
 
@@ -123,8 +122,7 @@ def build_database(
             connection.execute("USE memory; DETACH built")
         finally:
             connection.close()
-        with beside.open("rb") as content:
-            sha256 = hashlib.file_digest(content, "sha256").hexdigest()
+        sha256 = sha256_of(beside)
         publish(beside, target)
     remove(scratch)
     return sha256

@@ -12,7 +12,7 @@ from kthink_core.errors import BadValue, CorruptFile
 from kthink_core.store.damage import REMEDY, is_sound
 from kthink_core.store.database import build_database
 from kthink_core.store.directions import read_directions
-from kthink_core.store.files import Layout, disk_full, publish, temporary
+from kthink_core.store.files import Layout, disk_full, publish, remove, temporary
 from kthink_core.store.journal import read_segment
 from kthink_core.store.manifest import read_manifest
 from kthink_core.store.reader import Reader, open_reader
@@ -52,6 +52,7 @@ def _export_database(layout: Layout, reader: Reader, target: Path) -> None:
     if entry and entry.sha256 and not manifest.segments and version == reader.version:
         beside, path = temporary(target), layout.folder / entry.file
         with disk_full(target, beside):
+            remove(beside)
             shutil.copyfile(path, beside)
             if not is_sound(beside, entry):
                 raise CorruptFile(path, REMEDY)
@@ -67,6 +68,7 @@ def _export_parquet(reader: Reader, target: Path) -> None:
     beside = temporary(target)
     metadata = {"kthink.experiment": reader.experiment.model_dump_json()}
     with disk_full(target, beside):
+        remove(beside)
         with reader.stream(_LATENTS) as batches:
             schema = batches.schema.with_metadata(metadata)
             with pq.ParquetWriter(beside, schema, compression="zstd") as writer:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import re
 import shutil
@@ -118,11 +119,18 @@ def publish(beside: Path, path: Path) -> None:
     sync_folder(path.parent)
 
 
+def sha256_of(path: Path) -> str:
+    """Of a whole file. Raises OSError."""
+    with path.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
 def write_atomically(path: Path, content: bytes | memoryview) -> None:
     """Replaces `path` by `content` as a whole or not at all. Raises DiskFull."""
     beside = temporary(path)
     with disk_full(path, beside):
-        with beside.open("wb") as file:
+        remove(beside)
+        with beside.open("xb") as file:  # never through a link that somebody left in its place
             file.write(content)
         publish(beside, path)
 

@@ -26,7 +26,10 @@ def is_finished(cache: Path, name: str, config: ExperimentConfig) -> bool:
     The database is read as a whole, to see whether it is sound. What a writer repairs is not finished. Raises
     ExperimentMismatch where one of that name has another configuration; CorruptFile, SchemaTooNew, OSError.
     """
-    stored = read_experiment(cache, name)
+    try:
+        stored = read_experiment(cache, name)
+    except CorruptFile:
+        return False
     if stored is None:
         return False
     _compare(name, stored.config.model_dump(), config.model_dump())

@@ -87,6 +87,8 @@ class Manifest(BaseModel):
         AfterValidator(_are_distinct),
     ]
     """Required: no other file of an experiment has them."""
+    lost: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(max_length=MOST_INFERENCES)] = ()
+    """Kept inferences of which nothing sound is left; their numbers are not given again."""
 
     def in_database(self) -> frozenset[int]:
         """The inferences in the current database."""
@@ -108,11 +110,15 @@ def ranges(inferences: Iterable[int]) -> tuple[tuple[int, int], ...]:
     return tuple(found)
 
 
-def write_manifest(layout: Layout, mark: str, database: DatabaseEntry | None, pending: Iterable[int]) -> None:
+def write_manifest(
+    layout: Layout, mark: str, database: DatabaseEntry | None, pending: Iterable[int], lost: Iterable[int]
+) -> None:
     """Replaces the manifest; `mark` is the experiment's. Raises DiskFull."""
     segments = tuple(layout.segment(inference).name for inference in sorted(pending))
     written = datetime.now(UTC).isoformat(timespec="microseconds")
-    manifest = Manifest(experiment=mark, written=written, database=database, segments=segments)
+    manifest = Manifest(
+        experiment=mark, written=written, database=database, segments=segments, lost=tuple(sorted(lost))
+    )
     write_atomically(layout.manifest, sealed_json(manifest.model_dump(mode="json")))
 
 
@@ -159,6 +165,11 @@ def read_experiment(cache: Path, name: str) -> Experiment | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     return _parse(path, content, Experiment, remedy)
+
+
+def is_sealed(path: Path) -> bool:
+    """Whether one of these files has a digest: older versions wrote none. Raises BadFile, OSError."""
+    return open_sealed_json(path, read_bounded(path, _MOST_MANIFEST_BYTES))[1]
 
 
 def committed_count(cache: Path, name: str) -> int:

@@ -114,7 +114,7 @@ class Reader:
         except BaseException:
             self._connection.close()
             raise
-        self.warnings: tuple[str, ...] = (*told, *_lost(layout, set(self.inference_ids) | manifest.pending()))
+        self.warnings: tuple[str, ...] = (*told, *_lost(layout, manifest, set(self.inference_ids)))
         """What was left out, a line each."""
 
     @property
@@ -212,10 +212,10 @@ def _read_pending(
     return inferences, tuple(warnings)
 
 
-def _lost(layout: Layout, known: set[int]) -> list[str]:
-    """A line for each inference of which there is nothing but a damaged file that was set aside."""
-    return [
-        f"inference {inference} is left out: its segment file was damaged and is kept as {path}"
-        for inference, path in layout.set_aside().items()
-        if inference not in known
-    ]
+def _lost(layout: Layout, manifest: Manifest, visible: set[int]) -> list[str]:
+    """A line for each inference of which there is nothing, or only a damaged file that was set aside."""
+    aside = layout.set_aside()
+    told = {inference: f"its segment file was damaged and is kept as {path}" for inference, path in aside.items()}
+    told = dict.fromkeys(manifest.lost, "its segment file has gone, and no database has it") | told
+    unseen = sorted(told.keys() - visible - manifest.pending())
+    return [f"inference {inference} is left out: {told[inference]}" for inference in unseen]

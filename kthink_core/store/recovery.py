@@ -7,20 +7,21 @@ checksums: what is read of it is what was written, even where other blocks of it
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import duckdb
 import numpy as np
 
 from kthink_core.config import Experiment
 from kthink_core.documents import parse_object
-from kthink_core.errors import BadFile, CorruptFile, SchemaTooNew, SchemaTooOld
+from kthink_core.errors import BadFile, CorruptFile, SchemaTooNew, SchemaTooOld, StoreUnavailable, in_words
 from kthink_core.records import Encoding, Inference
 from kthink_core.store.attached import attach, check_belongs, connect
+from kthink_core.store.damage import is_of_content
 from kthink_core.store.files import DAMAGED, DATABASE_NAME, Layout
 from kthink_core.store.journal import misfit
 
@@ -30,53 +31,75 @@ _SCALARS = tuple(
     if field.name not in ("token_ids", "texts", "segments", "logprobs", "encodings")
 )
 
-_UNUSABLE = (duckdb.Error, BadFile, CorruptFile, SchemaTooOld, SchemaTooNew, OSError, ValueError)
+_UNUSABLE = (BadFile, CorruptFile, SchemaTooOld, SchemaTooNew, FileNotFoundError, ValueError)
+"""Of a database: it is damaged, another's or of another version, and will not be more."""
+
+Found = TypeVar("Found")
 
 
 def recovered(layout: Layout, experiment: Experiment, inference: int) -> Inference | None:
-    """The inference as the newest database that has it sound holds it; None where none has."""
-    for path in _databases(layout):
-        with closing(connect()) as connection:
-            try:
-                attach(connection, path)
-                check_belongs(connection, path, experiment)
-                found = _read(connection, experiment, inference)
-            except _UNUSABLE:
-                continue  # another one may have it
-        if found is not None and misfit(experiment, found) is None:
-            return found
-    return None
+    """The inference as the newest database that has it sound holds it; None where none has.
+
+    Raises StoreUnavailable where one that may have it cannot be asked now.
+    """
+
+    def ask(connection: duckdb.DuckDBPyConnection, path: Path) -> Inference | None:
+        check_belongs(connection, path, experiment)
+        found = _read(connection, experiment, inference)
+        return found if found is not None and misfit(experiment, found) is None else None
+
+    return _first(layout, ask)
 
 
 def inferences_anywhere(layout: Layout, experiment: Experiment) -> frozenset[int]:
-    """The inferences of the newest database that can be read: all that is known of them where the manifest is lost."""
-    for path in _databases(layout):
-        with closing(connect()) as connection:
-            try:
-                attach(connection, path)
-                check_belongs(connection, path, experiment)
-                rows = connection.execute("SELECT inference FROM store.inferences").fetchall()
-            except _UNUSABLE:
-                continue
+    """The inferences of the newest database that can be read: all that is known of them where the manifest is lost.
+    Raises StoreUnavailable."""
+
+    def ask(connection: duckdb.DuckDBPyConnection, path: Path) -> frozenset[int]:
+        check_belongs(connection, path, experiment)
+        rows = connection.execute("SELECT inference FROM store.inferences").fetchall()
         return frozenset(inference for (inference,) in rows)
-    return frozenset()
+
+    return _first(layout, ask) or frozenset()
 
 
 def experiment_anywhere(layout: Layout) -> Experiment | None:
-    """The configuration and provenance that the newest readable database was built with."""
+    """The configuration and provenance that the newest readable database was built with. Raises StoreUnavailable."""
+
+    def ask(connection: duckdb.DuckDBPyConnection, path: Path) -> Experiment:
+        columns = "name, inferences, config, provenance, saes"
+        [(name, inferences, *documents)] = connection.execute(f"SELECT {columns} FROM store.experiment").fetchall()
+        config, provenance, saes = (parse_object(path, str(text).encode()) for text in documents)
+        facts = {"name": name, "inferences": inferences, "open_ended": inferences == 0}
+        return Experiment.model_validate(facts | {"config": config, "provenance": provenance, "saes": saes})
+
+    return _first(layout, ask)
+
+
+def has_databases(layout: Layout) -> bool:
+    """Whether there is any, sound or set aside."""
+    return next(_databases(layout), None) is not None
+
+
+def _first(layout: Layout, ask: Callable[[duckdb.DuckDBPyConnection, Path], Found | None]) -> Found | None:
+    """The first answer that is one, the newest database's first. Raises StoreUnavailable where none has one and one
+    could not be asked: that is no loss."""
+    busy: StoreUnavailable | None = None
     for path in _databases(layout):
         with closing(connect()) as connection:
             try:
                 attach(connection, path)
-                columns = "name, inferences, config, provenance, saes"
-                [(name, inferences, *documents)] = connection.execute(
-                    f"SELECT {columns} FROM store.experiment"
-                ).fetchall()
-                config, provenance, saes = (parse_object(path, text.encode()) for text in documents)
-                facts = {"name": name, "inferences": inferences, "open_ended": inferences == 0}
-                return Experiment.model_validate(facts | {"config": config, "provenance": provenance, "saes": saes})
+                found = ask(connection, path)
             except _UNUSABLE:
                 continue
+            except (duckdb.Error, OSError) as error:
+                if not is_of_content(error):
+                    busy = busy or StoreUnavailable(path, in_words(error))
+                continue
+        if found is not None:
+            return found
+    if busy is not None:
+        raise busy
     return None
 
 

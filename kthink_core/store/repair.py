@@ -11,8 +11,15 @@ from kthink_core.errors import CorruptFile, LostFile
 from kthink_core.store.damage import is_sound
 from kthink_core.store.directions import read_directions
 from kthink_core.store.files import Layout, set_aside
-from kthink_core.store.manifest import DatabaseEntry, Manifest, read_experiment, read_manifest, write_experiment
-from kthink_core.store.recovery import experiment_anywhere
+from kthink_core.store.manifest import (
+    DatabaseEntry,
+    Manifest,
+    is_sealed,
+    read_experiment,
+    read_manifest,
+    write_experiment,
+)
+from kthink_core.store.recovery import experiment_anywhere, has_databases
 
 Tell = Callable[[str], None]
 """Hears in one line what was found damaged, and what was done about it."""
@@ -26,13 +33,14 @@ def stored_experiment(cache: Path, name: str, tell: Tell) -> Experiment | None:
     Raises LostFile or CorruptFile where they are nowhere, though there are inferences; SchemaTooNew, OSError.
     """
     layout = Layout(cache / name)
-    damage: CorruptFile | None = None
-    try:
-        stored = read_experiment(cache, name)
-    except CorruptFile as error:
-        stored, damage = None, error
-    if stored is not None or (damage is None and not layout.has_segments()):
+    stored, damage = _own(cache, name)
+    if stored is not None:
+        if not is_sealed(layout.experiment):  # an older version's: from now on damage will tell
+            _check_unsealed(layout, stored)
+            write_experiment(layout, stored)
         return stored
+    if damage is None and not layout.has_segments() and not has_databases(layout):
+        return None
     found = experiment_anywhere(layout)
     if found is None:
         raise damage or LostFile(layout.experiment, "restore it: it says what all the rest is")
@@ -42,6 +50,31 @@ def stored_experiment(cache: Path, name: str, tell: Tell) -> Experiment | None:
     write_experiment(layout, found)
     tell(f"{layout.experiment.name} {what}: it is taken from a database that has it")
     return found
+
+
+def known_experiment(cache: Path, name: str) -> Experiment | None:
+    """As `stored_experiment`, but nothing is written: for whoever only wants to know."""
+    stored, damage = _own(cache, name)
+    if stored is None and (found := experiment_anywhere(Layout(cache / name))) is not None:
+        return found
+    if damage is not None:
+        raise damage
+    return stored
+
+
+def _own(cache: Path, name: str) -> tuple[Experiment | None, CorruptFile | None]:
+    """What the experiment's own file says, or what is wrong with it."""
+    try:
+        return read_experiment(cache, name), None
+    except CorruptFile as error:
+        return None, error
+
+
+def _check_unsealed(layout: Layout, stored: Experiment) -> None:
+    """Raises CorruptFile where a file without a digest does not say what its database says."""
+    found = experiment_anywhere(layout)
+    if found is not None and found.mark != stored.mark:
+        raise CorruptFile(layout.experiment, "restore it, or move it away: it is then taken from the database")
 
 
 def sound_manifest(layout: Layout, experiment: Experiment) -> Manifest | None:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kthink_core.config import SCHEMA, Experiment, check_name
-from kthink_core.errors import CorruptFile, ForeignFile
+from kthink_core.errors import BadFile, CorruptFile, ForeignFile
 from kthink_core.records import Directions, Inference
 from kthink_core.store.database import build_database
 from kthink_core.store.directions import read_directions, write_directions
@@ -42,10 +42,12 @@ def open_writer(cache: Path, experiment: Experiment, tell: Tell = warn, *, verif
     writer committed are found. What is damaged is set aside and, where another file has it sound, taken from there;
     `tell` hears of it. With `verify` the whole journal is read at once, else each file when a database is built of it.
     Raises ExperimentBusy, ExperimentMismatch, BadValue (a name that is no plain folder name), ForeignFile (nothing is
-    changed then), CorruptFile, SchemaTooNew, DiskFull, OSError.
+    changed then), BadFile (a journal that is a link), CorruptFile, StoreUnavailable, SchemaTooNew, DiskFull, OSError.
     """
     check_name(experiment.name)
     layout = Layout(cache / experiment.name)
+    if layout.journal.is_symlink():  # a stranger's folder must not lead out of itself
+        raise BadFile(layout.journal, "it is a link: put the folder itself in its place")
     with disk_full(layout.folder):
         layout.journal.mkdir(parents=True, exist_ok=True)
     with writer_lock(layout):
@@ -71,6 +73,8 @@ class Writer:
             sweep(folder)
         self._active = {name: np.zeros(sae.num_latents, bool) for name, sae in self.experiment.saes.items()}
         self._journal = set(layout.segments())
+        self._lost = set[int]()
+        """Kept inferences of which nothing sound is left."""
         self._directions: str | None = None
         self._database: DatabaseEntry | None = None
         self._in_database = frozenset[int]()
@@ -83,7 +87,7 @@ class Writer:
     @property
     def next_inference(self) -> int:
         """The smallest number that no inference ever had, be it one that is lost."""
-        return 1 + max(*self._journal, *self._in_database, *self._layout.set_aside(), -1, -1)
+        return 1 + max(*self._journal, *self._lost, *self._layout.set_aside(), -1, -1)
 
     @property
     def has_directions(self) -> bool:
@@ -111,14 +115,19 @@ class Writer:
         aside; its inference is taken from a database, or it is missing from now on.
         """
         manifest = sound_manifest(self._layout, self.experiment)
+        self._lost = set(manifest.lost) if manifest else set()
+        listed = set(self._journal)
         if verify or manifest is None:
-            for inference in sorted(self._journal):
+            for inference in sorted(listed):
                 found = self._read(inference)
                 if found is not None:
                     self._count(found)
         self._directions = sound_directions(self._layout, self.experiment, self._tell)
-        stored = manifest.in_database() if manifest else inferences_anywhere(self._layout, self.experiment)
-        for inference in sorted(stored - self._journal):
+        if manifest:
+            stored = manifest.in_database() | manifest.pending()
+        else:
+            stored = inferences_anywhere(self._layout, self.experiment)
+        for inference in sorted(stored - listed - self._lost):
             self._recover(inference, f"the segment file of inference {inference} was missing")
         self._database = sound_database(self._layout, manifest.database if manifest else None, self._tell)
         self._in_database = self._database.contents() if self._database else frozenset()
@@ -203,6 +212,7 @@ class Writer:
             self._tell(f"{what}: inference {inference} is taken from a database that has it")
             self._commit(found)
         elif self.experiment.open_ended:
+            self._lost.add(inference)
             self._tell(f"{what}: inference {inference} of '{self.experiment.name}' IS LOST, no database has it")
         else:
             self._tell(f"{what}: inference {inference} is computed again")
@@ -210,11 +220,14 @@ class Writer:
 
     def _write_manifest(self) -> None:
         manifest = sound_manifest(self._layout, self.experiment)
-        if manifest is None or (manifest.database, manifest.pending()) != (self._database, self._pending):
-            write_manifest(self._layout, self.experiment.mark, self._database, self._pending)
+        now = (self._database, self._pending, self._lost)
+        if manifest is None or (manifest.database, manifest.pending(), set(manifest.lost)) != now:
+            write_manifest(self._layout, self.experiment.mark, *now)
 
     def _remove_old_databases(self) -> None:
-        current = self._database.file if self._database else None
-        for path in self._layout.databases():
-            if path.name != current and time.time() - path.stat().st_mtime > GRACE:
+        """Those that the current one has replaced, after their grace. Without one, any may be all there is."""
+        databases = self._layout.databases()
+        current = databases.get(self._layout.folder / self._database.file, 0) if self._database else 0
+        for path, generation in databases.items():
+            if generation < current and time.time() - path.stat().st_mtime > GRACE:
                 remove(path)
