@@ -287,3 +287,18 @@ def test_what_the_system_refuses_is_one_line(tmp_path: Path, capsys: pytest.Capt
     assert main(["precompute", "--problems", "p" * 300, "--cache", str(tmp_path)]) == 2
     told = capsys.readouterr().err
     assert "File name too long" in told and told.count("\n") == 1
+
+
+@pytest.mark.parametrize("file", ["experiment.json", "manifest.json"])
+@pytest.mark.parametrize("harm", ["damage", "remove"])
+def test_precompute_mends_the_files_that_say_what_there_is(
+    tiny: Path, problems: Path, cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], file: str, harm: str
+) -> None:
+    shutil.copytree(cache, tmp_path / "cache")
+    path = tmp_path / "cache" / "small" / file
+    before = ask(tmp_path / "cache", capsys, "inferences")
+    path.write_bytes(path.read_bytes()[:-7]) if harm == "damage" else path.unlink()
+    assert main(["query", "inferences", "--experiment", "small", "--cache", str(tmp_path / "cache")]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    assert compute(tiny, problems, tmp_path / "cache") == 0
+    assert ask(tmp_path / "cache", capsys, "inferences") == before

@@ -1,5 +1,6 @@
 """What is lost in one file is taken from another that has it; what is nowhere is said and kept aside."""
 
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from store_samples import HOOKPOINTS, committed, rewrite, sample_experiment, sam
 
 from kthink_core import queries
 from kthink_core.config import SCHEMA, Experiment
-from kthink_core.errors import CorruptFile, ForeignFile, LostFile, StoreUnavailable
+from kthink_core.errors import BadFile, CorruptFile, ForeignFile, LostFile, StoreUnavailable
 from kthink_core.records import Inference
 from kthink_core.store import damage
 from kthink_core.store.batches import batches
@@ -131,6 +132,99 @@ def test_what_an_experiment_was_made_with_may_be_nowhere(tmp_path: Path) -> None
     with pytest.raises(LostFile, match=r"experiment\.json is missing; restore it"), open_writer(tmp_path, KEPT):
         pass
     assert not path.exists(), "none that is not its own is made"
+
+
+def test_kept_runs_that_only_a_database_has_are_not_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither by one keep after `experiment.json` and the journal have gone, nor after the grace of old databases."""
+    monkeypatch.setattr("kthink_core.store.writer.GRACE", -1.0)
+    write_sample(tmp_path, KEPT, DRAWN[:4], 4)
+    layout = Layout(tmp_path / KEPT.name)
+    layout.experiment.unlink()
+    for path in layout.segments().values():
+        path.unlink()
+    with open_writer(tmp_path, KEPT, lambda line: None, verify=False) as writer:
+        assert writer.next_inference == 4 and writer.committed == {0, 1, 2, 3}
+    with open_reader(tmp_path, KEPT.name) as reader:
+        assert reader.inference_ids == (0, 1, 2, 3)
+
+
+def test_a_database_that_is_in_use_is_no_loss(tmp_path: Path) -> None:
+    write_sample(tmp_path, KEPT, DRAWN[:4], 4)
+    layout = Layout(tmp_path / KEPT.name)
+    layout.segment(2).unlink()
+    writing = "import duckdb, sys; c = duckdb.connect(sys.argv[1]); print('open', flush=True); sys.stdin.read()"
+    with (
+        open_elsewhere(writing, layout.database(1)),
+        pytest.raises(StoreUnavailable, match=r"Could not set lock on file.*left as it is"),
+        open_writer(tmp_path, KEPT),
+    ):
+        pass
+    with open_writer(tmp_path, KEPT, lambda line: None) as writer:
+        assert writer.committed == {0, 1, 2, 3}
+
+
+def test_a_pending_kept_run_whose_file_has_gone_stays_told(tmp_path: Path) -> None:
+    write_sample(tmp_path, KEPT, DRAWN[:4])
+    Layout(tmp_path / KEPT.name).segment(3).unlink()
+    for _ in range(2):
+        told: list[str] = []
+        with open_writer(tmp_path, KEPT, told.append, verify=False) as writer:
+            assert writer.next_inference == 4
+        with open_reader(tmp_path, KEPT.name) as reader:
+            assert reader.inference_ids == (0, 1, 2)
+            assert reader.warnings == ("inference 3 is left out: its segment file has gone, and no database has it",)
+    assert told == [], "once"
+
+
+def test_links_in_a_strangers_folder_lead_nowhere(tmp_path: Path) -> None:
+    write_sample(tmp_path / "cache", EXPERIMENT, DRAWN[:2])
+    folder, victim = tmp_path / "cache" / NAME, tmp_path / "victim"
+    victim.write_text("mine")
+    for name in (".tmp-writer.json", ".tmp-experiment.json", ".tmp-manifest.json", "journal/.tmp-000002.parquet"):
+        (folder / name).symlink_to(victim)
+    with open_writer(tmp_path / "cache", EXPERIMENT) as writer:
+        writer.append(DRAWN[2])
+        writer.build()
+    assert victim.read_text() == "mine"
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / ".tmp-thesis").write_text("mine")
+    (folder / "journal").rename(folder / "journal-before")
+    (folder / "journal").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(BadFile, match="journal: it is a link"), open_writer(tmp_path / "cache", EXPERIMENT):
+        pass
+    assert [path.name for path in (tmp_path / "elsewhere").iterdir()] == [".tmp-thesis"]
+
+
+def unsealed(path: Path) -> None:
+    """As a version before digests wrote it."""
+    fields = json.loads(path.read_text())
+    del fields["digest"]
+    path.write_text(json.dumps(fields))
+
+
+def test_an_older_experiment_file_is_sealed_and_compared_with_its_database(tmp_path: Path) -> None:
+    write_sample(tmp_path, EXPERIMENT, DRAWN[:4], 3)
+    path = tmp_path / NAME / "experiment.json"
+    unsealed(path)
+    with open_writer(tmp_path, EXPERIMENT) as writer:
+        assert writer.experiment == EXPERIMENT
+    assert "digest" in json.loads(path.read_text())
+    unsealed(path)
+    path.write_text(path.read_text().replace("2026-01-01", "2026-01-02"))
+    with (
+        pytest.raises(CorruptFile, match=r"experiment\.json is damaged; restore it, or move it away"),
+        open_writer(tmp_path, EXPERIMENT),
+    ):
+        pass
+
+
+def test_a_database_without_provenance_is_another_file(tmp_path: Path) -> None:
+    write_sample(tmp_path, EXPERIMENT, DRAWN[:4], 4)
+    with duckdb.connect(tmp_path / NAME / "latents-0001.duckdb") as connection:
+        connection.execute("UPDATE experiment SET provenance = NULL")
+    (tmp_path / NAME / "experiment.json").unlink()
+    with pytest.raises(LostFile), open_writer(tmp_path, EXPERIMENT):
+        pass
 
 
 def test_what_was_set_aside_before_stays(tmp_path: Path) -> None:

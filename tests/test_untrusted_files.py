@@ -7,7 +7,6 @@ experiment's folder, and no file makes a reader take a gigabyte or half a minute
 from __future__ import annotations
 
 import json
-import resource
 import shutil
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -148,23 +147,39 @@ def files(folder: Path) -> list[Path]:
 
 @pytest.fixture
 def grows_little() -> Iterator[None]:
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here on (man 5 proc)
+    before = memory("VmRSS")
     yield
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < MEMORY
+    assert memory("VmHWM") - before < MEMORY
 
 
-def seen(cache: Path, right: Callable[[frozenset[int]], dict[str, Any]]) -> frozenset[int]:
-    """The inferences that a reader sees, all that it says of them being right; none where it says one line."""
+def memory(name: str) -> int:
+    """Kilobytes, as the system counts them."""
+    (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(name)]
+    return int(line.split()[1])
+
+
+def seen(cache: Path, right: Callable[[frozenset[int]], dict[str, Any]], harmed: Path | None) -> frozenset[int]:
+    """The inferences that a reader sees, all that it says of them being right; none where it says one line, which
+    names the file."""
     try:
         with open_reader(cache, "one") as reader:
             found = answers(reader)
             left_out = len(reader.warnings)
     except (KthinkError, OSError) as error:
         assert "\n" not in in_words(error)
+        assert harmed is not None and (harmed.name in str(error) or "another experiment" in str(error))
         return frozenset()
     assert found == right(found["visible"])
     assert len(found["visible"]) == NUMBER or left_out, "what is left out is told"
     return found["visible"]
+
+
+def test_what_nobody_harmed_is_all_there(store: Store, tmp_path: Path) -> None:
+    assert seen(store.cache, store.right, None) == frozenset(range(NUMBER))
+    exported(store.cache, tmp_path / "out.duckdb", store.right)
+    exported(store.cache, tmp_path / "out.parquet", store.right)
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 @BOUNDED
@@ -186,7 +201,7 @@ def test_a_file_of_an_experiment(
 
     listed = {status.name: status for status in list_experiments(cache)}
     assert listed["other"].problem is None and listed["other"].committed == NUMBER
-    seen(cache, store.right)
+    seen(cache, store.right, path)
     for ending in ("duckdb", "parquet"):
         exported(cache, root / f"out.{ending}", store.right)
     try:

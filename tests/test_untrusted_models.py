@@ -27,7 +27,15 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoTokenizer
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    Gemma2Config,
+    GPT2Config,
+    GPTNeoXConfig,
+    LlamaConfig,
+    Qwen3Config,
+)
 
 from kthink_core import chat_template, demo
 from kthink_core.chat_template import frames
@@ -187,6 +195,10 @@ def test_weights_of_a_model_are_checked(
         ("config.json", {"model_type": "unheard_of"}, "unheard_of"),
         ("config.json", {"eos_token_id": "</s>"}, "config.json: eos_token_id"),
         ("config.json", {"hidden_size": [32]}, "model"),
+        ("config.json", {"num_key_value_heads": 0}, "its config.json cannot be used"),
+        ("config.json", {"pad_token_id": 10**9}, "its config.json cannot be used"),
+        ("config.json", {"some_sizes": [3, 2**40]}, "some_sizes is 1099511627776: too large"),
+        ("config.json", {"attention_types": [[["global"], 2**20]]}, "attention_types is 1048576: too large"),
         ("generation_config.json", {"eos_token_id": "</s>"}, "generation_config.json: eos_token_id"),
         ("generation_config.json", {"eos_token_id": [1, -4]}, "generation_config.json: eos_token_id"),
         ("generation_config.json", {"eos_token_id": True}, "generation_config.json: eos_token_id"),
@@ -207,6 +219,14 @@ def test_a_file_of_a_model_of_another_shape_is_one_line_or_does_not_matter(
         assert load_model(str(model), None, CPU).stop_ids.tolist()
     except KthinkError as error:
         assert file in told(error) or "tokenizer" in told(error) or "chat template" in told(error)
+
+
+def test_numbers_that_make_nothing_are_let_be(model: Path) -> None:
+    (model / "config.json").write_text(
+        (model / "config.json").read_text().replace("{", '{"time_step_limit": [0.0, Infinity], "num_labels": 1e15,', 1)
+    )
+    change(model / "tokenizer_config.json", model_max_length=10**30)
+    assert load_model(str(model), None, CPU).context == 131_072
 
 
 def test_code_that_a_model_names_is_not_looked_at(model: Path, tmp_path: Path) -> None:
@@ -308,6 +328,77 @@ def test_prompts_are_what_the_library_would_make(template: str, mode: Any) -> No
         tokenize=True, return_dict=False,
     )  # fmt: skip
     assert prompt_ids(tokenizer, found, question, mode) == wanted
+
+
+def test_a_published_tokenizers_settings_are_read(model: Path, tiny_lm: Any) -> None:
+    """As DeepSeek's distilled models have them: tokens as objects with a `__type`, and the template among them."""
+    tokens = {
+        name: {"__type": "AddedToken", "content": getattr(tiny_lm.tokenizer, name), "lstrip": False,
+               "normalized": True, "rstrip": False, "single_word": False}
+        for name in ("bos_token", "eos_token", "pad_token")
+    }  # fmt: skip
+    (model / "tokenizer_config.json").write_text(
+        json.dumps(
+            tokens | {"add_bos_token": True, "add_eos_token": False, "clean_up_tokenization_spaces": False,
+                      "legacy": True, "model_max_length": 16384, "sp_model_kwargs": {}, "unk_token": None,
+                      "tokenizer_class": "LlamaTokenizerFast",
+                      "chat_template": (model / "chat_template.jinja").read_text("utf-8")}
+        )
+    )  # fmt: skip
+    (model / "chat_template.jinja").unlink()
+    lm = load_model(str(model), None, CPU)
+    text = "<｜User｜>Tom has 3 apples.<｜Assistant｜><think>"
+    assert lm.tokenizer.encode(text, add_special_tokens=False) == tiny_lm.tokenizer.encode(
+        text, add_special_tokens=False
+    )
+    assert lm.frames == tiny_lm.frames
+
+
+OUTLINE: dict[str, Any] = {
+    "vocab_size": 1413, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4,
+    "max_position_embeddings": 256, "bos_token_id": 1405, "eos_token_id": 1406,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        LlamaConfig(**OUTLINE, intermediate_size=64, num_key_value_heads=2),
+        Qwen3Config(**OUTLINE, intermediate_size=64, num_key_value_heads=2, head_dim=8, tie_word_embeddings=True),
+        Gemma2Config(**OUTLINE, intermediate_size=64, num_key_value_heads=2, head_dim=8),
+        GPTNeoXConfig(**OUTLINE, intermediate_size=64),
+        GPT2Config(vocab_size=1413, n_embd=32, n_layer=2, n_head=4, n_positions=256, eos_token_id=1406),
+    ],
+    ids=lambda config: config.model_type,
+)
+def test_other_architectures_are_loaded_whole(config: Any, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    made: Any = AutoModelForCausalLM.from_config(config)
+    made.save_pretrained(tmp_path, max_shard_size="60KB")
+    for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
+        shutil.copy(demo.MODEL / name, tmp_path / name)
+    lm = load_model(str(tmp_path), None, CPU)
+    assert lm.stop_ids.tolist() == [1406] and lm.context == 256
+    ids = torch.tensor([[3, 1, 4, 1, 5]])
+    with torch.inference_mode():
+        assert torch.allclose(lm.model(ids).logits, made.eval()(ids).logits, atol=1e-5)
+
+
+def test_a_name_for_another_attribute_is_not_believed(model: Path) -> None:
+    for other in ("_attn_implementation", "quantization_config", "transformers_weights"):
+        change(model / "config.json", attribute_map={"foo": other}, foo="evil/kernel")
+        lm = load_model(str(model), None, CPU)
+        assert lm.model.config._attn_implementation in ("sdpa", "eager")
+        assert getattr(lm.model.config, "quantization_config", None) is None
+
+
+def test_a_map_of_special_tokens_names_no_files(model: Path, tmp_path: Path) -> None:
+    outside = json.loads((model / "tokenizer.json").read_text("utf-8"))
+    outside["added_tokens"][0]["content"] = "OUTSIDE"
+    (tmp_path / "outside.json").write_text(json.dumps(outside))
+    for name in ("tokenizer_file", "gguf_file", "vocab_file"):
+        (model / "special_tokens_map.json").write_text(json.dumps({name: str(tmp_path / "outside.json")}))
+        assert "OUTSIDE" not in load_model(str(model), None, CPU).tokenizer.get_vocab()
 
 
 def test_unsupported_models_are_of_their_own_kind(model: Path) -> None:
