@@ -255,3 +255,17 @@ def test_nonsense_in_the_link_is_a_message(visit: Visit, path: str) -> None:
     expect(page.locator("[data-testid=stException]")).to_have_count(0)
     expect(page.get_by_text("'[x](http:\u2060//a.b)'")).to_be_visible()
     expect(told.locator("a")).to_have_count(0)
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_tables_are_downloaded_by_buttons_that_make_texts_inert(visit: Visit, path: str) -> None:
+    """Streamlit's own download of a table would leave a text such as `=1+1` to be computed."""
+    page = visit(path)
+    own = page.get_by_label("Download as CSV", exact=True)
+    for button in own.all():
+        expect(button).to_be_hidden()
+        around = "one => getComputedStyle(one.closest('[data-testid=stElementToolbarButton]')).display"
+        assert button.evaluate(around) == "none"
+    if path == "/":
+        expect(own.first).to_be_attached()
+        expect(page.get_by_role("button", name="CSV", exact=True).first).to_be_visible()

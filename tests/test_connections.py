@@ -24,7 +24,7 @@ from kthink_core.connections import Limits, bound
 from kthink_core.once_a_minute import OnceAMinute
 from tests.test_serve import answers, wait_until
 
-HEAD, BODY = 0.4, 0.8
+HEAD, BODY = 0.5, 1.5
 LARGE = 20_000_000
 """Bytes that are more than a connection holds."""
 PATIENCE = 60.0
@@ -44,6 +44,9 @@ async def answering(scope: Scope, receive: Receive, send: Send) -> None:
     if scope["path"] == "/large":
         await send({"type": "http.response.body", "body": bytes(LARGE)})
         return
+    if scope["path"] == "/endless":
+        for _ in range(500):
+            await send({"type": "http.response.body", "body": bytes(1_000_000), "more_body": True})
     for more in (True, True, False):
         await send({"type": "http.response.body", "body": b"part ", "more_body": more})
         if scope["path"] == "/slow":
@@ -146,6 +149,15 @@ def test_who_reads_the_end_of_an_answer_slowly_gets_all_of_it(port: int) -> None
             if time.monotonic() - began < 4 * BODY:
                 pause.wait(0.02)
         assert came > LARGE
+
+
+def test_those_who_read_nothing_of_an_answer_make_room_for_others(port: int) -> None:
+    with ExitStack() as crowd:
+        for _ in range(8):
+            connection = crowd.enter_context(connected(port))
+            connection.sendall(b"GET /endless HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        wait_until(lambda: not answers(f"http://127.0.0.1:{port}/"))
+        wait_until(lambda: answers(f"http://127.0.0.1:{port}/"))
 
 
 def test_answers_and_websockets_take_as_long_as_they_take(port: int) -> None:

@@ -17,9 +17,13 @@ import psutil
 import pytest
 
 from benchmarks.served import free_port
+from kthink_core.cli import main
+from kthink_core.config import PRESETS
 from kthink_core.pulse import FIRST_ANSWER, Pulse, Silence
 from kthink_core.serve import HEALTHY, Restarts
 from kthink_core.settings import WorkerSettings
+from kthink_core.store.identity import is_finished
+from kthink_core.store.reader import open_reader
 
 ROOT = Path(__file__).resolve().parent.parent
 PATIENCE = 120.0
@@ -59,7 +63,7 @@ def test_whatever_is_answered_is_a_sign_of_life_and_silence_is_none() -> None:
     """The address of another worker, which the app may use, is not asked."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         listening.settimeout(PATIENCE)
-        given = {"port": listening.getsockname()[1], "silence": 2, "token": "long-enough!"}
+        given = {"port": listening.getsockname()[1], "silence": 5, "token": "long-enough!"}
         pulse = Pulse(WorkerSettings.model_validate(given | {"url": "http://127.0.0.1:9"}))
         for answer in ("503 Service Unavailable", "200 OK", "401 Unauthorized"):
             connection, _ = listening.accept()
@@ -77,13 +81,13 @@ def test_whatever_is_answered_is_a_sign_of_life_and_silence_is_none() -> None:
 class Up:
     """A running `up`, and the addresses of its processes."""
 
-    def __init__(self, cache: Path, **environment: str) -> None:
+    def __init__(self, cache: Path, *options: str, **environment: str) -> None:
         ports = {"KTHINK_APP_PORT": str(free_port()), "KTHINK_WORKER_PORT": str(free_port())}
         self.app, self.worker = (f"http://127.0.0.1:{port}" for port in ports.values())
         self.log = cache / "up.log"
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "kthink_core", "up"],
+                [sys.executable, "-m", "kthink_core", "up", *options],
                 cwd=ROOT,
                 env=os.environ | ports | {"KTHINK_CACHE": str(cache)} | environment,
                 stderr=log,
@@ -117,8 +121,8 @@ def wait_until(true: Callable[[], bool]) -> None:
 
 
 @contextmanager
-def running_up(cache: Path, **environment: str) -> Iterator[Up]:
-    up = Up(cache, **environment)
+def running_up(cache: Path, *options: str, **environment: str) -> Iterator[Up]:
+    up = Up(cache, *options, **environment)
     try:
         up.wait_for(up.app + "/_stcore/health")
         up.wait_for(up.worker + "/health")
@@ -151,7 +155,7 @@ def test_a_crashed_worker_comes_back_and_the_app_stays(tmp_path: Path) -> None:
 
 
 def test_a_worker_that_hangs_is_killed_and_comes_back(tmp_path: Path) -> None:
-    with running_up(tmp_path, KTHINK_WORKER_SILENCE="3", KTHINK_WORKER_TOKEN="a-token-of-its-own") as up:
+    with running_up(tmp_path, KTHINK_WORKER_SILENCE="8", KTHINK_WORKER_TOKEN="a-token-of-its-own") as up:
         (worker,) = up.workers()
         headers = {"authorization": "Bearer a-token-of-its-own"}
         # By then it has been asked many times.
@@ -161,7 +165,21 @@ def test_a_worker_that_hangs_is_killed_and_comes_back(tmp_path: Path) -> None:
         up.wait_for(up.worker + "/health")
         assert not worker.is_running() and answers(up.app + "/_stcore/health")
         told = [line for line in up.log.read_text().splitlines() if "hangs" in line]
-        assert len(told) == 1 and "KTHINK_WORKER_SILENCE" in told[0]
+        assert told and "KTHINK_WORKER_SILENCE" in told[0]
+
+
+@pytest.mark.parametrize("started", [("--preset", "demo"), ("--experiment", "demo")], ids=lambda option: option[0])
+def test_what_is_damaged_is_mended_beside_the_app(tmp_path: Path, started: tuple[str, str]) -> None:
+    assert main(["precompute", "--cache", str(tmp_path)]) == 0
+    folder = tmp_path / "demo"
+    for name in ("experiment.json", "manifest.json"):
+        (folder / name).write_bytes((folder / name).read_bytes()[:-7])
+    with running_up(tmp_path, *started) as up:
+        wait_until(lambda: is_finished(tmp_path, "demo", PRESETS["demo"]))
+        assert (folder / "experiment.json.damaged").exists()
+        assert answers(up.app + "/_stcore/health")
+    with open_reader(tmp_path, "demo") as reader:
+        assert reader.inferences == 32 and reader.warnings == ()
 
 
 def test_a_taken_port_is_named(tmp_path: Path) -> None:

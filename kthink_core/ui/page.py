@@ -75,11 +75,10 @@ def open_page() -> Page:
     others = [other for other in readable if other != name]
     latents = {hookpoint: sae.num_latents for hookpoint, sae in reader.experiment.saes.items()}
     view, more = permalink.parse(parameters, permalink.Bounds(name, reader.inference_ids, latents, others))
-    problems += [
-        f"Experiment '{status.name}' cannot be read: {status.problem}"
-        for status in statuses
-        if status.problem and status.name == parameters.get("experiment", settings.experiment)
-    ]
+    wanted = parameters.get("experiment", settings.experiment)
+    unreadable = [status.problem for status in statuses if status.problem and status.name == wanted]
+    if unreadable:  # it is there, whatever the link's parser thinks
+        problems = [f"Experiment '{wanted}' cannot be read: {unreadable[0]}. Showing '{name}'."]
     for message in [*problems, *more]:
         st.warning(plain(message), icon=":material/link_off:")
     for message in reader.warnings:
