@@ -176,6 +176,21 @@ def test_a_pending_kept_run_whose_file_has_gone_stays_told(tmp_path: Path) -> No
     assert told == [], "once"
 
 
+def test_a_lost_kept_run_that_is_put_back_is_there_again(tmp_path: Path) -> None:
+    write_sample(tmp_path, KEPT, DRAWN[:4])
+    path = Layout(tmp_path / KEPT.name).segment(3)
+    content = path.read_bytes()
+    path.unlink()
+    with open_writer(tmp_path, KEPT, lambda line: None, verify=False):
+        pass
+    path.write_bytes(content)
+    with open_writer(tmp_path, KEPT, verify=False):
+        pass
+    with open_reader(tmp_path, KEPT.name) as reader:
+        assert reader.inference_ids == (0, 1, 2, 3) and reader.warnings == ()
+    assert read_manifest(Layout(tmp_path / KEPT.name))[0].lost == ()
+
+
 def test_links_in_a_strangers_folder_lead_nowhere(tmp_path: Path) -> None:
     write_sample(tmp_path / "cache", EXPERIMENT, DRAWN[:2])
     folder, victim = tmp_path / "cache" / NAME, tmp_path / "victim"

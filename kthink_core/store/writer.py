@@ -131,6 +131,7 @@ class Writer:
             self._recover(inference, f"the segment file of inference {inference} was missing")
         self._database = sound_database(self._layout, manifest.database if manifest else None, self._tell)
         self._in_database = self._database.contents() if self._database else frozenset()
+        self._lost -= self._journal  # somebody had a copy
         if self._database or len(self._pending) < MINIMUM_PENDING:
             self._write_manifest()
             self._remove_old_databases()
