@@ -144,6 +144,11 @@ def test_kept_runs_that_only_a_database_has_are_not_given_up(tmp_path: Path, mon
         path.unlink()
     with open_writer(tmp_path, KEPT, lambda line: None, verify=False) as writer:
         assert writer.next_inference == 4 and writer.committed == {0, 1, 2, 3}
+        layout.manifest.unlink()
+    with open_writer(tmp_path, KEPT, lambda line: None, verify=False) as writer:
+        assert layout.database(1).exists(), "as long as none is current, it may be all there is"
+        writer.build()
+        assert [path.name for path in layout.databases()] == ["latents-0002.duckdb"]
     with open_reader(tmp_path, KEPT.name) as reader:
         assert reader.inference_ids == (0, 1, 2, 3)
 
