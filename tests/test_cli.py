@@ -278,6 +278,18 @@ def test_an_unreadable_neighbour_is_listed_and_harms_nobody(
     assert "deep/experiment.json is damaged (it is no JSON" in told and "did you mean" not in told
 
 
+def test_an_experiment_without_its_file_is_not_taken_for_another(
+    cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(cache, tmp_path / "cache")
+    (tmp_path / "cache" / "small" / "experiment.json").unlink()
+    (tmp_path / "cache" / "small" / "latents-0001.duckdb").unlink()
+    for command in (["query", "inferences"], ["up"], ["worker"]):
+        assert main([*command, "--experiment", "small", "--cache", str(tmp_path / "cache")]) == 2
+        told = capsys.readouterr().err
+        assert "experiment.json is missing" in told and "did you mean" not in told
+
+
 def test_what_the_system_refuses_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").write_text("")
     for command in (["experiments"], ["query", "inferences", "--experiment", "demo"]):

@@ -43,7 +43,7 @@ def stored_experiment(cache: Path, name: str, tell: Tell) -> Experiment | None:
         return None
     found = experiment_anywhere(layout)
     if found is None:
-        raise damage or LostFile(layout.experiment, "restore it: it says what all the rest is")
+        raise damage or _lost(layout)
     what = "was missing"
     if damage is not None:
         what = f"was damaged and is kept as {set_aside(layout.experiment).name}"
@@ -57,9 +57,13 @@ def known_experiment(cache: Path, name: str) -> Experiment | None:
     stored, damage = _own(cache, name)
     if stored is None and (found := experiment_anywhere(Layout(cache / name))) is not None:
         return found
-    if damage is not None:
-        raise damage
+    if stored is None and (damage is not None or Layout(cache / name).has_segments()):
+        raise damage or _lost(Layout(cache / name))
     return stored
+
+
+def _lost(layout: Layout) -> LostFile:
+    return LostFile(layout.experiment, "restore it: it says what all the rest is")
 
 
 def _own(cache: Path, name: str) -> tuple[Experiment | None, CorruptFile | None]:
