@@ -100,7 +100,8 @@ def admitted(given: Path) -> Iterator[ModelFiles]:
     own = checked(given / "generation_config.json", ends, _Ends).ids
     tokenizer = _sanitized(given / "tokenizer_config.json", _optional(given / "tokenizer_config.json"))
     template = _chat_template(given, tokenizer.pop("chat_template", None))
-    weights = _weights(given)
+    weight_map = _weight_map(given)
+    weights = _weights(given, weight_map)
     with tempfile.TemporaryDirectory(prefix="kthink-model-") as name:
         folder = Path(name)
         tables = {
@@ -119,8 +120,8 @@ def admitted(given: Path) -> Iterator[ModelFiles]:
                 (folder / file).symlink_to((given / file).resolve())
         for path in weights:
             (folder / path.name).symlink_to(path.resolve())
-        if len(weights) > 1 or weights[0].name != _WEIGHTS:
-            _write(folder / _INDEX, {"metadata": {}, "weight_map": _weight_map(given)})
+        if weight_map:
+            _write(folder / _INDEX, {"metadata": {}, "weight_map": weight_map})
         elements = sum(path.stat().st_size for path in weights) // 2
         yield ModelFiles(folder, own or stated, template, elements)
 
@@ -188,12 +189,9 @@ def _chat_template(given: Path, stated: object) -> str:
     return stated
 
 
-def _weights(given: Path) -> list[Path]:
+def _weights(given: Path, weight_map: dict[str, str]) -> list[Path]:
     """The files that hold the weights. Raises BadFile, OSError."""
-    if (given / _WEIGHTS).exists() or not (given / _INDEX).exists():
-        paths = [given / _WEIGHTS]
-    else:
-        paths = [given / name for name in sorted(set(_weight_map(given).values()))]
+    paths = [given / name for name in sorted(set(weight_map.values()) or {_WEIGHTS})]
     for path in paths:
         if not stat.S_ISREG(path.stat().st_mode):
             raise BadFile(path, "it is no plain file")
@@ -201,8 +199,11 @@ def _weights(given: Path) -> list[Path]:
 
 
 def _weight_map(given: Path) -> dict[str, str]:
-    """Which tensor lies in which file, by the index. Raises BadFile where that is no plain name."""
+    """Which tensor lies in which file, by the index; empty where one file has them all. Raises BadFile where that is no
+    plain name."""
     path = given / _INDEX
+    if (given / _WEIGHTS).exists() or not path.exists():
+        return {}
     found = _read_json(path).get("weight_map")
     if not isinstance(found, dict) or not found:
         raise BadFile(path, "weight_map: it must say which tensor lies in which file")

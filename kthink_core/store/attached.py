@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 
 import duckdb
 
 from kthink_core.config import SCHEMA, Experiment
-from kthink_core.errors import CorruptFile, SchemaTooNew, SchemaTooOld
+from kthink_core.documents import parse_object
+from kthink_core.errors import BadFile, CorruptFile, SchemaTooNew, SchemaTooOld
 from kthink_core.store.damage import REMEDY
 from kthink_core.store.database import quoted
 
@@ -62,19 +62,20 @@ def attach(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
         raise CorruptFile(path, REMEDY, f"it lacks {', '.join(sorted(missing))}")
 
 
+def description(connection: duckdb.DuckDBPyConnection, path: Path) -> Experiment:
+    """The experiment that the attached database says it was built for. Raises CorruptFile."""
+    columns = "name, inferences, config, provenance, saes"
+    [(name, inferences, *documents)] = connection.execute(f"SELECT {columns} FROM store.experiment").fetchall()
+    try:
+        config, provenance, saes = (parse_object(path, str(text).encode()) for text in documents)
+        facts = {"name": name, "inferences": inferences, "open_ended": inferences == 0}
+        return Experiment.model_validate(facts | {"config": config, "provenance": provenance, "saes": saes})
+    except (BadFile, ValueError) as error:
+        raise CorruptFile(path, REMEDY, "it does not say what it was made with") from error
+
+
 def check_belongs(connection: duckdb.DuckDBPyConnection, path: Path, experiment: Experiment) -> None:
     """Raises CorruptFile unless the attached database was built for this experiment."""
-    [(name, config, provenance, saes)] = connection.execute(
-        "SELECT name, config, provenance, saes FROM store.experiment"
-    ).fetchall()
-    try:
-        facts = [name, json.loads(provenance), json.loads(saes)]
-        settings = dict(json.loads(config))
-    except (TypeError, ValueError, RecursionError) as error:
-        raise CorruptFile(path, REMEDY, "it does not say what it was made with") from error
-    shapes = {hookpoint: sae.model_dump() for hookpoint, sae in experiment.saes.items()}
-    asked = experiment.config.model_dump(mode="json")
-    # A later version may have settings that an earlier one did not write.
-    same_settings = all(settings[key] == asked[key] for key in settings.keys() & asked.keys())
-    if facts != [experiment.name, experiment.provenance, shapes] or not same_settings:
+    found = description(connection, path)
+    if (found.mark, found.config) != (experiment.mark, experiment.config):
         raise CorruptFile(path, REMEDY, "it belongs to another experiment")

@@ -43,7 +43,7 @@ def damage_told(path: Path | None, entry: DatabaseEntry | None) -> Iterator[None
     except duckdb.Error as error:
         if path is None or entry is None:
             raise
-        if any(words in str(error) for words in _DAMAGE):
+        if _says_damage(error):
             raise CorruptFile(path, REMEDY) from error
         if is_of_content(error):
             raise
@@ -56,7 +56,11 @@ def is_of_content(error: duckdb.Error | OSError) -> bool:
     """Whether an error says something of what is in a file, not of the moment: a lock, memory, rights."""
     if isinstance(error, OSError):
         return False
-    return any(words in str(error) for words in _DAMAGE) or not isinstance(error, _OF_THE_FILE)
+    return _says_damage(error) or not isinstance(error, _OF_THE_FILE)
+
+
+def _says_damage(error: duckdb.Error) -> bool:
+    return any(words in str(error) for words in _DAMAGE)
 
 
 def _state(path: Path) -> tuple[int, ...]:

@@ -17,10 +17,9 @@ import duckdb
 import numpy as np
 
 from kthink_core.config import Experiment
-from kthink_core.documents import parse_object
-from kthink_core.errors import BadFile, CorruptFile, SchemaTooNew, SchemaTooOld, StoreUnavailable, in_words
+from kthink_core.errors import CorruptFile, SchemaTooNew, SchemaTooOld, StoreUnavailable, in_words
 from kthink_core.records import Encoding, Inference
-from kthink_core.store.attached import attach, check_belongs, connect
+from kthink_core.store.attached import attach, check_belongs, connect, description
 from kthink_core.store.damage import is_of_content
 from kthink_core.store.files import DAMAGED, DATABASE_NAME, Layout
 from kthink_core.store.journal import misfit
@@ -31,7 +30,7 @@ _SCALARS = tuple(
     if field.name not in ("token_ids", "texts", "segments", "logprobs", "encodings")
 )
 
-_UNUSABLE = (BadFile, CorruptFile, SchemaTooOld, SchemaTooNew, FileNotFoundError, ValueError)
+_UNUSABLE = (CorruptFile, SchemaTooOld, SchemaTooNew, FileNotFoundError, ValueError)
 """Of a database: it is damaged, another's or of another version, and will not be more."""
 
 Found = TypeVar("Found")
@@ -65,15 +64,7 @@ def inferences_anywhere(layout: Layout, experiment: Experiment) -> frozenset[int
 
 def experiment_anywhere(layout: Layout) -> Experiment | None:
     """The configuration and provenance that the newest readable database was built with. Raises StoreUnavailable."""
-
-    def ask(connection: duckdb.DuckDBPyConnection, path: Path) -> Experiment:
-        columns = "name, inferences, config, provenance, saes"
-        [(name, inferences, *documents)] = connection.execute(f"SELECT {columns} FROM store.experiment").fetchall()
-        config, provenance, saes = (parse_object(path, str(text).encode()) for text in documents)
-        facts = {"name": name, "inferences": inferences, "open_ended": inferences == 0}
-        return Experiment.model_validate(facts | {"config": config, "provenance": provenance, "saes": saes})
-
-    return _first(layout, ask)
+    return _first(layout, description)
 
 
 def has_databases(layout: Layout) -> bool:

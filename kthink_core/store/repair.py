@@ -27,43 +27,37 @@ Tell = Callable[[str], None]
 warn: Tell = logging.getLogger("kthink.store").warning
 
 
-def stored_experiment(cache: Path, name: str, tell: Tell) -> Experiment | None:
-    """Configuration and provenance, taken from a database where their own file is lost; None where there is nothing.
+def known_experiment(cache: Path, name: str) -> Experiment | None:
+    """Configuration and provenance, from a database where their own file is lost; None where there is nothing.
 
-    Raises LostFile or CorruptFile where they are nowhere, though there are inferences; SchemaTooNew, OSError.
+    Writes nothing. Raises LostFile or CorruptFile where they are nowhere, though there is more; StoreUnavailable,
+    SchemaTooNew, OSError.
     """
     layout = Layout(cache / name)
     stored, damage = _own(cache, name)
-    if stored is not None:
-        if not is_sealed(layout.experiment):  # an older version's: from now on damage will tell
-            _check_unsealed(layout, stored)
-            write_experiment(layout, stored)
+    if stored is not None or (damage is None and not layout.has_segments() and not has_databases(layout)):
         return stored
-    if damage is None and not layout.has_segments() and not has_databases(layout):
-        return None
     found = experiment_anywhere(layout)
     if found is None:
-        raise damage or _lost(layout)
-    what = "was missing"
-    if damage is not None:
-        what = f"was damaged and is kept as {set_aside(layout.experiment).name}"
-    write_experiment(layout, found)
-    tell(f"{layout.experiment.name} {what}: it is taken from a database that has it")
+        raise damage or LostFile(layout.experiment, "restore it: it says what all the rest is")
     return found
 
 
-def known_experiment(cache: Path, name: str) -> Experiment | None:
-    """As `stored_experiment`, but nothing is written: for whoever only wants to know."""
-    stored, damage = _own(cache, name)
-    if stored is None and (found := experiment_anywhere(Layout(cache / name))) is not None:
-        return found
-    if stored is None and (damage is not None or Layout(cache / name).has_segments()):
-        raise damage or _lost(Layout(cache / name))
-    return stored
-
-
-def _lost(layout: Layout) -> LostFile:
-    return LostFile(layout.experiment, "restore it: it says what all the rest is")
+def stored_experiment(cache: Path, name: str, tell: Tell) -> Experiment | None:
+    """As `known_experiment`; afterwards its own file says so, and is sealed. Raises as that does, and DiskFull."""
+    known = known_experiment(cache, name)
+    if known is None:
+        return None
+    layout = Layout(cache / name)
+    own, damage = _own(cache, name)
+    if own is None:
+        what = f"was damaged and is kept as {set_aside(layout.experiment).name}" if damage else "was missing"
+        write_experiment(layout, known)
+        tell(f"{layout.experiment.name} {what}: it is taken from a database that has it")
+    elif not is_sealed(layout.experiment):  # an older version's: from now on damage will tell
+        _check_unsealed(layout, own)
+        write_experiment(layout, own)
+    return known
 
 
 def _own(cache: Path, name: str) -> tuple[Experiment | None, CorruptFile | None]:
