@@ -4,7 +4,7 @@
 FROM python:3.11-slim
 WORKDIR /kthink
 COPY requirements.txt constraints.txt ./
-RUN pip install --no-cache-dir -r requirements.txt
+RUN pip install --no-cache-dir -c constraints.txt -r requirements.txt
 COPY . .
 RUN python -m kthink_core precompute --preset demo \
  && mkdir hub && useradd --create-home kthink && chown -R kthink cache hub

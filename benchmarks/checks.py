@@ -15,11 +15,11 @@ import torch
 
 from benchmarks.report import machine, markdown
 from kthink_core import demo
-from kthink_core.chat_template import frames
-from kthink_core.model import load_model
-from kthink_core.model_files import admitted
+from kthink_core.model.chat_template import frames
+from kthink_core.model.language_model import load_model
+from kthink_core.model.model_files import admitted
+from kthink_core.model.weights import not_finite
 from kthink_core.store.damage import sha256_of
-from kthink_core.weights import not_finite
 
 GIGABYTE = 10**9
 

@@ -17,11 +17,11 @@ from pathlib import Path
 
 from benchmarks.report import machine, markdown
 from kthink_core.config import DEMO
-from kthink_core.jobs import GenerateRequest
-from kthink_core.keep import keep
+from kthink_core.live.api import GenerateRequest
 from kthink_core.store.files import Layout
 from kthink_core.store.journal import read_segment
 from kthink_core.store.manifest import read_experiment
+from kthink_core.worker.keep import keep
 
 WINDOW = 50
 

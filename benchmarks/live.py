@@ -28,11 +28,11 @@ import torch
 from benchmarks.browser import open_browser
 from benchmarks.report import machine, markdown
 from benchmarks.served import free_port, served
-from kthink_core.client import WorkerClient
 from kthink_core.config import DEMO, ExperimentConfig
 from kthink_core.errors import WorkerMissing
-from kthink_core.jobs import Done, Event, GenerateRequest, Tokens
-from kthink_core.model import load_model, pick_device
+from kthink_core.live.api import Done, Event, GenerateRequest, Tokens
+from kthink_core.live.client import WorkerClient
+from kthink_core.model.language_model import load_model, pick_device
 from kthink_core.prompts import prompt_ids
 from kthink_core.settings import WorkerSettings
 from kthink_core.store.manifest import read_experiment

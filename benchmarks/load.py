@@ -33,8 +33,8 @@ from benchmarks.session import Session, sessions
 from kthink_core import queries
 from kthink_core.queries import SCOPES, Scope
 from kthink_core.store.reader import Reader, open_reader
-from kthink_core.ui import cache
-from kthink_core.ui.cache import Source
+from kthink_core.ui.view import cache
+from kthink_core.ui.view.cache import Source
 
 PAGES = ("overview", "inference", "feature", "across", "compare")
 

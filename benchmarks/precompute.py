@@ -24,8 +24,8 @@ from transformers.generation.utils import GenerateDecoderOnlyOutput
 
 from benchmarks.report import machine, markdown
 from kthink_core.config import ExperimentConfig, preset
-from kthink_core.pipeline import Plan, plan, precompute
-from kthink_core.progress import Silent
+from kthink_core.precompute.pipeline import Plan, plan, precompute
+from kthink_core.precompute.progress import Silent
 from kthink_core.records import Inference
 from kthink_core.store.journal import read_segment
 

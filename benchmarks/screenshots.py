@@ -23,7 +23,7 @@ from benchmarks.pages import WAITING
 from benchmarks.served import UP, served
 from kthink_core.queries import feature_counts
 from kthink_core.store.reader import list_experiments, open_reader
-from kthink_core.ui.permalink import View, format_view
+from kthink_core.ui.view.permalink import View, format_view
 
 EXPERIMENT = "demo"
 QUESTION = "Tom has 3 apples and buys 4 more. How many apples does Tom have now?"

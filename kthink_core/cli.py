@@ -203,8 +203,8 @@ def _compute(cache: Path, name: str, config: ExperimentConfig, device: Device, b
     if is_finished(cache, name, config):
         print(f"experiment '{name}' is complete in {cache}", file=sys.stderr)
         return
-    from kthink_core.pipeline import plan, precompute
-    from kthink_core.progress import TerminalProgress
+    from kthink_core.precompute.pipeline import plan, precompute
+    from kthink_core.precompute.progress import TerminalProgress
 
     progress = TerminalProgress()
     try:
@@ -214,7 +214,7 @@ def _compute(cache: Path, name: str, config: ExperimentConfig, device: Device, b
 
 
 def _up(options: argparse.Namespace) -> int:
-    from kthink_core.serve import serve
+    from kthink_core.worker.supervisor import serve
 
     name, _ = _experiment(options)
     chosen = ("--experiment" if options.experiment else "--preset", name)
@@ -223,7 +223,7 @@ def _up(options: argparse.Namespace) -> int:
 
 
 def _worker(options: argparse.Namespace) -> None:
-    from kthink_core.worker import run
+    from kthink_core.worker.http import run
 
     given = {name: value for name in ("host", "port") if (value := getattr(options, name)) is not None}
     settings = from_environment(WorkerSettings, **given)

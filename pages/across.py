@@ -3,20 +3,9 @@
 import streamlit as st
 
 from kthink_core import queries
-from kthink_core.ui import (
-    choices,
-    clicks,
-    download,
-    feature_tables,
-    filters,
-    guide,
-    header,
-    listed,
-    matrix,
-    notes,
-    quality,
-)  # fmt: skip
-from kthink_core.ui.page import (
+from kthink_core.ui.parts import clicks, download, feature_tables, header, matrix, note_panel, quality, terms
+from kthink_core.ui.view import choices, filters, listed
+from kthink_core.ui.view.page import (
     Page,
     at_inference,
     errors_shown,
@@ -24,7 +13,7 @@ from kthink_core.ui.page import (
     open_page,
     require_inferences,
     with_features,
-)  # fmt: skip
+)
 
 ROWS, COLUMNS = 30, 100
 """Of the matrix."""
@@ -50,7 +39,7 @@ def cells(page: Page, features: tuple[int, ...]) -> None:
     if table.empty:
         header.nothing("None of these features fires in these inferences.")
         return
-    drawn = matrix.chart(table, features, columns, notes.labels(page, view.hookpoint, features))
+    drawn = matrix.chart(table, features, columns, note_panel.labels(page, view.hookpoint, features))
     fields = ("feature", "inference", "peak_position")
     clicks.chart(
         drawn, fields, f"matrix {page.source.version} {hash(view)}",
@@ -78,10 +67,10 @@ with errors_shown():
         header.nothing(listed.nothing_found(page))
     else:
         features = tuple(table["feature"].tolist())
-        st.subheader("Features × inferences", help=guide.help("maximum"))
+        st.subheader("Features × inferences", help=terms.help("maximum"))
         st.caption("A click on a cell leads to the token at which the feature is most active in that inference.")
         cells(page, features[:ROWS])
-        st.subheader("Features by inferences in which they are relevant", help=guide.help("relevant_in"))
+        st.subheader("Features by inferences in which they are relevant", help=terms.help("relevant_in"))
         st.caption("Click a row to see the feature.")
         feature_tables.draw(
             page, table, listed.COLUMNS, lambda to: lead("feature", with_features(view, (to,))),

@@ -2,14 +2,12 @@
 
 import streamlit as st
 
-from kthink_core.ui import choices, comparison, header, quality, reading, two_experiments
-from kthink_core.ui.page import (
-    Page,
-    errors_shown,
-    open_page,
-    require_inferences,
-)  # fmt: skip
-from kthink_core.ui.permalink import FACETS
+from kthink_core.ui.compare import comparison, two_experiments
+from kthink_core.ui.inference import reading
+from kthink_core.ui.parts import header, quality
+from kthink_core.ui.view import choices
+from kthink_core.ui.view.page import Page, errors_shown, open_page, require_inferences
+from kthink_core.ui.view.permalink import FACETS
 
 FACET_TITLES = dict(zip(FACETS, ("The same problems", "Features", "Quality and provenance"), strict=True))
 

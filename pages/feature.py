@@ -5,23 +5,23 @@ from dataclasses import replace
 import streamlit as st
 
 from kthink_core import queries
-from kthink_core.ui import (
+from kthink_core.ui.compare import sides
+from kthink_core.ui.inference import inference_tables
+from kthink_core.ui.parts import (
     charts,
-    choices,
     download,
     feature_tables,
     figures,
-    guide,
     header,
     hues,
-    inference_tables,
-    listed,
-    notes,
+    note_panel,
     quality,
-    sides,
     snippets,
-)  # fmt: skip
-from kthink_core.ui.page import (
+    terms,
+)
+from kthink_core.ui.parts.writing import plain
+from kthink_core.ui.view import choices, listed
+from kthink_core.ui.view.page import (
     Page,
     at_inference,
     errors_shown,
@@ -31,9 +31,8 @@ from kthink_core.ui.page import (
     open_page,
     require_inferences,
     with_features,
-)  # fmt: skip
-from kthink_core.ui.permalink import SECTIONS
-from kthink_core.ui.text import plain
+)
+from kthink_core.ui.view.permalink import SECTIONS
 
 TOKENS_HEIGHT = 560
 """Pixels of the bars of tokens; the rest scrolls."""
@@ -58,7 +57,7 @@ def head(page: Page, feature: int) -> None:
     view = page.view
     with header.title(f"Feature {feature} of {view.hookpoint}"):
         link("inference", replace(view, feature=feature), f"Read in inference {view.inference}", ":material/notes:")
-    label = notes.labels(page, view.hookpoint, (feature,)).get(feature)
+    label = note_panel.labels(page, view.hookpoint, (feature,)).get(feature)
     if label:
         st.subheader(plain(label))
     quality.site_note(page.experiment)
@@ -68,7 +67,7 @@ def head(page: Page, feature: int) -> None:
 
 
 def activations(page: Page, feature: int) -> None:
-    st.subheader("Activations", help=guide.help("activation"))
+    st.subheader("Activations", help=terms.help("activation"))
     table = page.ask(queries.feature_histogram, page.view.hookpoint, feature, page.view.scope)
     charts.draw(charts.histogram(table, height=260), "Histogram of the feature's activations in scope")
     download.buttons(page, f"activations of feature {feature}", table, chart=True)
@@ -78,7 +77,7 @@ def contexts(page: Page, feature: int) -> None:
     view = page.view
     st.caption(
         "Shaded by activation over its maximum in scope. Click a context to widen it, its place to go there.",
-        help=guide.help("quarters"),
+        help=terms.help("quarters"),
     )
     places = page.ask(queries.contexts, view.hookpoint, feature, view.scope)
     pairs = tuple(zip(places["inference"].tolist(), places["position"].tolist(), strict=True))
@@ -92,7 +91,7 @@ def contexts(page: Page, feature: int) -> None:
 
 def top_tokens(page: Page, feature: int) -> None:
     view = page.view
-    st.subheader("Top tokens", help=guide.help("top_tokens"))
+    st.subheader("Top tokens", help=terms.help("top_tokens"))
     here, everywhere = st.columns(2, gap="medium")
     for column, title, inference in (
         (here, f"In inference {view.inference}", view.inference),
@@ -115,7 +114,7 @@ def where(page: Page, feature: int) -> None:
     outcomes = page.ask(queries.inferences)[["inference", "correct"]]
     table = table.merge(outcomes, on="inference")
     relevant = sum(rank <= view.relevant for rank in table["rank"].dropna().tolist())
-    st.subheader(f"Fires in {len(table)} inferences, relevant in {relevant}", help=guide.help("relevant"))
+    st.subheader(f"Fires in {len(table)} inferences, relevant in {relevant}", help=terms.help("relevant"))
     shown = with_features(view, (feature,))
     inference_tables.of_feature(
         page, table, lambda *place: lead("inference", at_inference(shown, *place)), feature=feature
@@ -129,7 +128,7 @@ def company(page: Page, feature: int) -> None:
     texts = feature_tables.tokens(page, view.hookpoint, [*together["feature"].tolist(), *nearest["feature"].tolist()])
     left, right = st.columns(2, gap="medium")
     with left:
-        st.subheader("Fires together with", help=guide.help("fires_with_lift"))
+        st.subheader("Fires together with", help=terms.help("fires_with_lift"))
         if together.empty:
             header.nothing("No other feature fires where it does.")
         else:
@@ -140,7 +139,7 @@ def company(page: Page, feature: int) -> None:
                 name=f"features that fire with {feature}", bars_to={"share": 1}, rows=10, texts=texts, narrow=True,
             )  # fmt: skip
     with right:
-        st.subheader("Nearest decoder rows", help=guide.help("cosine"))
+        st.subheader("Nearest decoder rows", help=terms.help("cosine"))
         if nearest.empty:
             header.nothing("They are computed once the experiment is finished, for features that fire.")
         else:
@@ -152,7 +151,7 @@ def company(page: Page, feature: int) -> None:
 
 
 def logits(page: Page, feature: int) -> None:
-    st.subheader("Tokens promoted and suppressed", help=guide.help("logit_lens"))
+    st.subheader("Tokens promoted and suppressed", help=terms.help("logit_lens"))
     table = page.ask(queries.promoted_tokens, page.view.hookpoint, feature)
     if table.empty:
         header.nothing("They are computed once the experiment is finished, for features that fire.")
@@ -176,7 +175,7 @@ def inferences(page: Page, feature: int) -> None:
     with left:
         where(page, feature)
     with right:
-        st.subheader("Contrast", help=guide.help("share"))
+        st.subheader("Contrast", help=terms.help("share"))
         sides.draw(page, page.ask(queries.feature_contrast, page.view.hookpoint, feature), feature)
 
 
@@ -204,7 +203,7 @@ with errors_shown():
         right = st.container()
     with right:
         st.subheader("Label and notes")
-        notes.panel(page, notes.of_feature(page, feature))
+        note_panel.panel(page, note_panel.of_feature(page, feature))
     if fires:
         with choices.tab("section", SECTION_TITLES, page) as section:
             DRAWN[section](page, feature)

@@ -2,8 +2,9 @@
 
 import streamlit as st
 
-from kthink_core.ui import guide, header
-from kthink_core.ui.page import errors_shown, open_page
+from kthink_core.ui import guided_reading
+from kthink_core.ui.parts import header
+from kthink_core.ui.view.page import errors_shown, open_page
 
 with errors_shown():
     page = open_page()
@@ -11,6 +12,6 @@ with errors_shown():
         pass
     if page.inferences:
         st.subheader("Find the thinking feature")
-        guide.reading(page)
+        guided_reading.reading(page)
     st.subheader("What the figures mean")
-    guide.definitions()
+    guided_reading.definitions()

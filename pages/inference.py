@@ -6,24 +6,12 @@ import pandas as pd
 import streamlit as st
 
 from kthink_core import queries
-from kthink_core.ui import (
-    cache,
-    choices,
-    download,
-    feature_tables,
-    guide,
-    header,
-    inference_charts,
-    notes,
-    plot,
-    quality,
-    reading,
-    span_notes,
-    verdict,
-)  # fmt: skip
-from kthink_core.ui.page import Page, errors_shown, go, lead, open_page, require_inferences, with_features
-from kthink_core.ui.permalink import PLOTS, View
+from kthink_core.ui.inference import inference_charts, reading, span_notes
+from kthink_core.ui.parts import download, feature_tables, header, note_panel, plot, quality, terms, verdict
 from kthink_core.ui.transcript import Selection
+from kthink_core.ui.view import cache, choices
+from kthink_core.ui.view.page import Page, errors_shown, go, lead, open_page, require_inferences, with_features
+from kthink_core.ui.view.permalink import PLOTS, View
 
 
 def head(page: Page) -> None:
@@ -78,7 +66,9 @@ def span(page: Page, shown: tuple[int, ...]) -> None:
     with st.container(border=True):
         with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
             st.subheader(
-                f"What stands out from position {first} to {last}", help=guide.help("span_lift"), width="content"
+                f"What stands out from position {first} to {last}",
+                help=terms.help("span_lift"),
+                width="content",
             )
             cleared = replace(view, span=None, position=None)
             st.button("Clear the span", icon=":material/close:", key="clear_span", on_click=go, args=(cleared,))
@@ -90,7 +80,7 @@ def span(page: Page, shown: tuple[int, ...]) -> None:
             measures = ("span_lift", "share", "rest_share", "max_activation", "mean_activation")
             name = f"span {first} to {last} of inference {view.inference}"
             feature_tables.draw(page, table, measures, lambda to: go(chosen_first(view, shown, to)), name=name)
-        notes.panel(page, notes.of_span(page, view.inference, first, last), quote)
+        note_panel.panel(page, note_panel.of_span(page, view.inference, first, last), quote)
 
 
 def features(page: Page, ranked: pd.DataFrame, shown: tuple[int, ...]) -> None:
@@ -126,7 +116,7 @@ with errors_shown():
     left, right = st.columns([3, 2], gap="medium", vertical_alignment="bottom")
     with left:
         offered = ranked["feature"].tolist()
-        choices.features(page, shown, offered, notes.labels(page, view.hookpoint, (*shown, *offered)))
+        choices.features(page, shown, offered, note_panel.labels(page, view.hookpoint, (*shown, *offered)))
     with right:
         choices.ranking(page)
     if ranked.empty:
@@ -136,6 +126,6 @@ with errors_shown():
     span_notes.draw(page, lambda to: go(replace(view, span=to, position=to[0])))
     span(page, shown)
     if not ranked.empty:
-        st.subheader("Features and plots", help=guide.help("ranking"))
+        st.subheader("Features and plots", help=terms.help("ranking"))
         lower(page, ranked, shown)
-    notes.panel(page, notes.of_inference(page, view.inference))
+    note_panel.panel(page, note_panel.of_inference(page, view.inference))

@@ -2,16 +2,17 @@
 
 import streamlit as st
 
-from kthink_core.ui import composer, header, live_view, worker
-from kthink_core.ui.page import errors_shown, open_page
+from kthink_core.ui.live import composer, live_view, presence
+from kthink_core.ui.parts import header
+from kthink_core.ui.view.page import errors_shown, open_page
 
 with errors_shown():
     page = open_page()
     with header.title("Live"):
         pass
     with st.container():  # a place of its own: what is below stays where it is when the worker comes and goes
-        found = worker.reach()
-    if found is not None and worker.matches(page, found):
+        found = presence.reach()
+    if found is not None and presence.matches(page, found):
         run = composer.draw(page, found)
         if run is not None:
             live_view.draw(page, found, run)

@@ -1,7 +1,8 @@
 """All labels and notes of the cache: searched, narrowed, taken along."""
 
-from kthink_core.ui import header, notes_list
-from kthink_core.ui.page import errors_shown, open_page
+from kthink_core.ui import notes_list
+from kthink_core.ui.parts import header
+from kthink_core.ui.view.page import errors_shown, open_page
 
 with errors_shown():
     page = open_page()

@@ -5,24 +5,25 @@ from dataclasses import replace
 import streamlit as st
 
 from kthink_core import queries
-from kthink_core.ui import (
-    choices,
-    feature_tables,
-    filters,
-    guide,
-    header,
-    inference_tables,
-    progress,
-    provenance,
-    quality,
-)  # fmt: skip
-from kthink_core.ui.page import Page, at_inference, errors_shown, lead, open_page, require_inferences, with_features
+from kthink_core.ui import guided_reading
+from kthink_core.ui.inference import inference_tables
+from kthink_core.ui.parts import feature_tables, header, origin, quality, terms, under_way
+from kthink_core.ui.view import choices, filters
+from kthink_core.ui.view.page import (
+    Page,
+    at_inference,
+    errors_shown,
+    lead,
+    open_page,
+    require_inferences,
+    with_features,
+)
 
 FEATURES = 8  # of each hookpoint
 
 
 def features(page: Page) -> None:
-    st.subheader("Features that matter in most inferences", help=guide.help("relevant_in"))
+    st.subheader("Features that matter in most inferences", help=terms.help("relevant_in"))
     st.caption("Click a row to see the feature.")
     for column, hookpoint in zip(st.columns(len(page.experiment.saes)), page.experiment.saes, strict=True):
         counts = page.ask(queries.feature_counts, hookpoint, page.view.scope, top=FEATURES)
@@ -57,11 +58,11 @@ with errors_shown():
         choices.scope(page)
     with header.title(page.experiment.name):
         pass
-    provenance.summary(page)
+    origin.summary(page)
     quality.site_note(page.experiment)
-    progress.bar(page)
+    under_way.bar(page)
     require_inferences(page)
-    guide.first_visit(page)
+    guided_reading.first_visit(page)
     quality.strip(page)
     features(page)
     inferences(page)

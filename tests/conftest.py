@@ -19,9 +19,9 @@ os.environ["HF_HUB_OFFLINE"] = "1"  # read when huggingface_hub is imported: no 
 from benchmarks.browser import chromium, open_browser
 from benchmarks.stand_in import SHAPES, make_stand_in
 from kthink_core.config import ExperimentConfig
-from kthink_core.model import LanguageModel, load_model
-from kthink_core.pipeline import Plan, plan
-from kthink_core.progress import Silent
+from kthink_core.model.language_model import LanguageModel, load_model
+from kthink_core.precompute.pipeline import Plan, plan
+from kthink_core.precompute.progress import Silent
 from tests.browsing import Visit, visiting
 from tests.worker_process import QUESTIONS
 

@@ -8,7 +8,8 @@ import altair as alt
 import pandas as pd
 import pytest
 
-from kthink_core.ui import charts, inference_charts, matrix, snippets
+from kthink_core.ui.inference import inference_charts
+from kthink_core.ui.parts import charts, matrix, snippets
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from kthink_core.ui.text import plain, token_label, visible
+from kthink_core.ui.parts.writing import plain, token_label, visible
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 from kthink_core import queries
 from kthink_core.notes import FILE, FeatureSubject, Notebook
 from kthink_core.store.reader import open_reader
-from kthink_core.ui.permalink import PLOTS, SECTIONS
+from kthink_core.ui.view.permalink import PLOTS, SECTIONS
 from tests.app_samples import HOOKPOINTS, SILENT, sample_experiment, write_experiment
 from tests.app_visits import Open, at_link, payloads, tables, texts, transcript, visiting
 

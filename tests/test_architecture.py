@@ -1,96 +1,127 @@
-"""The shape of the code: who may import whom, who may import torch, and what must not appear at all."""
+"""The shape of the code: which room reaches which, by any chain of imports, and what must not appear at all."""
 
 from __future__ import annotations
 
 import ast
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
-CODE = [ROOT / "app.py", *sorted((ROOT / "pages").glob("*.py")), *sorted((ROOT / "kthink_core").rglob("*.py"))]
-TORCH = {
-    "model",
-    "generate",
-    "growing",
-    "sampling",
-    "live",
-    "hookpoints",
-    "replay",
-    "sae",
-    "steering",
-    "pipeline",
-    "engine",
-    "provenance",
-    "directions",
-    "weights",
-    "chat_template",
-}
+from tests.import_graph import CODE, ROOT, graph, module_of, reached
+
+CORE = "kthink_core"
+SOURCES = {module_of(path): path.read_text("utf-8") for path in CODE}
+EDGES = graph(SOURCES)
+
 HEAVY = {"torch", "transformers", "sparsify"}
+SHARED = {"arguments", "cells", "config", "documents", "errors", "listing", "prompts", "records", "settings"}
+"""Modules at the top of the package that are no room: none of them may reach one, but for the command line's tables."""
+
+REACHES: dict[str, set[str]] = {
+    "access": set(),
+    "store": set(),
+    "notes": {"store"},
+    "queries": {"store"},
+    "live": {"store"},
+    "listing": {"queries", "store"},
+    "demo": set(),
+    "model": {"demo"},
+    "precompute": {"demo", "model", "store"},
+    "worker": {"access", "demo", "live", "model", "precompute", "store"},
+    "ui": {"access", "live", "notes", "queries", "store"},
+    "pages": {"access", "live", "notes", "queries", "store", "ui"},
+    "app": {"access", "live", "notes", "queries", "store", "ui"},
+    "cli": {"access", "demo", "listing", "live", "model", "precompute", "queries", "store", "worker"},
+}
+"""The rooms that a room may reach besides itself, by any chain of imports."""
+COMPUTES = {"model", "precompute", "worker", "cli", "bundle"}
+"""Who may reach torch."""
+SHOWS = {"ui", "pages", "app"}
+"""Who may reach Streamlit."""
 
 
-def imports(path: Path) -> set[str]:
-    """Dotted names imported anywhere in a file, except under `if TYPE_CHECKING`."""
-    found: set[str] = set()
-    tree = ast.parse(path.read_text("utf-8"))
-    for node in ast.walk(tree):
-        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
-            node.body = []
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+def room(module: str) -> str:
+    """`store` for `kthink_core.store.files`, `config` for `kthink_core.config`, `pages` for `pages.live`."""
+    parts = module.split(".")
+    return parts[1] if parts[0] == CORE and len(parts) > 1 else parts[0]
+
+
+def offences(edges: Mapping[str, set[str]]) -> list[str]:
+    """Every chain of imports that goes through a wall."""
+    found = []
+    for module in edges:
+        own = room(module)
+        if own in {CORE, "bundle", "__main__"}:
+            continue
+        for target, chain in reached(edges, module).items():
+            there = room(target)
+            if there in {own, CORE}:
+                continue
+            allowed = there in REACHES.get(own, set()) or (there in SHARED and there != "listing")
+            heavy = there in HEAVY and own not in COMPUTES
+            shown = there == "streamlit" and own not in SHOWS
+            if heavy or shown or (target in edges and not allowed):
+                found.append(" → ".join(chain))
     return found
 
 
-def module_of(path: Path) -> str:
-    return ".".join(path.relative_to(ROOT).with_suffix("").parts)
+def test_no_chain_of_imports_goes_through_a_wall() -> None:
+    assert offences(EDGES) == []
 
 
-@pytest.mark.parametrize("path", CODE, ids=module_of)
-def test_torch_stays_where_it_computes(path: Path) -> None:
-    if (path.stem in TORCH and path.parent.name == "kthink_core") or "demo" in path.parts:
-        return
-    heavy = {name for name in imports(path) if name.split(".")[0] in HEAVY}
-    assert not heavy, f"{module_of(path)} imports {heavy}"
+@pytest.mark.parametrize(
+    ("module", "imported"),
+    [
+        ("kthink_core.ui.view.page", "kthink_core.precompute.pipeline"),
+        ("kthink_core.ui.parts.charts", "torch"),
+        ("kthink_core.store.files", "kthink_core.live.api"),
+        ("kthink_core.store.files", "kthink_core.worker.jobs"),
+        ("kthink_core.records", "kthink_core.model.sae"),
+        ("kthink_core.records", "torch"),
+        ("kthink_core.live.client", "kthink_core.worker.jobs"),
+        ("kthink_core.live.client", "streamlit"),
+        ("kthink_core.notes.text", "streamlit"),
+        ("kthink_core.queries.inference", "kthink_core.ui.view.page"),
+        ("kthink_core.model.sae", "kthink_core.store.reader"),
+        ("pages.live", "kthink_core.worker.engine"),
+        ("pages.notes", "transformers"),
+    ],
+)
+def test_a_planted_import_is_seen(module: str, imported: str) -> None:
+    planted = graph(SOURCES | {module: f"{SOURCES[module]}\nimport {imported}\n"})
+    assert offences(planted), f"{module} may import {imported}"
 
 
-def test_imports_go_one_way() -> None:
-    """pages → ui → client, queries → store, config, records."""
-    rank = {"pages": 0, "app": 0, "ui": 1, "client": 2, "queries": 2, "listing": 2, "store": 3}
+def test_every_room_has_its_walls() -> None:
+    rooms = {room(module) for module in EDGES} - SHARED - {CORE, "__main__", "bundle"}
+    assert rooms == REACHES.keys() - {"listing"}
+
+
+def test_no_name_of_a_module_is_used_twice() -> None:
+    names: dict[str, list[str]] = {}
     for path in CODE:
-        parts = module_of(path).split(".")
-        own = rank.get(parts[0]) if parts[0] != "kthink_core" else next((rank[p] for p in parts[1:] if p in rank), None)
-        if own is None:
-            continue
-        for name in imports(path):
-            target = name.split(".")
-            if target[0] == "kthink_core" and len(target) > 1 and target[1] in rank:
-                assert rank[target[1]] >= own, f"{module_of(path)} imports {name}"
-
-
-def test_streamlit_is_in_app_pages_and_ui_only() -> None:
-    for path in CODE:
-        if not module_of(path).startswith(("app", "pages", "kthink_core.ui")):
-            assert not {name for name in imports(path) if name.split(".")[0] == "streamlit"}, path
+        if path.name != "__init__.py" and path.parts[len(ROOT.parts)] == CORE:
+            names.setdefault(path.stem, []).append(module_of(path))
+    assert {name: modules for name, modules in names.items() if len(modules) > 1} == {}
 
 
 def test_pages_ask_and_draw_only() -> None:
-    for path in (ROOT / "pages").glob("*.py"):
-        assert not {name for name in imports(path) if name.split(".")[0] in {"duckdb", "numpy", "sqlite3"}}, path
+    for module, edges in EDGES.items():
+        if room(module) == "pages":
+            assert not edges & {"duckdb", "numpy", "sqlite3"}, module
 
 
-@pytest.mark.parametrize("path", CODE, ids=module_of)
-def test_what_must_not_appear(path: Path) -> None:
-    assert not imports(path) & {"pickle", "shelve", "marshal", "dill"}
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-        if isinstance(node, ast.keyword) and node.arg in {"unsafe_allow_html", "trust_remote_code"}:
-            assert isinstance(node.value, ast.Constant) and node.value.value is False
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-            assert node.func.id not in {"eval", "exec"}
+def test_what_must_not_appear() -> None:
+    for module, source in SOURCES.items():
+        assert not EDGES[module] & {"pickle", "shelve", "marshal", "dill"}, module
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.keyword) and node.arg in {"unsafe_allow_html", "trust_remote_code"}:
+                assert isinstance(node.value, ast.Constant) and node.value.value is False, module
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+                assert node.func.id not in {"eval", "exec"}, module
 
 
 @pytest.mark.parametrize("command", [["--help"], ["experiments"], ["precompute", "--help"]])
@@ -108,5 +139,4 @@ def test_commands_that_do_not_compute_import_no_torch(command: list[str], tmp_pa
 
 
 def test_modules_are_small() -> None:
-    large = {module_of(path): lines for path in CODE if (lines := len(path.read_text("utf-8").splitlines())) > 300}
-    assert not large
+    assert not {module: lines for module, source in SOURCES.items() if (lines := len(source.splitlines())) > 300}

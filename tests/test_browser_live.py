@@ -11,10 +11,10 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from benchmarks.served import served
-from kthink_core.engine import Engine
-from kthink_core.pipeline import Plan, precompute
-from kthink_core.progress import Silent
+from kthink_core.precompute.pipeline import Plan, precompute
+from kthink_core.precompute.progress import Silent
 from kthink_core.settings import WorkerSettings
+from kthink_core.worker.engine import Engine
 from tests.browsing import Visit, settled
 from tests.worker_process import working
 

@@ -20,8 +20,8 @@ from starlette.types import Receive, Scope, Send
 from websockets.sync.client import connect
 
 from benchmarks.served import UP, free_port, served
-from kthink_core.connections import Limits, bound
-from kthink_core.once_a_minute import OnceAMinute
+from kthink_core.access.connections import Limits, bound
+from kthink_core.access.once_a_minute import OnceAMinute
 from tests.test_serve import answers, wait_until
 
 HEAD, BODY = 0.5, 1.5

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from bundle.phrases import REASONING_WORDS
 from kthink_core import demo, queries
 from kthink_core.config import preset
-from kthink_core.demo.phrases import REASONING_WORDS
-from kthink_core.pipeline import plan, precompute
-from kthink_core.progress import Silent
+from kthink_core.precompute.pipeline import plan, precompute
+from kthink_core.precompute.progress import Silent
 from kthink_core.store.reader import Reader, open_reader
 
 WORDS = {word.casefold() for word in REASONING_WORDS} | {"okay", "so", "hmm", "wait", "therefore", "alright", "maybe"}

@@ -10,18 +10,11 @@ from itertools import islice
 import pytest
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from kthink_core.chat_template import frames
+from bundle.phrases import REASONING_WORDS
+from bundle.traces import Example, make_example
+from bundle.word_problems import DEMO, TRAINING_SEED, calculation, held_out_problems, make_problem, training_problems
 from kthink_core.demo import MODEL, PROBLEMS
-from kthink_core.demo.phrases import REASONING_WORDS
-from kthink_core.demo.traces import Example, make_example
-from kthink_core.demo.word_problems import (
-    DEMO,
-    TRAINING_SEED,
-    calculation,
-    held_out_problems,
-    make_problem,
-    training_problems,
-)
+from kthink_core.model.chat_template import frames
 from kthink_core.prompts import prompt_ids
 
 OPERATORS = {"+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv}

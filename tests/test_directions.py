@@ -15,14 +15,14 @@ from sparsify import SparseCoder
 from store_samples import HOOKPOINTS, sample_experiment, sample_inferences, write_sample
 
 from benchmarks.stand_in import SHAPES
-from kthink_core import directions as module
 from kthink_core import queries
 from kthink_core.config import ExperimentConfig
-from kthink_core.directions import directions, unembedding
 from kthink_core.errors import CorruptFile, OutOfMemory
-from kthink_core.model import LanguageModel, load_model, token_text
-from kthink_core.pipeline import Plan, plan, precompute
-from kthink_core.progress import Silent
+from kthink_core.model import logit_lens as module
+from kthink_core.model.language_model import LanguageModel, load_model, token_text
+from kthink_core.model.logit_lens import directions, unembedding
+from kthink_core.precompute.pipeline import Plan, plan, precompute
+from kthink_core.precompute.progress import Silent
 from kthink_core.records import Directions
 from kthink_core.store.directions import read_directions, write_directions
 from kthink_core.store.export import export

@@ -20,10 +20,10 @@ from hypothesis import strategies as some
 
 import kthink_core
 from kthink_core.listing import write_table
-from kthink_core.ui import download
-from kthink_core.ui.cache import Source
-from kthink_core.ui.page import Page
-from kthink_core.ui.permalink import View
+from kthink_core.ui.parts import download
+from kthink_core.ui.view.cache import Source
+from kthink_core.ui.view.page import Page
+from kthink_core.ui.view.permalink import View
 from tests.app_samples import HOOKPOINTS, PAYLOADS, sample_experiment
 
 TEXTS = [*PAYLOADS, "# no comment", "NA", "null", " a, b ", 'say "so"', "two\nlines", "\ttab", "=1+1", "ä€🙂", "#"]

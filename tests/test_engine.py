@@ -12,15 +12,26 @@ import pytest
 import torch
 
 from benchmarks.stand_in import SHAPES
-from kthink_core.background import background
-from kthink_core.engine import Engine
 from kthink_core.errors import MissingFiles, QueueFull, UnknownName, WorkerFailed, WorkerUnready
-from kthink_core.jobs import ENDS, Done, EncodeRequest, Event, Failed, GenerateRequest, Job, Queued, Started, Tokens
-from kthink_core.pipeline import Plan, precompute
-from kthink_core.progress import Silent
+from kthink_core.live.api import (
+    ENDS,
+    Done,
+    EncodeRequest,
+    Event,
+    Failed,
+    GenerateRequest,
+    Queued,
+    Started,
+    Tokens,
+)
+from kthink_core.model.replay import replay
+from kthink_core.precompute.pipeline import Plan, precompute
+from kthink_core.precompute.progress import Silent
 from kthink_core.prompts import prompt_ids
-from kthink_core.replay import replay
 from kthink_core.store.journal import read_segment
+from kthink_core.worker.background import background
+from kthink_core.worker.engine import Engine
+from kthink_core.worker.jobs import Job
 from tests.store_samples import committed
 from tests.worker_process import QUESTIONS, request, tokens_of
 
@@ -276,8 +287,8 @@ def test_an_engine_that_cannot_go_on_fails_what_waits_and_takes_nothing_more(
 
 
 def test_ended_jobs_hold_little(engine: Engine, tiny_plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kthink_core.engine._KEEPABLE", 2)
-    monkeypatch.setattr("kthink_core.engine._REMEMBERED", 3)
+    monkeypatch.setattr("kthink_core.worker.engine._KEEPABLE", 2)
+    monkeypatch.setattr("kthink_core.worker.engine._REMEMBERED", 3)
     jobs = []
     for _ in range(5):
         heard = Heard(engine, request(max_new_tokens=2), tiny_plan)

@@ -7,13 +7,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kthink_core.generate import generate
-from kthink_core.growing import Growing
-from kthink_core.hookpoints import Captured
-from kthink_core.model import LanguageModel
+from kthink_core.model.generate import generate
+from kthink_core.model.hookpoints import Captured
+from kthink_core.model.kv_cache import Growing
+from kthink_core.model.language_model import LanguageModel
+from kthink_core.model.replay import replay
+from kthink_core.model.sampling import Sampling
 from kthink_core.records import Generation, Problem, Prompt
-from kthink_core.replay import replay
-from kthink_core.sampling import Sampling
 
 
 def prompt(inference: int, length: int) -> Prompt:

@@ -13,9 +13,10 @@ from streamlit.testing.v1 import AppTest
 
 from kthink_core.config import SaeShape
 from kthink_core.errors import UnknownName
-from kthink_core.ui import guide
-from kthink_core.ui.permalink import Bounds, parse
-from kthink_core.ui.terms import TERMS
+from kthink_core.ui import guided_reading
+from kthink_core.ui.parts import terms
+from kthink_core.ui.parts.terms import TERMS
+from kthink_core.ui.view.permalink import Bounds, parse
 from tests.app_samples import HOOKPOINTS, sample_experiment, write_experiment
 from tests.app_visits import Open, payloads, texts, visiting
 
@@ -27,7 +28,7 @@ CODE = [*sorted((ROOT / "pages").glob("*.py")), *sorted((ROOT / "kthink_core" / 
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """`bundled` has features of the demo's numbers, `other` has not; `begun` has no inference yet."""
     folder = tmp_path_factory.mktemp("cache")
-    hookpoints = (*HOOKPOINTS, guide.HOOKPOINT)
+    hookpoints = (*HOOKPOINTS, guided_reading.HOOKPOINT)
     shape = SaeShape(num_latents=2048, k=8, d_in=16, activation="topk")
     bundled = sample_experiment("bundled", 4, hookpoints=hookpoints)
     write_experiment(folder, bundled.model_copy(update={"saes": dict.fromkeys(hookpoints, shape)}))
@@ -66,11 +67,11 @@ def test_every_help_names_a_term() -> None:
 
 def test_help_is_the_definition_with_its_formula() -> None:
     for name, term in TERMS.items():
-        assert guide.help(name).startswith(term.words)
-        assert guide.help(name).count("$$") == (2 if term.formula else 0)
+        assert terms.help(name).startswith(term.words)
+        assert terms.help(name).count("$$") == (2 if term.formula else 0)
         assert term.formula.count("{") == term.formula.count("}")
     with pytest.raises(UnknownName, match="did you mean 'lift'"):
-        guide.help("lifts")
+        terms.help("lifts")
 
 
 def test_the_page_defines_every_term(open_page: Open) -> None:
@@ -81,11 +82,13 @@ def test_the_page_defines_every_term(open_page: Open) -> None:
         assert term.formula in said
 
 
-@pytest.mark.parametrize(("experiment", "hookpoint"), [("bundled", guide.HOOKPOINT), ("other", HOOKPOINTS[-1])])
+@pytest.mark.parametrize(
+    ("experiment", "hookpoint"), [("bundled", guided_reading.HOOKPOINT), ("other", HOOKPOINTS[-1])]
+)
 def test_the_five_steps_lead_to_valid_views(open_page: Open, experiment: str, hookpoint: str) -> None:
     links = steps(open_page("guide", experiment=experiment, scope="think", search="x"))
     assert [page for page, _ in links] == ["across", "feature", "inference", "across", "inference"]
-    latents = {guide.HOOKPOINT: 2048} | dict.fromkeys(HOOKPOINTS, 64)
+    latents = {guided_reading.HOOKPOINT: 2048} | dict.fromkeys(HOOKPOINTS, 64)
     for _, parameters in links:
         view, problems = parse(parameters, Bounds(experiment, range(3), latents))
         assert not problems
@@ -93,7 +96,7 @@ def test_the_five_steps_lead_to_valid_views(open_page: Open, experiment: str, ho
     last = links[-1][1]
     assert len({last["feature"], *last["also"].split(".")}) == 5
     if experiment == "bundled":
-        assert {int(last["feature"]), *map(int, last["also"].split("."))} == set(guide.THINKING)
+        assert {int(last["feature"]), *map(int, last["also"].split("."))} == set(guided_reading.THINKING)
         assert links[3][1]["sort"] == "think"
 
 
@@ -110,7 +113,7 @@ def test_the_reading_greets_a_first_visit_and_none_of_a_browser_that_dismissed_i
     app = open_page("overview", experiment="bundled")
     assert "Find the thinking feature" not in texts(app)
     assert not payloads(app, "cookie")
-    app.switch_page("pages/guide.py").run()
+    app.switch_page("pages/guided_reading.py").run()
     assert "Find the thinking feature" in texts(app)
     app.switch_page("pages/overview.py").run()
     assert "Find the thinking feature" not in texts(app)

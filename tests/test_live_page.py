@@ -9,16 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from kthink_core.client import WorkerClient
-from kthink_core.jobs import EncodeRequest, GenerateRequest
-from kthink_core.live_trace import Watch
-from kthink_core.pipeline import Plan, precompute
-from kthink_core.progress import Silent
+from kthink_core.live.api import EncodeRequest, GenerateRequest
+from kthink_core.live.client import WorkerClient
+from kthink_core.live.live_trace import Watch
+from kthink_core.precompute.pipeline import Plan, precompute
+from kthink_core.precompute.progress import Silent
 from kthink_core.settings import WorkerSettings
 from kthink_core.store.writer import open_writer
-from kthink_core.ui.live_run import LiveRun
-from kthink_core.ui.live_view import SILENT
-from kthink_core.ui.permalink import AFTER
+from kthink_core.ui.live.live_run import LiveRun
+from kthink_core.ui.live.live_view import SILENT
+from kthink_core.ui.view.permalink import AFTER
 from tests.app_visits import Open, payloads, tables, texts, transcript, visiting
 from tests.worker_process import working
 

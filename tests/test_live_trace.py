@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as some
 
-from kthink_core.jobs import Latents, Tokens
-from kthink_core.live_trace import LiveTrace, Watch
+from kthink_core.live.api import Latents, Tokens
+from kthink_core.live.live_trace import LiveTrace, Watch
 
 Position = dict[int, float]
 positions = some.dictionaries(some.integers(0, 6), some.integers(1, 40).map(lambda value: value / 4), max_size=4)

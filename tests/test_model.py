@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from kthink_core.config import Device
 from kthink_core.errors import BadValue, MissingFiles
-from kthink_core.model import LanguageModel, leave_a_core, load_model, pick_device, text_of, token_text
+from kthink_core.model.language_model import LanguageModel, leave_a_core, load_model, pick_device, text_of, token_text
 
 CPU = torch.device("cpu")
 

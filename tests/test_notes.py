@@ -23,10 +23,18 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from kthink_core import notes
-from kthink_core.errors import BadValue, CorruptFile, NotesTooNew, NotesUnavailable, NotTheAuthor, TooLong, UnknownName
+from kthink_core.errors import (
+    BadValue,
+    CorruptFile,
+    NotesTooNew,
+    NotesUnavailable,
+    NotTheAuthor,
+    TooLong,
+    UnknownName,
+)
+from kthink_core.model.sae import load_saes
 from kthink_core.notes import FeatureSubject, InferenceSubject, Notebook, SpanSubject, clean, search
 from kthink_core.notes.schema import MIGRATIONS
-from kthink_core.sae import load_saes
 from tests.app_samples import HOOKPOINTS, sample_experiment, write_experiment
 
 FEATURE = FeatureSubject("org/saes", "abc123", "layers.10.mlp", 32456)

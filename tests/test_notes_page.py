@@ -13,10 +13,11 @@ from streamlit.testing.v1 import AppTest
 
 from kthink_core.notes import FILE, FeatureSubject, InferenceSubject, Notebook, SpanSubject
 from kthink_core.store.reader import list_experiments
-from kthink_core.ui import notes, notes_list
-from kthink_core.ui.cache import Source
-from kthink_core.ui.page import Page
-from kthink_core.ui.permalink import View
+from kthink_core.ui import notes_list
+from kthink_core.ui.parts import note_panel
+from kthink_core.ui.view.cache import Source
+from kthink_core.ui.view.page import Page
+from kthink_core.ui.view.permalink import View
 from tests.app_samples import HOOKPOINTS, PAYLOADS, sample_experiment, write_experiment
 from tests.app_visits import PAGES, Open, tables, texts, visiting
 
@@ -45,20 +46,20 @@ def open_page(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Open]:
 
 def panel_script() -> None:
     """A page with the panel of one feature and one span, and nothing else."""
-    from kthink_core.ui import notes
-    from kthink_core.ui.page import errors_shown, open_page
+    from kthink_core.ui.parts import note_panel
+    from kthink_core.ui.view.page import errors_shown, open_page
 
     with errors_shown():
         page = open_page()
-        notes.panel(page, notes.of_feature(page, 12))
-        notes.panel(page, notes.of_span(page, 2, 10, 14), quote=" so the clips")
+        note_panel.panel(page, note_panel.of_feature(page, 12))
+        note_panel.panel(page, note_panel.of_span(page, 2, 10, 14), quote=" so the clips")
 
 
 @pytest.fixture
 def panel(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Open:
     def opened(folder: Path = cache) -> AppTest:
         monkeypatch.setenv("KTHINK_CACHE", str(folder))
-        monkeypatch.setattr("kthink_core.ui.page._under_navigation", lambda: None)
+        monkeypatch.setattr("kthink_core.ui.view.page._under_navigation", lambda: None)
         app = AppTest.from_function(panel_script, default_timeout=30).run()
         assert not app.exception
         return app
@@ -161,11 +162,13 @@ def test_labels_are_shared_by_experiments_with_the_same_sae(cache: Path, book: N
     book.write(FEATURE, "label", "Übung", "Ann", "demo")
     book.write(FeatureSubject("demo", "", HOOKPOINTS[0], 12), "label", "elsewhere", "Ann", "demo")
     for page in (at(cache), at(cache, "twin", seed=1)):
-        assert notes.labels(page, HOOKPOINTS[1], [11, 12, 13]) == {12: "Übung"}
-        assert notes.labels(page, HOOKPOINTS[1], [11]) == {}
-        assert notes.label_search(page, HOOKPOINTS[1], " üb") == [12]
-        assert notes.label_search(page, HOOKPOINTS[1], "x") == notes.label_search(page, HOOKPOINTS[1], " ") == []
-    assert notes.labels(at(cache, "other", sae="org/saes"), HOOKPOINTS[1], [12]) == {}
+        assert note_panel.labels(page, HOOKPOINTS[1], [11, 12, 13]) == {12: "Übung"}
+        assert note_panel.labels(page, HOOKPOINTS[1], [11]) == {}
+        assert note_panel.label_search(page, HOOKPOINTS[1], " üb") == [12]
+        assert (
+            note_panel.label_search(page, HOOKPOINTS[1], "x") == note_panel.label_search(page, HOOKPOINTS[1], " ") == []
+        )
+    assert note_panel.labels(at(cache, "other", sae="org/saes"), HOOKPOINTS[1], [12]) == {}
 
 
 @pytest.fixture
@@ -261,7 +264,7 @@ def test_a_broken_file_is_one_line_and_the_rest_goes_on(
     app = open_page("notes")
     assert "is damaged" in app.error[0].value
     assert "is damaged" in panel().warning[0].value
-    assert notes.labels(at(cache), HOOKPOINTS[1], [12]) == {}
+    assert note_panel.labels(at(cache), HOOKPOINTS[1], [12]) == {}
 
 
 @pytest.mark.parametrize("kind", ["folder", "broken link", "empty"])

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from kthink_core.store.scopes import SCOPES
-from kthink_core.ui.permalink import (
+from kthink_core.ui.view.permalink import (
     FACETS,
     FOLDS,
     MODES,

@@ -15,9 +15,9 @@ from benchmarks.stand_in import SHAPES, make_stand_in
 from kthink_core import queries
 from kthink_core.config import ExperimentConfig
 from kthink_core.errors import ExperimentMismatch, OutOfMemory, PromptTooLong, UnknownName, UnsupportedSae
-from kthink_core.model import LanguageModel
-from kthink_core.pipeline import Plan, plan, precompute
-from kthink_core.progress import Silent
+from kthink_core.model.language_model import LanguageModel
+from kthink_core.precompute.pipeline import Plan, plan, precompute
+from kthink_core.precompute.progress import Silent
 from kthink_core.records import Inference
 from kthink_core.store.journal import read_segment
 from kthink_core.store.reader import open_reader

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kthink_core.errors import BadProblems, MissingFiles
-from kthink_core.problems import load_problems
+from kthink_core.precompute.problems import load_problems
 from kthink_core.records import Problem
 
 

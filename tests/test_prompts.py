@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kthink_core.model import LanguageModel
+from kthink_core.model.language_model import LanguageModel
 from kthink_core.prompts import BYPASS, INSTRUCTION, final_answer, is_correct, prompt_ids, segments
 
 QUESTION = "Natalia sold 48 clips in April and half as many in May. How many in all?"

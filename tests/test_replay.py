@@ -7,9 +7,9 @@ import torch
 from transformers import LogitsProcessorList
 
 from kthink_core.errors import UnknownName
-from kthink_core.hookpoints import capture, hookpoint_names
-from kthink_core.model import LanguageModel
-from kthink_core.replay import replay
+from kthink_core.model.hookpoints import capture, hookpoint_names
+from kthink_core.model.language_model import LanguageModel
+from kthink_core.model.replay import replay
 
 SEQUENCES = [[5, 9, 12, 40, 7, 8], [6, 10], [11, 30, 31, 32]]
 

@@ -11,9 +11,9 @@ import pytest
 import torch
 from sparsify import SparseCoder, SparseCoderConfig
 
-from kthink_core import sae as sae_module
 from kthink_core.errors import BadFile, MissingFiles, UnknownName, UnsupportedSae
-from kthink_core.sae import check_widths, encode, load_saes
+from kthink_core.model import sae as sae_module
+from kthink_core.model.sae import check_widths, encode, load_saes
 
 CPU = torch.device("cpu")
 WIDTH, LATENTS, K = 12, 40, 8

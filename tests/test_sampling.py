@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kthink_core.sampling import Sampling, draw, uniform_table
+from kthink_core.model.sampling import Sampling, draw, uniform_table
 
 
 def plain_draw(logits: np.ndarray, uniform: float, temperature: float, top_p: float) -> int:

@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kthink_core.store.scopes import SEGMENTS_OF
-from kthink_core.ui import hues, transcript
+from kthink_core.ui import transcript
+from kthink_core.ui.parts import hues
 from kthink_core.ui.transcript.drawing import read
 from kthink_core.ui.transcript.packing import floats, integers
 from tests.transcript_samples import CASES, MAXIMA, activation, fires, sample, segments

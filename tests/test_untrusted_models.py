@@ -37,12 +37,13 @@ from transformers import (
     Qwen3Config,
 )
 
-from kthink_core import chat_template, demo
-from kthink_core.chat_template import frames
+from kthink_core import demo
 from kthink_core.errors import BadFile, BadTemplate, KthinkError, UnsupportedModel, UnsupportedSae
-from kthink_core.model import load_model
+from kthink_core.model import chat_template
+from kthink_core.model.chat_template import frames
+from kthink_core.model.language_model import load_model
+from kthink_core.model.sae import load_saes
 from kthink_core.prompts import BYPASS, INSTRUCTION, prompt_ids
-from kthink_core.sae import load_saes
 
 CPU = torch.device("cpu")
 HOOKPOINT = "layers.1.mlp"

@@ -13,14 +13,14 @@ import pytest
 from pydantic import SecretStr
 
 from kthink_core import queries
-from kthink_core.client import WorkerClient
-from kthink_core.engine import Engine
 from kthink_core.errors import BadValue, WorkerLost, WorkerMissing, WorkerRefused
-from kthink_core.jobs import Done, EncodeRequest, GenerateRequest, Queued, TokenizeRequest, Tokens
-from kthink_core.pipeline import Plan
+from kthink_core.live.api import Done, EncodeRequest, GenerateRequest, Queued, TokenizeRequest, Tokens
+from kthink_core.live.client import WorkerClient
+from kthink_core.precompute.pipeline import Plan
 from kthink_core.settings import WorkerSettings, from_environment
 from kthink_core.store.reader import open_reader
-from kthink_core.worker import check_exposure
+from kthink_core.worker.engine import Engine
+from kthink_core.worker.http import check_exposure
 from tests.worker_process import QUESTIONS, request, tokens_of, working
 
 Worker = tuple[WorkerSettings, Engine]

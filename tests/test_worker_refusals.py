@@ -14,12 +14,12 @@ import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
-from kthink_core.client import WorkerClient
+from kthink_core.access.request_rate import RequestRate
 from kthink_core.errors import WorkerRefused
-from kthink_core.pipeline import Plan
-from kthink_core.refusals import add_refusals
-from kthink_core.request_rate import RequestRate
+from kthink_core.live.client import WorkerClient
+from kthink_core.precompute.pipeline import Plan
 from kthink_core.settings import WorkerSettings
+from kthink_core.worker.refusals import add_refusals
 from tests.worker_process import request, working
 
 TOKEN = "a-long-secret"

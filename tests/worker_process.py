@@ -11,12 +11,12 @@ from pathlib import Path
 
 import uvicorn
 
-from kthink_core.engine import Engine
-from kthink_core.jobs import Event, GenerateRequest, Tokens
-from kthink_core.pipeline import Plan
-from kthink_core.service import Service
+from kthink_core.live.api import Event, GenerateRequest, Tokens
+from kthink_core.precompute.pipeline import Plan
 from kthink_core.settings import WorkerSettings
-from kthink_core.worker import Server, make_app
+from kthink_core.worker.engine import Engine
+from kthink_core.worker.http import Server, make_app
+from kthink_core.worker.service import Service
 
 QUESTIONS = ["Two?", "Tom has 3 apples and buys 4 more.", "How many legs have 6 cats?"]
 

@@ -1,6 +1,7 @@
 """The bundled demo: a small model trained on generated word problems, its three SAEs, and 32 held-out problems.
 
-The scripts that made them lie beside the files; README.md says how to run them and what was measured.
+The scripts that made them are the package `bundle` beside this one; README.md says how to run them, and what was
+measured.
 """
 
 from pathlib import Path

@@ -6,7 +6,7 @@ Arguments that name nothing raise UnknownName, OutOfRange or BadValue. Positions
 
 from kthink_core.queries.contexts import context_tokens, contexts, feature_histogram
 from kthink_core.queries.contrast import feature_contrast, feature_pair, fires_with
-from kthink_core.queries.directions import neighbours, promoted_tokens
+from kthink_core.queries.decoder import neighbours, promoted_tokens
 from kthink_core.queries.feature import feature_inferences, feature_summary, top_tokens, top_tokens_of
 from kthink_core.queries.inference import (
     activation_histogram,
@@ -26,8 +26,15 @@ from kthink_core.queries.overview import (
     feature_search,
     feature_table,
 )
+from kthink_core.queries.positions import (
+    RANKINGS,
+    Ranking,
+    feature_tracks,
+    ranked_features,
+    span_features,
+    token_features,
+)
 from kthink_core.queries.reconstruction import quality
-from kthink_core.queries.trace import RANKINGS, Ranking, feature_tracks, ranked_features, span_features, token_features
 from kthink_core.store.scopes import SCOPES, Scope
 
 __all__ = [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from kthink_core.errors import BadValue
-from kthink_core.queries.arguments import check_feature, check_inference, check_top
+from kthink_core.queries.checks import check_feature, check_inference, check_top
 from kthink_core.queries.fragments import activations_of_feature
 from kthink_core.queries.histogram import histogram
 from kthink_core.store.reader import Reader

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from kthink_core.queries.arguments import check_feature, check_top, in_scope
+from kthink_core.queries.checks import check_feature, check_top, in_scope
 from kthink_core.queries.fragments import activations_of_feature, positions_in
 from kthink_core.store.reader import Reader
 from kthink_core.store.scopes import Scope

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from kthink_core.queries.arguments import (
+from kthink_core.queries.checks import (
     check_choice,
     check_feature,
     check_features,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kthink_core.queries.arguments import in_scope
+from kthink_core.queries.checks import in_scope
 from kthink_core.store.scopes import Scope
 
 AMONG_FEATURES = "feature IN (SELECT unnest($features::INTEGER[]))"

@@ -7,7 +7,7 @@ from typing import Literal, get_args
 import pandas as pd
 
 from kthink_core.errors import BadValue
-from kthink_core.queries.arguments import check_choice, check_features, check_hookpoint, check_top, in_scope
+from kthink_core.queries.checks import check_choice, check_features, check_hookpoint, check_top, in_scope
 from kthink_core.queries.fragments import AMONG_FEATURES, positions_in
 from kthink_core.store.feature_stats import RANKS, RELEVANT, TOP_TOKENS
 from kthink_core.store.reader import Reader

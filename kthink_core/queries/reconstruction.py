@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from kthink_core.queries.arguments import check_inference, in_scope
+from kthink_core.queries.checks import check_inference, in_scope
 from kthink_core.store.reader import Reader
 from kthink_core.store.scopes import Scope
 

@@ -10,9 +10,9 @@ from typing import Any
 from starlette.middleware import Middleware
 from streamlit import config
 
-from kthink_core.connections import bound
+from kthink_core.access.connections import bound
+from kthink_core.access.host_names import HostNames
 from kthink_core.errors import KthinkError
-from kthink_core.host_names import HostNames
 from kthink_core.settings import Settings, from_environment
 
 

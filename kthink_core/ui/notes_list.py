@@ -15,11 +15,11 @@ from streamlit.column_config import TextColumn
 from kthink_core import notes
 from kthink_core.errors import short
 from kthink_core.notes import FeatureSubject
-from kthink_core.ui import clicks, download
-from kthink_core.ui.notes import notebook
-from kthink_core.ui.page import Page, Target, lead
-from kthink_core.ui.permalink import View, format_view
-from kthink_core.ui.text import plain
+from kthink_core.ui.parts import clicks, download
+from kthink_core.ui.parts.note_panel import notebook
+from kthink_core.ui.parts.writing import plain
+from kthink_core.ui.view.page import Page, Target, lead
+from kthink_core.ui.view.permalink import View, format_view
 
 NOBODY = "no name"
 """Stands for authors who gave none."""

@@ -11,9 +11,9 @@ import streamlit as st
 from streamlit.components.v2 import component
 
 from kthink_core.store.scopes import Scope
-from kthink_core.ui import hues
-from kthink_core.ui.permalink import MOST_FEATURES
+from kthink_core.ui.parts import hues
 from kthink_core.ui.transcript.packing import payload
+from kthink_core.ui.view.permalink import MOST_FEATURES
 
 _HERE = Path(__file__).parent
 _SCRIPTS = (

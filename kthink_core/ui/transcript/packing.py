@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from kthink_core.store.scopes import SEGMENTS_OF, Scope
-from kthink_core.ui.permalink import MOST_FEATURES
+from kthink_core.ui.view.permalink import MOST_FEATURES
 
 Packed = dict[str, str]
 """`dtype` (uint8, uint16, uint32 or float32) and `base64` of the little-endian values: half the size of JSON numbers,

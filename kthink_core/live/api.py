@@ -1,0 +1,215 @@
+"""What the worker is asked to do, and what it answers while it does it: the words of its API.
+
+Shared by worker and client; knows nothing of torch, HTTP or Streamlit.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter
+
+from kthink_core.prompts import Mode, Segment
+from kthink_core.records import FinishReason
+
+JobState = Literal["queued", "running", "done", "failed", "cancelled"]
+MOST_CHARACTERS = 200_000
+"""Longest text of a request; the limit that matters is in tokens and is the worker's to set."""
+
+
+def _whole(value: object) -> object:
+    """Text that can be encoded: JSON can hold half of a surrogate pair, which is no character."""
+    if isinstance(value, str) and (half := re.search("[\ud800-\udfff]", value)):
+        raise ValueError(f"character {half.start()} is half a surrogate pair: remove it")
+    return value
+
+
+def _plain(text: str) -> str:
+    """No control characters but newline and tab."""
+    if control := re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f]", text):
+        code = ord(control.group())
+        raise ValueError(f"character {control.start()} is the control character U+{code:04X}: remove it")
+    return text
+
+
+def _typed(text: str) -> str:
+    """A text that can be tokenized: not blank."""
+    if not text.strip():
+        raise ValueError("it is empty: type something")
+    return _plain(text.replace("\r\n", "\n").replace("\r", "\n"))
+
+
+def _line(text: str) -> str:
+    return _plain(" ".join(text.split()))
+
+
+_Whole = BeforeValidator(_whole)  # first of all: what pydantic itself says of such text names no character
+Typed = Annotated[str, Field(max_length=MOST_CHARACTERS), _Whole, AfterValidator(_typed)]
+Author = Annotated[str, Field(max_length=80), _Whole, AfterValidator(_line)]
+Hookpoint = Annotated[str, Field(max_length=200), _Whole, AfterValidator(_plain)]
+Hookpoints = Annotated[tuple[Hookpoint, ...], Field(max_length=64)]
+
+
+class _Request(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class _Answer(BaseModel):
+    """What a later worker says beyond it is ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class TypedPrompt(_Request):
+    """A prompt as somebody typed it, and how it becomes one for the model."""
+
+    prompt: Typed
+    mode: Mode = "think"
+    instruction: bool = Field(default=True, description="append what the stored inferences have behind the question")
+    special: bool = Field(default=False, description="let names of special tokens in the text be these tokens")
+
+
+class TokenizeRequest(TypedPrompt):
+    """How would it be sent?"""
+
+    template: bool = Field(default=True, description="as a generation takes it; else the text as it is, as encode does")
+
+
+class GenerateRequest(TypedPrompt):
+    """Answer a prompt; stream tokens and latents."""
+
+    hookpoints: Hookpoints = Field(default=(), description="empty: all that the worker has SAEs for")
+    temperature: float = Field(default=0.6, ge=0, le=10, description="0: the most likely token")
+    top_p: float = Field(default=0.95, gt=0, le=1)
+    max_new_tokens: int = Field(default=400, ge=1)
+    seed: int = Field(default=0, ge=0, lt=2**31)
+
+
+class EncodeRequest(_Request):
+    """Latents of a text as it is: no template, nothing generated."""
+
+    text: Typed
+    hookpoints: Hookpoints = ()
+    special: bool = False
+
+
+class Tokenized(_Answer):
+    """A prompt as it is sent."""
+
+    count: int
+    """Tokens of the prompt; of more than `limit` only so many are shown."""
+    token_ids: tuple[int, ...]
+    texts: tuple[str, ...]
+    typed: tuple[bool, ...]
+    """Whether the token was typed; else it comes from the template."""
+    limit: int
+    """Most prompt tokens that the worker takes."""
+
+
+class Queued(_Answer):
+    event: Literal["queued"] = "queued"
+    job: str
+    position: int
+    """Jobs before this one, the running one included."""
+
+
+class Started(_Answer):
+    event: Literal["started"] = "started"
+    job: str
+    seed: int
+
+
+class Latents(_Answer):
+    """Active features of some positions at one hookpoint; a zero is not an activation and is left out."""
+
+    features: tuple[tuple[int, ...], ...]
+    """[positions][active]"""
+    activations: tuple[tuple[float, ...], ...]
+    """[positions][active]"""
+
+
+class Tokens(_Answer):
+    """Positions that have passed through the model: first the whole prompt at once, then one by one, or a few together
+    where they come faster than fifty a second."""
+
+    event: Literal["tokens"] = "tokens"
+    first: int
+    """Position of the first of them, from 0 at the first prompt token."""
+    token_ids: tuple[int, ...]
+    texts: tuple[str, ...]
+    segments: tuple[Segment, ...]
+    logprobs: tuple[float | None, ...]
+    """Natural, temperature 1, no filter; None in the prompt."""
+    latents: dict[str, Latents]
+    """By hookpoint."""
+
+
+class Done(_Answer):
+    event: Literal["done"] = "done"
+    job: str
+    finish_reason: FinishReason | None = None
+    """None where nothing was generated."""
+    answer: str | None = None
+    seconds: float = 0.0
+
+
+class Failed(_Answer):
+    event: Literal["failed"] = "failed"
+    job: str
+    message: str
+    """For the user: one sentence."""
+
+
+class Cancelled(_Answer):
+    event: Literal["cancelled"] = "cancelled"
+    job: str
+
+
+Event = Queued | Started | Tokens | Done | Failed | Cancelled
+ENDS = (Done, Failed, Cancelled)
+"""After one of these nothing more comes."""
+
+EVENT: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="event")])
+
+
+class JobStatus(_Answer):
+    """Where one job stands."""
+
+    job: str
+    kind: Literal["generate", "encode"]
+    state: JobState
+    position: int | None = None
+    """Jobs before it, while it is queued."""
+    message: str | None = None
+
+
+class KeepRequest(_Request):
+    author: Author = ""
+    """Who typed the prompt."""
+
+
+class Kept(_Answer):
+    """Where an inference is stored now."""
+
+    experiment: str
+    inference: int
+
+
+class Health(_Answer):
+    """Where the worker stands."""
+
+    status: Literal["starting", "ready", "failed"]
+    model: str
+    sae: str
+    device: str | None = None
+    hookpoints: dict[str, int] = {}
+    """Number of features by hookpoint."""
+    site: str
+    queue: int
+    running: bool
+    background: str
+    """What the background precompute does, in words."""
+    uptime: float
+    """Seconds."""
+    limits: dict[str, int] = {}

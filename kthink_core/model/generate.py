@@ -1,0 +1,128 @@
+"""Prompts become tokens and captured vectors: one batch at a time, each row with its own seed and its own end.
+
+steps      one forward pass of the model after another, as they come: what a live view follows
+generate   the same gathered into whole generations: what is stored
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from kthink_core.config import Site
+from kthink_core.model.hookpoints import Captured, capture
+from kthink_core.model.kv_cache import Growing, growing_cache
+from kthink_core.model.language_model import LanguageModel
+from kthink_core.model.sampling import Sampling, draw, uniform_table
+from kthink_core.records import FinishReason, Generation, Prompt
+
+
+class Step(NamedTuple):
+    """One forward pass. The first takes the prompts, each further one the token drawn last, a row's last too."""
+
+    prompts: list[int]
+    """[rows] index of the prompt that a row answers; a row that has ended is gone from the next step on."""
+    token_ids: list[int]
+    """[rows] the token that passed; empty in the first step."""
+    logprobs: list[float]
+    """[rows] its natural log-probability under the model (temperature 1, no filter); empty in the first step."""
+    vectors: dict[str, Tensor]
+    """By hookpoint, [rows, positions that passed, width]; in the first step a row's padding comes first."""
+    ended: dict[int, FinishReason]
+    """The rows whose last token this was, and why."""
+
+
+@torch.inference_mode()
+def steps(
+    lm: LanguageModel, prompts: Sequence[Prompt], sampling: Sampling, hookpoints: Sequence[str], site: Site
+) -> Iterator[Step]:
+    """Run until every row has drawn an end token or `max_new_tokens`. Prompts are padded on the left.
+
+    Rows that end leave the batch, so that the rest goes on cheaper. Close the iterator to stop early.
+    """
+    uniforms = uniform_table([prompt.seed for prompt in prompts], sampling.max_new_tokens).to(lm.device)
+    stops = set(lm.stop_ids.tolist())
+    tokens, mask = _left_padded(prompts, lm.device)
+    positions = (mask.cumsum(-1) - 1).clamp(min=0)
+    cache = growing_cache(lm.model.config)
+    alive = list(range(len(prompts)))
+    token_ids: list[int] = []
+    logprobs: list[float] = []
+    for step in range(sampling.max_new_tokens + 1):
+        with capture(lm.model, hookpoints, site) as captured:
+            logits = lm.model(
+                input_ids=tokens, attention_mask=mask, position_ids=positions, past_key_values=cache, logits_to_keep=1
+            ).logits[:, -1]
+        ended: dict[int, FinishReason] = {row: "stop" for row, token_id in enumerate(token_ids) if token_id in stops}
+        if step == sampling.max_new_tokens:
+            ended = {row: ended.get(row, "length") for row in range(len(alive))}
+        yield Step(alive, token_ids, logprobs, dict(captured), ended)
+        if ended:
+            going = [row for row in range(len(alive)) if row not in ended]
+            if not going:
+                return
+            rows = torch.tensor(going, device=lm.device)
+            cache.batch_select_indices(rows)
+            logits, mask, positions = logits[rows], mask[rows], positions[rows]
+            alive = [alive[row] for row in going]
+        drawn = draw(logits, uniforms[alive, step], sampling)
+        chances = logits.float().log_softmax(-1).gather(-1, drawn[:, None]).squeeze(-1)
+        token_ids, logprobs = drawn.tolist(), chances.tolist()
+        tokens = drawn[:, None]
+        mask = torch.cat([mask, mask.new_ones(len(alive), 1)], dim=-1)
+        positions = positions[:, -1:] + 1
+
+
+@torch.inference_mode()
+def generate(
+    lm: LanguageModel,
+    prompts: Sequence[Prompt],
+    sampling: Sampling,
+    hookpoints: Sequence[str],
+    site: Site,
+    on_step: Callable[[int, int], None] = lambda step, rows: None,
+) -> Iterator[tuple[Generation, Captured]]:
+    """One generation a prompt, as soon as it is whole: at an end token, or after `max_new_tokens`.
+
+    `on_step` hears after every token its number, from 1, and how many rows got one; what it raises ends the generation.
+    """
+    longest = max(len(prompt.token_ids) for prompt in prompts)
+    seen = {hookpoint: Growing() for hookpoint in hookpoints}
+    written: list[list[int]] = [[] for _ in prompts]
+    logprobs: list[list[float]] = [[] for _ in prompts]
+    for number, step in enumerate(steps(lm, prompts, sampling, hookpoints, site)):
+        for hookpoint, vectors in step.vectors.items():
+            seen[hookpoint].append(vectors)
+        for index, token_id, logprob in zip(step.prompts, step.token_ids, step.logprobs, strict=bool(number)):
+            written[index].append(token_id)
+            logprobs[index].append(logprob)
+        if number:
+            on_step(number, len(step.prompts))
+        for row, reason in step.ended.items():
+            index = step.prompts[row]
+            prompt = prompts[index]
+            padding = longest - len(prompt.token_ids)
+            yield (
+                Generation(prompt, tuple(written[index]), reason),
+                Captured(
+                    {hookpoint: growing.values[row, padding:] for hookpoint, growing in seen.items()},
+                    torch.tensor([torch.nan] * len(prompt.token_ids) + logprobs[index]),
+                ),
+            )
+        going = [row for row in range(len(step.prompts)) if row not in step.ended]
+        if step.ended and going:
+            rows = torch.tensor(going, device=lm.device)
+            for growing in seen.values():
+                growing.select(rows)
+
+
+def _left_padded(prompts: Sequence[Prompt], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Token ids and mask, both [prompts, longest]; the mask is 0 on the padding."""
+    longest = max(len(prompt.token_ids) for prompt in prompts)
+    padding = [longest - len(prompt.token_ids) for prompt in prompts]
+    ids = [[0] * pad + list(prompt.token_ids) for pad, prompt in zip(padding, prompts, strict=True)]
+    mask = [[0] * pad + [1] * (longest - pad) for pad in padding]
+    return torch.tensor(ids, device=device), torch.tensor(mask, device=device)

@@ -1,0 +1,49 @@
+"""One teacher-forced pass over tokens that are there already: captured vectors and log-probabilities of all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from kthink_core.config import Site
+from kthink_core.model.hookpoints import Captured, capture
+from kthink_core.model.language_model import LanguageModel
+
+_LOGIT_ROWS = 256
+"""Positions whose logits are held at once: 256 × a vocabulary of 152k in float32 is 156 MB."""
+
+
+@torch.inference_mode()
+def replay(
+    lm: LanguageModel, sequences: Sequence[Sequence[int]], hookpoints: Sequence[str], site: Site
+) -> list[Captured]:
+    """Run token ids through the model, once. One Captured a sequence, in order.
+
+    Sequences are padded on the right: under causal attention no real position can see the padding, so that no mask is
+    needed and the rows equal those of each sequence alone but for the order of floating-point sums.
+    """
+    longest = max(map(len, sequences))
+    padded = torch.tensor([[*ids, *[0] * (longest - len(ids))] for ids in sequences], device=lm.device)
+    with capture(lm.model, hookpoints, site) as captured:
+        last_hidden = lm.model.base_model(input_ids=padded, use_cache=False).last_hidden_state
+    return [
+        Captured(
+            {hookpoint: vectors[row, : len(ids)] for hookpoint, vectors in captured.items()},
+            _logprobs(lm, last_hidden[row, : len(ids)], padded[row, : len(ids)]),
+        )
+        for row, ids in enumerate(sequences)
+    ]
+
+
+def _logprobs(lm: LanguageModel, last_hidden: Tensor, token_ids: Tensor) -> Tensor:
+    """last_hidden: [positions, hidden]; token_ids: [positions] → [positions], NaN at 0."""
+    head = lm.model.get_output_embeddings()
+    assert head is not None  # every causal language model has one
+    parts = [
+        -cross_entropy(head(states).float(), targets, reduction="none")
+        for states, targets in zip(last_hidden[:-1].split(_LOGIT_ROWS), token_ids[1:].split(_LOGIT_ROWS), strict=True)
+    ]
+    return torch.cat([torch.full((1,), torch.nan), *(part.cpu() for part in parts)])

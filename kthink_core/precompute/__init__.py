@@ -1,0 +1,1 @@
+"""Problems in, a complete experiment out: `pipeline` runs the stages in order."""

@@ -1,0 +1,166 @@
+"""The stages in order: problems, prompts, generations, latents, store.
+
+    plan        configuration → problems, model, SAEs, prompts; every mistake that can be seen is seen here
+    precompute  the missing inferences, a batch at a time: generate → encode → journal; then the decoder directions
+                of the features that were active in them; then the database
+
+Whatever happens in between, an inference is in the journal whole or not at all, and the next run makes the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+
+from kthink_core.config import Device, Experiment, ExperimentConfig
+from kthink_core.errors import BadValue, OutOfMemory, PromptTooLong
+from kthink_core.model.generate import generate
+from kthink_core.model.hookpoints import Captured
+from kthink_core.model.language_model import LanguageModel, load_model, pick_device, text_of, token_text
+from kthink_core.model.logit_lens import directions
+from kthink_core.model.provenance import provenance
+from kthink_core.model.replay import replay
+from kthink_core.model.sae import LoadedSaes, check_widths, encode, load_saes
+from kthink_core.model.sampling import Sampling
+from kthink_core.precompute.problems import load_problems
+from kthink_core.prompts import THINK_CLOSE, final_answer, is_correct, prompt_ids, segments
+from kthink_core.records import Generation, Inference, Prompt
+from kthink_core.store.writer import open_writer
+
+
+class Progress(Protocol):
+    """Who hears how far a run is."""
+
+    def stage(self, text: str) -> None:
+        """Something that takes a while begins."""
+
+    def start(self, total: int, done: int) -> None:
+        """`done` of `total` inferences are in the journal already."""
+
+    def step(self, step: int, rows: int) -> None:
+        """`rows` inferences of the current batch got their token number `step`."""
+
+    def pause(self) -> None:
+        """Other work may be done now, between two parts of a long one; what it raises ends the run."""
+
+    def committed(self, inference: Inference) -> None:
+        """One more is in the journal."""
+
+    def notice(self, text: str) -> None:
+        """Something that the user should know, not an error."""
+
+
+class Plan(NamedTuple):
+    """An experiment ready to run."""
+
+    experiment: Experiment
+    prompts: list[Prompt]
+    """All inferences of the experiment, done or not, in order."""
+    lm: LanguageModel
+    saes: LoadedSaes
+
+
+def plan(name: str, config: ExperimentConfig, device: Device, progress: Progress) -> Plan:
+    """Load everything and check that it fits together.
+
+    Raises BadProblems, MissingFiles, UnknownName, UnsupportedSae, PromptTooLong, BadValue.
+    """
+    where = pick_device(device)
+    problems = load_problems(config.problems, config.limit)
+    progress.stage(f"loading {config.model} and {len(config.hookpoints)} SAEs on {where}")
+    saes = load_saes(config.sae, config.sae_revision, config.hookpoints, where)
+    lm = load_model(config.model, config.model_revision, where, config.dtype)
+    check_widths(saes.by_hookpoint, replay(lm, [[0]], config.hookpoints, config.site)[0].vectors)
+    prompts = [
+        Prompt(
+            problem.problem,
+            problem,
+            config.mode,
+            config.seed + problem.problem,
+            tuple(prompt_ids(lm.tokenizer, lm.frames, problem.question, config.mode)),
+        )
+        for problem in problems
+    ]
+    for prompt in prompts:
+        if len(prompt.token_ids) + config.max_new_tokens > lm.context:
+            tokens = len(prompt.token_ids)
+            raise PromptTooLong(prompt.problem.problem, tokens, config.max_new_tokens, lm.context)
+    facts = provenance(lm, saes.revision, problems) | saes.facts()
+    experiment = Experiment(name=name, config=config, inferences=len(prompts), saes=saes.shapes(), provenance=facts)
+    return Plan(experiment, prompts, lm, saes)
+
+
+def precompute(plan: Plan, cache: Path, batch_size: int, progress: Progress) -> None:
+    """Make the inferences that the experiment's journal lacks, then its directions, then its database.
+
+    Memory is bounded by one batch. Raises ExperimentBusy, ExperimentMismatch, DiskFull, OutOfMemory.
+    """
+    if batch_size < 1:
+        raise BadValue(f"--batch-size {batch_size}: at least 1")
+    with open_writer(cache, plan.experiment, progress.notice) as writer:
+        missing = [prompt for prompt in plan.prompts if prompt.inference not in writer.committed]
+        progress.start(len(plan.prompts), len(plan.prompts) - len(missing))
+        for inference in _inferences(plan, missing, batch_size, progress):
+            writer.append(inference)
+            progress.committed(inference)
+        if not writer.has_directions:
+            progress.stage("comparing the features' decoder directions")
+            writer.put_directions(*directions(plan.lm, plan.saes.by_hookpoint, writer.active_features, progress.pause))
+        progress.stage("building the database")
+        writer.build()
+
+
+def _inferences(plan: Plan, missing: Sequence[Prompt], batch_size: int, progress: Progress) -> Iterator[Inference]:
+    """Whole inferences, each as soon as it is one; out of memory on a GPU halves the batch and goes on."""
+    config = plan.experiment.config
+    sampling = Sampling(config.temperature, config.top_p, config.max_new_tokens)
+    waiting = {prompt.inference: prompt for prompt in missing}
+    while waiting:
+        batch = list(waiting.values())[:batch_size]
+        try:
+            for generation, captured in generate(
+                plan.lm, batch, sampling, config.hookpoints, config.site, progress.step
+            ):
+                yield assemble(plan.lm, plan.saes, generation, captured)
+                del waiting[generation.prompt.inference]
+        except torch.cuda.OutOfMemoryError as error:
+            if batch_size == 1:
+                remedy = "lower --max-new-tokens or take another --device"
+                raise OutOfMemory(plan.lm.device.type, "with a batch of one", remedy) from error
+            batch_size = (len(batch) + 1) // 2
+            torch.cuda.empty_cache()
+            progress.notice(f"out of GPU memory: going on with batches of {batch_size}")
+
+
+def assemble(lm: LanguageModel, saes: LoadedSaes, generation: Generation, captured: Captured) -> Inference:
+    """Put together what is stored of one inference; encodes its captured vectors."""
+    prompt, token_ids = generation.prompt, generation.prompt.token_ids + generation.token_ids
+    prompt_tokens = len(prompt.token_ids)
+    close = lm.tokenizer.encode(THINK_CLOSE, add_special_tokens=False)
+    labels = segments(token_ids, prompt_tokens, prompt.mode, close)
+    texts = {token_id: token_text(lm.tokenizer, token_id) for token_id in set(token_ids)}
+    answer = final_answer(text_of(lm.tokenizer, generation.token_ids, special=False))
+    return Inference(
+        inference=prompt.inference,
+        problem=prompt.problem.problem,
+        question=prompt.problem.question,
+        prompt=text_of(lm.tokenizer, prompt.token_ids),
+        mode=prompt.mode,
+        seed=prompt.seed,
+        prompt_tokens=prompt_tokens,
+        finish_reason=generation.finish_reason,
+        answer=answer,
+        reference=prompt.problem.reference,
+        correct=is_correct(answer, prompt.problem.reference),
+        token_ids=np.array(token_ids, dtype=np.int32),
+        texts=tuple(texts[token_id] for token_id in token_ids),
+        segments=labels,
+        logprobs=captured.logprobs.numpy(),
+        encodings={
+            hookpoint: encode(sae, captured.vectors[hookpoint], labels) for hookpoint, sae in saes.by_hookpoint.items()
+        },
+    )

@@ -1,0 +1,1 @@
+"""What the page of two features, inferences or experiments draws."""

@@ -1,0 +1,169 @@
+"""What stands side by side, and the choices of what does. Which of the three it is follows from the view: another
+experiment, another inference, or else another feature."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Literal
+
+import pandas as pd
+import streamlit as st
+
+from kthink_core import queries
+from kthink_core.ui.inference import reading
+from kthink_core.ui.inference.inference_charts import named
+from kthink_core.ui.parts import download, header, note_panel, verdict
+from kthink_core.ui.transcript import Selection
+from kthink_core.ui.view.page import Page, at_inference, beside, go, lead, link, with_features
+from kthink_core.ui.view.permalink import View
+
+What = Literal["features", "inferences", "experiments"]
+NAMES: dict[What, str] = {
+    "features": "Two features, one trace",
+    "inferences": "Two inferences, one feature",
+    "experiments": "Two experiments",
+}
+
+
+def choose(page: Page) -> What:
+    """What is compared. Says so where there is no other inference or experiment to choose."""
+    view = page.view
+    now: What = "experiments" if view.other else "inferences" if view.against is not None else "features"
+    views: dict[What, View] = {"features": replace(view, other=None, against=None)}
+    if len(page.inferences) > 1:
+        views["inferences"] = replace(view, other=None, against=_next(page.inferences, view.inference))
+    others = _others(page)
+    if others:
+        views["experiments"] = replace(view, other=others[0], against=None)
+    st.session_state["choose_compared"] = now
+
+    def chosen() -> None:
+        go(views[st.session_state["choose_compared"]])
+
+    st.segmented_control(
+        "Compare", list(views), required=True, format_func=NAMES.__getitem__, key="choose_compared", on_change=chosen
+    )
+    return now
+
+
+def second_feature(page: Page, feature: int, other: int, offered: Sequence[int]) -> None:
+    """The choice of the feature beside the main one."""
+    labels = note_panel.labels(page, page.view.hookpoint, (other, *offered))
+    st.session_state["choose_second"] = other
+
+    def chosen() -> None:
+        go(with_features(page.view, (feature, st.session_state["choose_second"])))
+
+    st.selectbox(
+        "Second feature", list(dict.fromkeys([other, *offered])), key="choose_second", on_change=chosen,
+        format_func=lambda option: named(option, labels), help="Those of this inference, by the view's ranking.",
+    )  # fmt: skip
+
+
+def second_inference(page: Page) -> None:
+    """The choice of the inference beside the view's."""
+    first, last = page.inferences[0], page.inferences[-1]
+    st.session_state["choose_against"] = page.view.against
+
+    def chosen() -> None:
+        go(replace(page.view, against=st.session_state["choose_against"]))
+
+    st.number_input(
+        f"Second inference ({first} to {last})", first, last, step=1, key="choose_against", on_change=chosen, width=300
+    )
+
+
+def second_experiment(page: Page) -> Page:
+    """The choice of the experiment beside the view's, opened. Raises KthinkError."""
+    name = page.view.other or _others(page)[0]
+    st.session_state["choose_other"] = name
+
+    def chosen() -> None:
+        go(replace(page.view, other=st.session_state["choose_other"]))
+
+    st.selectbox("Second experiment", _others(page), key="choose_other", on_change=chosen, width=300)
+    return beside(page, name)
+
+
+def pair(page: Page, feature: int, other: int) -> None:
+    """At how many positions in scope both features fire, over all inferences."""
+    table = page.ask(queries.feature_pair, page.view.hookpoint, feature, other, page.view.scope)
+    row = table.iloc[0]
+    counts = {
+        "Both fire": row["both"],
+        f"Only {feature}": row["only_first"],
+        f"Only {other}": row["only_second"],
+        "Neither": row["neither"],
+    }
+    with st.container(horizontal=True, gap="medium", vertical_alignment="center"):
+        for title, count in counts.items():
+            st.metric(title, f"{count:,}", help="Positions in scope, over all inferences.", width="content")
+        union = row["both"] + row["only_first"] + row["only_second"]
+        overlap = f"{row['both'] / union:.0%}" if union else "–"
+        st.metric("Overlap", overlap, help="Both ÷ (both + only one): the Jaccard index.", width="content")
+    download.buttons(page, f"features {feature} and {other}", table)
+
+
+def read(page: Page, shown: tuple[int, ...]) -> None:
+    """The view's inference under some features. What is chosen in it changes the view."""
+    view = page.view
+    inference_head(page, view.inference)
+
+    def follow(chosen: Selection) -> None:
+        if chosen.feature is not None:
+            lead("feature", with_features(view, (chosen.feature,)))
+        else:
+            go(with_features(replace(view, span=chosen.span), chosen.features))
+
+    reading.trace(page, shown, follow, span=view.span, position=view.position)
+
+
+def inference(page: Page, number: int, feature: int, key: str) -> None:
+    """One inference of two. `key` tells its transcript from the other's."""
+    view = page.view
+    inference_head(page, number)
+    everything = page.ask(queries.feature_inferences, view.hookpoint, feature, view.scope)
+    own = next((row for row in everything.to_dict("records") if row["inference"] == number), None)
+    if own is None:
+        header.nothing(f"Feature {feature} never fires in scope {view.scope} of this inference.")
+    else:
+        rank = "beyond the first 100" if pd.isna(own["rank"]) else f"{own['rank']}."
+        st.caption(
+            f"Feature {feature} fires at {own['positions']} positions, at most {own['max_activation']:.2f}, rank {rank}"
+        )
+
+    def follow(chosen: Selection) -> None:
+        if chosen.feature is not None:
+            lead("feature", with_features(view, (chosen.feature,)))
+        elif chosen.features:
+            go(with_features(view, chosen.features[-1:]))  # the one that was added
+
+    reading.trace(page, (feature,), follow, inference=number, key=f"transcript {key}")
+
+
+def first_feature(page: Page) -> int:
+    """The feature to show of a page whose view names none."""
+    ranked = reading.ranked(page)
+    return int(ranked["feature"].iloc[0]) if len(ranked) else 0
+
+
+def inference_head(page: Page, number: int) -> None:
+    """What an inference is, and the way to its own page."""
+    stored = page.ask(queries.inferences).set_index("inference").loc[number]
+    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+        st.subheader(f"Inference {number}", width="content")
+        link("inference", at_inference(page.view, number), "Read it alone", ":material/notes:")
+    verdict.line(stored)
+    st.text(stored["question"])
+
+
+def _next(inferences: Sequence[int], inference: int) -> int:
+    at = inferences.index(inference)
+    return inferences[at + 1 if at + 1 < len(inferences) else at - 1]
+
+
+def _others(page: Page) -> list[str]:
+    return [
+        status.name for status in page.statuses if status.experiment is not None and status.name != page.experiment.name
+    ]

@@ -1,0 +1,174 @@
+"""What the figures mean, and a guided reading of two minutes: find the thinking feature."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import zip_longest
+from typing import NamedTuple
+
+import streamlit as st
+
+from kthink_core import queries
+from kthink_core.config import DEMO
+from kthink_core.ui.parts import dismissal
+from kthink_core.ui.parts.terms import TERMS, Term
+from kthink_core.ui.view.page import Page, Target, link, with_features
+from kthink_core.ui.view.permalink import MOST_FEATURES, View
+
+_NAME = "guided-reading"
+HOOKPOINT = "layers.6.mlp"
+THINKING = (1912, 1075, 767, 150, 1875)
+"""The bundled SAEs' features of reasoning words, at `HOOKPOINT`."""
+
+
+class Step(NamedTuple):
+    """One step of the guided reading: what to look at, and where."""
+
+    title: str
+    text: str
+    label: str
+    """Of the link."""
+    page: Target
+    view: View
+
+
+def first_visit(page: Page) -> None:
+    """The guided reading, until it is dismissed in this browser. Nothing before there is something to read."""
+    if dismissal.is_dismissed(_NAME) or not page.inferences:
+        return
+    with st.container(border=True):
+        with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
+            st.markdown("#### :material/school: Find the thinking feature", width="content")
+            dismissal.button(_NAME)
+        st.caption("Two minutes, five views. The page **Guide** has these steps again, and defines every figure.")
+        reading(page)
+
+
+def reading(page: Page) -> None:
+    """The five steps, each with a link to its view."""
+    steps = _steps(page)
+    for number, (column, step) in enumerate(zip(st.columns(len(steps), gap="medium"), steps, strict=True), 1):
+        with column:
+            st.markdown(f"**{number}. {step.title}**")
+            st.markdown(step.text)
+            link(step.page, step.view, step.label)
+
+
+def definitions() -> None:
+    """Every term, in words and as a formula."""
+    terms = list(TERMS.values())
+    for row in zip_longest(terms[::2], terms[1::2]):
+        for column, term in zip(st.columns(2, gap="medium"), filter(None, row), strict=False):
+            with column.container(border=True, height="stretch"):
+                _definition(term)
+
+
+def _definition(term: Term) -> None:
+    st.markdown(f"**{term.title}**")
+    st.markdown(term.words)
+    if term.formula:
+        st.latex(term.formula)
+
+
+def _steps(page: Page) -> tuple[Step, ...]:
+    """About the bundled features where the experiment has them; else about the feature that matters most."""
+    experiment = page.experiment
+    start = View(experiment.name, next(reversed(experiment.saes)), page.inferences[0])
+    config = experiment.config
+    if config.sae == DEMO and config.site == "hookpoint" and HOOKPOINT in experiment.saes:
+        return _demo_steps(replace(start, hookpoint=HOOKPOINT))
+    return _any_steps(page, start)
+
+
+def _demo_steps(start: View) -> tuple[Step, ...]:
+    thinking = THINKING[0]
+    at = replace(start, feature=thinking)
+    return (
+        Step(
+            "Which feature matters everywhere?",
+            f"At `{HOOKPOINT}`, a handful of features are among the ten strongest of nearly every trace. The table "
+            f"counts the inferences. **{thinking}** is near its top: take that one.",
+            "Features by count",
+            "across",
+            start,
+        ),
+        Step(
+            "What makes it fire?",
+            "Its top tokens are *Well*, *Okay*, *Now*, *Hmm*, *Therefore*: words that begin or turn a thought, and not "
+            "one number. The contexts below show them in their sentences.",
+            f"Feature {thinking}",
+            "feature",
+            at,
+        ),
+        Step(
+            "Where in a trace?",
+            "Read one trace with the feature shaded. It lights up where the model starts, doubts or concludes. Hover a "
+            "token for its activations; click one to hold it.",
+            "Read inference 0",
+            "inference",
+            at,
+        ),
+        Step(
+            "Is it about thinking?",
+            f"Sorted by *think − answer*, {thinking} and four like it come first: they fire at about one position in "
+            "ten before `</think>`, and at hardly any after it.",
+            "Think against answer",
+            "across",
+            replace(at, sort="think"),
+        ),
+        Step(
+            "Is it alone?",
+            "Four more features fire on much the same words: "
+            + ", ".join(map(str, THINKING[1:]))
+            + ". See all five on one trace, then give one a name: labels are shared by all who use this cache.",
+            "Five on one trace",
+            "inference",
+            replace(at, also=THINKING[1:]),
+        ),
+    )
+
+
+def _any_steps(page: Page, start: View) -> tuple[Step, ...]:
+    counts = page.ask(queries.feature_counts, start.hookpoint, start.scope, top=MOST_FEATURES)
+    features = tuple(map(int, counts["feature"]))
+    name = f"feature {features[0]}" if features else "a feature"
+    at = with_features(start, features[:1])
+    return (
+        Step(
+            "Which features matter everywhere?",
+            f"The table counts in how many inferences a feature of `{start.hookpoint}` is among the ten strongest.",
+            "Features by count",
+            "across",
+            start,
+        ),
+        Step(
+            "What makes one fire?",
+            f"Look at the top tokens and contexts of **{name}**. Words such as *Wait* or *Hmm* speak for thinking; one "
+            "that fires on everything, or on the first token only, says little.",
+            f"See {name}",
+            "feature",
+            at,
+        ),
+        Step(
+            "Where in a trace?",
+            "Read a trace with the feature shaded. Hover a token for its activations; click one to hold it.",
+            f"Read inference {start.inference}",
+            "inference",
+            at,
+        ),
+        Step(
+            "Is it about thinking?",
+            "Sorted by *think − answer*, features of the thinking come first. Differences need traces with both.",
+            "Think against answer",
+            "across",
+            replace(at, sort="think"),
+        ),
+        Step(
+            "Is it alone?",
+            "The features that matter most, together on one trace. Then give one a name: labels are shared by all who "
+            "use this cache.",
+            "Several on one trace",
+            "inference",
+            with_features(start, features),
+        ),
+    )

@@ -1,0 +1,1 @@
+"""What the live page draws: prompt, run, and what came of it."""

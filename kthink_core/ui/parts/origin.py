@@ -1,0 +1,56 @@
+"""Where an experiment comes from: its configuration, and the versions that made it."""
+
+from __future__ import annotations
+
+import pandas as pd
+import streamlit as st
+
+from kthink_core.config import Experiment
+from kthink_core.ui.parts import download
+from kthink_core.ui.view.page import Page
+
+
+def summary(page: Page) -> None:
+    """The configuration in one line; all of it, with the provenance, behind a fold."""
+    experiment = page.experiment
+    line(experiment)
+    with st.expander("Configuration and provenance", icon=":material/fact_check:"):
+        parts = (_facts(experiment.config.model_dump()), _facts(dict(experiment.provenance)))
+        for column, facts in zip(st.columns(2), parts, strict=True):
+            column.dataframe(facts, hide_index=True)
+        download.buttons(page, "configuration and provenance", pd.concat(parts, ignore_index=True))
+
+
+def line(experiment: Experiment) -> None:
+    """What was asked of what, in one line."""
+    config = experiment.config
+    greedy = config.temperature == 0
+    sampling = [
+        f"problems {config.problems}",
+        f"mode {config.mode}",
+        "greedy" if greedy else f"temperature {config.temperature:g}, top-p {config.top_p:g}",
+        f"at most {config.max_new_tokens} new tokens",
+        f"seed {config.seed}",
+    ]
+    parts = [
+        f"model {_with_revision(config.model, config.model_revision)}",
+        f"SAEs {_with_revision(config.sae, config.sae_revision)}",
+        f"capture site {config.site}",
+        *(["prompts typed live, each sampled as its page says"] if experiment.open_ended else sampling),
+    ]
+    st.text(" · ".join(parts))
+
+
+def _with_revision(source: str, revision: str | None) -> str:
+    return f"{source}@{revision}" if revision else source
+
+
+def _facts(values: dict[str, object]) -> pd.DataFrame:
+    names = [name.replace("_", " ") for name in values]
+    return pd.DataFrame({"What": names, "Value": [_shown(value) for value in values.values()]})
+
+
+def _shown(value: object) -> str:
+    if value is None:
+        return "–"
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)

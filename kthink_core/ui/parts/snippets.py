@@ -1,0 +1,95 @@
+"""Contexts of a feature: the tokens around places where it fires, many at once. Widening them asks nobody back."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+from streamlit.components.v2 import component
+
+from kthink_core.ui.parts import hues
+
+NEAR = 12
+"""Tokens shown on either side of a place before it is widened."""
+REACH = 40
+"""Tokens on either side once it is widened."""
+
+BANDS = {
+    "highest": ("Highest", "the largest activations in scope"),
+    "4": ("Fourth quarter", "samples from ¾ of the maximum to the maximum"),
+    "3": ("Third quarter", "samples from ½ to ¾ of the maximum"),
+    "2": ("Second quarter", "samples from ¼ to ½ of the maximum"),
+    "1": ("First quarter", "samples from 0 to ¼ of the maximum"),
+}
+
+_HERE = Path(__file__).parent
+_component = component(
+    "kthink_snippets",
+    css=hues.stylesheet(".snippets") + (_HERE / "snippets.css").read_text(encoding="utf-8"),
+    js=(_HERE / "snippets.js").read_text(encoding="utf-8"),
+)
+
+
+def draw(
+    places: pd.DataFrame,
+    tokens: pd.DataFrame,
+    lengths: Mapping[int, int],
+    go: Callable[[int, int], None],
+    *,
+    key: str = "snippets",
+) -> None:
+    """Draw what `queries.contexts` and `queries.context_tokens` of its places answered.
+
+    `lengths` is the number of positions by inference. `go` is called before the next run with the inference and the
+    position that were clicked.
+    """
+
+    def opened() -> None:
+        place = sent_place(st.session_state[key].opened)
+        if place is not None:
+            go(*place)
+
+    _component(data=payload(places, tokens, lengths), key=key, on_opened_change=opened)
+
+
+def payload(places: pd.DataFrame, tokens: pd.DataFrame, lengths: Mapping[int, int]) -> dict[str, Any]:
+    """What the browser needs, as plain lists. Texts stay as they are: the browser sets them as text.
+
+    A snippet's lists are its tokens in order, the first at position `first`; colour is activation over `maximum`, the
+    largest of all places.
+    """
+    columns = {
+        "texts": tokens["text"].tolist(),
+        "ids": tokens["token_id"].tolist(),
+        "segments": tokens["segment"].tolist(),
+        "activations": tokens["activation"].fillna(0).astype(float).round(4).tolist(),
+    }
+    positions, of_place = tokens["position"].tolist(), tokens["place"].tolist()
+    groups: dict[str, list[dict[str, Any]]] = {band: [] for band in BANDS}
+    for index, place in enumerate(places.to_dict("records")):
+        begin, end = bisect_left(of_place, index), bisect_right(of_place, index)
+        facts = {name: place[name] for name in ("inference", "position", "activation")}
+        facts |= {"first": positions[begin], "length": lengths[place["inference"]]}
+        groups[place["band"]].append(facts | {name: values[begin:end] for name, values in columns.items()})
+    shown = [
+        {"title": title, "note": note, "snippets": groups[band]}
+        for band, (title, note) in BANDS.items()
+        if groups[band]
+    ]
+    return {"groups": shown, "maximum": max(places["activation"].tolist()), "near": NEAR}
+
+
+def sent_place(sent: object) -> tuple[int, int] | None:
+    """What the browser sent as a place to go to, as far as it can be one."""
+    if not isinstance(sent, Mapping):
+        return None
+    match sent.get("inference"), sent.get("position"):
+        case (bool(), _) | (_, bool()):  # an int, too, for Python
+            return None
+        case int(inference), int(position) if inference >= 0 <= position:
+            return inference, position
+    return None

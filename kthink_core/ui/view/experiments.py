@@ -1,0 +1,55 @@
+"""Which experiments there are: the choice among them, those that cannot be read, and what to do where there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import streamlit as st
+
+from kthink_core.store.reader import ExperimentStatus, list_experiments
+from kthink_core.ui.parts.writing import plain
+
+
+def choose(names: Sequence[str], chosen: str) -> None:
+    """A widget that makes the link name another experiment, at its start: it may lack the rest of the view."""
+    st.session_state["choose_experiment"] = chosen
+    st.selectbox("Experiment", names, key="choose_experiment", on_change=_go)
+
+
+def unreadable(statuses: Sequence[ExperimentStatus]) -> None:
+    """A fold with one line for each experiment that has something wrong with it; nothing where all are sound."""
+    problems = [f"{status.name}: {status.problem}" for status in statuses if status.problem]
+    if not problems:
+        return
+    number = "1 experiment" if len(problems) == 1 else f"{len(problems)} experiments"
+    with st.expander(f"{number} cannot be read", icon=":material/warning:"):
+        for problem in problems:
+            st.caption(plain(problem))
+
+
+def missing(cache: Path, statuses: Sequence[ExperimentStatus]) -> None:
+    """What to do where no experiment can be read."""
+    st.title("Nothing to explore yet")
+    unreadable(statuses)
+    if not statuses:
+        st.text(f"There is no experiment in the folder {cache}.")
+    st.markdown(
+        "`make run` computes the bundled demo, which takes some ten seconds on two cores: it appears here by itself. "
+        "Where nothing is being computed, do it beside this app:"
+    )
+    st.code("python -m kthink_core precompute --preset demo", language="bash")
+    _look_again(cache)
+
+
+@st.fragment(run_every=1.0)
+def _look_again(cache: Path) -> None:
+    """Runs the page again once there is an experiment."""
+    with suppress(OSError):  # the page has said it
+        if any(status.experiment is not None for status in list_experiments(cache)):
+            st.rerun()
+
+
+def _go() -> None:
+    st.query_params.from_dict({"experiment": st.session_state["choose_experiment"]})

@@ -1,0 +1,57 @@
+"""The features of a hookpoint as the view sorts and searches them."""
+
+from __future__ import annotations
+
+import pandas as pd
+import streamlit as st
+
+from kthink_core import queries
+from kthink_core.ui.parts import note_panel
+from kthink_core.ui.view import choices
+from kthink_core.ui.view.page import Page
+
+COLUMNS = (
+    "inferences", "active_inferences", "positions", "max_activation", "think_minus_answer", "right_minus_wrong",
+)  # fmt: skip
+"""What the table of features shows of each."""
+
+
+def controls(page: Page) -> None:
+    """How features are sorted and searched, and how many of an inference count as relevant."""
+    sort, relevant, search = st.columns([2, 1, 2], vertical_alignment="bottom")
+    with sort:
+        choices.sort(page)
+    with relevant:
+        choices.relevant(page)
+    with search:
+        choices.search(page)
+
+
+def table(page: Page, top: int = 100) -> pd.DataFrame:
+    """The first features by the view's sort, of those that its search finds: the answer of `queries.feature_table`."""
+    view = page.view
+    found = None
+    if view.search.strip():
+        by_token = page.ask(queries.feature_search, view.hookpoint, view.scope, view.search)["feature"].tolist()
+        found = tuple(dict.fromkeys([*note_panel.label_search(page, view.hookpoint, view.search), *by_token]))
+    return page.ask(queries.feature_table, view.hookpoint, view.scope, view.sort, view.relevant, top, found)
+
+
+def first(page: Page) -> int:
+    """The feature to show: the view's, else the one that is relevant in most inferences."""
+    view = page.view
+    if view.feature is not None:
+        return view.feature
+    counts = page.ask(queries.feature_counts, view.hookpoint, view.scope, top=1)["feature"].tolist()
+    return counts[0] if counts else 0
+
+
+def nothing_found(page: Page) -> str:
+    """Why the table is empty, and what to do."""
+    view = page.view
+    if view.search.strip():
+        return (
+            f"No feature that fires in scope {view.scope} has this text in its label or among its five top tokens. "
+            "Shorten the text, or choose another scope or hookpoint."
+        )
+    return f"No feature fires in scope {view.scope}."

@@ -1,0 +1,234 @@
+"""The engine over HTTP: JSON in, server-sent events out; `/docs` shows the API.
+
+    POST /tokenize             never waits behind a generation
+    POST /generate, /encode    events: queued, started, tokens …, then done, failed or cancelled
+    GET  /jobs/{job}, POST /jobs/{job}/cancel, /jobs/{job}/keep
+    GET  /health, /metrics
+
+A client that goes away cancels its job.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from socket import socket
+from typing import Annotated
+
+import uvicorn
+from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request, Response
+from fastapi.sse import EventSourceResponse, ServerSentEvent
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+import kthink_core
+from kthink_core.access.body_limit import BodyLimit
+from kthink_core.access.connections import bound
+from kthink_core.access.host_names import HostNames
+from kthink_core.access.token_check import TokenCheck
+from kthink_core.config import BATCH_SIZE, Device, ExperimentConfig
+from kthink_core.errors import BadValue
+from kthink_core.live.api import (
+    EncodeRequest,
+    GenerateRequest,
+    Health,
+    JobStatus,
+    KeepRequest,
+    Kept,
+    Tokenized,
+    TokenizeRequest,
+)
+from kthink_core.model.language_model import leave_a_core
+from kthink_core.precompute.pipeline import Plan, plan
+from kthink_core.precompute.progress import Silent
+from kthink_core.settings import WorkerSettings
+from kthink_core.worker import metrics
+from kthink_core.worker.background import background
+from kthink_core.worker.engine import Engine
+from kthink_core.worker.jobs import Job
+from kthink_core.worker.ports import check_free
+from kthink_core.worker.refusals import add_refusals
+from kthink_core.worker.service import Service, Stream
+
+CLIENT_HEADER = "x-kthink-client"
+"""Tells one visitor of an app from another: the app asks for all of them from one address."""
+
+
+def check_exposure(settings: WorkerSettings) -> None:
+    """Raises BadValue where the worker would listen to other machines without a token."""
+    if settings.token is None and not _is_loopback(settings.host):
+        raise BadValue(f"the worker would listen on {settings.host} to anybody: set KTHINK_WORKER_TOKEN")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def make_app(service: Service) -> FastAPI:
+    """The HTTP application."""
+    app = FastAPI(title="kthink worker", version=kthink_core.__version__)
+    app.state.service = service
+    settings = service.settings
+    app.add_middleware(BodyLimit, most=settings.body_bytes)
+    if settings.token is not None:
+        app.add_middleware(TokenCheck, token=settings.token)
+    else:  # a web page could reach it under a name of its own
+        app.add_middleware(HostNames, listens_on=settings.host, remedy="ask the worker at its address")
+    add_refusals(app)
+    app.include_router(router)
+    return app
+
+
+def _service(request: Request) -> Service:
+    return request.app.state.service
+
+
+Serving = Annotated[Service, Depends(_service)]
+
+
+def _client(request: Request) -> str:
+    return f"{request.client.host if request.client else ''} {request.headers.get(CLIENT_HEADER, '')[:64]}"
+
+
+Client = Annotated[str, Depends(_client)]
+router = APIRouter()
+
+
+@asynccontextmanager
+async def _queued(
+    service: Service, asked: GenerateRequest | EncodeRequest, client: str
+) -> AsyncIterator[tuple[Stream, Job]]:
+    """What is wrong with a request is answered before the stream of events begins."""
+    service.count(client)
+    stream = Stream()
+    job = await asyncio.to_thread(service.job, asked, stream, client)
+    try:
+        yield stream, job
+    finally:
+        service.engine.cancel(job.id)  # whoever goes away in the middle wants no more of it
+
+
+async def _generation(service: Serving, asked: GenerateRequest, client: Client) -> AsyncIterator[tuple[Stream, Job]]:
+    async with _queued(service, asked, client) as queued:
+        yield queued
+
+
+async def _encoding(service: Serving, asked: EncodeRequest, client: Client) -> AsyncIterator[tuple[Stream, Job]]:
+    async with _queued(service, asked, client) as queued:
+        yield queued
+
+
+async def _follow(stream: Stream) -> AsyncIterator[ServerSentEvent]:
+    async for event in stream:
+        yield ServerSentEvent(raw_data=event.model_dump_json(), event=event.event)
+
+
+@router.post("/generate", response_class=EventSourceResponse)
+async def generate(
+    queued: Annotated[tuple[Stream, Job], Depends(_generation)],
+) -> AsyncIterator[ServerSentEvent]:
+    """Answer a prompt; tokens with their latents as they come."""
+    async for event in _follow(queued[0]):
+        yield event
+
+
+@router.post("/encode", response_class=EventSourceResponse)
+async def encode(queued: Annotated[tuple[Stream, Job], Depends(_encoding)]) -> AsyncIterator[ServerSentEvent]:
+    """Latents of a text as it is."""
+    async for event in _follow(queued[0]):
+        yield event
+
+
+@router.post("/tokenize")
+def tokenize(service: Serving, asked: TokenizeRequest) -> Tokenized:
+    """A prompt as it would be sent."""
+    return service.tokenize(asked)
+
+
+@router.get("/jobs/{job_id}")
+def job_status(service: Serving, job_id: str) -> JobStatus:
+    """Where a job stands; ended ones are remembered for a while."""
+    return service.engine.status(_found(service, job_id))
+
+
+@router.post("/jobs/{job_id}/cancel")
+def cancel(service: Serving, job_id: str) -> JobStatus:
+    """End a job before its next token; one that has ended stays as it is."""
+    job = _found(service, job_id)
+    service.engine.cancel(job_id)
+    return service.engine.status(job)
+
+
+@router.post("/jobs/{job_id}/keep")
+def keep(service: Serving, job_id: str, asked: KeepRequest) -> Kept:
+    """Store what a generation made in the experiment `live`."""
+    return service.keep(_found(service, job_id), asked.author)
+
+
+def _found(service: Service, job_id: str) -> Job:
+    job = service.engine.find(job_id)
+    if job is None:
+        raise HTTPException(404, "no such job, or it ended long ago")
+    return job
+
+
+@router.get("/health")
+def health(service: Serving) -> Health:
+    """Model, device, queue, uptime."""
+    return service.health()
+
+
+@router.get("/metrics")
+def prometheus(service: Serving) -> Response:
+    """Counters in Prometheus text form."""
+    metrics.QUEUED.set(service.engine.load().queued)
+    return Response(generate_latest(metrics.REGISTRY), media_type=CONTENT_TYPE_LATEST)
+
+
+class Server(uvicorn.Server):
+    """Bounds its connections. Ends by cancelling what is under way, instead of waiting for it; ends where its engine
+    has."""
+
+    def __init__(self, config: uvicorn.Config, engine: Engine) -> None:
+        super().__init__(config)
+        self._engine = engine
+
+    async def startup(self, sockets: list[socket] | None = None) -> None:
+        bound(asyncio.get_running_loop())
+        await super().startup(sockets)
+
+    async def on_tick(self, counter: int) -> bool:
+        return await super().on_tick(counter) or self._engine.failure is not None
+
+    async def shutdown(self, sockets: list[socket] | None = None) -> None:
+        await asyncio.to_thread(self._engine.close)
+        await super().shutdown(sockets)
+
+
+def run(config: ExperimentConfig, name: str, cache: Path, device: Device, settings: WorkerSettings) -> None:
+    """Serve until a signal ends it. Raises BadValue, and whatever kept the model from loading."""
+    check_exposure(settings)
+    check_free(settings.host, settings.port, "KTHINK_WORKER_PORT")
+
+    def load() -> Plan:
+        leave_a_core()
+        return plan(name, config, device, Silent())
+
+    engine = Engine(load, background(cache, BATCH_SIZE), settings.queue)
+    app = make_app(Service(engine, config, settings, cache))
+    options = uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        log_level="warning",
+        timeout_graceful_shutdown=5,
+        proxy_headers=False,  # limits count by address: no caller chooses it
+    )
+    Server(options, engine).run()
+    if engine.failure is not None:
+        raise engine.failure

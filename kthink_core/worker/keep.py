@@ -1,0 +1,58 @@
+"""A live inference that somebody wants to keep goes into an experiment of its own kind, journal and all."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+
+from kthink_core.config import Experiment
+from kthink_core.errors import CorruptFile
+from kthink_core.live.api import GenerateRequest, Kept
+from kthink_core.records import Inference
+from kthink_core.store.manifest import read_experiment
+from kthink_core.store.writer import open_writer
+
+LIVE = "live"
+"""The experiment of kept inferences; where another model or other SAEs have it, theirs gets a suffix."""
+
+_INGREDIENTS = ("model_revision", "sae_revision")
+
+
+def keep(cache: Path, made_by: Experiment, inference: Inference, request: GenerateRequest, author: str) -> Kept:
+    """Commit an inference under the next free number. `made_by`: what the worker would precompute.
+
+    Raises ExperimentBusy, DiskFull.
+    """
+    experiment = _experiment(cache, made_by)
+    with open_writer(cache, experiment, verify=False) as writer:  # a keep takes as long however many there are
+        index = writer.next_inference
+        writer.append(
+            replace(
+                inference,
+                inference=index,
+                problem=index,
+                author=author or "unnamed",
+                temperature=request.temperature,
+                top_p=request.top_p,
+            )
+        )
+    return Kept(experiment=experiment.name, inference=index)
+
+
+def _experiment(cache: Path, made_by: Experiment) -> Experiment:
+    config = made_by.config.model_copy(update={"problems": LIVE, "limit": None, "seed": 0})
+    experiment = made_by.model_copy(update={"name": LIVE, "config": config, "inferences": 0, "open_ended": True})
+    try:
+        stored = read_experiment(cache, LIVE)
+    except CorruptFile:  # the writer mends it, or says why not
+        return experiment
+    if stored is None or _same(stored, experiment):
+        return experiment
+    facts = repr((config, [experiment.provenance.get(name) for name in _INGREDIENTS]))
+    return experiment.model_copy(update={"name": f"{LIVE}-{hashlib.sha256(facts.encode()).hexdigest()[:8]}"})
+
+
+def _same(one: Experiment, other: Experiment) -> bool:
+    revisions = [[experiment.provenance.get(name) for name in _INGREDIENTS] for experiment in (one, other)]
+    return one.config == other.config and one.saes == other.saes and revisions[0] == revisions[1]

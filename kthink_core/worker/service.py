@@ -1,0 +1,173 @@
+"""What a caller may ask of the worker: limits are checked here, jobs are made here, and their events come out here."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from kthink_core.access.request_rate import RequestRate
+from kthink_core.config import ExperimentConfig
+from kthink_core.errors import Busy, PromptRefused, WorkerUnready
+from kthink_core.live.api import (
+    ENDS,
+    EncodeRequest,
+    Event,
+    GenerateRequest,
+    Health,
+    Kept,
+    Queued,
+    Tokenized,
+    TokenizeRequest,
+    TypedPrompt,
+)
+from kthink_core.model.language_model import token_text
+from kthink_core.precompute.pipeline import Plan
+from kthink_core.prompts import SentPrompt, spelled_ids, typed_prompt
+from kthink_core.settings import WorkerSettings
+from kthink_core.worker.engine import Engine
+from kthink_core.worker.jobs import Job
+from kthink_core.worker.keep import keep
+from kthink_core.worker.metrics import counting
+
+_REPEAT = 2.0
+"""Seconds after which a job's place in the queue is told again."""
+
+
+class Stream:
+    """The events of one job, as an asynchronous iterator that ends after the last one.
+
+    Who waits in the queue hears so again and again, which shows whether anybody still listens.
+    """
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._events: asyncio.Queue[Event] = asyncio.Queue()
+
+    def put(self, event: Event) -> None:
+        """From any thread. Never waits: a job has no more events than tokens, however slowly they are read."""
+        self._loop.call_soon_threadsafe(self._events.put_nowait, event)
+
+    async def __aiter__(self) -> AsyncIterator[Event]:
+        last: Event | None = None
+        while not isinstance(last, ENDS):
+            try:
+                last = await asyncio.wait_for(self._events.get(), _REPEAT)
+            except TimeoutError:
+                if not isinstance(last, Queued):
+                    continue
+            yield last
+
+
+class Service:
+    """The engine with its limits."""
+
+    def __init__(self, engine: Engine, config: ExperimentConfig, settings: WorkerSettings, cache: Path) -> None:
+        self.engine, self.config, self.settings = engine, config, settings
+        self._began = time.monotonic()
+        self._rate = RequestRate(settings.requests_per_minute)
+        self._tokenizing, self._keeping = threading.Lock(), threading.Lock()
+        self._cache = cache
+        self._kept: dict[str, Kept] = {}
+
+    def plan(self) -> Plan:
+        """Raises WorkerUnready while it is loading, KthinkError where that failed."""
+        if self.engine.failure is not None:
+            raise self.engine.failure
+        if self.engine.plan is None:
+            raise WorkerUnready("the worker is still loading its model")
+        return self.engine.plan
+
+    def count(self, client: str) -> None:
+        """Raises Busy for a client that asks too often."""
+        if again := self._rate.wait(client):
+            raise Busy(f"more than {self.settings.requests_per_minute} requests a minute", again)
+
+    def tokenize(self, asked: TokenizeRequest) -> Tokenized:
+        """The prompt as it would be sent."""
+        plan = self.plan()
+        if asked.template:
+            ids, typed = self._sent(plan, asked)
+        else:
+            ids = self._text_ids(plan, asked.prompt, special=asked.special)
+            typed = [True] * len(ids)
+        limit = self._most(plan)
+        return Tokenized(
+            count=len(ids),
+            token_ids=tuple(ids[:limit]),
+            texts=tuple(token_text(plan.lm.tokenizer, token_id) for token_id in ids[:limit]),
+            typed=tuple(typed[:limit]),
+            limit=limit,
+        )
+
+    def job(self, asked: GenerateRequest | EncodeRequest, stream: Stream, client: str) -> Job:
+        """Check and queue a job. Raises PromptRefused, Busy, QueueFull, UnknownName, WorkerUnready."""
+        plan = self.plan()
+        if isinstance(asked, GenerateRequest):
+            kind, ids, new = "generate", self._sent(plan, asked).token_ids, asked.max_new_tokens
+        else:
+            kind, ids, new = "encode", self._text_ids(plan, asked.text, special=asked.special), 0
+        self._check(plan, len(ids), new)
+        job = Job(asked, tuple(ids), counting(kind, stream.put), client)
+        self.engine.submit(job, self.settings.jobs_per_client)
+        return job
+
+    def keep(self, job: Job, author: str) -> Kept:
+        """Store what a job made, once. Raises PromptRefused where it made nothing that can be stored."""
+        with self._keeping:
+            if job.id not in self._kept:
+                if job.inference is None or not isinstance(job.request, GenerateRequest):
+                    raise PromptRefused("only a generation that is done, at all hookpoints, can be kept")
+                experiment = self.plan().experiment
+                self._kept[job.id] = keep(self._cache, experiment, job.inference, job.request, author)
+            return self._kept[job.id]
+
+    def health(self) -> Health:
+        load, plan = self.engine.load(), self.engine.plan
+        limits = {name: getattr(self.settings, name) for name in ("new_tokens", "queue", "jobs_per_client")}
+        return Health(
+            status="failed" if self.engine.failure else "ready" if plan else "starting",
+            model=self.config.model,
+            sae=self.config.sae,
+            site=self.config.site,
+            device=str(plan.lm.device) if plan else None,
+            hookpoints={name: sae.num_latents for name, sae in plan.saes.by_hookpoint.items()} if plan else {},
+            queue=load.queued,
+            running=load.running,
+            background=load.background,
+            uptime=time.monotonic() - self._began,
+            limits=limits | ({"prompt_tokens": self._most(plan), "context": plan.lm.context} if plan else {}),
+        )
+
+    def _sent(self, plan: Plan, asked: TypedPrompt) -> SentPrompt:
+        with self._tokenizing:
+            return typed_prompt(
+                plan.lm.tokenizer,
+                plan.lm.frames,
+                asked.prompt,
+                asked.mode,
+                instruction=asked.instruction,
+                special=asked.special,
+            )
+
+    def _text_ids(self, plan: Plan, text: str, *, special: bool) -> list[int]:
+        tokenizer = plan.lm.tokenizer
+        with self._tokenizing:
+            return list(tokenizer.encode(text, add_special_tokens=False)) if special else spelled_ids(tokenizer, text)
+
+    def _most(self, plan: Plan) -> int:
+        return min(self.settings.prompt_tokens, plan.lm.context - 1)
+
+    def _check(self, plan: Plan, given: int, new: int) -> None:
+        most, context = self._most(plan), plan.lm.context
+        if given > most:
+            raise PromptRefused(f"the prompt has {given} tokens, {given - most} more than the {most} allowed")
+        if new > self.settings.new_tokens:
+            raise PromptRefused(f"{new} new tokens are {new - self.settings.new_tokens} more than this worker allows")
+        if given + new > context:
+            raise PromptRefused(
+                f"{given} prompt tokens and {new} new ones are {given + new - context} more than the model's context "
+                f"of {context}; ask for fewer"
+            )
