@@ -16,10 +16,14 @@ Site = Literal["hookpoint", "residual"]
 Device = Literal["auto", "cpu", "cuda"]
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 
-SCHEMA = 2
-"""Version of the store layout; raised with every change that an older reader would misread. Experiments and segment
-files of older versions are read as they are, databases are built again.
-2: tables of features by inference and by token, and of decoder directions."""
+JOURNAL_SCHEMA = 3
+"""Version of what is kept: experiment.json, manifest.json, segment files and directions. Raised with every change that
+an older kthink would misread; what older ones wrote is read as it is.
+2: whose prompt it was and its own sampling. 3: interventions; a manifest with increments."""
+
+DATABASE_SCHEMA = 3
+"""Version of the tables of a database; raised with every change of them. Those of another version are built again.
+2: features by inference and by token, decoder directions. 3: interventions; a trace that was cut off is not wrong."""
 
 BATCH_SIZE = 32
 """Inferences generated at once, unless asked otherwise."""
@@ -113,7 +117,7 @@ class Experiment(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    schema_version: int = SCHEMA
+    schema_version: int = JOURNAL_SCHEMA
     name: str = Field(max_length=200)
     config: ExperimentConfig
     inferences: int = Field(ge=0, le=MOST_INFERENCES)

@@ -114,7 +114,7 @@ def test_a_file_under_another_name_is_corrupt(folder: Path) -> None:
 
 def test_a_newer_schema_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as newer:
-        newer.setattr("kthink_core.store.sealed.SCHEMA", 99)
+        newer.setattr("kthink_core.store.sealed.JOURNAL_SCHEMA", 99)
         path = write_segment(folder, sample_inference(EXPERIMENT, 0))
     with pytest.raises(SchemaTooNew, match="store schema 99, this kthink reads up to 2"):
         read_segment(path)

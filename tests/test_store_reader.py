@@ -11,7 +11,7 @@ import pytest
 from store_samples import HOOKPOINTS, rewrite, sample_experiment, sample_inference, sample_inferences, write_sample
 
 from kthink_core import queries
-from kthink_core.config import SCHEMA
+from kthink_core.config import DATABASE_SCHEMA
 from kthink_core.errors import CorruptFile, SchemaTooNew, UnknownName
 from kthink_core.store import writer as module
 from kthink_core.store.manifest import read_experiment
@@ -36,7 +36,7 @@ def test_a_database_opens_in_plain_duckdb(tmp_path: Path) -> None:
         [described] = connection.execute("SELECT name, schema_version, config, provenance FROM experiment").fetchall()
         order = connection.execute("SELECT hookpoint::VARCHAR, feature, inference, position FROM latents").fetchall()
         zeros = connection.execute("SELECT count(*) FROM latents WHERE NOT activation > 0").fetchall()
-    assert described[:2] == (NAME, SCHEMA)
+    assert described[:2] == (NAME, DATABASE_SCHEMA)
     assert json.loads(described[2]) == EXPERIMENT.config.model_dump(mode="json")
     assert json.loads(described[3]) == EXPERIMENT.provenance
     assert order == sorted(order, key=lambda row: (HOOKPOINTS.index(row[0]), *row[1:])) and zeros == [(0,)]

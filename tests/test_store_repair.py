@@ -13,7 +13,7 @@ import pytest
 from store_samples import HOOKPOINTS, committed, rewrite, sample_experiment, sample_inferences, write_sample
 
 from kthink_core import queries
-from kthink_core.config import SCHEMA, Experiment
+from kthink_core.config import DATABASE_SCHEMA, Experiment
 from kthink_core.errors import BadFile, CorruptFile, ForeignFile, LostFile, StoreUnavailable
 from kthink_core.records import Inference
 from kthink_core.store import damage
@@ -413,7 +413,9 @@ def test_an_experiment_file_of_another_is_not_believed(tmp_path: Path) -> None:
 def test_an_older_manifest_than_the_database_is_told(tmp_path: Path) -> None:
     write_sample(tmp_path, EXPERIMENT, DRAWN[:4], 3)
     manifest = tmp_path / NAME / "manifest.json"
-    rewrite(manifest, database={"file": "latents-0001.duckdb", "inferences": [[0, 1]], "schema_version": SCHEMA})
+    rewrite(
+        manifest, database={"file": "latents-0001.duckdb", "inferences": [[0, 1]], "schema_version": DATABASE_SCHEMA}
+    )
     with pytest.raises(CorruptFile, match="it holds other inferences than the manifest says"):
         open_reader(tmp_path, NAME)
 

@@ -8,7 +8,7 @@ import pytest
 from store_samples import HOOKPOINTS, committed, rewrite, sample_experiment, sample_inferences, write_sample
 
 from kthink_core import queries
-from kthink_core.config import SCHEMA
+from kthink_core.config import DATABASE_SCHEMA, JOURNAL_SCHEMA
 from kthink_core.errors import SchemaTooOld
 from kthink_core.store import writer as module
 from kthink_core.store.files import Layout
@@ -41,7 +41,7 @@ def old(tmp_path: Path) -> Path:
 
 
 def test_a_reader_is_told_what_to_do(old: Path) -> None:
-    message = r"latents-0001\.duckdb has store schema 1, this kthink reads 2; run `precompute` again"
+    message = r"latents-0001\.duckdb has store schema 1, this kthink reads 3; run `precompute` again"
     with pytest.raises(SchemaTooOld, match=message) as caught:
         open_reader(old.parent, NAME)
     assert "\n" not in str(caught.value)
@@ -58,7 +58,7 @@ def test_it_is_not_finished_and_is_built_again(old: Path) -> None:
         assert reader.inferences == len(DRAWN)
         assert not queries.feature_table(reader, HOOKPOINTS[0]).empty
     with duckdb.connect(old / "latents-0002.duckdb", read_only=True) as connection:
-        assert connection.execute("SELECT schema_version FROM experiment").fetchall() == [(SCHEMA,)]
+        assert connection.execute("SELECT schema_version FROM experiment").fetchall() == [(DATABASE_SCHEMA,)]
 
 
 def test_what_is_pending_of_an_older_version_is_read_as_it_is(tmp_path: Path) -> None:
@@ -84,7 +84,11 @@ def test_a_large_one_stays_until_its_successor_is_whole(
         assert (old / "latents-0001.duckdb").exists()
         writer.build()
     manifest, _ = read_manifest(Layout(old))
-    assert manifest.schema_version == SCHEMA and manifest.database and manifest.database.file == "latents-0002.duckdb"
+    assert (
+        manifest.schema_version == JOURNAL_SCHEMA
+        and manifest.database
+        and manifest.database.file == "latents-0002.duckdb"
+    )
     assert len(committed(old.parent, NAME)) == len(DRAWN) - (not complete)
 
 

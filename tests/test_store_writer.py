@@ -24,7 +24,7 @@ from store_samples import (
     write_sample,
 )
 
-from kthink_core.config import SCHEMA
+from kthink_core.config import DATABASE_SCHEMA, JOURNAL_SCHEMA
 from kthink_core.errors import BadValue, CorruptFile, DiskFull, ExperimentBusy, ExperimentMismatch, SchemaTooNew
 from kthink_core.store import writer as module
 from kthink_core.store.files import TEMPORARY, Layout
@@ -74,7 +74,7 @@ def test_a_build_takes_everything_and_is_not_repeated(tmp_path: Path) -> None:
         assert writer.build().name == "latents-0002.duckdb"
     manifest = json.loads((tmp_path / NAME / "manifest.json").read_text())
     assert manifest["database"] == {
-        "file": "latents-0002.duckdb", "inferences": [[0, 5]], "schema_version": SCHEMA, "directions": None,
+        "file": "latents-0002.duckdb", "inferences": [[0, 5]], "schema_version": DATABASE_SCHEMA, "directions": None,
         "sha256": hashlib.sha256((tmp_path / NAME / "latents-0002.duckdb").read_bytes()).hexdigest(),
     }  # fmt: skip
     assert manifest["segments"] == []
@@ -142,7 +142,7 @@ def test_a_name_that_is_no_folder_name_is_refused(tmp_path: Path, name: str) -> 
 def test_a_newer_experiment_is_refused(tmp_path: Path) -> None:
     write_sample(tmp_path, EXPERIMENT, [])
     path = tmp_path / NAME / "experiment.json"
-    rewrite(path, schema_version=SCHEMA + 1)
+    rewrite(path, schema_version=JOURNAL_SCHEMA + 1)
     with pytest.raises(SchemaTooNew), open_writer(tmp_path, EXPERIMENT):
         pass
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import duckdb
 
-from kthink_core.config import SCHEMA, Experiment
+from kthink_core.config import DATABASE_SCHEMA, Experiment
 from kthink_core.documents import parse_object
 from kthink_core.errors import BadFile, CorruptFile, SchemaTooNew, SchemaTooOld
 from kthink_core.store.damage import REMEDY
@@ -53,10 +53,10 @@ def attach(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
     version = found[0][1] if len(found) == 1 else None
     if not isinstance(version, int):
         raise CorruptFile(path, REMEDY, "it is no database of an experiment")
-    if version > SCHEMA:
-        raise SchemaTooNew(path, version, SCHEMA)
-    if version < SCHEMA:
-        raise SchemaTooOld(path, version, SCHEMA)
+    if version > DATABASE_SCHEMA:
+        raise SchemaTooNew(path, version, DATABASE_SCHEMA)
+    if version < DATABASE_SCHEMA:
+        raise SchemaTooOld(path, version, DATABASE_SCHEMA)
     missing = {*TABLES, "feature_stats", "saes"} - tables
     if missing:
         raise CorruptFile(path, REMEDY, f"it lacks {', '.join(sorted(missing))}")

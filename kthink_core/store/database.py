@@ -14,7 +14,7 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
-from kthink_core.config import SCHEMA, Experiment
+from kthink_core.config import DATABASE_SCHEMA, Experiment
 from kthink_core.records import Inference
 from kthink_core.store.batches import batches
 from kthink_core.store.feature_stats import fill_feature_stats
@@ -172,7 +172,7 @@ def _describe(connection: duckdb.DuckDBPyConnection, experiment: Experiment) -> 
         "INSERT INTO experiment VALUES (?, ?, ?, ?, ?, ?)",
         [
             experiment.name,
-            SCHEMA,
+            DATABASE_SCHEMA,
             experiment.inferences,
             experiment.config.model_dump_json(),
             json.dumps(experiment.provenance),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from kthink_core.config import SCHEMA, Experiment, ExperimentConfig
+from kthink_core.config import DATABASE_SCHEMA, Experiment, ExperimentConfig
 from kthink_core.errors import CorruptFile, ExperimentMismatch
 from kthink_core.store.damage import is_sound
 from kthink_core.store.files import Layout
@@ -39,7 +39,12 @@ def is_finished(cache: Path, name: str, config: ExperimentConfig) -> bool:
     except CorruptFile:
         return False
     database = manifest.database
-    if database is None or manifest.segments or database.schema_version < SCHEMA or database.directions is None:
+    if (
+        database is None
+        or manifest.segments
+        or database.schema_version < DATABASE_SCHEMA
+        or database.directions is None
+    ):
         return False
     path = layout.folder / database.file
     return database.count == stored.inferences and path.exists() and is_sound(path, database)

@@ -16,7 +16,7 @@ from typing import Annotated, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from kthink_core.config import MOST_INFERENCES, SCHEMA, Experiment
+from kthink_core.config import JOURNAL_SCHEMA, MOST_INFERENCES, Experiment
 from kthink_core.documents import MOST_BYTES, read_bounded, told
 from kthink_core.errors import BadFile, CorruptFile, ForeignFile, LostFile, SchemaTooNew
 from kthink_core.store.files import DATABASE_NAME, SEGMENT_NAME, Layout, write_atomically
@@ -76,7 +76,7 @@ class Manifest(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    schema_version: int = SCHEMA
+    schema_version: int = JOURNAL_SCHEMA
     experiment: str | None = Field(default=None, max_length=100)
     """Mark of the experiment; None where an older version wrote it."""
     written: str = Field(default="", max_length=100)
@@ -203,8 +203,8 @@ def _parse(path: Path, content: bytes, model: type[_Model], remedy: str) -> _Mod
         version = fields.get("schema_version")
         if not isinstance(version, int):
             raise BadFile(path, "schema_version: it is missing")
-        if version > SCHEMA:
-            raise SchemaTooNew(path, version, SCHEMA)
+        if version > JOURNAL_SCHEMA:
+            raise SchemaTooNew(path, version, JOURNAL_SCHEMA)
         # Without a digest, a field that nobody knows may be one whose name was damaged.
         return model.model_validate(fields, extra=None if is_sealed else "forbid")
     except BadFile as error:

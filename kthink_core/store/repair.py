@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
-from kthink_core.config import SCHEMA, Experiment
+from kthink_core.config import DATABASE_SCHEMA, Experiment
 from kthink_core.errors import CorruptFile, LostFile
 from kthink_core.store.damage import is_sound
 from kthink_core.store.directions import read_directions
@@ -86,7 +86,7 @@ def sound_manifest(layout: Layout, experiment: Experiment) -> Manifest | None:
 def sound_database(layout: Layout, entry: DatabaseEntry | None, tell: Tell) -> DatabaseEntry | None:
     """The current database, unless it has gone, is of an older version, or is damaged and was set aside: then the
     journal has it all."""
-    if entry is None or entry.sha256 is None or entry.schema_version < SCHEMA:
+    if entry is None or entry.sha256 is None or entry.schema_version < DATABASE_SCHEMA:
         return None
     path = layout.folder / entry.file
     try:

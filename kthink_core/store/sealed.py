@@ -16,7 +16,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from kthink_core.config import SCHEMA
+from kthink_core.config import JOURNAL_SCHEMA
 from kthink_core.documents import parse_object, read_bounded
 from kthink_core.errors import BadFile, CorruptFile, ForeignFile, SchemaTooNew
 
@@ -32,7 +32,7 @@ _ZEROS = _DIGEST + b"0" * 64
 def sealed(table: pa.Table, mark: str | None, *, dictionary: bool = False) -> tuple[bytes, str]:
     """The content of a Parquet file with a table, its schema version, the experiment's mark where one is given, and
     its digest; and the digest."""
-    metadata = {_VERSION: str(SCHEMA).encode(), b"kthink.digest": _ZEROS}
+    metadata = {_VERSION: str(JOURNAL_SCHEMA).encode(), b"kthink.digest": _ZEROS}
     if mark is not None:
         metadata[_MARK] = mark.encode()
     sink = pa.BufferOutputStream()
@@ -67,8 +67,8 @@ def read_sealed(path: Path, mark: str | None, remedy: str) -> tuple[pa.Table, st
     version = metadata.get(_VERSION, b"")
     if not version.isdigit() or len(version) > 9:
         raise CorruptFile(path, remedy)
-    if int(version) > SCHEMA:
-        raise SchemaTooNew(path, int(version), SCHEMA)
+    if int(version) > JOURNAL_SCHEMA:
+        raise SchemaTooNew(path, int(version), JOURNAL_SCHEMA)
     if mark is not None and metadata.get(_MARK, mark.encode()) != mark.encode():  # older versions left no mark
         raise ForeignFile(path)
     return table, digest.decode()

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from kthink_core.config import SCHEMA, Experiment, check_name
+from kthink_core.config import DATABASE_SCHEMA, Experiment, check_name
 from kthink_core.errors import BadFile, CorruptFile, ForeignFile
 from kthink_core.records import Directions, Inference
 from kthink_core.store.database import build_database
@@ -176,7 +176,11 @@ class Writer:
         if self._database:
             os.utime(self._layout.folder / self._database.file)  # its grace counts from now
         self._database = DatabaseEntry(
-            file=path.name, inferences=ranges(self._journal), schema_version=SCHEMA, directions=digest, sha256=sha256
+            file=path.name,
+            inferences=ranges(self._journal),
+            schema_version=DATABASE_SCHEMA,
+            directions=digest,
+            sha256=sha256,
         )
         self._in_database = frozenset(self._journal)
         self._write_manifest()
