@@ -58,7 +58,7 @@ def test_every_help_names_a_term() -> None:
         and isinstance(node.func, ast.Attribute)
         and node.func.attr == "help"
         and isinstance(node.func.value, ast.Name)
-        and node.func.value.id == "guide"
+        and node.func.value.id == "terms"
         and isinstance(node.args[0], ast.Constant)
     }
     assert asked
@@ -113,7 +113,7 @@ def test_the_reading_greets_a_first_visit_and_none_of_a_browser_that_dismissed_i
     app = open_page("overview", experiment="bundled")
     assert "Find the thinking feature" not in texts(app)
     assert not payloads(app, "cookie")
-    app.switch_page("pages/guided_reading.py").run()
+    app.switch_page("pages/guide.py").run()
     assert "Find the thinking feature" in texts(app)
     app.switch_page("pages/overview.py").run()
     assert "Find the thinking feature" not in texts(app)
