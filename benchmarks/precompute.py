@@ -80,8 +80,8 @@ def article_way(ready: Plan, inference: Inference, folder: Path) -> None:
     for hookpoint, sae in ready.saes.by_hookpoint.items():
         layer = int(hookpoint.split(".")[1])
         for step in states:
-            latents = sae.encode(step[layer][0].to(sae.dtype))
-            kept.append((latents.top_acts.cpu(), latents.top_indices.cpu()))
+            latents = sae.encode(step[layer][0].to(sae.W_dec.dtype))
+            kept.append((latents.activations.cpu(), latents.indices.cpu()))
 
 
 def measure(config: ExperimentConfig, device: str, batch_size: int, folder: Path) -> dict[str, str]:

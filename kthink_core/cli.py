@@ -17,7 +17,7 @@ from kthink_core.errors import BadValue, KthinkError, UnknownName, WorkerFailed,
 from kthink_core.listing import FORMATS, QUERIES, experiments_table, query_table, write_table
 from kthink_core.prompts import Mode
 from kthink_core.settings import Settings, WorkerSettings, from_environment
-from kthink_core.store.identity import is_finished
+from kthink_core.store.completion import is_finished
 from kthink_core.store.reader import list_experiments
 from kthink_core.store.repair import known_experiment
 

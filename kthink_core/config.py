@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from typing import Annotated, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from kthink_core.errors import BadValue, UnknownName
 from kthink_core.prompts import Mode
+from kthink_core.records import Intervention
 
 Site = Literal["hookpoint", "residual"]
 Device = Literal["auto", "cpu", "cuda"]
@@ -52,6 +54,7 @@ Text = Annotated[str, Field(max_length=4096), AfterValidator(_without_nul)]
 MOST_NAME = 100
 """Characters of an experiment's name."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_SAE_AT = "sae_revision "
 _MODULE = re.compile(r"\w+(\.\w+)*", re.ASCII)
 
 
@@ -93,23 +96,54 @@ class ExperimentConfig(BaseModel):
     max_new_tokens: int = Field(default=400, ge=1)
     seed: int = Field(default=0, ge=0, lt=2**31, description="inference i is sampled with seed + i")
     dtype: Dtype = "auto"
+    steering: tuple[Intervention, ...] = Field(default=(), max_length=64, description="done while the model writes")
 
 
 class SaeShape(BaseModel):
-    """The outline of one SAE, as its `cfg.json` has it."""
+    """The outline of one SAE."""
 
     model_config = ConfigDict(frozen=True)
 
     num_latents: int = Field(ge=1, le=MOST_LATENTS)
-    k: int = Field(ge=1)
+    k: int | None = Field(default=None, ge=1)
+    """Features kept at every position; None where their number is not fixed."""
     d_in: int = Field(ge=1, le=MOST_WIDTH)
-    activation: Literal["topk", "groupmax"]
+    activation: str = Field(pattern=r"^[a-z][a-z0-9_]{0,30}$")
+    """`topk`, `groupmax`, … as its format calls it."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if self.k > self.num_latents:
+        if self.k is not None and self.k > self.num_latents:
             raise ValueError(f"k is {self.k}, more than the {self.num_latents} latents there are")
         return self
+
+
+class Revisions(BaseModel):
+    """What identifies the weights of an experiment: hub commits, or `sha256:…` of the files."""
+
+    model_config = ConfigDict(frozen=True)
+
+    model: str | None = None
+    sae: str | None = None
+    """Of all SAEs together."""
+    saes: dict[str, str] = {}
+    """By hookpoint: of its SAE alone, where that is not the revision of them all."""
+
+    def sae_of(self, hookpoint: str) -> str | None:
+        """Of one SAE, whichever others it was used with."""
+        return self.saes.get(hookpoint, self.sae)
+
+    def facts(self) -> dict[str, str]:
+        """As provenance: `model_revision`, `sae_revision`, and `sae_revision HOOKPOINT`."""
+        named = {"model_revision": self.model, "sae_revision": self.sae}
+        named |= {f"{_SAE_AT}{hookpoint}": own for hookpoint, own in self.saes.items()}
+        return {name: revision for name, revision in named.items() if revision is not None}
+
+    @classmethod
+    def of_facts(cls, facts: Mapping[str, str]) -> Self:
+        """The other way round: all that journals before schema 3, and databases, have."""
+        own = {name.removeprefix(_SAE_AT): fact for name, fact in facts.items() if name.startswith(_SAE_AT)}
+        return cls(model=facts.get("model_revision"), sae=facts.get("sae_revision"), saes=own)
 
 
 class Experiment(BaseModel):
@@ -126,14 +160,30 @@ class Experiment(BaseModel):
     """Whether inferences are added for ever, as to `live`."""
     saes: dict[Hookpoint, SaeShape] = Field(min_length=1, max_length=64)
     """By hookpoint, in the order of the configuration."""
+    revisions: Revisions = Revisions()
     provenance: dict[str, str]
-    """created, kthink, python and library versions, model and SAE fingerprints or hub revisions, device, dtype, …"""
+    """created, kthink, python and library versions, digest of the problems, device, dtype, …"""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _revisions_of_older(cls, fields: Any) -> Any:
+        facts = fields.get("provenance") if isinstance(fields, dict) and "revisions" not in fields else None
+        if not isinstance(facts, dict) or not all(isinstance(fact, str) for fact in facts.values()):
+            return fields
+        revisions = Revisions.of_facts(facts)
+        rest = {name: fact for name, fact in facts.items() if name not in revisions.facts()}
+        return fields | {"revisions": revisions, "provenance": rest}
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """Revisions and provenance, as databases have them in one column."""
+        return self.provenance | self.revisions.facts()
 
     @property
     def mark(self) -> str:
         """What its files bear, so that one of another experiment is not taken for its own: 16 hexadecimal digits."""
         shapes = {hookpoint: sae.model_dump() for hookpoint, sae in self.saes.items()}
-        facts = json.dumps([self.name, shapes, self.provenance], sort_keys=True)
+        facts = json.dumps([self.name, shapes, self.facts], sort_keys=True)
         return hashlib.sha256(facts.encode()).hexdigest()[:16]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -215,6 +215,16 @@ class WorkerLost(KthinkError):
 
     def __init__(self, url: str) -> None:
         super().__init__(f"the worker at {url} went away; what came stays here, run it again when it is back")
+
+
+class HookSkipped(KthinkError):
+    """A forward pass that went past a hook: what was to be captured or changed there was not."""
+
+    def __init__(self, hookpoints: Sequence[str]) -> None:
+        super().__init__(
+            f"the model ran without its hooks at {', '.join(sorted(hookpoints))}: nothing of this run is kept; "
+            "compiled models and those whose modules are called in another way cannot be captured or steered"
+        )
 
 
 class OutOfMemory(KthinkError):

@@ -6,10 +6,11 @@ Positions count from 0 at the first prompt token, inferences and problems from 0
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from kthink_core.prompts import Mode, Segment
 
@@ -51,9 +52,9 @@ class Encoding(NamedTuple):
     """The latents of one inference at one hookpoint, every position of prompt and generation."""
 
     features: NDArray[np.int32]
-    """[positions, k] feature ids, unsorted."""
+    """[positions, kept] feature ids, unsorted."""
     activations: NDArray[np.float32]
-    """[positions, k] activations; 0 where fewer than k features are positive: a zero is not an activation."""
+    """[positions, kept] activations; 0 where fewer are positive than elsewhere: a zero is not an activation."""
     squared_error: NDArray[np.float32]
     """[positions] ‖x − x̂‖², x the captured vector."""
     squared_norm: NDArray[np.float32]
@@ -79,6 +80,23 @@ class Directions(NamedTuple):
     """[features, ranks] token ids with the smallest logits."""
     suppressed_logits: NDArray[np.float32]
     """[features, ranks]"""
+
+
+Action = Literal["clamp", "add", "ablate"]
+ACTIONS: tuple[Action, ...] = get_args(Action)
+
+
+@dataclass(frozen=True)
+class Intervention:
+    """One thing that was done to the model while it wrote; formulas: model/steering.py."""
+
+    hookpoint: Annotated[str, Field(max_length=200)]
+    feature: Annotated[int, Field(ge=0)]
+    action: Action
+    value: Annotated[float, Field(allow_inf_nan=False)] = 0.0
+    """`clamp`: the activation asked for; `add`: how many times the decoder row is added; `ablate`: 0."""
+    start: Annotated[int, Field(ge=0)] = 0
+    """Generated position from which on it acts; 0: that of the first generated token. Prompts stay as they are."""
 
 
 @dataclass(frozen=True)
@@ -113,6 +131,8 @@ class Inference:
     """Who typed the prompt; None where it is one of the experiment's problems. Then also the sampling is its own:"""
     temperature: float | None = None
     top_p: float | None = None
+    interventions: tuple[Intervention, ...] = ()
+    """What was done to the model while it wrote; empty: nothing."""
 
     @property
     def generated_tokens(self) -> int:

@@ -7,7 +7,7 @@ import streamlit as st
 from kthink_core import queries
 from kthink_core.ui import guided_reading
 from kthink_core.ui.inference import inference_tables
-from kthink_core.ui.parts import feature_tables, header, origin, quality, terms, under_way
+from kthink_core.ui.parts import feature_tables, header, made_with, quality, terms, under_way
 from kthink_core.ui.view import choices, filters
 from kthink_core.ui.view.page import (
     Page,
@@ -58,7 +58,7 @@ with errors_shown():
         choices.scope(page)
     with header.title(page.experiment.name):
         pass
-    origin.summary(page)
+    made_with.summary(page)
     quality.site_note(page.experiment)
     under_way.bar(page)
     require_inferences(page)

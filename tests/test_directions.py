@@ -24,9 +24,9 @@ from kthink_core.model.logit_lens import directions, unembedding
 from kthink_core.precompute.pipeline import Plan, plan, precompute
 from kthink_core.precompute.progress import Silent
 from kthink_core.records import Directions
+from kthink_core.store.completion import is_finished
 from kthink_core.store.directions import read_directions, write_directions
 from kthink_core.store.export import export
-from kthink_core.store.identity import is_finished
 from kthink_core.store.reader import open_reader, store_version
 from kthink_core.store.writer import open_writer
 

@@ -7,7 +7,7 @@ import torch
 from transformers import LogitsProcessorList
 
 from kthink_core.errors import UnknownName
-from kthink_core.model.hookpoints import capture, hookpoint_names
+from kthink_core.model.hookpoints import hookpoint_names, passing
 from kthink_core.model.language_model import LanguageModel
 from kthink_core.model.replay import replay
 
@@ -63,12 +63,12 @@ def test_replay_gives_what_generation_saw(tiny_lm: LanguageModel) -> None:
 
 @pytest.mark.parametrize("name", ["layers.9.mlp", "layers.1.mpl", "", "norm.x"])
 def test_unknown_hookpoint_is_named(tiny_lm: LanguageModel, name: str) -> None:
-    with pytest.raises(UnknownName, match=f"unknown hookpoint '{name}'"), capture(tiny_lm.model, [name], "hookpoint"):
+    with pytest.raises(UnknownName, match=f"unknown hookpoint '{name}'"), passing(tiny_lm.model, [name], "hookpoint"):
         pass
 
 
 def test_residual_needs_a_layer(tiny_lm: LanguageModel) -> None:
-    with pytest.raises(UnknownName, match="residual"), capture(tiny_lm.model, ["norm"], "residual"):
+    with pytest.raises(UnknownName, match="residual"), passing(tiny_lm.model, ["norm"], "residual"):
         pass
 
 
@@ -77,8 +77,9 @@ def test_hooks_are_gone_afterwards(tiny_lm: LanguageModel) -> None:
         return [len(module._forward_hooks) + len(module._forward_pre_hooks) for module in tiny_lm.model.modules()]
 
     before = hooks()
-    with capture(tiny_lm.model, ["layers.1.mlp", "layers.2.mlp"], "residual"):
+    with passing(tiny_lm.model, ["layers.1.mlp", "layers.2.mlp"], "residual"):
         assert sum(hooks()) == sum(before) + 2
+        tiny_lm.model(torch.tensor([[5]]))
     assert hooks() == before
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -11,9 +12,14 @@ import pytest
 import torch
 from sparsify import SparseCoder, SparseCoderConfig
 
+from kthink_core import queries
+from kthink_core.config import SaeShape
 from kthink_core.errors import BadFile, MissingFiles, UnknownName, UnsupportedSae
 from kthink_core.model import sae as sae_module
-from kthink_core.model.sae import check_widths, encode, load_saes
+from kthink_core.model.sae import Latents, Sae, check_widths, encode
+from kthink_core.model.sparse_coder import load_saes
+from kthink_core.store.reader import open_reader
+from tests.store_samples import sample_experiment, sample_inference, write_sample
 
 CPU = torch.device("cpu")
 WIDTH, LATENTS, K = 12, 40, 8
@@ -54,7 +60,8 @@ def test_encode(
     segments = ("prompt",) * 4 + ("think",) * 5 + ("answer",)
     encoding = encode(sae, torch.from_numpy(x), segments)
 
-    wanted = plain_latents(sae, x.astype(np.float64), activation)
+    coder = SparseCoder.load_from_disk(tmp_path / "layers.0.mlp")
+    wanted = plain_latents(coder.requires_grad_(False), x.astype(np.float64), activation)
     got = np.zeros_like(wanted)
     for row in range(10):
         for feature, value in zip(encoding.features[row], encoding.activations[row], strict=True):
@@ -62,7 +69,7 @@ def test_encode(
     np.testing.assert_allclose(got, wanted, atol=1e-5)
     assert (wanted > 0).sum(1).min() < K, "the sample must have positions with fewer than k positive features"
 
-    reconstruction = wanted @ sae.W_dec.numpy() + sae.b_dec.numpy()
+    reconstruction = wanted @ coder.W_dec.numpy() + coder.b_dec.numpy()
     np.testing.assert_allclose(encoding.squared_error, ((x - reconstruction) ** 2).sum(1), rtol=1e-4)
     np.testing.assert_allclose(encoding.squared_norm, (x.astype(np.float64) ** 2).sum(1), rtol=1e-5)
     assert list(encoding.vector_sums) == ["prompt", "think", "answer"]
@@ -132,3 +139,57 @@ def test_incomplete_sae(tmp_path: Path, damage: str) -> None:
 def test_a_source_that_is_nowhere_says_how_to_get_it() -> None:
     with pytest.raises(MissingFiles, match="hf download nobody/nothing"):
         load_saes("nobody/nothing", None, ["layers.0.mlp"], CPU)
+
+
+class Jump:
+    """An SAE that keeps what exceeds a threshold: now three features of a position, now none (JumpReLU)."""
+
+    def __init__(self) -> None:
+        random = torch.Generator().manual_seed(1)
+        self.W_dec = torch.randn(LATENTS, WIDTH, generator=random)
+        self.shape = SaeShape(num_latents=LATENTS, d_in=WIDTH, activation="jumprelu")
+
+    def dense(self, vectors: torch.Tensor) -> torch.Tensor:
+        z = vectors @ self.W_dec.T / WIDTH
+        return torch.where(z > 0.8, z, 0.0)
+
+    def encode(self, vectors: torch.Tensor) -> Latents:
+        z = self.dense(vectors)
+        return Latents(*z.topk(max(1, int((z > 0).sum(1).max())), dim=1))
+
+    def decode(self, latents: Latents) -> torch.Tensor:
+        return (latents.activations[:, :, None] * self.W_dec[latents.indices]).sum(1)
+
+
+@pytest.mark.parametrize("chunk", [1, 2 * LATENTS, 2**26])
+def test_an_sae_may_keep_another_number_at_each_position(
+    tmp_path: Path, chunk: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Down to what a reader sees: rows of different lengths, zeros nowhere, an outline without k."""
+    monkeypatch.setattr(sae_module, "_PRE_ACTIVATIONS", chunk)
+    sae: Sae = Jump()
+    x = torch.randn(7, WIDTH, generator=torch.Generator().manual_seed(2)) * torch.tensor([[0.0], *[[3.0]] * 6])
+    wanted = Jump().dense(x).numpy()
+    kept = (wanted > 0).sum(1)
+    assert kept[0] == 0 and len(set(kept)) > 2, "the sample must vary"
+    encoding = encode(sae, x, ("prompt",) * 3 + ("think",) * 4)
+    shape = sample_experiment()
+    experiment = shape.model_copy(update={"saes": dict.fromkeys(shape.saes, sae.shape), "inferences": 1})
+    inference = replace(
+        sample_inference(shape, 0), token_ids=np.arange(7, dtype=np.int32), texts=tuple("abcdefg"), prompt_tokens=3,
+        segments=("prompt",) * 3 + ("think",) * 4, logprobs=np.full(7, np.nan, np.float32),
+        encodings=dict.fromkeys(shape.saes, encoding),
+    )  # fmt: skip
+    write_sample(tmp_path, experiment, [inference], 1)
+    with open_reader(tmp_path, experiment.name) as reader:
+        assert reader.experiment.saes == experiment.saes
+        hookpoint = next(iter(experiment.saes))
+        rows = reader.query("SELECT position, feature, activation FROM latents WHERE hookpoint = $h", {"h": hookpoint})
+        got = np.zeros_like(wanted)
+        got[rows["position"], rows["feature"]] = rows["activation"]
+        np.testing.assert_allclose(got, wanted, rtol=1e-6)
+        assert len(rows) == kept.sum()
+        [quality] = queries.quality(reader, "all").query(f"hookpoint == '{hookpoint}'").to_dict("records")
+        assert quality["l0"] == pytest.approx(kept.mean())
+        error = ((x.numpy() - wanted @ sae.W_dec.numpy()) ** 2).sum()
+        assert quality["fvu"] == pytest.approx(error / ((x - x.mean(0)) ** 2).sum().item(), rel=1e-4)

@@ -20,7 +20,7 @@ from benchmarks.served import free_port
 from kthink_core.cli import main
 from kthink_core.config import PRESETS
 from kthink_core.settings import WorkerSettings
-from kthink_core.store.identity import is_finished
+from kthink_core.store.completion import is_finished
 from kthink_core.store.reader import open_reader
 from kthink_core.worker.pulse import FIRST_ANSWER, Pulse, Silence
 from kthink_core.worker.supervisor import HEALTHY, Restarts

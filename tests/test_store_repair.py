@@ -18,9 +18,9 @@ from kthink_core.errors import BadFile, CorruptFile, ForeignFile, LostFile, Stor
 from kthink_core.records import Inference
 from kthink_core.store import damage
 from kthink_core.store.batches import batches
+from kthink_core.store.completion import is_finished
 from kthink_core.store.export import export
 from kthink_core.store.files import Layout
-from kthink_core.store.identity import is_finished
 from kthink_core.store.journal import read_segment
 from kthink_core.store.manifest import read_manifest
 from kthink_core.store.reader import list_experiments, open_reader

@@ -11,8 +11,8 @@ from kthink_core import queries
 from kthink_core.config import DATABASE_SCHEMA, JOURNAL_SCHEMA
 from kthink_core.errors import SchemaTooOld
 from kthink_core.store import writer as module
+from kthink_core.store.completion import is_finished
 from kthink_core.store.files import Layout
-from kthink_core.store.identity import is_finished
 from kthink_core.store.manifest import read_manifest
 from kthink_core.store.reader import list_experiments, open_reader
 from kthink_core.store.writer import open_writer

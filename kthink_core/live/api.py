@@ -10,6 +10,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter
 
+from kthink_core.config import Site
+from kthink_core.identity import Maker, source
 from kthink_core.prompts import Mode, Segment
 from kthink_core.records import FinishReason
 
@@ -205,7 +207,10 @@ class Health(_Answer):
     device: str | None = None
     hookpoints: dict[str, int] = {}
     """Number of features by hookpoint."""
-    site: str
+    model_revision: str | None = None
+    sae_revisions: dict[str, str] = {}
+    """By hookpoint; of an older worker, and while it loads, nothing is known."""
+    site: Site
     queue: int
     running: bool
     background: str
@@ -213,3 +218,10 @@ class Health(_Answer):
     uptime: float
     """Seconds."""
     limits: dict[str, int] = {}
+
+    def maker(self, hookpoint: str) -> Maker | None:
+        """What makes latents at a hookpoint; None where the worker has no SAE."""
+        if hookpoint not in self.hookpoints:
+            return None
+        sae = source(self.sae, self.sae_revisions.get(hookpoint))
+        return Maker(source(self.model, self.model_revision), sae, self.site)

@@ -13,10 +13,11 @@ import torch
 from torch import Tensor
 
 from kthink_core.config import Site
-from kthink_core.model.hookpoints import Captured, capture
+from kthink_core.model.hookpoints import Captured, passing
 from kthink_core.model.kv_cache import Growing, growing_cache
 from kthink_core.model.language_model import LanguageModel
 from kthink_core.model.sampling import Sampling, draw, uniform_table
+from kthink_core.model.steering import Steering
 from kthink_core.records import FinishReason, Generation, Prompt
 
 
@@ -37,11 +38,17 @@ class Step(NamedTuple):
 
 @torch.inference_mode()
 def steps(
-    lm: LanguageModel, prompts: Sequence[Prompt], sampling: Sampling, hookpoints: Sequence[str], site: Site
+    lm: LanguageModel,
+    prompts: Sequence[Prompt],
+    sampling: Sampling,
+    hookpoints: Sequence[str],
+    site: Site,
+    steering: Steering | None = None,
 ) -> Iterator[Step]:
     """Run until every row has drawn an end token or `max_new_tokens`. Prompts are padded on the left.
 
-    Rows that end leave the batch, so that the rest goes on cheaper. Close the iterator to stop early.
+    Rows that end leave the batch, so that the rest goes on cheaper. Close the iterator to stop early. Vectors are those
+    that went on, after `steering`. Raises HookSkipped.
     """
     uniforms = uniform_table([prompt.seed for prompt in prompts], sampling.max_new_tokens).to(lm.device)
     stops = set(lm.stop_ids.tolist())
@@ -52,7 +59,9 @@ def steps(
     token_ids: list[int] = []
     logprobs: list[float] = []
     for step in range(sampling.max_new_tokens + 1):
-        with capture(lm.model, hookpoints, site) as captured:
+        number = step - 1 if step else torch.arange(-tokens.shape[1], 0, device=lm.device)
+        edits = steering.edits(torch.zeros_like(tokens) + number) if steering else None
+        with passing(lm.model, hookpoints, site, edits) as captured:
             logits = lm.model(
                 input_ids=tokens, attention_mask=mask, position_ids=positions, past_key_values=cache, logits_to_keep=1
             ).logits[:, -1]
@@ -84,6 +93,7 @@ def generate(
     hookpoints: Sequence[str],
     site: Site,
     on_step: Callable[[int, int], None] = lambda step, rows: None,
+    steering: Steering | None = None,
 ) -> Iterator[tuple[Generation, Captured]]:
     """One generation a prompt, as soon as it is whole: at an end token, or after `max_new_tokens`.
 
@@ -93,7 +103,7 @@ def generate(
     seen = {hookpoint: Growing() for hookpoint in hookpoints}
     written: list[list[int]] = [[] for _ in prompts]
     logprobs: list[list[float]] = [[] for _ in prompts]
-    for number, step in enumerate(steps(lm, prompts, sampling, hookpoints, site)):
+    for number, step in enumerate(steps(lm, prompts, sampling, hookpoints, site, steering)):
         for hookpoint, vectors in step.vectors.items():
             seen[hookpoint].append(vectors)
         for index, token_id, logprob in zip(step.prompts, step.token_ids, step.logprobs, strict=bool(number)):

@@ -1,24 +1,28 @@
-"""Capture what passes a module of the model.
+"""Capture what passes a module of the model, and put something else in its place.
 
-A hookpoint names a module relative to `model.base_model`, as sparsify does: `layers.10.mlp`. At site `hookpoint` its
-output is captured, which is what the SAE was trained on; at site `residual` the input of the decoder layer that the
-module belongs to: `layers.10.mlp` gives the residual stream entering layer 10, transformers' `hidden_states[10]`.
+A hookpoint names a module relative to `model.base_model`, as sparsify does: `layers.10.mlp`. At site `hookpoint` it is
+its output, which is what the SAE was trained on; at site `residual` the input of the decoder layer that the module
+belongs to: `layers.10.mlp` gives the residual stream entering layer 10, transformers' `hidden_states[10]`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 
 from kthink_core.config import Site
-from kthink_core.errors import UnknownName
+from kthink_core.errors import HookSkipped, UnknownName
 
 _LAYER = re.compile(r"(?:.*\.)?(?:layers|h|blocks)\.\d+")
+
+Edit = Callable[[Tensor], Tensor]
+"""[batch, positions, width] as it passes → what goes on in its place, of the same shape, dtype and device."""
 
 
 class Captured(NamedTuple):
@@ -32,36 +36,64 @@ class Captured(NamedTuple):
 
 
 @contextmanager
-def capture(model: PreTrainedModel, hookpoints: Sequence[str], site: Site) -> Iterator[dict[str, Tensor]]:
-    """While open, every forward pass leaves `[batch, positions, width]` by hookpoint in the yielded dict.
+def passing(
+    model: PreTrainedModel, hookpoints: Sequence[str], site: Site, edits: Mapping[str, Edit] | None = None
+) -> Iterator[dict[str, Tensor]]:
+    """For one forward pass: what passes `hookpoints`, `[batch, positions, width]` each, is in the yielded dict after
+    it. What passes the hookpoints of `edits` is replaced first; captured is what goes on.
 
-    Hooks sit on the asked modules only. Raises UnknownName for a hookpoint that is no module.
+    Hooks sit on the asked modules only. Raises UnknownName for a hookpoint that is no module; HookSkipped, at the end,
+    where a hook did not run: as a compiled graph does it, which would leave an edit out without a word.
     """
     captured: dict[str, Tensor] = {}
-    handles = [_attach(model, hookpoint, site, captured) for hookpoint in hookpoints]
-    try:
+    edited: set[str] = set()
+
+    def replaced(hookpoint: str, edit: Edit) -> Edit:
+        def put(vectors: Tensor) -> Tensor:
+            edited.add(hookpoint)
+            return edit(vectors)
+
+        return put
+
+    def kept(hookpoint: str) -> Callable[[Tensor], None]:
+        return lambda vectors: captured.__setitem__(hookpoint, vectors.detach())
+
+    with ExitStack() as attached:
+        for hookpoint, edit in (edits or {}).items():  # before the others: hooks run in the order of their coming
+            attached.callback(_attach(model, hookpoint, site, replaced(hookpoint, edit)).remove)
+        for hookpoint in hookpoints:
+            attached.callback(_attach(model, hookpoint, site, kept(hookpoint)).remove)
         yield captured
-    finally:
-        for handle in handles:
-            handle.remove()
+    if skipped := [*((edits or {}).keys() - edited), *(set(hookpoints) - captured.keys())]:
+        raise HookSkipped(skipped)
 
 
-def _attach(model: PreTrainedModel, hookpoint: str, site: Site, captured: dict[str, Tensor]) -> Any:
-    def keep_output(_module: nn.Module, _inputs: object, output: Tensor | tuple[Tensor, ...]) -> None:
-        captured[hookpoint] = (output if isinstance(output, Tensor) else output[0]).detach()
+def _attach(
+    model: PreTrainedModel, hookpoint: str, site: Site, see: Callable[[Tensor], Tensor | None]
+) -> RemovableHandle:
+    """`see` hears what passes; what it returns, if anything, goes on."""
 
-    def keep_input(_module: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Tensor]) -> None:
-        captured[hookpoint] = (args[0] if args else kwargs["hidden_states"]).detach()
+    def output(_module: nn.Module, _inputs: object, given: Any) -> Any:
+        vectors = see(given if isinstance(given, Tensor) else given[0])
+        if vectors is None or isinstance(given, Tensor):
+            return vectors
+        return (vectors, *given[1:])
+
+    def inputs(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        vectors = see(args[0] if args else kwargs["hidden_states"])
+        if vectors is None:
+            return None
+        return ((vectors, *args[1:]), kwargs) if args else (args, kwargs | {"hidden_states": vectors})
 
     module = module_of(model, hookpoint)
     if site == "hookpoint":
-        return module.register_forward_hook(keep_output)
+        return module.register_forward_hook(output)
     layer = _LAYER.match(hookpoint)
     if layer is None:
         raise UnknownName(
             "layer of hookpoint", hookpoint, hookpoint_names(model), "site residual needs a decoder layer"
         )
-    return module_of(model, layer.group()).register_forward_pre_hook(keep_input, with_kwargs=True)
+    return module_of(model, layer.group()).register_forward_pre_hook(inputs, with_kwargs=True)
 
 
 def module_of(model: PreTrainedModel, hookpoint: str) -> nn.Module:

@@ -10,7 +10,7 @@ is at a position, and is the same for all tokens there.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -19,10 +19,8 @@ from torch import Tensor
 
 from kthink_core.errors import OutOfMemory
 from kthink_core.model.language_model import LanguageModel, token_text
+from kthink_core.model.sae import Sae
 from kthink_core.records import Directions
-
-if TYPE_CHECKING:  # sae.py imports it: it prints a line where triton is absent
-    from sparsify import SparseCoder
 
 RANKS = 10
 """Neighbours, promoted and suppressed tokens that are kept of each feature."""
@@ -56,7 +54,7 @@ class _Ranked(NamedTuple):
 
 def directions(
     lm: LanguageModel,
-    saes: Mapping[str, SparseCoder],
+    saes: Mapping[str, Sae],
     features: Mapping[str, NDArray[np.int32]],
     pause: Callable[[], None] = lambda: None,
 ) -> tuple[dict[str, Directions], dict[int, str]]:
@@ -75,7 +73,7 @@ def directions(
 def unembedding(lm: LanguageModel) -> Unembedding:
     """Of a model of transformers. The vocabulary's padding, which has no text, is left out."""
     head = lm.model.get_output_embeddings()
-    assert head is not None  # model.py loads models that have one
+    assert head is not None  # language_model.py loads models that have one
     weight = head.weight[: len(lm.tokenizer)]
     norm = next((getattr(lm.model.base_model, name) for name in _NORMS if hasattr(lm.model.base_model, name)), None)
     scale = torch.ones(weight.shape[1], device=weight.device) if norm is None else norm.weight.float()
@@ -84,10 +82,9 @@ def unembedding(lm: LanguageModel) -> Unembedding:
 
 @torch.inference_mode()
 def _directions(
-    decoder: Tensor | None, unembed: Unembedding, features: NDArray[np.int32], pause: Callable[[], None]
+    decoder: Tensor, unembed: Unembedding, features: NDArray[np.int32], pause: Callable[[], None]
 ) -> Directions:
     """Of one hookpoint; `decoder`: [latents, width]. Out of memory on a GPU halves the chunk and goes on."""
-    assert decoder is not None  # sparsify has none only where the decoder is tied
     norms = decoder.norm(dim=1).float().clamp_min(torch.finfo(torch.float32).tiny)
     chunk = max(1, _SCORES // max(len(decoder), len(unembed.weight)))
     asked = torch.from_numpy(features).long().to(decoder.device)

@@ -17,15 +17,13 @@ from kthink_core.records import Problem
 _LIBRARIES = ("torch", "transformers", "eai-sparsify", "duckdb", "pyarrow", "numpy")
 
 
-def provenance(lm: LanguageModel, sae_revision: str, problems: Sequence[Problem]) -> dict[str, str]:
+def provenance(lm: LanguageModel, problems: Sequence[Problem]) -> dict[str, str]:
     """Facts by name: `created` (UTC, ISO 8601), `model_revision` and `sae_revision` (hub commit, or SHA-256 of the
     files), `problems` (SHA-256 of questions and references), `device`, `dtype`, `python`, `kthink` and libraries."""
     digest = hashlib.sha256(repr([tuple(problem) for problem in problems]).encode()).hexdigest()
     device = lm.device
     return {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "model_revision": lm.revision,
-        "sae_revision": sae_revision,
         "problems": f"sha256:{digest[:16]}",
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu ({platform.machine()})",
         "dtype": str(lm.model.dtype).removeprefix("torch."),

@@ -9,8 +9,9 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from kthink_core.config import Site
-from kthink_core.model.hookpoints import Captured, capture
+from kthink_core.model.hookpoints import Captured, passing
 from kthink_core.model.language_model import LanguageModel
+from kthink_core.model.steering import Steering
 
 _LOGIT_ROWS = 256
 """Positions whose logits are held at once: 256 × a vocabulary of 152k in float32 is 156 MB."""
@@ -18,16 +19,28 @@ _LOGIT_ROWS = 256
 
 @torch.inference_mode()
 def replay(
-    lm: LanguageModel, sequences: Sequence[Sequence[int]], hookpoints: Sequence[str], site: Site
+    lm: LanguageModel,
+    sequences: Sequence[Sequence[int]],
+    hookpoints: Sequence[str],
+    site: Site,
+    steering: Steering | None = None,
+    prompt_tokens: Sequence[int] = (),
 ) -> list[Captured]:
     """Run token ids through the model, once. One Captured a sequence, in order.
+
+    `steering` needs `prompt_tokens`, a number a sequence: it acts behind them. Vectors are those that went on. Raises
+    HookSkipped.
 
     Sequences are padded on the right: under causal attention no real position can see the padding, so that no mask is
     needed and the rows equal those of each sequence alone but for the order of floating-point sums.
     """
     longest = max(map(len, sequences))
     padded = torch.tensor([[*ids, *[0] * (longest - len(ids))] for ids in sequences], device=lm.device)
-    with capture(lm.model, hookpoints, site) as captured:
+    edits = None
+    if steering:
+        starts = torch.tensor(prompt_tokens, device=lm.device)
+        edits = steering.edits(torch.arange(longest, device=lm.device) - starts[:, None])
+    with passing(lm.model, hookpoints, site, edits) as captured:
         last_hidden = lm.model.base_model(input_ids=padded, use_cache=False).last_hidden_state
     return [
         Captured(

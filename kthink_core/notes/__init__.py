@@ -5,7 +5,7 @@
 """
 
 from kthink_core.notes.notebook import COLUMNS, FILE, Entry, Notebook, What, search
-from kthink_core.notes.subjects import FeatureSubject, InferenceSubject, SpanSubject, Subject, identity, sae_revision
+from kthink_core.notes.subjects import FeatureSubject, InferenceSubject, SpanSubject, Subject, identity, of_feature
 from kthink_core.notes.text import LONGEST, RATINGS, clean
 
 __all__ = [
@@ -22,6 +22,6 @@ __all__ = [
     "What",
     "clean",
     "identity",
-    "sae_revision",
+    "of_feature",
     "search",
 ]

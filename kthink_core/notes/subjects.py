@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields
 
 from kthink_core.config import Experiment
+from kthink_core.identity import sae_revision, source
 
 
 @dataclass(frozen=True)
@@ -61,9 +62,8 @@ def columns(subject: Subject) -> dict[str, str | int]:
 def identity(subject: Subject) -> dict[str, str | int]:
     """The columns by which what was written about a subject is found again."""
     named = columns(subject)
-    # Such a revision tells the files by their content: they may lie in another folder now.
-    if str(named.get("sae_revision", "")).startswith("sha256:"):
-        del named["sae"]
+    if isinstance(subject, FeatureSubject) and source(subject.sae, subject.sae_revision) == subject.sae_revision:
+        del named["sae"]  # the files may lie in another folder now
     return named
 
 
@@ -74,7 +74,6 @@ def subject(row: dict[str, str | int]) -> Subject:
     return subjects(**values)
 
 
-def sae_revision(experiment: Experiment, hookpoint: str) -> str:
-    """What identifies the SAE of one hookpoint, whichever others the experiment has."""
-    facts = experiment.provenance
-    return facts.get(f"sae_revision {hookpoint}") or facts.get("sae_revision") or experiment.config.sae_revision or ""
+def of_feature(experiment: Experiment, hookpoint: str, feature: int) -> FeatureSubject:
+    """A feature of an experiment's, as the subject of what is written about it."""
+    return FeatureSubject(experiment.config.sae, sae_revision(experiment, hookpoint), hookpoint, feature)

@@ -16,7 +16,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import torch
 
-from kthink_core.config import Device, Experiment, ExperimentConfig
+from kthink_core.config import Device, Experiment, ExperimentConfig, Revisions
 from kthink_core.errors import BadValue, OutOfMemory, PromptTooLong
 from kthink_core.model.generate import generate
 from kthink_core.model.hookpoints import Captured
@@ -24,11 +24,13 @@ from kthink_core.model.language_model import LanguageModel, load_model, pick_dev
 from kthink_core.model.logit_lens import directions
 from kthink_core.model.provenance import provenance
 from kthink_core.model.replay import replay
-from kthink_core.model.sae import LoadedSaes, check_widths, encode, load_saes
+from kthink_core.model.sae import LoadedSaes, check_widths, encode
 from kthink_core.model.sampling import Sampling
+from kthink_core.model.sparse_coder import load_saes
+from kthink_core.model.steering import Steering, steering
 from kthink_core.precompute.problems import load_problems
 from kthink_core.prompts import THINK_CLOSE, final_answer, is_correct, prompt_ids, segments
-from kthink_core.records import Generation, Inference, Prompt
+from kthink_core.records import Generation, Inference, Intervention, Prompt
 from kthink_core.store.writer import open_writer
 
 
@@ -62,6 +64,7 @@ class Plan(NamedTuple):
     """All inferences of the experiment, done or not, in order."""
     lm: LanguageModel
     saes: LoadedSaes
+    steering: Steering | None
 
 
 def plan(name: str, config: ExperimentConfig, device: Device, progress: Progress) -> Plan:
@@ -89,9 +92,15 @@ def plan(name: str, config: ExperimentConfig, device: Device, progress: Progress
         if len(prompt.token_ids) + config.max_new_tokens > lm.context:
             tokens = len(prompt.token_ids)
             raise PromptTooLong(prompt.problem.problem, tokens, config.max_new_tokens, lm.context)
-    facts = provenance(lm, saes.revision, problems) | saes.facts()
-    experiment = Experiment(name=name, config=config, inferences=len(prompts), saes=saes.shapes(), provenance=facts)
-    return Plan(experiment, prompts, lm, saes)
+    experiment = Experiment(
+        name=name,
+        config=config,
+        inferences=len(prompts),
+        saes=saes.shapes(),
+        revisions=Revisions(model=lm.revision, sae=saes.revision, saes=saes.own_revisions()),
+        provenance=provenance(lm, problems),
+    )
+    return Plan(experiment, prompts, lm, saes, steering(config.steering, saes.by_hookpoint))
 
 
 def precompute(plan: Plan, cache: Path, batch_size: int, progress: Progress) -> None:
@@ -123,9 +132,9 @@ def _inferences(plan: Plan, missing: Sequence[Prompt], batch_size: int, progress
         batch = list(waiting.values())[:batch_size]
         try:
             for generation, captured in generate(
-                plan.lm, batch, sampling, config.hookpoints, config.site, progress.step
+                plan.lm, batch, sampling, config.hookpoints, config.site, progress.step, plan.steering
             ):
-                yield assemble(plan.lm, plan.saes, generation, captured)
+                yield assemble(plan.lm, plan.saes, generation, captured, config.steering)
                 del waiting[generation.prompt.inference]
         except torch.cuda.OutOfMemoryError as error:
             if batch_size == 1:
@@ -136,7 +145,13 @@ def _inferences(plan: Plan, missing: Sequence[Prompt], batch_size: int, progress
             progress.notice(f"out of GPU memory: going on with batches of {batch_size}")
 
 
-def assemble(lm: LanguageModel, saes: LoadedSaes, generation: Generation, captured: Captured) -> Inference:
+def assemble(
+    lm: LanguageModel,
+    saes: LoadedSaes,
+    generation: Generation,
+    captured: Captured,
+    interventions: tuple[Intervention, ...] = (),
+) -> Inference:
     """Put together what is stored of one inference; encodes its captured vectors."""
     prompt, token_ids = generation.prompt, generation.prompt.token_ids + generation.token_ids
     prompt_tokens = len(prompt.token_ids)
@@ -163,4 +178,5 @@ def assemble(lm: LanguageModel, saes: LoadedSaes, generation: Generation, captur
         encodings={
             hookpoint: encode(sae, captured.vectors[hookpoint], labels) for hookpoint, sae in saes.by_hookpoint.items()
         },
+        interventions=interventions,
     )

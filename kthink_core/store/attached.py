@@ -14,7 +14,7 @@ from kthink_core.store.damage import REMEDY
 from kthink_core.store.database import quoted
 
 TABLES = (
-    "inferences", "tokens", "latents", "token_latents", "quality", "vector_sums", "feature_inferences",
+    "inferences", "interventions", "tokens", "latents", "token_latents", "quality", "vector_sums", "feature_inferences",
     "relevant_features", "feature_tokens", "segment_sums", "neighbours", "promoted_tokens",
 )  # fmt: skip
 """Of a database and what is pending beside it, the rows of both."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -12,11 +13,23 @@ from numpy.typing import NDArray
 from kthink_core.records import Encoding, Inference
 from kthink_core.store.scopes import SEGMENTS
 
+_INTERVENTIONS = pa.schema(
+    [
+        ("inference", pa.int32()),
+        ("hookpoint", pa.string()),
+        ("feature", pa.int32()),
+        ("action", pa.string()),
+        ("value", pa.float64()),
+        ("start", pa.int32()),
+    ]
+)
+
 
 def batches(inferences: Sequence[Inference], hookpoints: Sequence[str]) -> dict[str, pa.Table]:
     """Tables of the database with the rows of some inferences, in the order of the inferences, then of `hookpoints`."""
     makers: dict[str, Callable[[Inference, Sequence[str]], list[pa.RecordBatch]]] = {
         "inferences": _inferences,
+        "interventions": _interventions,
         "tokens": _tokens,
         "token_latents": _token_latents,
         "quality": _quality,
@@ -36,6 +49,11 @@ def _inferences(inference: Inference, _: Sequence[str]) -> list[pa.RecordBatch]:
     columns |= {name: pa.array([getattr(inference, name)], pa.float64()) for name in ("temperature", "top_p")}
     columns["correct"] = pa.array([inference.correct], pa.bool_())
     return [pa.RecordBatch.from_pydict(columns)]
+
+
+def _interventions(inference: Inference, _: Sequence[str]) -> list[pa.RecordBatch]:
+    done = [asdict(intervention) | {"inference": inference.inference} for intervention in inference.interventions]
+    return [pa.RecordBatch.from_pylist(done, _INTERVENTIONS)]
 
 
 def _tokens(inference: Inference, _: Sequence[str]) -> list[pa.RecordBatch]:

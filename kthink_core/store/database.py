@@ -41,6 +41,9 @@ CREATE TABLE inferences (
     prompt_tokens INTEGER, generated_tokens INTEGER, finish_reason VARCHAR, answer VARCHAR, reference VARCHAR,
     correct BOOLEAN, author VARCHAR, temperature DOUBLE, top_p DOUBLE
 );
+CREATE TABLE interventions (
+    inference INTEGER, hookpoint VARCHAR, feature INTEGER, action VARCHAR, value DOUBLE, start INTEGER
+);
 CREATE TABLE tokens (
     inference INTEGER, position INTEGER, token_id INTEGER, text VARCHAR, segment segment, logprob FLOAT
 );
@@ -175,7 +178,7 @@ def _describe(connection: duckdb.DuckDBPyConnection, experiment: Experiment) -> 
             DATABASE_SCHEMA,
             experiment.inferences,
             experiment.config.model_dump_json(),
-            json.dumps(experiment.provenance),
+            json.dumps(experiment.facts),
             json.dumps({hookpoint: sae.model_dump() for hookpoint, sae in experiment.saes.items()}),
         ],
     )

@@ -3,12 +3,13 @@
 A segment file has one row. Its columns are the scalar fields of `records.Inference`, and lists:
 `tokens` (position, token_id, text, segment, logprob) ·
 `encodings` (hookpoint, k, features and activations of length positions · k, squared_error, squared_norm) ·
-`vector_sums` (hookpoint, segment, positions, sum).
+`vector_sums` (hookpoint, segment, positions, sum) · `interventions` (hookpoint, feature, action, value, start).
 It is sealed (sealed.py): a damaged one, and one of another experiment, is told from a sound one.
 """
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -18,15 +19,26 @@ import pyarrow as pa
 
 from kthink_core.config import Experiment
 from kthink_core.errors import CorruptFile
-from kthink_core.records import Encoding, Inference
+from kthink_core.records import ACTIONS, Encoding, Inference, Intervention
 from kthink_core.store.files import Layout, write_atomically
 from kthink_core.store.scopes import SEGMENTS
 from kthink_core.store.sealed import read_sealed, sealed
 
 REMEDY = "`precompute` sets it aside and computes the inference again"
 
-_LATER = (("author", pa.string()), ("temperature", pa.float64()), ("top_p", pa.float64()))
+_OWN_SAMPLING = (("author", pa.string()), ("temperature", pa.float64()), ("top_p", pa.float64()))
 """Columns that schema 2 brought."""
+_INTERVENTION = pa.struct(
+    [
+        ("hookpoint", pa.string()),
+        ("feature", pa.int32()),
+        ("action", pa.string()),
+        ("value", pa.float64()),
+        ("start", pa.int32()),
+    ]
+)
+_INTERVENTIONS = ("interventions", pa.list_(_INTERVENTION))
+"""A column that schema 3 brought."""
 
 _SCALARS = (
     ("inference", pa.int32()),
@@ -40,7 +52,7 @@ _SCALARS = (
     ("answer", pa.string()),
     ("reference", pa.string()),
     ("correct", pa.bool_()),
-    *_LATER,
+    *_OWN_SAMPLING,
 )
 _TOKEN = pa.struct(
     [
@@ -75,6 +87,7 @@ _SCHEMA = pa.schema(
         ("tokens", pa.list_(_TOKEN)),
         ("encodings", pa.list_(_ENCODING)),
         ("vector_sums", pa.list_(_VECTOR_SUM)),
+        _INTERVENTIONS,
     ]
 )
 
@@ -97,8 +110,8 @@ def read_segment(path: Path, experiment: Experiment | None = None) -> Inference:
     SchemaTooNew, OSError.
     """
     table, _ = read_sealed(path, experiment.mark if experiment else None, REMEDY)
-    for name, kind in _LATER:  # segment files of schema 1 have none of them
-        if name not in table.column_names:
+    for name, kind in (*_OWN_SAMPLING, _INTERVENTIONS):
+        if name not in table.column_names:  # an older version wrote the file
             table = table.add_column(_SCHEMA.get_field_index(name), name, pa.nulls(table.num_rows, kind))
     if table.num_rows != 1 or not table.schema.equals(_SCHEMA, check_metadata=False):
         raise CorruptFile(path, REMEDY)
@@ -130,6 +143,10 @@ def misfit(experiment: Experiment, inference: Inference) -> str | None:
         size = experiment.saes[hookpoint].num_latents
         if np.any((encoding.features < 0) | (encoding.features >= size)):
             return f"inference {index} has features outside 0 … {size - 1} at {hookpoint}"
+    for done in inference.interventions:
+        known = experiment.saes.get(done.hookpoint)
+        if known is None or not 0 <= done.feature < known.num_latents or done.action not in ACTIONS or done.start < 0:
+            return f"inference {index} tells of an intervention that there is not: {done}"
     return None
 
 
@@ -174,6 +191,8 @@ def _to_table(inference: Inference) -> pa.Table:
             ],
         )
     )
+    done = [asdict(intervention) for intervention in inference.interventions]
+    columns.append(pa.array([done], pa.list_(_INTERVENTION)))
     return pa.Table.from_arrays(columns, schema=_SCHEMA)
 
 
@@ -223,6 +242,7 @@ def _from_table(table: pa.Table) -> Inference:
                 encodings.field("hookpoint").to_pylist(), encodings.field("k").to_pylist(), *lists, strict=True
             )
         },
+        interventions=tuple(Intervention(**fields) for fields in table["interventions"][0].as_py() or ()),
     )
 
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from kthink_core.config import Experiment
 from kthink_core.errors import CorruptFile, SchemaTooNew, SchemaTooOld, StoreUnavailable, in_words
-from kthink_core.records import Encoding, Inference
+from kthink_core.records import Encoding, Inference, Intervention
 from kthink_core.store.attached import attach, check_belongs, connect, description
 from kthink_core.store.damage import is_of_content
 from kthink_core.store.files import DAMAGED, DATABASE_NAME, Layout
@@ -115,21 +115,25 @@ def _read(connection: duckdb.DuckDBPyConnection, experiment: Experiment, inferen
         inference,
     )
     token_ids, texts, segments, logprobs = zip(*tokens, strict=True)
+    done = _ask(
+        connection,
+        "SELECT hookpoint, feature, action, value, start FROM store.interventions WHERE inference = $inference "
+        "ORDER BY rowid",
+        inference,
+    )
     return Inference(
         **dict(zip(_SCALARS, rows[0], strict=True)),
         token_ids=np.array(token_ids, np.int32),
         texts=texts,
         segments=segments,
         logprobs=np.array([np.nan if logprob is None else logprob for logprob in logprobs], np.float32),
-        encodings={
-            hookpoint: _encoding(connection, inference, hookpoint, shape.k)
-            for hookpoint, shape in experiment.saes.items()
-        },
+        encodings={hookpoint: _encoding(connection, inference, hookpoint) for hookpoint in experiment.saes},
+        interventions=tuple(Intervention(*row) for row in done),
     )
 
 
-def _encoding(connection: duckdb.DuckDBPyConnection, inference: int, hookpoint: str, k: int) -> Encoding:
-    """Positions with fewer than k active features are filled up with feature 0 at activation 0."""
+def _encoding(connection: duckdb.DuckDBPyConnection, inference: int, hookpoint: str) -> Encoding:
+    """Positions with fewer active features than others are filled up with feature 0 at activation 0."""
     there = "WHERE inference = $inference AND hookpoint = $hookpoint"
     latents = _ask(
         connection,
@@ -137,8 +141,9 @@ def _encoding(connection: duckdb.DuckDBPyConnection, inference: int, hookpoint: 
         inference,
         hookpoint=hookpoint,
     )
-    features = np.zeros((len(latents), k), np.int32)
-    activations = np.zeros((len(latents), k), np.float32)
+    most = max((len(ids) for ids, _ in latents), default=0)
+    features = np.zeros((len(latents), most), np.int32)
+    activations = np.zeros((len(latents), most), np.float32)
     for position, (ids, values) in enumerate(latents):
         features[position, : len(ids)], activations[position, : len(values)] = ids, values
     errors = _ask(

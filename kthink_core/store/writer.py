@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from kthink_core.config import DATABASE_SCHEMA, Experiment, check_name
 from kthink_core.errors import BadFile, CorruptFile, ForeignFile
+from kthink_core.identity import check_same
 from kthink_core.records import Directions, Inference
 from kthink_core.store.database import build_database
 from kthink_core.store.directions import read_directions, write_directions
 from kthink_core.store.files import Layout, disk_full, remove, set_aside, sweep
-from kthink_core.store.identity import check_same
 from kthink_core.store.journal import misfit, read_segment, write_segment
 from kthink_core.store.lock import writer_lock
 from kthink_core.store.manifest import DatabaseEntry, ranges, write_experiment, write_manifest

@@ -154,8 +154,7 @@ def target(page: Page, row: dict) -> tuple[Target, View] | None:
         experiment = there[name]
         if row["kind"] == "feature":
             about = FeatureSubject(row["sae"], row["sae_revision"], row["hookpoint"], int(row["feature"]))
-            revision = notes.sae_revision(experiment, about.hookpoint)
-            here = replace(about, sae=experiment.config.sae, sae_revision=revision)
+            here = notes.of_feature(experiment, about.hookpoint, about.feature)
             if about.hookpoint in experiment.saes and notes.identity(here) == notes.identity(about):
                 return "feature", View(name, about.hookpoint, feature=about.feature)
         elif name == row["experiment"]:

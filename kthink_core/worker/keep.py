@@ -8,6 +8,7 @@ from pathlib import Path
 
 from kthink_core.config import Experiment
 from kthink_core.errors import CorruptFile
+from kthink_core.identity import same_makers
 from kthink_core.live.api import GenerateRequest, Kept
 from kthink_core.records import Inference
 from kthink_core.store.manifest import read_experiment
@@ -15,8 +16,6 @@ from kthink_core.store.writer import open_writer
 
 LIVE = "live"
 """The experiment of kept inferences; where another model or other SAEs have it, theirs gets a suffix."""
-
-_INGREDIENTS = ("model_revision", "sae_revision")
 
 
 def keep(cache: Path, made_by: Experiment, inference: Inference, request: GenerateRequest, author: str) -> Kept:
@@ -47,12 +46,7 @@ def _experiment(cache: Path, made_by: Experiment) -> Experiment:
         stored = read_experiment(cache, LIVE)
     except CorruptFile:  # the writer mends it, or says why not
         return experiment
-    if stored is None or _same(stored, experiment):
+    if stored is None or same_makers(stored, experiment):
         return experiment
-    facts = repr((config, [experiment.provenance.get(name) for name in _INGREDIENTS]))
+    facts = repr((config, experiment.revisions))
     return experiment.model_copy(update={"name": f"{LIVE}-{hashlib.sha256(facts.encode()).hexdigest()[:8]}"})
-
-
-def _same(one: Experiment, other: Experiment) -> bool:
-    revisions = [[experiment.provenance.get(name) for name in _INGREDIENTS] for experiment in (one, other)]
-    return one.config == other.config and one.saes == other.saes and revisions[0] == revisions[1]

@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 
 import torch
-from sparsify import SparseCoder
 from torch import Tensor
 
 from kthink_core.config import Site
@@ -15,7 +14,7 @@ from kthink_core.model.generate import steps
 from kthink_core.model.hookpoints import Captured
 from kthink_core.model.language_model import LanguageModel, token_text
 from kthink_core.model.replay import replay
-from kthink_core.model.sae import chunks
+from kthink_core.model.sae import Sae, chunks
 from kthink_core.model.sampling import Sampling
 from kthink_core.prompts import THINK_CLOSE, Segment
 from kthink_core.records import Generation, Prompt
@@ -29,7 +28,7 @@ class Live:
     """A generation under way. Iterate over it for its tokens; then `generation` and `captured` hold the whole."""
 
     def __init__(
-        self, lm: LanguageModel, saes: Mapping[str, SparseCoder], site: Site, prompt: Prompt, sampling: Sampling
+        self, lm: LanguageModel, saes: Mapping[str, Sae], site: Site, prompt: Prompt, sampling: Sampling
     ) -> None:
         self._lm, self._saes, self._prompt = lm, saes, prompt
         self._steps = steps(lm, [prompt], sampling, list(saes), site)
@@ -94,7 +93,7 @@ class Live:
         )
 
 
-def encode_text(lm: LanguageModel, saes: Mapping[str, SparseCoder], site: Site, token_ids: Sequence[int]) -> Tokens:
+def encode_text(lm: LanguageModel, saes: Mapping[str, Sae], site: Site, token_ids: Sequence[int]) -> Tokens:
     """The latents of tokens that are there already; they count as prompt."""
     captured = replay(lm, [token_ids], list(saes), site)[0]
     return Tokens(
@@ -108,14 +107,14 @@ def encode_text(lm: LanguageModel, saes: Mapping[str, SparseCoder], site: Site, 
 
 
 @torch.inference_mode()
-def _latents(sae: SparseCoder, vectors: Tensor) -> Latents:
+def _latents(sae: Sae, vectors: Tensor) -> Latents:
     """vectors: [positions, d_in]."""
     activations: list[list[float]] = []
     features: list[list[int]] = []
-    for part in chunks(sae, vectors.to(sae.dtype)):
+    for part in chunks(sae, vectors.to(sae.W_dec.dtype)):
         kept = sae.encode(part)
-        activations += kept.top_acts.float().tolist()
-        features += kept.top_indices.tolist()
+        activations += kept.activations.float().tolist()
+        features += kept.indices.tolist()
     positive = [
         [pair for pair in zip(ids, values, strict=True) if pair[1] > 0]
         for ids, values in zip(features, activations, strict=True)

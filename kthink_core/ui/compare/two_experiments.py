@@ -10,12 +10,13 @@ from streamlit.column_config import NumberColumn, TextColumn
 from streamlit.elements.lib.column_types import ColumnConfig
 
 from kthink_core import queries
+from kthink_core.identity import same_features
 from kthink_core.ui.compare import comparison
 from kthink_core.ui.inference import inference_tables
-from kthink_core.ui.parts import clicks, download, feature_tables, header, origin, terms
+from kthink_core.ui.parts import clicks, download, feature_tables, header, made_with, terms
 from kthink_core.ui.parts import quality as quality_strip
 from kthink_core.ui.parts.writing import plain
-from kthink_core.ui.view.page import Page, at_inference, go, lead, same_features, with_features
+from kthink_core.ui.view.page import Page, at_inference, go, lead, with_features
 
 COUNTED = 30
 """Features in the count table of either."""
@@ -25,7 +26,7 @@ def quality(page: Page, other: Page) -> None:
     """What both were made with, and how well their SAEs do."""
     for one in (page, other):
         st.markdown(f"**{plain(one.experiment.name)}**")
-        origin.line(one.experiment)
+        made_with.line(one.experiment)
         quality_strip.site_note(one.experiment)
         if one.inferences:
             quality_strip.strip(one)

@@ -10,6 +10,7 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from kthink_core.config import Experiment
 from kthink_core.errors import KthinkError
+from kthink_core.identity import maker
 from kthink_core.live.api import Health
 from kthink_core.live.client import WorkerClient
 from kthink_core.settings import WorkerSettings, from_environment
@@ -52,9 +53,8 @@ def matches(page: Page, worker: Worker) -> bool:
 
 
 def _made(health: Health, experiment: Experiment, hookpoint: str) -> bool:
-    config, sae = experiment.config, experiment.saes[hookpoint]
-    theirs = (config.model, config.sae, config.site, sae.num_latents)
-    return theirs == (health.model, health.sae, health.site, health.hookpoints.get(hookpoint))
+    made = maker(experiment, hookpoint)
+    return made is not None and made == health.maker(hookpoint)
 
 
 def visitor() -> str:

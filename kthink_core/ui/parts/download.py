@@ -84,22 +84,22 @@ def files(name: str, stem: str, makers: Mapping[str, Callable[[], bytes]]) -> No
 def stamp(page: Page, name: str, **facts: object) -> dict[str, str]:
     """What a table of this view is, and what it was made with."""
     experiment, view = page.experiment, page.view
-    config, made = experiment.config, dict(experiment.provenance)
+    config = experiment.config
     values: dict[str, object] = {
         **app_stamp(name),
         "experiment": experiment.name,
         "inferences": f"{len(page.inferences)} of {experiment.inferences}",
         "model": config.model,
-        "model_revision": made.pop("model_revision", config.model_revision),
+        "model_revision": experiment.revisions.model or config.model_revision,
         "sae": config.sae,
-        "sae_revision": made.pop("sae_revision", config.sae_revision),
+        "sae_revision": experiment.revisions.sae or config.sae_revision,
         "site": config.site,
         "hookpoint": view.hookpoint,
         "scope": view.scope,
         "view": urlencode(format_view(view)),
     }
     values |= facts
-    values |= {f"made.{fact}": value for fact, value in made.items() if not fact.startswith("sae_revision ")}
+    values |= {f"made.{fact}": value for fact, value in experiment.provenance.items()}
     return {fact: " ".join(str("unknown" if value is None else value).split()) for fact, value in values.items()}
 
 

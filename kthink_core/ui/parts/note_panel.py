@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import streamlit as st
 
+from kthink_core import notes
 from kthink_core.errors import KthinkError
 from kthink_core.notes import (
     FILE,
@@ -19,7 +20,6 @@ from kthink_core.notes import (
     SpanSubject,
     Subject,
     What,
-    sae_revision,
 )
 from kthink_core.ui.parts.writing import plain
 from kthink_core.ui.view.page import Page
@@ -49,8 +49,7 @@ def notebook(page: Page) -> Notebook:
 
 def of_feature(page: Page, feature: int, hookpoint: str | None = None) -> FeatureSubject:
     """A feature of the view's hookpoint, or of another."""
-    where = hookpoint or page.view.hookpoint
-    return FeatureSubject(page.experiment.config.sae, sae_revision(page.experiment, where), where, int(feature))
+    return notes.of_feature(page.experiment, hookpoint or page.view.hookpoint, int(feature))
 
 
 def of_inference(page: Page, inference: int) -> InferenceSubject:
@@ -194,7 +193,8 @@ def _delete(book: Notebook, entry: Entry) -> None:
 def _labels(page: Page, hookpoint: str) -> dict[int, str]:
     """None where the file cannot be read: the panels and the page of notes say so, other pages go on without."""
     try:
-        return notebook(page).labels(page.experiment.config.sae, sae_revision(page.experiment, hookpoint), hookpoint)
+        about = of_feature(page, 0, hookpoint)
+        return notebook(page).labels(about.sae, about.sae_revision, hookpoint)
     except KthinkError:
         return {}
 

@@ -17,7 +17,8 @@ def strip(page: Page) -> None:
     for column, row in zip(st.columns(len(table)), table.to_dict("records"), strict=True):
         sae = page.experiment.saes[str(row["hookpoint"])]
         with column.container(border=True):
-            st.markdown(f"**{row['hookpoint']}** :gray[{sae.num_latents:,} features, {sae.activation}, k = {sae.k}]")
+            kept = "" if sae.k is None else f", k = {sae.k}"
+            st.markdown(f"**{row['hookpoint']}** :gray[{sae.num_latents:,} features, {sae.activation}{kept}]")
             with st.container(horizontal=True):
                 st.metric("FVU", _number(row["fvu"], 3), help=terms.help("fvu"), width="content")
                 st.metric("L0", _number(row["l0"], 1), help=terms.help("l0"), width="content")

@@ -13,7 +13,7 @@ from streamlit.runtime.pages_manager import PagesManager
 
 from kthink_core.config import Experiment
 from kthink_core.errors import KthinkError, in_words
-from kthink_core.notes import sae_revision
+from kthink_core.identity import same_features
 from kthink_core.settings import Settings, from_environment
 from kthink_core.store.reader import ExperimentStatus, list_experiments
 from kthink_core.ui.parts.writing import plain
@@ -100,12 +100,6 @@ def beside(page: Page, name: str) -> Page:
     if not same:
         there = replace(there, feature=None, also=())
     return Page(source, page.statuses, reader.experiment, inferences, there)
-
-
-def same_features(one: Experiment, other: Experiment, hookpoint: str) -> bool:
-    """Whether a feature's number means the same in both: they have the same SAE at the hookpoint."""
-    revisions = [sae_revision(experiment, hookpoint) for experiment in (one, other) if hookpoint in experiment.saes]
-    return one.config.sae == other.config.sae and len(revisions) == 2 and revisions[0] == revisions[1]
 
 
 def require_inferences(page: Page) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pandas as pd
 import streamlit as st
 
@@ -15,7 +17,7 @@ def summary(page: Page) -> None:
     experiment = page.experiment
     line(experiment)
     with st.expander("Configuration and provenance", icon=":material/fact_check:"):
-        parts = (_facts(experiment.config.model_dump()), _facts(dict(experiment.provenance)))
+        parts = (_facts(experiment.config.model_dump()), _facts(experiment.facts))
         for column, facts in zip(st.columns(2), parts, strict=True):
             column.dataframe(facts, hide_index=True)
         download.buttons(page, "configuration and provenance", pd.concat(parts, ignore_index=True))
@@ -45,7 +47,7 @@ def _with_revision(source: str, revision: str | None) -> str:
     return f"{source}@{revision}" if revision else source
 
 
-def _facts(values: dict[str, object]) -> pd.DataFrame:
+def _facts(values: Mapping[str, object]) -> pd.DataFrame:
     names = [name.replace("_", " ") for name in values]
     return pd.DataFrame({"What": names, "Value": [_shown(value) for value in values.values()]})
 
