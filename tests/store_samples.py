@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from kthink_core.config import Experiment, ExperimentConfig, SaeShape
 from kthink_core.prompts import Segment
-from kthink_core.records import Encoding, Inference
+from kthink_core.records import Action, Encoding, Inference, Intervention
 from kthink_core.store.files import Layout
 from kthink_core.store.manifest import read_manifest
 from kthink_core.store.sealed import open_sealed_json, sealed_json
@@ -49,6 +49,13 @@ def sample_experiment(name: str = "sample", inferences: int = 12, latents: int =
     )
 
 
+DONE: tuple[tuple[str, int, Action, float, int], ...] = (
+    (HOOKPOINTS[1], 3, "clamp", 1.25, 4),
+    (HOOKPOINTS[0], 0, "add", -2.0, 0),
+)
+"""What was done to the model in some of the inferences."""
+
+
 def sample_inference(experiment: Experiment, inference: int, seed: int = 0) -> Inference:
     """An inference with ties and zeros among its activations; some have no thought, some no answer."""
     random = np.random.default_rng([seed, inference])
@@ -81,9 +88,10 @@ def sample_inference(experiment: Experiment, inference: int, seed: int = 0) -> I
         segments=segments,
         logprobs=logprobs,
         encodings={
-            hookpoint: _encoding(random, segments, shape.num_latents, shape.k, shape.d_in)
+            hookpoint: _encoding(random, segments, shape.num_latents, shape.k or 6, shape.d_in)
             for hookpoint, shape in experiment.saes.items()
         },
+        interventions=tuple(Intervention(*done) for done in DONE[: inference % 3]),
     )
 
 

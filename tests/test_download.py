@@ -19,6 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 import kthink_core
+from kthink_core.config import Revisions
 from kthink_core.listing import write_table
 from kthink_core.ui.parts import download
 from kthink_core.ui.view.cache import Source
@@ -45,9 +46,11 @@ def table() -> pd.DataFrame:
 
 @pytest.fixture
 def page(tmp_path: Path) -> Page:
-    facts = {"sae_revision": "abc123", "model_revision": "sha256:def", "torch": "2.13.0", "duckdb": "2.0.0"}
+    facts = {"torch": "2.13.0", "duckdb": "2.0.0"}
     plain = sample_experiment("demo", 6, sae="org/saes", model="org/model")
-    experiment = plain.model_copy(update={"provenance": plain.provenance | facts})
+    experiment = plain.model_copy(
+        update={"provenance": plain.provenance | facts, "revisions": Revisions(model="sha256:def", sae="abc123")}
+    )
     view = View("demo", HOOKPOINTS[1], 3, "think", feature=12, search="a & b")
     return Page(Source(tmp_path, "demo", "1"), [], experiment, (0, 1, 3), view)
 

@@ -485,8 +485,7 @@ def test_notes_outlive_an_experiment_that_is_deleted_and_computed_again(tmp_path
     experiment = sample_experiment("demo", 3)
     write_experiment(tmp_path, experiment)
     notebook = Notebook(tmp_path / notes.FILE)
-    revision = notes.sae_revision(experiment, HOOKPOINTS[0])
-    about = FeatureSubject(experiment.config.sae, revision, HOOKPOINTS[0], 5)
+    about = notes.of_feature(experiment, HOOKPOINTS[0], 5)
     for subject in (about, INFERENCE, SPAN):
         notebook.write(subject, "note", "stays", "Ann", "demo")
     before = notebook.table()
@@ -515,18 +514,8 @@ def test_an_sae_has_the_same_revision_whichever_others_are_loaded_with_it(tiny: 
     hookpoints = sorted(path.parent.name for path in (tiny / "saes").glob("*/cfg.json"))
     assert len(hookpoints) > 1
     all_of_them = load_saes(folder, None, hookpoints, torch.device("cpu"))
-    assert set(all_of_them.facts()) == {f"sae_revision {hookpoint}" for hookpoint in hookpoints}
+    assert set(all_of_them.own_revisions()) == set(hookpoints)
     for hookpoint in hookpoints:
         alone = load_saes(folder, None, [hookpoint], torch.device("cpu"))
-        assert alone.facts() == {}
+        assert alone.own_revisions() == {}
         assert alone.revision == all_of_them.revisions[hookpoint] != all_of_them.revision
-
-
-def test_the_revision_of_an_sae_is_its_own_where_that_is_known() -> None:
-    plain = sample_experiment("demo", 1)
-    facts = plain.provenance | {"sae_revision": "sha256:all", f"sae_revision {HOOKPOINTS[0]}": "sha256:one"}
-    known = plain.model_copy(update={"provenance": facts})
-    assert notes.sae_revision(known, HOOKPOINTS[0]) == "sha256:one"
-    assert notes.sae_revision(known, HOOKPOINTS[1]) == "sha256:all"
-    assert notes.sae_revision(plain, HOOKPOINTS[0]) == ""
-    assert notes.sae_revision(sample_experiment("demo", 1, sae_revision="main"), HOOKPOINTS[0]) == "main"

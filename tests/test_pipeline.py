@@ -195,8 +195,8 @@ def test_other_configuration_under_the_same_name(tiny: Path, problems: str, tmp_
 def test_other_weights_under_the_same_configuration(tiny: Path, problems: str, tmp_path: Path) -> None:
     first = ready(tiny, problems)
     precompute(first, tmp_path, 8, Silent())
-    facts = first.experiment.provenance | {"model_revision": "sha256:other"}
-    changed = first._replace(experiment=first.experiment.model_copy(update={"provenance": facts}))
+    revisions = first.experiment.revisions.model_copy(update={"model": "sha256:other"})
+    changed = first._replace(experiment=first.experiment.model_copy(update={"revisions": revisions}))
     with pytest.raises(ExperimentMismatch, match="model_revision"):
         precompute(changed, tmp_path, 8, Silent())
 

@@ -123,8 +123,8 @@ def test_bfloat16_goes_on_as_bfloat16(saes: dict[str, Sae]) -> None:
 
 
 def test_a_clamped_feature_fires_as_far_as_the_encoder_sees_the_decoder(bundle: LanguageModel) -> None:
-    """Encoded again, the pre-activation z has moved by (v − a) W_enc[i]·W_dec[i]: it is v itself only where that product
-    is 1 and z was a. The bundled SAE gives a third to four fifths of v, at every position."""
+    """Encoded again, the pre-activation z has moved by (v − a) W_enc[i]·W_dec[i]: it is v itself only where that
+    product is 1 and z was a. The bundled SAE gives a third to four fifths of v, at every position."""
     sae = load_saes("demo", None, ["layers.6.mlp"], CPU).by_hookpoint["layers.6.mlp"]
     weights = load_file(demo.SAES / "layers.6.mlp" / "sae.safetensors")
     ids = bundle.tokenizer.encode("Okay, let me think. Tom has 3 apples and buys 4 more. Wait, 3 + 4 = 7.")

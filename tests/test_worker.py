@@ -280,8 +280,8 @@ def test_what_is_kept_is_an_inference_like_any_other(tiny_plan: Plan, tmp_path: 
 
 
 def test_another_models_inferences_are_kept_apart(tiny_plan: Plan, tmp_path: Path) -> None:
-    facts = tiny_plan.experiment.provenance | {"model_revision": "sha256:another"}
-    another = tiny_plan._replace(experiment=tiny_plan.experiment.model_copy(update={"provenance": facts}))
+    revisions = tiny_plan.experiment.revisions.model_copy(update={"model": "sha256:another"})
+    another = tiny_plan._replace(experiment=tiny_plan.experiment.model_copy(update={"revisions": revisions}))
     names = []
     for plan in (tiny_plan, another, tiny_plan, another):
         with working(plan, cache=tmp_path) as (settings, _), WorkerClient(settings) as client:
