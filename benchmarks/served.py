@@ -42,10 +42,14 @@ def served(cache: Path, command: Sequence[str] = STREAMLIT, **environment: str) 
 
 
 def free_port() -> int:
-    """A port of this machine that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A port of this machine that nobody listens on; of pytest's processes, each takes others."""
+    worker, workers = os.environ.get("PYTEST_XDIST_WORKER", "gw0"), os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")
+    while True:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        if port // 2 % int(workers) == int(worker[2:]):  # Linux gives every second port to those that ask for any
+            return port
 
 
 def _wait_until_healthy(address: str, process: subprocess.Popen[bytes]) -> None:

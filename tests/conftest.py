@@ -8,13 +8,16 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+os.environ["HF_HUB_OFFLINE"] = "1"  # read when huggingface_hub is imported: no test reaches for the hub
+# Read when torch is imported, here and in what tests start: beside others, threads that wait by spinning are slow.
+os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
 from playwright.sync_api import Browser
 from streamlit.components.v2 import manifest_scanner
-
-os.environ["HF_HUB_OFFLINE"] = "1"  # read when huggingface_hub is imported: no test reaches for the hub
 
 from benchmarks.browser import chromium, open_browser
 from benchmarks.stand_in import SHAPES, make_stand_in
@@ -25,7 +28,6 @@ from kthink_core.precompute.progress import Silent
 from tests.browsing import Visit, visiting
 from tests.worker_process import QUESTIONS
 
-torch.set_num_threads(2)
 settings.register_profile(
     "machines differ",
     deadline=None,

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import uvicorn
 
+from benchmarks.served import free_port
 from kthink_core.live.api import Event, GenerateRequest, Tokens
 from kthink_core.precompute.pipeline import Plan
 from kthink_core.settings import WorkerSettings
@@ -36,14 +37,14 @@ def working(
     plan: Plan,
     background: Callable[[Plan, Engine], None] | None = None,
     cache: Path = Path("nowhere"),
-    port: int = 0,
+    port: int | None = None,
     **settings: object,
 ) -> Iterator[tuple[WorkerSettings, Engine]]:
     """Settings with which a client finds it, and its engine."""
     with socket.socket() as bound:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        port = port or free_port()
         bound.bind((settings.get("host", "127.0.0.1"), port))
-        port = bound.getsockname()[1]
         given = WorkerSettings.model_validate({"port": port} | settings)
         engine = Engine(lambda: plan, background, given.queue)
         app = make_app(Service(engine, plan.experiment.config, given, cache))

@@ -28,8 +28,8 @@ RANKS = 10
 _SCORES = 2**26
 """Scores held at once, 256 MB in float32; ranking them takes about as much again."""
 
-_NORMS = ("norm", "final_layer_norm", "ln_f")
-"""What the final norm is called in the models of transformers: Llama and Qwen, GPT-NeoX, GPT-2."""
+_NORMS = ("norm", "final_layer_norm", "ln_f", "norm_f", "final_layernorm")
+"""What the final norm is called in the models of transformers: Llama and Qwen, GPT-NeoX, GPT-2, MPT, Phi."""
 
 
 class Unembedding(NamedTuple):
