@@ -8,6 +8,9 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+import kthink_core as kthink_core  # before torch: it says how torch's threads wait
+
+# isort: split
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
