@@ -8,4 +8,8 @@ The way of the data, one module an arrow:
 `pipeline` runs the arrows up to the database in order; `queries` holds every question asked of it.
 """
 
+from kthink_core.threads import wait_asleep
+
 __version__ = "0.4.0"
+
+wait_asleep()

@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # read when huggingface_hub is imported: no test reaches for the hub
-# Read when torch is imported, here and in what tests start: beside others, threads that wait by spinning are slow.
+# Read when torch is imported, here and in what tests start: several run beside each other.
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
 

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from kthink_core.config import Site
 from kthink_core.model.hookpoints import Captured, passing
@@ -54,16 +55,24 @@ def steps(
     stops = set(lm.stop_ids.tolist())
     tokens, mask = _left_padded(prompts, lm.device)
     positions = (mask.cumsum(-1) - 1).clamp(min=0)
+    longest = mask.shape[1]
+    mask = pad(mask, (0, sampling.max_new_tokens), value=1)
     cache = growing_cache(lm.model.config)
     alive = list(range(len(prompts)))
     token_ids: list[int] = []
     logprobs: list[float] = []
     for step in range(sampling.max_new_tokens + 1):
-        number = step - 1 if step else torch.arange(-tokens.shape[1], 0, device=lm.device)
+        padded = any(len(prompts[index].token_ids) < longest for index in alive)
+        visible = mask[:, : longest + step] if padded else None  # transformers would look at all of it to know
+        number = step - 1 if step else torch.arange(-longest, 0, device=lm.device)
         edits = steering.edits(torch.zeros_like(tokens) + number) if steering else None
         with passing(lm.model, hookpoints, site, edits) as captured:
             logits = lm.model(
-                input_ids=tokens, attention_mask=mask, position_ids=positions, past_key_values=cache, logits_to_keep=1
+                input_ids=tokens,
+                attention_mask=visible,
+                position_ids=positions,
+                past_key_values=cache,
+                logits_to_keep=1,
             ).logits[:, -1]
         ended: dict[int, FinishReason] = {row: "stop" for row, token_id in enumerate(token_ids) if token_id in stops}
         if step == sampling.max_new_tokens:
@@ -81,7 +90,6 @@ def steps(
         chances = logits.float().log_softmax(-1).gather(-1, drawn[:, None]).squeeze(-1)
         token_ids, logprobs = drawn.tolist(), chances.tolist()
         tokens = drawn[:, None]
-        mask = torch.cat([mask, mask.new_ones(len(alive), 1)], dim=-1)
         positions = positions[:, -1:] + 1
 
 
@@ -95,7 +103,8 @@ def generate(
     on_step: Callable[[int, int], None] = lambda step, rows: None,
     steering: Steering | None = None,
 ) -> Iterator[tuple[Generation, Captured]]:
-    """One generation a prompt, as soon as it is whole: at an end token, or after `max_new_tokens`.
+    """One generation a prompt, as soon as it is whole: at an end token, or after `max_new_tokens`. Its vectors are its
+    own: they keep no buffer of the batch.
 
     `on_step` hears after every token its number, from 1, and how many rows got one; what it raises ends the generation.
     """
@@ -118,7 +127,7 @@ def generate(
             yield (
                 Generation(prompt, tuple(written[index]), reason),
                 Captured(
-                    {hookpoint: growing.values[row, padding:] for hookpoint, growing in seen.items()},
+                    {hookpoint: growing.values[row, padding:].clone() for hookpoint, growing in seen.items()},
                     torch.tensor([torch.nan] * len(prompt.token_ids) + logprobs[index]),
                 ),
             )
@@ -133,6 +142,6 @@ def _left_padded(prompts: Sequence[Prompt], device: torch.device) -> tuple[Tenso
     """Token ids and mask, both [prompts, longest]; the mask is 0 on the padding."""
     longest = max(len(prompt.token_ids) for prompt in prompts)
     padding = [longest - len(prompt.token_ids) for prompt in prompts]
-    ids = [[0] * pad + list(prompt.token_ids) for pad, prompt in zip(padding, prompts, strict=True)]
-    mask = [[0] * pad + [1] * (longest - pad) for pad in padding]
+    ids = [[0] * empty + list(prompt.token_ids) for empty, prompt in zip(padding, prompts, strict=True)]
+    mask = [[0] * empty + [1] * (longest - empty) for empty in padding]
     return torch.tensor(ids, device=device), torch.tensor(mask, device=device)

@@ -63,8 +63,7 @@ class LanguageModel(NamedTuple):
 def leave_a_core() -> None:
     """Let torch's operations run on all cores but one, unless `OMP_NUM_THREADS` says how many.
 
-    Their threads wait for each other by spinning: where the app takes a core from one of them, a token that takes 4 ms
-    takes 50.
+    An operation ends with the slowest of them: where the app takes the core of one, a token waits until it is back.
     """
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(max(1, torch.get_num_threads() - 1))

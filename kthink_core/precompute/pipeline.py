@@ -1,15 +1,15 @@
 """The stages in order: problems, prompts, generations, latents, store.
 
     plan        configuration → problems, model, SAEs, prompts; every mistake that can be seen is seen here
-    precompute  the missing inferences, a batch at a time: generate → encode → journal; then the decoder directions
-                of the features that were active in them; then the database
+    precompute  the missing inferences, a batch at a time: generate, and beside it encode → journal; then the decoder
+                directions of the features that were active in them; then the database
 
 Whatever happens in between, an inference is in the journal whole or not at all, and the next run makes the rest.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -28,10 +28,11 @@ from kthink_core.model.sae import LoadedSaes, check_widths, encode
 from kthink_core.model.sampling import Sampling
 from kthink_core.model.sparse_coder import load_saes
 from kthink_core.model.steering import Steering, steering
+from kthink_core.precompute.beside import Beside
 from kthink_core.precompute.problems import load_problems
 from kthink_core.prompts import THINK_CLOSE, final_answer, is_correct, prompt_ids, segments
 from kthink_core.records import Generation, Inference, Intervention, Prompt
-from kthink_core.store.writer import open_writer
+from kthink_core.store.writer import Writer, open_writer
 
 
 class Progress(Protocol):
@@ -106,16 +107,15 @@ def plan(name: str, config: ExperimentConfig, device: Device, progress: Progress
 def precompute(plan: Plan, cache: Path, batch_size: int, progress: Progress) -> None:
     """Make the inferences that the experiment's journal lacks, then its directions, then its database.
 
-    Memory is bounded by one batch. Raises ExperimentBusy, ExperimentMismatch, DiskFull, OutOfMemory.
+    Memory is bounded by two batches: one is generated while the other is stored. Raises ExperimentBusy,
+    ExperimentMismatch, DiskFull, OutOfMemory.
     """
     if batch_size < 1:
         raise BadValue(f"--batch-size {batch_size}: at least 1")
     with open_writer(cache, plan.experiment, progress.notice) as writer:
         missing = [prompt for prompt in plan.prompts if prompt.inference not in writer.committed]
         progress.start(len(plan.prompts), len(plan.prompts) - len(missing))
-        for inference in _inferences(plan, missing, batch_size, progress):
-            writer.append(inference)
-            progress.committed(inference)
+        _make(plan, missing, batch_size, progress, writer)
         if not writer.has_directions:
             progress.stage("comparing the features' decoder directions")
             writer.put_directions(*directions(plan.lm, plan.saes.by_hookpoint, writer.active_features, progress.pause))
@@ -123,26 +123,41 @@ def precompute(plan: Plan, cache: Path, batch_size: int, progress: Progress) -> 
         writer.build()
 
 
-def _inferences(plan: Plan, missing: Sequence[Prompt], batch_size: int, progress: Progress) -> Iterator[Inference]:
-    """Whole inferences, each as soon as it is one; out of memory on a GPU halves the batch and goes on."""
+def _make(plan: Plan, missing: Sequence[Prompt], batch_size: int, progress: Progress, writer: Writer) -> None:
+    """Whole inferences, each committed as soon as it is one; out of memory on a GPU halves the batch and goes on."""
     config = plan.experiment.config
     sampling = Sampling(config.temperature, config.top_p, config.max_new_tokens)
-    waiting = {prompt.inference: prompt for prompt in missing}
-    while waiting:
-        batch = list(waiting.values())[:batch_size]
-        try:
-            for generation, captured in generate(
-                plan.lm, batch, sampling, config.hookpoints, config.site, progress.step, plan.steering
-            ):
-                yield assemble(plan.lm, plan.saes, generation, captured, config.steering)
-                del waiting[generation.prompt.inference]
-        except torch.cuda.OutOfMemoryError as error:
-            if batch_size == 1:
-                remedy = "lower --max-new-tokens or take another --device"
-                raise OutOfMemory(plan.lm.device.type, "with a batch of one", remedy) from error
-            batch_size = (len(batch) + 1) // 2
-            torch.cuda.empty_cache()
-            progress.notice(f"out of GPU memory: going on with batches of {batch_size}")
+    lacking = {prompt.inference: prompt for prompt in missing}
+
+    def store(generation: Generation, captured: Captured) -> Inference:
+        inference = assemble(plan.lm, plan.saes, generation, captured, config.steering)
+        writer.append(inference)
+        return inference
+
+    def committed(inference: Inference) -> None:
+        del lacking[inference.inference]
+        progress.committed(inference)
+
+    def step(number: int, rows: int) -> None:
+        beside.hear()
+        progress.step(number, rows)
+
+    with Beside(store, committed, most=batch_size) as beside:
+        while lacking:
+            batch = [prompt for prompt in lacking.values() if prompt.inference not in beside.under_way][:batch_size]
+            try:
+                if not batch:
+                    beside.finish()
+                    continue
+                for made in generate(plan.lm, batch, sampling, config.hookpoints, config.site, step, plan.steering):
+                    beside.put(*made)
+            except torch.cuda.OutOfMemoryError as error:
+                if batch_size == 1:
+                    remedy = "lower --max-new-tokens or take another --device"
+                    raise OutOfMemory(plan.lm.device.type, "with a batch of one", remedy) from error
+                batch_size = (len(batch or lacking) + 1) // 2
+                torch.cuda.empty_cache()
+                progress.notice(f"out of GPU memory: going on with batches of {batch_size}")
 
 
 def assemble(
