@@ -9,8 +9,11 @@ import { readFileSync } from "node:fs";
 
 export const UI = new URL("../../kthink_core/ui/", import.meta.url);
 export const TRANSCRIPT = [
-  "text", "tracks", "tokens", "shading", "strip", "tooltip", "features", "toolbar", "span", "touch", "keys", "main",
-].map((name) => `transcript/${name}.js`);
+  "parts/roving.js",
+  ...["text", "tracks", "tokens", "shading", "strip", "tooltip", "features", "toolbar", "span", "touch", "keys", "main"].map(
+    (name) => `transcript/${name}.js`,
+  ),
+];
 
 // Functions and constants by name, from files put together in this order.
 export async function load(files, ...names) {
