@@ -67,10 +67,10 @@ with errors_shown():
         header.nothing(listed.nothing_found(page))
     else:
         features = tuple(table["feature"].tolist())
-        st.subheader("Features × inferences", help=terms.help("maximum"))
+        st.header("Features × inferences", help=terms.help("maximum"))
         st.caption("A click on a cell leads to the token at which the feature is most active in that inference.")
         cells(page, features[:ROWS])
-        st.subheader("Features by inferences in which they are relevant", help=terms.help("relevant_in"))
+        st.header("Features by inferences in which they are relevant", help=terms.help("relevant_in"))
         st.caption("Click a row to see the feature.")
         feature_tables.draw(
             page, table, listed.COLUMNS, lambda to: lead("feature", with_features(view, (to,))),

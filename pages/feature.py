@@ -59,7 +59,7 @@ def head(page: Page, feature: int) -> None:
         link("inference", replace(view, feature=feature), f"Read in inference {view.inference}", ":material/notes:")
     label = note_panel.labels(page, view.hookpoint, (feature,)).get(feature)
     if label:
-        st.subheader(plain(label))
+        st.header(plain(label))
     quality.site_note(page.experiment)
     summary = page.ask(queries.feature_summary, view.hookpoint, feature, view.scope).iloc[0]
     stored = page.ask(queries.quality, view.scope).set_index("hookpoint").loc[view.hookpoint]
@@ -67,7 +67,7 @@ def head(page: Page, feature: int) -> None:
 
 
 def activations(page: Page, feature: int) -> None:
-    st.subheader("Activations", help=terms.help("activation"))
+    st.header("Activations", help=terms.help("activation"))
     table = page.ask(queries.feature_histogram, page.view.hookpoint, feature, page.view.scope)
     charts.draw(charts.histogram(table, height=260), "Histogram of the feature's activations in scope")
     download.buttons(page, f"activations of feature {feature}", table, chart=True)
@@ -91,7 +91,7 @@ def contexts(page: Page, feature: int) -> None:
 
 def top_tokens(page: Page, feature: int) -> None:
     view = page.view
-    st.subheader("Top tokens", help=terms.help("top_tokens"))
+    st.header("Top tokens", help=terms.help("top_tokens"))
     here, everywhere = st.columns(2, gap="medium")
     for column, title, inference in (
         (here, f"In inference {view.inference}", view.inference),
@@ -114,7 +114,7 @@ def where(page: Page, feature: int) -> None:
     outcomes = page.ask(queries.inferences)[["inference", "correct"]]
     table = table.merge(outcomes, on="inference")
     relevant = sum(rank <= view.relevant for rank in table["rank"].dropna().tolist())
-    st.subheader(f"Fires in {len(table)} inferences, relevant in {relevant}", help=terms.help("relevant"))
+    st.header(f"Fires in {len(table)} inferences, relevant in {relevant}", help=terms.help("relevant"))
     shown = with_features(view, (feature,))
     inference_tables.of_feature(
         page, table, lambda *place: lead("inference", at_inference(shown, *place)), feature=feature
@@ -128,7 +128,7 @@ def company(page: Page, feature: int) -> None:
     texts = feature_tables.tokens(page, view.hookpoint, [*together["feature"].tolist(), *nearest["feature"].tolist()])
     left, right = st.columns(2, gap="medium")
     with left:
-        st.subheader("Fires together with", help=terms.help("fires_with_lift"))
+        st.header("Fires together with", help=terms.help("fires_with_lift"))
         if together.empty:
             header.nothing("No other feature fires where it does.")
         else:
@@ -139,7 +139,7 @@ def company(page: Page, feature: int) -> None:
                 name=f"features that fire with {feature}", bars_to={"share": 1}, rows=10, texts=texts, narrow=True,
             )  # fmt: skip
     with right:
-        st.subheader("Nearest decoder rows", help=terms.help("cosine"))
+        st.header("Nearest decoder rows", help=terms.help("cosine"))
         if nearest.empty:
             header.nothing("They are computed once the experiment is finished, for features that fire.")
         else:
@@ -151,7 +151,7 @@ def company(page: Page, feature: int) -> None:
 
 
 def logits(page: Page, feature: int) -> None:
-    st.subheader("Tokens promoted and suppressed", help=terms.help("logit_lens"))
+    st.header("Tokens promoted and suppressed", help=terms.help("logit_lens"))
     table = page.ask(queries.promoted_tokens, page.view.hookpoint, feature)
     if table.empty:
         header.nothing("They are computed once the experiment is finished, for features that fire.")
@@ -175,7 +175,7 @@ def inferences(page: Page, feature: int) -> None:
     with left:
         where(page, feature)
     with right:
-        st.subheader("Contrast", help=terms.help("share"))
+        st.header("Contrast", help=terms.help("share"))
         sides.draw(page, page.ask(queries.feature_contrast, page.view.hookpoint, feature), feature)
 
 
@@ -202,7 +202,7 @@ with errors_shown():
         header.nothing(f"Feature {feature} never fires in scope {view.scope}. Choose another scope or feature.")
         right = st.container()
     with right:
-        st.subheader("Label and notes")
+        st.header("Label and notes")
         note_panel.panel(page, note_panel.of_feature(page, feature))
     if fires:
         with choices.tab("section", SECTION_TITLES, page) as section:

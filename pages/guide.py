@@ -11,7 +11,7 @@ with errors_shown():
     with header.title("Guide"):
         pass
     if page.inferences:
-        st.subheader("Find the thinking feature")
+        st.header("Find the thinking feature")
         guided_reading.reading(page)
-    st.subheader("What the figures mean")
+    st.header("What the figures mean")
     guided_reading.definitions()

@@ -65,7 +65,7 @@ def span(page: Page, shown: tuple[int, ...]) -> None:
         return
     with st.container(border=True):
         with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
-            st.subheader(
+            st.header(
                 f"What stands out from position {first} to {last}",
                 help=terms.help("span_lift"),
                 width="content",
@@ -126,6 +126,6 @@ with errors_shown():
     span_notes.draw(page, lambda to: go(replace(view, span=to, position=to[0])))
     span(page, shown)
     if not ranked.empty:
-        st.subheader("Features and plots", help=terms.help("ranking"))
+        st.header("Features and plots", help=terms.help("ranking"))
         lower(page, ranked, shown)
     note_panel.panel(page, note_panel.of_inference(page, view.inference))

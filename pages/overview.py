@@ -23,7 +23,7 @@ FEATURES = 8  # of each hookpoint
 
 
 def features(page: Page) -> None:
-    st.subheader("Features that matter in most inferences", help=terms.help("relevant_in"))
+    st.header("Features that matter in most inferences", help=terms.help("relevant_in"))
     st.caption("Click a row to see the feature.")
     for column, hookpoint in zip(st.columns(len(page.experiment.saes)), page.experiment.saes, strict=True):
         counts = page.ask(queries.feature_counts, hookpoint, page.view.scope, top=FEATURES)
@@ -42,7 +42,7 @@ def features(page: Page) -> None:
 
 def inferences(page: Page) -> None:
     table = page.ask(queries.inferences)
-    st.subheader("Inferences")
+    st.header("Inferences")
     filters.draw(page, table)
     kept = filters.apply(page, table)
     if kept.empty:

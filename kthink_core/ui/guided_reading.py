@@ -38,7 +38,7 @@ def first_visit(page: Page) -> None:
         return
     with st.container(border=True):
         with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
-            st.markdown("#### :material/school: Find the thinking feature", width="content")
+            st.header(":material/school: Find the thinking feature", width="content")
             dismissal.button(_NAME)
         st.caption("Two minutes, five views. The page **Guide** has these steps again, and defines every figure.")
         reading(page)

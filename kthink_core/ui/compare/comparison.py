@@ -152,7 +152,7 @@ def inference_head(page: Page, number: int) -> None:
     """What an inference is, and the way to its own page."""
     stored = page.ask(queries.inferences).set_index("inference").loc[number]
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
-        st.subheader(f"Inference {number}", width="content")
+        st.header(f"Inference {number}", width="content")
         link("inference", at_inference(page.view, number), "Read it alone", ":material/notes:")
     verdict.line(stored)
     st.text(stored["question"])

@@ -36,7 +36,7 @@ def quality(page: Page, other: Page) -> None:
 
 def counts(page: Page, other: Page) -> None:
     """The features that matter in most inferences of either; with the other's count where both have one SAE."""
-    st.subheader("Features that matter in most inferences", help=terms.help("relevant_in"))
+    st.header("Features that matter in most inferences", help=terms.help("relevant_in"))
     same = _same(page, other)
     if not same:
         st.caption("The two have different SAEs here: equal feature numbers mean different features.")

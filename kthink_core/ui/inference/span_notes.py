@@ -27,7 +27,7 @@ def draw(page: Page, go: Callable[[tuple[int, int]], None]) -> None:
     if not entries:
         return
     spans = [_span(entry) for entry in entries]
-    st.subheader("Notes on spans")
+    st.header("Notes on spans")
     st.caption("Click a row to see the span.")
     shown = pd.DataFrame(
         {

@@ -64,7 +64,7 @@ def _features(page: Page, table: pd.DataFrame, measures: tuple[str, ...], shown:
 def _span(page: Page, run: LiveRun, shown: tuple[int, ...], first: int, last: int) -> None:
     """What stands out in the marked stretch of tokens."""
     with st.container(border=True):
-        st.subheader(f"What stands out from position {first} to {last}", help=terms.help("span_lift"))
+        st.header(f"What stands out from position {first} to {last}", help=terms.help("span_lift"))
         measures = ("span_lift", "share", "rest_share", "max_activation", "mean_activation")
         _features(page, run.trace.span(page.view.hookpoint, first, last), measures, shown, "span of a live run")
 

@@ -6,18 +6,18 @@ Text and click come in one message, so that what runs is what stood in the box.
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import NamedTuple
 
 import streamlit as st
 from streamlit.components.v2 import component
 
-_HERE = Path(__file__).parent
+from kthink_core.ui.parts.scripts import joined
+
 _KEY, _TEXT, _TAKEN = "prompt_box", "prompt_text", "prompt_taken"
 _component = component(
     "kthink_prompt_box",
-    css=(_HERE / "prompt_box.css").read_text(encoding="utf-8"),
-    js="\n".join((_HERE / name).read_text(encoding="utf-8") for name in ("../transcript/text.js", "prompt_box.js")),
+    css=joined("live/prompt_box.css"),
+    js=joined("transcript/text.js", "live/prompt_box.js"),
 )
 
 

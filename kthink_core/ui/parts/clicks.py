@@ -8,6 +8,7 @@ import pandas as pd
 import streamlit as st
 from streamlit.elements.lib.column_types import ColumnConfig
 
+from kthink_core.ui.parts.chart_keys import reachable
 from kthink_core.ui.parts.charts import Chart
 
 ROWS = 12
@@ -47,7 +48,7 @@ def table(
 def chart(
     drawn: Chart, fields: tuple[str, ...], key: str, go: Callable[[dict[str, int]], None], *, described: str
 ) -> None:
-    """Draw a chart. A click on a mark calls `go` with its values of `fields`, which are whole numbers."""
+    """Draw a chart. A click on a mark, or Enter, calls `go` with its values of `fields`, which are whole numbers."""
 
     def clicked() -> None:
         points = st.session_state[key].selection.get(_POINT)
@@ -55,4 +56,5 @@ def chart(
             go({field: int(points[0][field]) for field in fields})
 
     pick = {"name": _POINT, "select": {"type": "point", "fields": list(fields), "on": "click", "toggle": False}}
-    st.vega_lite_chart(drawn.data, drawn.spec | {"params": [pick]}, key=key, on_select=clicked, alt=described)
+    with reachable(key):
+        st.vega_lite_chart(drawn.data, drawn.spec | {"params": [pick]}, key=key, on_select=clicked, alt=described)

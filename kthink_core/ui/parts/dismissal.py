@@ -5,16 +5,15 @@ A cookie, because the server knows it before it draws: what was put away does no
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import streamlit as st
 from streamlit.components.v2 import component
 
-_HERE = Path(__file__).parent
+from kthink_core.ui.parts.scripts import joined
+
 _component = component(
     "kthink_dismiss",
-    css=(_HERE / "controls.css").read_text(encoding="utf-8"),
-    js=(_HERE / "dismiss.js").read_text(encoding="utf-8"),
+    css=joined("parts/controls.css"),
+    js=joined("parts/controls.js", "parts/dismiss.js"),
 )
 
 

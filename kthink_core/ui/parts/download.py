@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import partial
 from io import BytesIO
-from pathlib import Path
 from urllib.parse import urlencode
 
 import pandas as pd
@@ -18,6 +17,7 @@ from streamlit.components.v2 import component
 
 import kthink_core
 from kthink_core import cells
+from kthink_core.ui.parts.scripts import joined
 from kthink_core.ui.view.page import Page
 from kthink_core.ui.view.permalink import format_view
 
@@ -35,11 +35,10 @@ _SUFFIXES = {"CSV": "csv", "Parquet": "parquet", "JSON lines": "jsonl"}
 
 _READING = f"pandas.read_csv(file, comment='#', keep_default_na=False, na_values=['']).{cells.READ_BACK}"
 
-_HERE = Path(__file__).parent
 _picture = component(
     "kthink_picture",
-    css=(_HERE / "controls.css").read_text(encoding="utf-8"),
-    js=(_HERE / "picture.js").read_text(encoding="utf-8"),
+    css=joined("parts/controls.css"),
+    js=joined("parts/controls.js", "parts/picture.js"),
 )
 
 

@@ -28,7 +28,7 @@ class Theme(NamedTuple):
     text: str
 
 
-LIGHT = Theme(page="#ffffff", text="#2f2d2b")
+LIGHT = Theme(page="#ffffff", text="#141311")
 DARK = Theme(page="#171614", text="#edebe8")
 
 
@@ -44,6 +44,11 @@ def line(hue: str, theme: Theme) -> str:
     return next(mix for mix in mixes if contrast(mix, theme.page) >= LINE_CONTRAST)
 
 
+def ink(hue: str, theme: Theme) -> str:
+    """Black or white: what can be read on the hue's line."""
+    return max("#000000", "#ffffff", key=lambda colour: contrast(colour, line(hue, theme)))
+
+
 def contrast(one: str, other: str) -> float:
     """Contrast ratio of two colours, 1 to 21, as WCAG 2 defines it."""
     low, high = sorted((_luminance(one), _luminance(other)))
@@ -51,9 +56,9 @@ def contrast(one: str, other: str) -> float:
 
 
 def stylesheet(selector: str) -> str:
-    """The custom properties `--shade-N` and `--line-N` of both themes; the last N is the sixth hue."""
+    """The custom properties `--shade-N`, `--line-N` and `--ink-N` of both themes; the last N is the sixth hue."""
     properties = []
-    for name, of in (("shade", shade), ("line", line)):
+    for name, of in (("shade", shade), ("line", line), ("ink", ink)):
         for index, hue in enumerate((*HUES, SIXTH)):
             properties.append(f"--{name}-{index}: light-dark({of(hue, LIGHT)}, {of(hue, DARK)});")
     return f"{selector} {{\n  " + "\n  ".join(properties) + "\n}\n"

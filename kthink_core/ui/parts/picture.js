@@ -1,17 +1,7 @@
 // PNG and SVG of the chart above the buttons, made from what the browser has drawn. Nothing is asked of the network.
 
-const SPACE = "http://www.w3.org/2000/svg";
 const MARGIN = 8; // pixels around the chart
-
-function arrow() {
-  const drawing = document.createElementNS(SPACE, "svg");
-  drawing.setAttribute("viewBox", "0 0 24 24");
-  drawing.setAttribute("aria-hidden", "true");
-  const line = document.createElementNS(SPACE, "path");
-  line.setAttribute("d", "M12 4v11m-5-5 5 5 5-5M5 17v3h14v-3");
-  drawing.append(line);
-  return drawing;
-}
+const ARROW = "M12 4v11m-5-5 5 5 5-5M5 17v3h14v-3";
 
 function chartAbove(host) {
   const charts = [...document.querySelectorAll("[data-testid=stVegaLiteChart]")];
@@ -82,24 +72,15 @@ async function picture(host, kind, data) {
 }
 
 export default function ({ data, parentElement }) {
-  let row = parentElement.querySelector(".controls");
-  if (!row) {
-    row = document.createElement("div");
-    row.className = "controls";
-    const status = document.createElement("span");
-    status.setAttribute("role", "status");
+  const row = newControls(parentElement);
+  if (row) {
     for (const kind of ["png", "svg"]) {
-      const button = document.createElement("button");
-      button.type = "button";
-      button.append(arrow(), kind.toUpperCase());
-      button.title = `Save the chart above as ${kind.toUpperCase()}`;
-      button.addEventListener("click", async () => {
+      const name = kind.toUpperCase();
+      addButton(row, name, `Save the chart above as ${name}`, ARROW).addEventListener("click", async () => {
         status.textContent = await picture(parentElement.host ?? parentElement, kind, row.picture);
       });
-      row.append(button);
     }
-    row.append(status);
-    parentElement.append(row);
+    const status = addStatus(row);
   }
-  row.picture = data;
+  parentElement.querySelector(".controls").picture = data;
 }

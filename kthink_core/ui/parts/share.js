@@ -23,27 +23,12 @@ async function copy(text) {
   return copied;
 }
 
-function icon(path) {
-  const space = "http://www.w3.org/2000/svg";
-  const drawing = document.createElementNS(space, "svg");
-  drawing.setAttribute("viewBox", "0 0 24 24");
-  drawing.setAttribute("aria-hidden", "true");
-  const line = document.createElementNS(space, "path");
-  line.setAttribute("d", path);
-  drawing.append(line);
-  return drawing;
-}
-
 export default function ({ parentElement }) {
-  if (parentElement.querySelector(".controls")) return;
-  const row = document.createElement("div");
-  row.className = "controls";
-  const button = document.createElement("button");
-  button.type = "button";
-  button.title = "Copy the address of this view: opened elsewhere, it shows the same";
-  button.append(icon(LINKED), "Copy link");
-  const status = document.createElement("span");
-  status.setAttribute("role", "status");
+  const row = newControls(parentElement);
+  if (!row) return;
+  const title = "Copy the address of this view: opened elsewhere, it shows the same";
+  const button = addButton(row, "Copy link", title, LINKED);
+  const status = addStatus(row);
   let clearing;
   button.addEventListener("click", async () => {
     const copied = await copy(window.location.href);
@@ -52,6 +37,4 @@ export default function ({ parentElement }) {
     clearTimeout(clearing);
     clearing = setTimeout(() => (status.textContent = ""), 4000);
   });
-  row.append(button, status);
-  parentElement.append(row);
 }

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from streamlit.components.v2 import component
 
-_HERE = Path(__file__).parent
+from kthink_core.ui.parts.scripts import joined
+
 _component = component(
     "kthink_link",
-    css=(_HERE / "controls.css").read_text(encoding="utf-8"),
-    js=(_HERE / "share.js").read_text(encoding="utf-8"),
+    css=joined("parts/controls.css"),
+    js=joined("parts/controls.js", "parts/share.js"),
 )
 
 

@@ -85,7 +85,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
   root.replaceChildren();
   for (const group of data.groups) {
     const section = element("section", "group");
-    const heading = element("h4", "heading", group.title);
+    const heading = element("h3", "heading", group.title);
     heading.append(element("span", "note", group.note));
     section.append(heading);
     for (const snippet of group.snippets) section.append(row(snippet, data, (place) => root.open(place)));

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -12,26 +11,27 @@ from streamlit.components.v2 import component
 
 from kthink_core.store.scopes import Scope
 from kthink_core.ui.parts import hues
+from kthink_core.ui.parts.scripts import joined
 from kthink_core.ui.transcript.packing import payload
 from kthink_core.ui.view.permalink import MOST_FEATURES
 
-_HERE = Path(__file__).parent
 _SCRIPTS = (
-    "text",
-    "tracks",
-    "tokens",
-    "shading",
-    "strip",
-    "tooltip",
-    "features",
-    "toolbar",
-    "span",
-    "touch",
-    "keys",
-    "main",
+    "parts/roving.js",
+    "transcript/text.js",
+    "transcript/tracks.js",
+    "transcript/tokens.js",
+    "transcript/shading.js",
+    "transcript/strip.js",
+    "transcript/tooltip.js",
+    "transcript/features.js",
+    "transcript/toolbar.js",
+    "transcript/span.js",
+    "transcript/touch.js",
+    "transcript/keys.js",
+    "transcript/main.js",
 )
-STYLE = hues.stylesheet(".transcript") + (_HERE / "transcript.css").read_text(encoding="utf-8")
-SCRIPT = "\n".join((_HERE / f"{name}.js").read_text(encoding="utf-8") for name in _SCRIPTS)
+STYLE = hues.stylesheet(".transcript") + joined("transcript/transcript.css")
+SCRIPT = joined(*_SCRIPTS)
 _component = component("kthink_transcript", css=STYLE, js=SCRIPT)
 
 

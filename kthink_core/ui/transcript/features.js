@@ -1,4 +1,18 @@
 // The list beside the tokens: pointing at a feature lights all its tokens, a click locks it, + shows it beside others.
+// It is one stop of the Tab key: arrows go through the features and the buttons of one.
+
+const BUTTONS = "button:enabled";
+
+function newList(view) {
+  const list = element("ul", "list");
+  list.setAttribute("aria-label", "Features. Arrow keys go from one to another");
+  rove(list, BUTTONS);
+  list.addEventListener("focusin", (event) => {
+    if (event.target.matches(":focus-visible")) pointAt(view, Number(event.target.dataset.feature));
+  });
+  list.addEventListener("focusout", () => pointAt(view, null));
+  return list;
+}
 
 function featureButton(view, feature) {
   const button = element("button", "feature");
@@ -7,7 +21,10 @@ function featureButton(view, feature) {
   button.setAttribute("aria-pressed", view.lock === feature);
   const slot = slotOf(view, feature);
   const chip = slot === SIXTH ? element("span", "chip loose") : element("span", "chip", slot + 1);
-  if (slot !== SIXTH || view.lock === feature) chip.style.setProperty("--chip", `var(--line-${slot})`);
+  if (slot !== SIXTH || view.lock === feature) {
+    chip.style.setProperty("--chip", `var(--line-${slot})`);
+    chip.style.setProperty("--ink", `var(--ink-${slot})`);
+  }
   button.append(chip, element("span", "number", feature));
   const label = view.facts.labels[feature];
   if (label) {
@@ -23,6 +40,7 @@ function listFeatures(view) {
   const extra = [...view.features, view.lock].filter((feature) => feature !== null && !facts.ranks.has(feature));
   view.rows = [...new Set([...extra, ...ranked])].map((feature) => featureRow(view, feature));
   refill(view, list, ...view.rows);
+  keepOneStop(list, BUTTONS);
 }
 
 function featureRow(view, feature) {
@@ -44,6 +62,7 @@ function featureRow(view, feature) {
   const open = signButton("open", "↗", `Open feature ${feature}`);
   open.dataset.kind = "open";
   open.dataset.feature = feature;
+  for (const button of [lock, show, open]) button.tabIndex = -1;
   row.append(lock, show, open);
   return row;
 }

@@ -6,6 +6,7 @@ const KEYS = [
   ["Shift ← →", "mark a span"],
   ["N P", "next, previous place where the locked (or first) feature fires"],
   ["Enter", "hold the tooltip: its features can be clicked"],
+  ["Tab ↑ ↓ ← →", "into the list of features; there from one to another"],
   ["J K", "next, previous inference"],
   ["Ctrl C", "copy the text of the span"],
   ["Esc", "close, unlock, clear the span: one after the other"],

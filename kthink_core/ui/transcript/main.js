@@ -29,7 +29,7 @@ function newView(shadow) {
   view.scroller.tabIndex = 0;
   view.scroller.setAttribute("role", "group");
   view.strip = newStrip(view);
-  view.list = element("ul", "list");
+  view.list = newList(view);
   const side = element("aside", "side");
   side.setAttribute("aria-label", "Features of this trace");
   view.heading = element("div", "heading");

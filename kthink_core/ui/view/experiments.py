@@ -39,7 +39,7 @@ def missing(cache: Path, statuses: Sequence[ExperimentStatus]) -> None:
         "`make run` computes the bundled demo, which takes some ten seconds on two cores: it appears here by itself. "
         "Where nothing is being computed, do it beside this app:"
     )
-    st.code("python -m kthink_core precompute --preset demo", language="bash")
+    st.code("python -m kthink_core precompute --preset demo", language=None)
     _look_again(cache)
 
 

@@ -1,0 +1,72 @@
+// Which feature fires where: packed tables as the server sends them, and what is reckoned from them.
+
+import assert from "node:assert/strict";
+import test from "node:test";
+import { TRANSCRIPT, load } from "./scripts.mjs";
+
+const { featuresAt, maximumOf, readFacts, shareOf, traceMaximum, trackOf, unpack } = await load(
+  TRANSCRIPT, "featuresAt", "maximumOf", "readFacts", "shareOf", "traceMaximum", "trackOf", "unpack",
+);
+
+const bytes = (...values) => Buffer.from(values).toString("base64");
+const small = (...values) => ({ dtype: "uint8", base64: bytes(...values) });
+const floats = (...values) => ({ dtype: "float32", base64: Buffer.from(new Float32Array(values).buffer).toString("base64") });
+
+// Six tokens; the first two are the prompt and do not count. Feature 7 has a track, 9 is known from `hover` only.
+const sample = () =>
+  readFacts({
+    texts: ["a", "b", "c", "d", "e", "f"],
+    bands: [
+      { segment: "prompt", tokens: 2, counts: false },
+      { segment: "think", tokens: 4, counts: true },
+    ],
+    ids: small(1, 2, 3, 4, 5, 6),
+    probabilities: floats(NaN, NaN, 1, 0.5, 0.25, 0.125),
+    hover: { counts: small(1, 0, 2, 0, 1, 0), features: small(9, 7, 9, 9), activations: floats(8, 4, 2, 1) },
+    tracks: { features: [7], counts: [3], positions: small(0, 2, 5), activations: floats(16, 4, 3) },
+    ranked: [],
+    features: [7],
+    maxima: { 7: 32, 9: 0 },
+  });
+
+test("whole numbers and activations are unpacked in the type that they were packed in, the lowest byte first", () => {
+  assert.deepEqual([...unpack(small(0, 255))], [0, 255]);
+  assert.deepEqual([...unpack({ dtype: "uint16", base64: bytes(1, 2, 255, 255) })], [0x0201, 65535]);
+  assert.deepEqual([...unpack({ dtype: "uint32", base64: bytes(4, 3, 2, 1) })], [0x01020304]);
+  assert.deepEqual([...unpack(floats(0.5, -2))], [0.5, -2]);
+  assert.deepEqual([...unpack(small())], []);
+});
+
+test("each position knows its segment and whether the scope counts it", () => {
+  const { segments, counted, length } = sample();
+  assert.equal(length, 6);
+  assert.deepEqual(segments, ["prompt", "prompt", "think", "think", "think", "think"]);
+  assert.deepEqual(counted, [false, false, true, true, true, true]);
+});
+
+test("the features of a token, strongest first", () => {
+  assert.deepEqual(featuresAt(sample(), 2), [{ feature: 7, activation: 4 }, { feature: 9, activation: 2 }]);
+  assert.deepEqual(featuresAt(sample(), 1), []);
+});
+
+test("a track that was sent is whole, one put together from the tokens is not", () => {
+  const facts = sample();
+  assert.deepEqual([...trackOf(facts, 7).positions], [0, 2, 5]);
+  assert.equal(trackOf(facts, 7).whole, true);
+  const { positions, activations, whole } = trackOf(facts, 9);
+  assert.deepEqual([positions, activations, whole], [[0, 2, 4], [8, 2, 1], false]);
+  assert.deepEqual(trackOf(facts, 1).positions, []);
+});
+
+test("the maximum of a trace and the share are those of the positions in scope", () => {
+  assert.equal(traceMaximum(sample(), 7), 4); // 16 at position 0 is out of scope
+  assert.equal(traceMaximum(sample(), 1), 0);
+  assert.equal(shareOf(sample(), 7), 2 / 4);
+  assert.equal(shareOf(sample(), 9), 2 / 4);
+});
+
+test("an activation is divided by the experiment's maximum where that is known, else by the trace's", () => {
+  assert.deepEqual(maximumOf(sample(), 7, "trace"), { maximum: 4, basis: "trace" });
+  assert.deepEqual(maximumOf(sample(), 7, "experiment"), { maximum: 32, basis: "experiment" });
+  assert.deepEqual(maximumOf(sample(), 9, "experiment"), { maximum: 2, basis: "trace" });
+});
