@@ -8,7 +8,9 @@ import streamlit as st
 if __name__ == "__main__":
     st.set_page_config(page_title="kthink", page_icon="🧠", layout="wide")
     # Streamlit's own download of a table leaves texts to a spreadsheet that computes them; ours stand below each table.
-    st.html('<style>[data-testid=stElementToolbarButton]:has([aria-label="Download as CSV"]) {display: none}</style>')
+    # Taking a tick back means opening its row again: there is nothing to clear.
+    for button in ("Download as CSV", "Clear selection"):
+        st.html(f'<style>[data-testid=stElementToolbarButton]:has([aria-label^="{button}"]) {{display: none}}</style>')
     st.navigation(
         [
             st.Page("pages/overview.py", title="Overview", icon=":material/dashboard:", default=True),
