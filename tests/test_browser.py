@@ -37,7 +37,7 @@ def address(cache: Path, browser: Browser) -> Iterator[str]:
 
 
 def click_row(page: Page, table: int, row: int, x: int = 40) -> None:
-    """Click a row of a table, which is drawn on a canvas with lines of 35 pixels, after boxes of 32; its header is -1."""
+    """Click a row of a table, -1 its header. It is drawn on a canvas with lines of 35 pixels, after boxes of 32."""
     page.locator("[data-testid=stDataFrame]:visible").nth(table).click(position={"x": x, "y": 35 * (row + 1) + 17})
 
 

@@ -28,8 +28,8 @@ def table(
     rows: int = ROWS,
     described: str,
 ) -> None:
-    """Draw a table; a long one scrolls. A click on a row, or Enter in it, calls `go` with its number, from 0; arrow keys
-    only move. The row that was opened last has a tick."""
+    """Draw a table; a long one scrolls. A click on a row, or Enter in it, calls `go` with its number, from 0; arrow
+    keys only move. The row that was opened last has a tick."""
     last = f"{key} opened"
 
     def chosen() -> None:
