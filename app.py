@@ -8,9 +8,11 @@ import streamlit as st
 if __name__ == "__main__":
     st.set_page_config(page_title="kthink", page_icon="🧠", layout="wide")
     # Streamlit's own download of a table leaves texts to a spreadsheet that computes them; ours stand below each table.
+    # Taking a tick back means opening its row again: there is nothing to clear.
     # What is chosen of some has the colour of the text: no accent can be read on its own tint and, dark, under white.
     st.html("""<style>
         [data-testid=stElementToolbarButton]:has([aria-label="Download as CSV"]) {display: none}
+        [data-testid=stElementToolbarButton]:has([aria-label^="Clear selection"]) {display: none}
         .stApp [data-variant=segmented_control][data-selected=true] {color: inherit}
     </style>""")
     st.navigation(

@@ -12,6 +12,8 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
 from benchmarks.served import served
+from kthink_core import queries
+from kthink_core.store.reader import open_reader
 from tests.app_samples import PAYLOADS, sample_experiment, write_experiment
 from tests.browsing import Scheme, Visit, settled
 
@@ -34,9 +36,21 @@ def address(cache: Path, browser: Browser) -> Iterator[str]:
         yield url
 
 
-def click_row(page: Page, table: int, row: int) -> None:
-    """Click a row of a table, which is drawn on a canvas with lines of 35 pixels."""
-    page.locator("[data-testid=stDataFrame]:visible").nth(table).click(position={"x": 40, "y": 35 * (row + 1) + 17})
+def click_row(page: Page, table: int, row: int, x: int = 40) -> None:
+    """Click a row of a table, -1 its header. It is drawn on a canvas with lines of 35 pixels, after boxes of 32."""
+    page.locator("[data-testid=stDataFrame]:visible").nth(table).click(position={"x": x, "y": 35 * (row + 1) + 17})
+
+
+def ranked(cache: Path, inference: int, ranking: queries.Ranking = "maximum") -> list[int]:
+    """The features of an inference in the order of its list and table."""
+    with open_reader(cache, "demo") as reader:
+        return queries.ranked_features(reader, inference, "layers.4.mlp", "generated", ranking, 100)["feature"].tolist()
+
+
+def at_cell(page: Page, row: int) -> None:
+    """Waits until the keyboard is in a row of the page's first table, as a screen reader is told."""
+    chosen = page.locator("[data-testid=stDataFrame]:visible").first.locator("td[aria-selected=true]")
+    expect(chosen).to_have_attribute("id", re.compile(rf"-{row}$"))
 
 
 def parameter(page: Page, name: str) -> str:
@@ -80,14 +94,55 @@ def test_a_click_in_the_table_of_features_makes_it_the_main_one(visit: Visit) ->
     expect(page.locator(".legend")).to_contain_text(f"1{feature}÷")
 
 
-def test_a_link_opened_elsewhere_shows_the_same(visit: Visit) -> None:
+def test_arrow_keys_move_in_a_table_and_enter_opens_its_row(visit: Visit, cache: Path) -> None:
+    page = visit("/inference?inference=1&feature=3")
+    before = page.url
+    features = ranked(cache, 1)
+    page.locator("[data-testid=stDataFrame]:visible canvas").first.focus()
+    for row in range(1, 4):
+        page.keyboard.press("ArrowDown")
+        at_cell(page, row)
+    page.keyboard.press("ArrowUp")
+    at_cell(page, 2)
+    settled(page)
+    assert page.url == before
+    page.keyboard.press("Enter")
+    page.wait_for_url(re.compile(rf"feature={features[2]}(&|$)"))
+    settled(page)
+    page.keyboard.press("ArrowDown")
+    at_cell(page, 3)
+    page.keyboard.press("Escape")
+    page.keyboard.press("Enter")
+    page.wait_for_url(re.compile(rf"feature={features[3]}(&|$)"))
+
+
+def test_a_row_is_opened_again_and_by_its_box_and_a_header_only_sorts(visit: Visit, cache: Path) -> None:
+    page = visit("/inference?inference=1&feature=3")
+    features = ranked(cache, 1)
+    for x in (16, 60):
+        click_row(page, 0, 5, x=x)
+        page.wait_for_url(re.compile(rf"feature={features[5]}(&|$)"))
+        settled(page)
+        page.get_by_label("Feature (0 to 63)").fill("63")
+        page.keyboard.press("Enter")
+        page.wait_for_url(re.compile("feature=63"))
+        settled(page)
+    click_row(page, 0, -1, x=60)
+    expect(page.locator("[data-testid=stDataFrame]:visible td").first).to_have_text(str(min(features)))
+    settled(page)
+    assert parameter(page, "feature") == "63"
+    click_row(page, 0, 1, x=60)
+    page.wait_for_url(re.compile(rf"feature={sorted(features)[1]}(&|$)"))
+
+
+def test_a_link_opened_elsewhere_shows_the_same(visit: Visit, cache: Path) -> None:
     page = visit("/inference?inference=1&also=3.7&span=12.20&ranking=lift")
     page.keyboard.press("j")
     page.wait_for_url(re.compile("inference=2"))
     expect(page.locator("h1")).to_have_text("Inference 2")
     settled(page)
     click_row(page, 0, 2)
-    page.wait_for_url(re.compile("feature="))
+    page.wait_for_url(re.compile(f"feature={ranked(cache, 2, 'lift')[2]}&"))
     settled(page)
     other = visit(page.url.removeprefix(page.url.split("/inference")[0]))
     expect(other.locator("h1")).to_have_text("Inference 2")
@@ -261,7 +316,7 @@ def test_nonsense_in_the_link_is_a_message(visit: Visit, path: str) -> None:
 def test_tables_are_downloaded_by_buttons_that_make_texts_inert(visit: Visit, path: str) -> None:
     """Streamlit's own download of a table would leave a text such as `=1+1` to be computed."""
     page = visit(path)
-    own = page.get_by_label("Download as CSV", exact=True)
+    own = page.get_by_label("Download as CSV")
     for button in own.all():
         expect(button).to_be_hidden()
         around = "one => getComputedStyle(one.closest('[data-testid=stElementToolbarButton]')).display"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import pandas as pd
 import streamlit as st
@@ -15,6 +16,8 @@ ROWS = 12
 """Rows in sight of a table that scrolls."""
 _POINT = "pick"
 """Name of the selection of a chart that can be clicked."""
+_SCRIPT = f"<script>{(Path(__file__).parent / 'rows.js').read_text(encoding='utf-8')}</script>"
+"""At once, where a component would come after the table: an early click would only move."""
 
 
 def table(
@@ -26,23 +29,29 @@ def table(
     rows: int = ROWS,
     described: str,
 ) -> None:
-    """Draw a table; a long one scrolls. A click in whichever cell calls `go` with the number of its row, from 0."""
+    """Draw a table; a long one scrolls. A click on a row, or Enter in it, calls `go` with its number, from 0; arrow
+    keys only move. The row that was opened last has a tick."""
+    last = f"{key} opened"
 
-    def clicked() -> None:
-        cells = st.session_state[key].selection.cells
-        if cells:
-            go(int(cells[0][0]))
+    def chosen() -> None:
+        ticked = st.session_state[key].selection.rows
+        if ticked:
+            st.session_state[last] = ticked[0]
+        if last in st.session_state:  # a ticked row that is opened again loses its tick
+            go(int(st.session_state[last]))
 
-    st.dataframe(
-        shown,
-        height="auto" if len(shown) <= rows else 35 * (rows + 1),
-        hide_index=True,
-        column_config=dict(columns),
-        key=key,
-        on_select=clicked,
-        selection_mode="single-cell",
-        alt=described,
-    )
+    with st.container(key=f"rows {key}", gap=None):
+        st.html(_SCRIPT, unsafe_allow_javascript=True)
+        st.dataframe(
+            shown,
+            height="auto" if len(shown) <= rows else 35 * (rows + 1),
+            hide_index=True,
+            column_config=dict(columns),
+            key=key,
+            on_select=chosen,
+            selection_mode="single-row",
+            alt=described,
+        )
 
 
 def chart(
