@@ -5,7 +5,7 @@ from dataclasses import replace
 import pandas as pd
 import streamlit as st
 
-from kthink_core import queries
+from kthink_core import queries, signs
 from kthink_core.ui.inference import inference_charts, reading, span_notes
 from kthink_core.ui.parts import download, feature_tables, header, note_panel, plot, quality, terms, verdict
 from kthink_core.ui.transcript import Selection
@@ -72,7 +72,7 @@ def span(page: Page, shown: tuple[int, ...]) -> None:
             )
             cleared = replace(view, span=None, position=None)
             st.button("Clear the span", icon=":material/close:", key="clear_span", on_click=go, args=(cleared,))
-        quote = "".join(tokens["text"].iloc[first : last + 1])
+        quote = "".join(signs.whole(tokens["text"].iloc[first : last + 1].tolist()))
         table = page.ask(queries.span_features, view.inference, view.hookpoint, first, last)
         if table.empty:
             header.nothing(f"No feature fires from position {first} to {last}.")

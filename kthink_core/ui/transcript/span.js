@@ -73,6 +73,7 @@ function clearSpan(view) {
 // What is copied is what the model wrote, without the signs for whitespace.
 function copySpan(view, event) {
   if (!view.span || window.getSelection()?.toString()) return;
-  event.clipboardData.setData("text/plain", view.facts.texts.slice(view.span[0], view.span[1] + 1).join(""));
+  const texts = view.facts.texts.slice(view.span[0], view.span[1] + 1);
+  event.clipboardData.setData("text/plain", wholeTexts(texts, "").join(""));
   event.preventDefault();
 }

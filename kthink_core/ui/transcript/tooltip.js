@@ -30,7 +30,7 @@ function factRows(facts, position) {
   const probability = facts.probabilities[position];
   const list = element("dl", "facts");
   for (const [name, value] of [
-    ["token", oneLine(facts.texts[position])],
+    ["token", toldAs(facts.texts, facts.written, position)],
     ["id", facts.ids[position]],
     ["position", position],
     ["probability", Number.isNaN(probability) ? "given, not sampled" : percent(probability)],
@@ -70,7 +70,7 @@ function spoken(view, position) {
   const strongest = firing(view, position)
     .slice(0, 3)
     .map(({ feature, activation }) => `feature ${feature} ${activation.toFixed(2)}`);
-  return `position ${position}, ${oneLine(facts.texts[position])}: ${strongest.join(", ") || "no feature"}`;
+  return `position ${position}, ${toldAs(facts.texts, facts.written, position)}: ${strongest.join(", ") || "no feature"}`;
 }
 
 function place(view, token) {
