@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 # Controls but tab and newline; what prints as nothing or turns the direction of the text around it: soft hyphen, marks
 # of direction, zero widths, fillers of Hangul, Khmer and Mongolian, byte order mark, annotations, formats of notations,
-# tags; separators of lines; halves of surrogate pairs; the blank pattern of Braille. Arabic signs that do print are none.
+# tags; separators of lines; halves of surrogate pairs; the blank of Braille. Arabic signs that do print are none.
 _HIDDEN = re.compile(
     "[\0-\x08\x0b-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f"
     "\u2800\u3164\ud800-\udfff\ufeff\uffa0\ufff0-\ufffb\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a"
@@ -53,10 +53,11 @@ def whole(texts: Sequence[str], mark: str = "") -> list[str]:
     """The texts of consecutive tokens, with the characters that are spread over several of them put together: each in
     the last of its tokens; the others have `mark` in the place of their bytes.
 
-    Stored texts have bytes that are no UTF-8 by themselves as `\\xe2` (`language_model.token_text`). From the text alone
-    that cannot be told from a token whose own text is `\\xe2`. So only what can come about by that is put together: two
-    digits, small letters, no ASCII, bytes that are one character's UTF-8 when joined and not within one token. Left are
-    tokens with such a text each, in a row, that a model wrote about bytes: they would read as the character.
+    Stored texts have bytes that are no UTF-8 by themselves as `\\xe2` (`language_model.token_text`). That cannot be
+    told, from the text alone, from a token whose own text is `\\xe2`. So only what can come about by that is put
+    together: two digits, small letters, no ASCII, bytes that are one character's UTF-8 when joined and not within one
+    token. What remains is a model that writes about bytes in such tokens, one after the other: they would read as the
+    character.
     """
     found = list(texts)
     first = 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +71,15 @@ def test_python_and_the_script_write_every_character_alike() -> None:
     assert [hex(at) for at, pair in enumerate(zip(ours, theirs, strict=True)) if pair[0] != pair[1]] == []
     spelled = {at for at, shown in enumerate(ours) if shown.startswith("a\\u")}
     assert spelled >= {*HIDDEN, *range(9), *range(0x0B, 0x20), *range(0x7F, 0xA0), *range(0xD800, 0xE000)}
-    assert not spelled & {*range(0x20, 0x7F), *range(0xA1, 0xAD), *range(0x4E00, 0xA000), 0x200C, 0x200D, 0xFE0F, 0x1F642}
+    assert not spelled & {
+        *range(0x20, 0x7F),
+        *range(0xA1, 0xAD),
+        *range(0x4E00, 0xA000),
+        0x200C,
+        0x200D,
+        0xFE0F,
+        0x1F642,
+    }
 
 
 @given(some.text(some.characters(categories=None)))
@@ -88,6 +97,6 @@ def test_text_cut_into_tokens_anywhere_is_put_together_again(text: str, data: so
         text = text.replace("\\", "/")
     raw = text.encode()
     cuts = sorted(data.draw(some.sets(some.integers(0, len(raw)), max_size=12)) | {0, len(raw)})
-    pieces = [raw[start:end] for start, end in zip(cuts, cuts[1:], strict=False)]
+    pieces = [raw[start:end] for start, end in pairwise(cuts)]
     stored = [piece.decode("utf-8", errors="backslashreplace") for piece in pieces]
     assert "".join(signs.whole(stored)) == text

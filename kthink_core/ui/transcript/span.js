@@ -66,6 +66,8 @@ function markSpan(view, span) {
 function clearSpan(view) {
   view.begun = null;
   markSpan(view, null);
+  listFeatures(view);
+  fillHeading(view);
   view.send("span", []);
   say(view, "The span is cleared");
 }
