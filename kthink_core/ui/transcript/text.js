@@ -93,6 +93,12 @@ function toldAs(texts, written, position) {
   return `${told.join(", ")} (bytes ${oneLine(stored)})`;
 }
 
+// A number with so many decimals, or with two digits where these would say less: as kthink_core/ui/parts/numerals.py.
+function numeral(value, decimals) {
+  const isSmall = value !== 0 && Math.abs(value) < 10 ** (1 - decimals);
+  return isSmall ? value.toFixed(1 - Math.floor(Math.log10(Math.abs(value)))).replace(/0+$/, "") : value.toFixed(decimals);
+}
+
 function element(tag, className, text) {
   const made = document.createElement(tag);
   made.className = className;

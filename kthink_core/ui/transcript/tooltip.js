@@ -59,7 +59,7 @@ function firingRows(view, position) {
   if (!found.length) rows.append(element("div", "none", `no feature of ${view.facts.hookpoint} fires here`));
   for (const { feature, activation } of found) {
     const row = featureButton(view, feature);
-    row.append(element("span", "value", activation.toFixed(3)));
+    row.append(element("span", "value", numeral(activation, 3)));
     rows.append(row);
   }
   return rows;
@@ -69,7 +69,7 @@ function spoken(view, position) {
   const { facts } = view;
   const strongest = firing(view, position)
     .slice(0, 3)
-    .map(({ feature, activation }) => `feature ${feature} ${activation.toFixed(2)}`);
+    .map(({ feature, activation }) => `feature ${feature} ${numeral(activation, 2)}`);
   return `position ${position}, ${toldAs(facts.texts, facts.written, position)}: ${strongest.join(", ") || "no feature"}`;
 }
 
@@ -86,7 +86,5 @@ function place(view, token) {
 }
 
 function percent(share) {
-  // Small shares are no zeros.
-  if (share > 0 && share < 0.0005) return "< 0.1 %";
-  return `${(100 * share).toFixed(1)} %`;
+  return `${numeral(100 * share, 1)} %`;
 }
