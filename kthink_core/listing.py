@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TextIO
 
 import pandas as pd
 
-from kthink_core import cells, queries
+from kthink_core import cells, queries, signs
 from kthink_core.errors import BadValue, UnknownName
 from kthink_core.store.reader import list_experiments, open_reader
 
@@ -107,12 +106,9 @@ def experiments_table(cache: Path) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns).astype({"of": "Int64"})  # whole numbers though one may be missing
 
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
-
-
 def write_table(table: pd.DataFrame, form: Format, out: TextIO) -> None:
-    """Print a table. In `table` form control characters of token text are spelled out: a terminal obeys them; in `csv`
-    form a spreadsheet computes nothing."""
+    """Print a table. In `table` form what a terminal would obey or hide of token text is spelled out; in `csv` form a
+    spreadsheet computes nothing."""
     if form == "json":
         table.to_json(out, orient="records", force_ascii=False, double_precision=15)
         out.write("\n")
@@ -127,5 +123,5 @@ def write_table(table: pd.DataFrame, form: Format, out: TextIO) -> None:
 def _visible(value: str | float | None) -> str | float:
     if not isinstance(value, str):
         return "–" if value is None or pd.isna(value) else value
-    spelled = _CONTROL.sub(lambda match: match.group().encode("unicode_escape").decode(), value)
+    spelled = signs.revealed(value).replace("\n", "\\n").replace("\t", "\\t")
     return spelled if spelled.strip() else repr(spelled)

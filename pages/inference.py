@@ -5,7 +5,7 @@ from dataclasses import replace
 import pandas as pd
 import streamlit as st
 
-from kthink_core import queries
+from kthink_core import queries, signs
 from kthink_core.ui.inference import inference_charts, reading, span_notes
 from kthink_core.ui.parts import download, feature_tables, header, note_panel, plot, quality, terms, verdict
 from kthink_core.ui.transcript import Selection
@@ -72,14 +72,15 @@ def span(page: Page, shown: tuple[int, ...]) -> None:
             )
             cleared = replace(view, span=None, position=None)
             st.button("Clear the span", icon=":material/close:", key="clear_span", on_click=go, args=(cleared,))
-        quote = "".join(tokens["text"].iloc[first : last + 1])
+        quote = "".join(signs.whole(tokens["text"].iloc[first : last + 1].tolist()))
         table = page.ask(queries.span_features, view.inference, view.hookpoint, first, last)
         if table.empty:
-            header.nothing(f"No feature fires from position {first} to {last}.")
+            header.nothing(f"No feature fires from position {first} to {last}, or none more than once.")
         else:
-            measures = ("span_lift", "share", "rest_share", "max_activation", "mean_activation")
             name = f"span {first} to {last} of inference {view.inference}"
-            feature_tables.draw(page, table, measures, lambda to: go(chosen_first(view, shown, to)), name=name)
+            feature_tables.draw(
+                page, table, feature_tables.SPAN, lambda to: go(chosen_first(view, shown, to)), name=name
+            )
         note_panel.panel(page, note_panel.of_span(page, view.inference, first, last), quote)
 
 
@@ -123,8 +124,8 @@ with errors_shown():
         header.nothing(f"No feature fires in scope {view.scope} of this inference.")
     trace(page, shown)
     tokens(page, feature)
-    span_notes.draw(page, lambda to: go(replace(view, span=to, position=to[0])))
     span(page, shown)
+    span_notes.draw(page, lambda to: go(replace(view, span=to, position=to[0])))
     if not ranked.empty:
         st.header("Features and plots", help=terms.help("ranking"))
         lower(page, ranked, shown)

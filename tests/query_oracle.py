@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from fractions import Fraction
 from functools import cache
+from statistics import NormalDist
 
 import numpy as np
 import pandas as pd
 
 from kthink_core.queries import Ranking, Scope, Sort
 from kthink_core.records import Inference
+
+
+def risk_ratio(p: int, n: int, r: int, m: int) -> tuple[float, float, float]:
+    """p of n against r of m with half a case in each cell of the two by two table, and its interval of 95 %."""
+    cells = [p + 0.5, n - p + 0.5, r + 0.5, m - r + 0.5]
+    ratio = Fraction(2 * p + 1, 2 * (n + 1)) / Fraction(2 * r + 1, 2 * (m + 1))
+    deviation = math.sqrt(1 / cells[0] - 1 / (cells[0] + cells[1]) + 1 / cells[2] - 1 / (cells[2] + cells[3]))
+    ends = [math.exp(math.log(ratio) + sign * NormalDist().inv_cdf(0.975) * deviation) for sign in (-1, 1)]
+    return float(ratio), ends[0], ends[1]
 
 
 class Oracle:
@@ -70,13 +81,15 @@ class Oracle:
         for feature, own in self.at(hookpoint, inference=inference).groupby("feature"):
             inside = own["activation"][(own["position"] >= first) & (own["position"] <= last)].astype(float)
             p, r = len(inside), len(own) - len(inside)
-            if p:
-                lift = Fraction(2 * p + 1, 2 * (n + 1)) / Fraction(2 * r + 1, 2 * (m + 1))
-                rest = r / m if m else np.nan
-                rows.append((feature, p, p / n, inside.mean(), inside.max(), rest, float(lift)))
-        names = ["feature", "positions", "share", "mean_activation", "max_activation", "rest_share", "lift"]
-        found = pd.DataFrame(rows, columns=names)
-        return found.sort_values(["lift", "max_activation", "feature"], ascending=[False, False, True]).head(top)
+            if p > 1 or (p == 1 and n < 4):
+                rows.append(
+                    (feature, p, n, p / n, inside.mean(), inside.max(), r / m if m else np.nan, *risk_ratio(p, n, r, m))
+                )
+        names = ["feature", "positions", "span_size", "share", "mean_activation", "max_activation", "rest_share"]
+        found = pd.DataFrame(rows, columns=[*names, "lift", "lift_low", "lift_high"])
+        order = found.assign(lift_low=found["lift_low"].round(9))
+        order = order.sort_values(["lift_low", "max_activation", "feature"], ascending=[False, False, True])
+        return found.loc[order.index].head(top)
 
     def contexts(self, hookpoint: str, feature: int, scope: Scope, top: int, sampled: int) -> pd.DataFrame:
         own = self.at(hookpoint, scope, feature=feature)

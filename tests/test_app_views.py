@@ -82,13 +82,20 @@ class TestInference:
         assert [row["feature"] for row in data["ranked"]] == ranked["feature"].tolist()
         assert {12, 3, 7} <= {int(feature) for feature in data["maxima"]}
         stands_out = ask(cache, "span_features", 1, DEEPEST, 12, 20)
-        assert tables(app, "rest_share")[0]["feature"].tolist() == stands_out["feature"].tolist()
+        (shown,) = tables(app, "rest_share")
+        assert shown["feature"].tolist() == stands_out["feature"].tolist()
+        assert shown["lift_low"].tolist() == pytest.approx(stands_out["lift_low"].tolist())
+        assert shown["span_positions"].tolist() == stands_out["positions"].tolist()
+        assert data["standing"]["span"] == [12, 20]
+        assert [row["feature"] for row in data["standing"]["rows"]] == stands_out["feature"].tolist()
+        assert {str(feature) for feature in stands_out["feature"]} == data["lines"].keys()
 
     def test_the_span_can_be_cleared(self, visit: Open) -> None:
         app = visit("inference", experiment="demo", inference="1", span="12.20")
         app.button(key="clear_span").click().run()
         assert "span" not in app.query_params
         assert not tables(app, "rest_share")
+        assert transcript(app)["standing"] is None
 
     def test_a_span_beyond_the_trace_is_told(self, visit: Open) -> None:
         app = visit("inference", experiment="demo", inference="1", span="5000.6000")
@@ -234,7 +241,7 @@ class TestCompare:
         assert tables(app, "here")[0]["problem"].tolist() == [0, 1, 2, 3]
         here, there = tables(at_link(app, facet="features"), "elsewhere")
         counts = ask(cache, "feature_counts", DEEPEST, experiment="again").set_index("feature")["inferences"]
-        assert here["elsewhere"].tolist() == [counts.get(feature, 0) / 4 for feature in here["feature"]]
+        assert here["elsewhere"].tolist() == [25 * counts.get(feature, 0) for feature in here["feature"]]  # percent
         assert len(there) > 0
 
     def test_an_inference_of_a_problem_that_the_other_lacks(self, visit: Open) -> None:

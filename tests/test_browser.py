@@ -150,6 +150,27 @@ def test_a_link_opened_elsewhere_shows_the_same(visit: Visit, cache: Path) -> No
     assert features_shown(other) == features_shown(page)
 
 
+def test_what_stands_out_in_a_span_is_in_sight_of_who_marked_it(visit: Visit, cache: Path) -> None:
+    page = visit("/inference?inference=1&feature=12")
+    page.set_viewport_size({"width": 1440, "height": 900})
+    tokens = page.locator(".token")
+    tokens.nth(12).hover()
+    page.mouse.down()
+    tokens.nth(20).hover()
+    page.mouse.up()
+    listed = page.locator(".list.of-span .row")
+    expect(listed.first).to_be_in_viewport()
+    expect(tokens.nth(12)).to_be_in_viewport()
+    with open_reader(cache, "demo") as reader:
+        found = queries.span_features(reader, 1, "layers.4.mlp", 12, 20)
+    shown = [12, *(feature for feature in found["feature"].tolist() if feature != 12)]
+    expect(listed.locator(".number")).to_have_text([str(feature) for feature in shown])
+    expect(page.locator(".side .heading")).to_have_text("Span 12 to 20nliftat least")
+    page.get_by_role("button", name="Clear the span").first.click()
+    expect(listed).to_have_count(0)
+    expect(page.locator(".side .heading")).to_contain_text("Features of layers.4.mlp")
+
+
 @pytest.mark.parametrize(
     ("path", "tab", "chosen"),
     [

@@ -273,6 +273,19 @@ def test_what_is_copied_is_what_the_model_wrote(visit: Visit) -> None:
     assert copied == "".join(WORDS[at % len(WORDS)] for at in range(20, 31))
 
 
+def test_a_character_of_several_tokens_is_shown_once_and_its_bytes_on_hover(visit: Visit) -> None:
+    page = visit("/?case=spread")
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    drawn(page)
+    assert [tokens(page).nth(at).inner_text() for at in range(30, 36)] == ["x", " ▏", "▏", "√", "2", "y"]
+    for at, told in ((31, "·, part of √ (bytes ·\\xe2)"), (32, "part of √ (bytes \\x88)"), (33, "√ (bytes \\x9a)")):
+        tokens(page).nth(at).hover()
+        expect(page.locator(".tooltip dd").first).to_have_text(told)
+    page.locator(".scroller").focus()
+    page.keyboard.press("Control+c")
+    assert page.evaluate("navigator.clipboard.readText()") == "x √2y"
+
+
 def test_the_keyboard_goes_everywhere(visit: Visit) -> None:
     page = visit("/")
     drawn(page)

@@ -113,7 +113,7 @@ def test_after_a_run(with_worker: Open, client: WorkerClient, tab: str) -> None:
     assert f"Done, {len(run.trace)} tokens" in texts(app).replace("\\", "")
     if tab == "unusual":
         (table,) = tables(app, "percentile")
-        assert table["percentile"].between(0, 1).all()
+        assert table["percentile"].between(0, 100).all()
         assert "Compared with the 3 inferences of tiny." in texts(app)
     elif tab == "features":
         (table,) = tables(app, "mean_activation")

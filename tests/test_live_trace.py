@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
 from kthink_core.live.api import Latents, Tokens
 from kthink_core.live.live_trace import LiveTrace, Watch
+from tests.query_oracle import risk_ratio
 
 Position = dict[int, float]
 positions = some.dictionaries(some.integers(0, 6), some.integers(1, 40).map(lambda value: value / 4), max_size=4)
@@ -78,16 +80,18 @@ def test_tables_are_what_was_added(prompt: list[Position], written: list[Positio
 
     span = trace.span("h", 1, 4)
     inside, outside = whole[1:5], whole[:1] + whole[5:]
-    assert set(span["feature"]) == {feature for one in inside for feature in one}
+    often = {feature for one in inside for feature in one if sum(feature in other for other in inside) > 1}
+    assert set(span["feature"]) == (often if len(inside) >= 4 else {feature for one in inside for feature in one})
     for row in span.itertuples():
         values = [one[row.feature] for one in inside if row.feature in one]
         rest = sum(row.feature in one for one in outside)
-        assert (row.positions, row.max_activation) == (len(values), max(values))
+        assert (row.positions, row.span_size, row.max_activation) == (len(values), len(inside), max(values))
         assert abs(row.mean_activation - sum(values) / len(values)) < 1e-9
         assert abs(row.share - len(values) / len(inside)) < 1e-9
         assert abs(row.rest_share - rest / len(outside)) < 1e-9
-        lift = ((len(values) + 0.5) / (len(inside) + 1)) / ((rest + 0.5) / (len(outside) + 1))
-        assert abs(row.lift - lift) < 1e-9
+        found = (row.lift, row.lift_low, row.lift_high)
+        assert found == pytest.approx(risk_ratio(len(values), len(inside), rest, len(outside)))
+    assert span["lift_low"].round(9).is_monotonic_decreasing
 
     fired = [(len(prompt) + index, one[3]) for index, one in enumerate(written) if one.get(3, 0) > 4]
     assert [(firing.position, firing.activation) for firing in firings] == fired

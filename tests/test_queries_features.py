@@ -13,6 +13,7 @@ from store_samples import HOOKPOINTS, sample_experiment, sample_inferences, writ
 
 from kthink_core import queries
 from kthink_core.errors import BadValue, OutOfRange, UnknownName
+from kthink_core.lift import standing_out
 from kthink_core.queries import RANKINGS, SCOPES, SORTS, Ranking, Scope, Sort
 from kthink_core.store.reader import Reader, open_reader
 
@@ -123,13 +124,26 @@ def test_ranked_features(asked: Asked, scope: Scope, ranking: Ranking) -> None:
         agree(found, oracle.ranked_features(inference, HOOKPOINTS[1], scope, ranking, top))
 
 
-@pytest.mark.parametrize("span", [(0, 0), (2, 4), (3, 3), (0, 500), (-3, 1), (400, 500)])
+@pytest.mark.parametrize("span", [(0, 0), (2, 4), (3, 3), (2, 9), (0, 500), (-3, 1), (400, 500)])
 def test_span_features(asked: Asked, span: tuple[int, int]) -> None:
     reader, oracle = asked
     for inference in reader.inference_ids:
         top = 2 if inference % 3 == 0 else 50
         found = queries.span_features(reader, inference, HOOKPOINTS[0], *span, top)
         agree(found, oracle.span_features(inference, HOOKPOINTS[0], *span, top))
+
+
+def test_what_fires_once_by_chance_does_not_lead_a_span() -> None:
+    """In a span of 8 of 238 positions: a lift of 77 that rests on one firing."""
+    rows = [(1, 1, 0), (2, 8, 60), (3, 6, 20), (4, 3, 0), (5, 2, 1)]
+    counts = pd.DataFrame(rows, columns=["feature", "positions", "rest"])
+    counts = counts.assign(span_size=8, rest_size=230, mean_activation=1.0, max_activation=2.0)
+    found = standing_out(counts, 10)
+    assert found["feature"].tolist() == [4, 5, 3, 2]
+    assert found["lift"].gt(found["lift_low"]).all() and found["lift"].lt(found["lift_high"]).all()
+    alone = standing_out(counts.assign(span_size=3, positions=1), 10)
+    assert alone["feature"].tolist() == [1, 4, 5, 3, 2]  # nothing can fire often in three
+    assert standing_out(counts.head(0), 10).empty
 
 
 @pytest.mark.parametrize("scope", SCOPES)

@@ -117,6 +117,17 @@ def test_what_lies_beyond_the_trace_is_left_out() -> None:
     assert packed(features=(1, 1, 2, 3, 4, 5, 6))["features"] == [1, 2, 3, 4, 5]
 
 
+def test_what_stands_out_is_of_the_span_as_it_is_shown() -> None:
+    found = pd.DataFrame({"feature": [3, 5], "positions": [4, 2], "lift": [9.0, 8.0], "lift_low": [3.0, 2.0]})
+    found = found.assign(lift_high=27.0, share=0.1)
+    sent = packed(span=(290, 400), standing=found, lines={3: "a  b"})
+    rows = [{"feature": 3, "positions": 4, "lift": 9, "low": 3, "high": 27}]
+    rows.append({"feature": 5, "positions": 2, "lift": 8, "low": 2, "high": 27})
+    assert json.loads(json.dumps(sent["standing"])) == {"span": [290, 299], "rows": rows}
+    assert sent["lines"] == {"3": "a  b"}
+    assert packed(span=(300, 400), standing=found)["standing"] is None
+
+
 def test_a_long_trace_is_sent_in_little() -> None:
     assert len(json.dumps(packed("long"))) < 2.5e6
 

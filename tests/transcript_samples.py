@@ -48,6 +48,7 @@ CASES = {
     "silent": Case(features=(SILENT,)),
     "untracked": Case(features=(3,), tracked=(3,)),
     "hostile": Case(length=30 + len(MORE_PAYLOADS), texts=("x",) * 25 + MORE_PAYLOADS + ("y",) * 5),
+    "spread": Case(length=60, texts=("x", " \\xe2", "\\x88", "\\x9a", "2", "y"), span=(30, 35)),
     "newlines": Case(length=10_000, texts=("\n",)),
     "long": Case(length=20_000),
     "endless": Case(length=5_000, texts=("word", " and")),

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from kthink_core.lift import standing_out
 from kthink_core.live.api import Latents, Tokens
 from kthink_core.store.scopes import SEGMENTS_OF, Scope
 
@@ -140,18 +141,12 @@ class LiveTrace:
         table = self.latents(hookpoint)
         inside = table["position"].between(first, last)
         size = min(last, len(self) - 1) - first + 1
-        rest_size = len(self) - size
         groups = table.loc[inside].groupby("feature")["activation"]
         columns = {"positions": groups.size(), "mean_activation": groups.mean(), "max_activation": groups.max()}
-        found = pd.DataFrame(columns)
-        rest = table.loc[~inside, "feature"].value_counts().reindex(found.index, fill_value=0)
-        found["share"] = found["positions"] / size
-        found["rest_share"] = rest / rest_size if rest_size else float("nan")
-        found["lift"] = (2 * found["positions"] + 1) * (rest_size + 1) / ((size + 1) * (2 * rest + 1))
-        found = found.reset_index()
-        return found.sort_values(
-            ["lift", "max_activation", "feature"], ascending=[False, False, True], ignore_index=True
-        ).head(top)
+        counts = pd.DataFrame(columns)
+        rest = table.loc[~inside, "feature"].value_counts().reindex(counts.index, fill_value=0)
+        counts = counts.assign(rest=rest, span_size=size, rest_size=len(self) - size)
+        return standing_out(counts.reset_index(), top)
 
     def _with_tokens(self, table: pd.DataFrame) -> pd.DataFrame:
         """Rows of positions, in their order, with token_id and text."""

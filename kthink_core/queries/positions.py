@@ -7,6 +7,7 @@ from typing import Literal, get_args
 import pandas as pd
 
 from kthink_core.errors import BadValue
+from kthink_core.lift import standing_out
 from kthink_core.queries.checks import (
     check_choice,
     check_features,
@@ -107,14 +108,10 @@ def ranked_features(
 
 
 def span_features(reader: Reader, inference: int, hookpoint: str, first: int, last: int, top: int = 50) -> pd.DataFrame:
-    """What sets a span of positions apart from the rest of its trace: feature, positions, share, mean_activation,
-    max_activation, rest_share, lift, by lift, then by max_activation, then by the smaller feature.
+    """What sets a span of positions apart from the rest of its trace: the answer of `lift.standing_out`.
 
     The span is `first` to `last`, both included; what of it lies beyond the trace is left out. The rest is every
-    other position of the inference, prompt included. positions p of n in the span, r of m in the rest:
-    share p / n, rest_share r / m (null where there is no rest), lift ((p + ½) / (n + 1)) / ((r + ½) / (m + 1)):
-    the half keeps what is active nowhere else finite. mean and maximum are over active positions of the span.
-    Raises BadValue where `last` is before `first`.
+    other position of the inference, prompt included. Raises BadValue where `last` is before `first`.
     """
     check_inference(reader, inference)
     check_hookpoint(reader, hookpoint)
@@ -132,10 +129,7 @@ def span_features(reader: Reader, inference: int, hookpoint: str, first: int, la
             SELECT count(*) FILTER ({inside}) AS span_size, count(*) FILTER (NOT {inside}) AS rest_size
             FROM token_latents WHERE inference = $inference AND hookpoint = $hookpoint
         )
-        SELECT feature, positions, positions / span_size AS share, mean_activation, max_activation,
-            CASE WHEN rest_size > 0 THEN rest / rest_size END AS rest_share,
-            (2 * positions + 1) * (rest_size + 1) / ((span_size + 1) * (2 * rest + 1)) AS lift
-        FROM active, sizes ORDER BY lift DESC, max_activation DESC, feature LIMIT $top
+        SELECT * FROM active, sizes ORDER BY feature
     """
-    parameters = {"inference": inference, "hookpoint": hookpoint, "first": first, "last": last, "top": top}
-    return reader.query(sql, parameters)
+    parameters = {"inference": inference, "hookpoint": hookpoint, "first": first, "last": last}
+    return standing_out(reader.query(sql, parameters), top)

@@ -13,7 +13,7 @@ import streamlit as st
 from kthink_core import queries
 from kthink_core.ui.inference import reading
 from kthink_core.ui.inference.inference_charts import named
-from kthink_core.ui.parts import download, header, note_panel, verdict
+from kthink_core.ui.parts import download, header, note_panel, numerals, verdict
 from kthink_core.ui.transcript import Selection
 from kthink_core.ui.view.page import Page, at_inference, beside, go, lead, link, with_features
 from kthink_core.ui.view.permalink import View
@@ -100,7 +100,7 @@ def pair(page: Page, feature: int, other: int) -> None:
         for title, count in counts.items():
             st.metric(title, f"{count:,}", help="Positions in scope, over all inferences.", width="content")
         union = row["both"] + row["only_first"] + row["only_second"]
-        overlap = f"{row['both'] / union:.0%}" if union else "–"
+        overlap = numerals.percent(row["both"] / union) if union else numerals.MISSING
         st.metric("Overlap", overlap, help="Both ÷ (both + only one): the Jaccard index.", width="content")
     download.buttons(page, f"features {feature} and {other}", table)
 
@@ -129,9 +129,8 @@ def inference(page: Page, number: int, feature: int, key: str) -> None:
         header.nothing(f"Feature {feature} never fires in scope {view.scope} of this inference.")
     else:
         rank = "beyond the first 100" if pd.isna(own["rank"]) else f"{own['rank']}."
-        st.caption(
-            f"Feature {feature} fires at {own['positions']} positions, at most {own['max_activation']:.2f}, rank {rank}"
-        )
+        most = numerals.number(own["max_activation"])
+        st.caption(f"Feature {feature} fires at {own['positions']} positions, at most {most}, rank {rank}")
 
     def follow(chosen: Selection) -> None:
         if chosen.feature is not None:

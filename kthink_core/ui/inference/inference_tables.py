@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 
 import pandas as pd
-from streamlit.column_config import NumberColumn, ProgressColumn, TextColumn
+from streamlit.column_config import NumberColumn, TextColumn
 from streamlit.elements.lib.column_types import ColumnConfig
 
-from kthink_core.ui.parts import clicks, download, terms, verdict
+from kthink_core.ui.parts import clicks, download, numerals, terms, verdict
 from kthink_core.ui.view.page import Page
 
 
 def draw(page: Page, table: pd.DataFrame, go: Callable[[int], None]) -> None:
     """Inferences of the experiment. A click on a row calls `go` with its inference."""
+    generated = numerals.column("Generated tokens", table["generated_tokens"].tolist(), bar_to="largest", width=150)
     shown = pd.DataFrame(
         {
             "inference": table["inference"],
             "verdict": verdicts(table["correct"].tolist()),
             "mode": table["mode"],
             "ended": table["finish_reason"].replace(verdict.ENDINGS),
-            "generated": table["generated_tokens"],
+            "generated": generated.values,
             "answer": table["answer"].fillna(""),
             "reference": table["reference"].fillna(""),
             "question": table["question"],
@@ -31,7 +32,7 @@ def draw(page: Page, table: pd.DataFrame, go: Callable[[int], None]) -> None:
         "verdict": TextColumn("Verdict", width=90),
         "mode": TextColumn("Mode", width=80),
         "ended": TextColumn("Ended", width=80),
-        "generated": _bar("Generated tokens", table["generated_tokens"].tolist(), "%d", width=150),
+        "generated": generated.config,
         "answer": TextColumn("Answer", width=90),
         "reference": TextColumn("Reference", width=90),
         "question": TextColumn("Question", width="large"),
@@ -45,13 +46,15 @@ def draw(page: Page, table: pd.DataFrame, go: Callable[[int], None]) -> None:
 def of_feature(page: Page, table: pd.DataFrame, go: Callable[[int, int], None], feature: int) -> None:
     """The inferences in which a feature fires: columns inference, rank, positions, max_activation, peak_position,
     correct. A click on a row calls `go` with the inference and the position of the largest activation."""
+    maximum = numerals.column("Maximum", table["max_activation"].tolist(), decimals=2, bar_to="largest", width=110)
+    positions = numerals.column("Positions", table["positions"].tolist(), bar_to="largest", width=110)
     shown = pd.DataFrame(
         {
             "inference": table["inference"],
             "verdict": verdicts(table["correct"].tolist()),
             "rank": table["rank"],
-            "maximum": table["max_activation"],
-            "positions": table["positions"],
+            "maximum": maximum.values,
+            "positions": positions.values,
             "peak": table["peak_position"],
         }
     )
@@ -59,8 +62,8 @@ def of_feature(page: Page, table: pd.DataFrame, go: Callable[[int, int], None], 
         "inference": NumberColumn("Inference", format="%d", width=80, pinned=True),
         "verdict": TextColumn("Verdict", width=90),
         "rank": NumberColumn("Rank", format="%d", width=60, help=terms.help("rank")),
-        "maximum": _bar("Maximum", table["max_activation"].tolist(), "%.2f", width=110),
-        "positions": _bar("Positions", table["positions"].tolist(), "%d", width=110),
+        "maximum": maximum.config,
+        "positions": positions.config,
         "peak": NumberColumn("Peak at", format="%d", width=80, help="Position of the largest activation in scope."),
     }
     places = list(zip(table["inference"].tolist(), table["peak_position"].tolist(), strict=True))
@@ -74,7 +77,3 @@ def verdicts(corrects: Iterable[object]) -> list[str]:
     """A sign and a word for each value of `correct`."""
     words = [verdict.of(correct) for correct in corrects]
     return [f"{verdict.SIGNS[word]} {word}" for word in words]
-
-
-def _bar(title: str, values: Sequence[float], format: str, width: int | None = None) -> ColumnConfig:
-    return ProgressColumn(title, min_value=0, max_value=max(values, default=1) or 1, format=format, width=width)

@@ -10,7 +10,7 @@ from kthink_core import queries
 from kthink_core.store.scopes import SEGMENTS_OF, Scope
 from kthink_core.ui import transcript
 from kthink_core.ui.inference import inference_charts
-from kthink_core.ui.parts import note_panel, verdict
+from kthink_core.ui.parts import feature_tables, note_panel, verdict
 from kthink_core.ui.view.page import Page
 
 LISTED = 100
@@ -45,7 +45,9 @@ def trace(
     view = page.view
     number = view.inference if inference is None else inference
     listed = ranked(page, number)
-    everyone = tuple(dict.fromkeys([*shown, *map(int, listed["feature"])]))
+    standing = None if span is None else page.ask(queries.span_features, number, view.hookpoint, *span)
+    stands = [] if standing is None else standing["feature"].tolist()
+    everyone = tuple(map(int, dict.fromkeys([*shown, *listed["feature"], *stands])))
     stored = page.ask(queries.inferences).set_index("inference").loc[number]
     transcript.draw(
         f"{view.experiment} {number}",
@@ -61,6 +63,8 @@ def trace(
         span=span,
         position=position,
         verdict=verdict.of(stored["correct"]),
+        standing=standing,
+        lines=feature_tables.tokens(page, view.hookpoint, stands) if stands else {},
         key=key,
         choose=choose,
     )

@@ -17,6 +17,7 @@ from kthink_core.ui.inference import reading
 from kthink_core.ui.live import prompt_box
 from kthink_core.ui.live.live_run import LiveRun
 from kthink_core.ui.live.presence import Worker, still_here, visitor
+from kthink_core.ui.parts import numerals
 from kthink_core.ui.parts.writing import plain
 from kthink_core.ui.view import choices
 from kthink_core.ui.view.page import Page
@@ -112,7 +113,7 @@ def _watchlist(page: Page) -> tuple[Watch, ...]:
 
 def _threshold(hookpoint: str, feature: int, largest: float) -> float:
     key = f"watch {hookpoint} {feature}"
-    help = f"Its largest activation in the stored inferences is {largest:.2f}."
+    help = f"Its largest activation in the stored inferences is {numerals.number(largest)}."
     return st.number_input(f"{feature} above", 0.0, step=1.0, help=help, key=key, persist_state="session")
 
 

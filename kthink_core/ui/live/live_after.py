@@ -65,8 +65,8 @@ def _span(page: Page, run: LiveRun, shown: tuple[int, ...], first: int, last: in
     """What stands out in the marked stretch of tokens."""
     with st.container(border=True):
         st.header(f"What stands out from position {first} to {last}", help=terms.help("span_lift"))
-        measures = ("span_lift", "share", "rest_share", "max_activation", "mean_activation")
-        _features(page, run.trace.span(page.view.hookpoint, first, last), measures, shown, "span of a live run")
+        table = run.trace.span(page.view.hookpoint, first, last)
+        _features(page, table, feature_tables.SPAN, shown, "span of a live run")
 
 
 def _keep(page: Page, worker: Worker, run: LiveRun, shown: tuple[int, ...], span: tuple[int, int] | None) -> None:

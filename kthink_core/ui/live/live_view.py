@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 import pandas as pd
 import streamlit as st
+from streamlit.column_config import NumberColumn, TextColumn
+from streamlit.elements.lib.column_types import ColumnConfig
 
 from kthink_core import queries
 from kthink_core.live.api import GenerateRequest
@@ -15,7 +17,7 @@ from kthink_core.ui.inference import reading
 from kthink_core.ui.live import live_after
 from kthink_core.ui.live.live_run import LiveRun
 from kthink_core.ui.live.presence import Worker
-from kthink_core.ui.parts import clicks, header, note_panel
+from kthink_core.ui.parts import clicks, feature_tables, header, note_panel, numerals
 from kthink_core.ui.parts.writing import plain, visible
 from kthink_core.ui.view.page import Page, go, lead, with_features
 from kthink_core.ui.view.permalink import MOST_FEATURES
@@ -74,6 +76,8 @@ def _trace(page: Page, run: LiveRun, was_going: bool) -> None:
             st.info("Nothing has come yet.", icon=":material/hourglass_empty:")
         return
     span = _span(run)
+    standing = run.trace.span(view.hookpoint, *span) if span and not going else None
+    stands = [] if standing is None else standing["feature"].tolist()
     chosen = transcript.draw(
         f"live {run.job}",
         drawn.tokens,
@@ -87,7 +91,9 @@ def _trace(page: Page, run: LiveRun, was_going: bool) -> None:
         span=span,
         position=st.session_state.pop(_GO, None),
         marked=[firing.position for firing in firings if firing.watch.hookpoint == view.hookpoint],
-        labels=note_panel.labels(page, view.hookpoint, [*shown, *drawn.ranked["feature"].tolist()]),
+        labels=note_panel.labels(page, view.hookpoint, [*shown, *drawn.ranked["feature"].tolist(), *stands]),
+        standing=standing,
+        lines=feature_tables.tokens(page, view.hookpoint, stands) if stands else {},
         key="live_transcript",
     )
     _reports(run, firings)
@@ -177,20 +183,30 @@ def _reports(run: LiveRun, firings: list[Firing]) -> None:
     if not firings:
         return
     latest = firings[::-1]
+    activation = numerals.column("Activation", [firing.activation for firing in latest], decimals=2)
+    threshold = numerals.column("Above", [firing.watch.threshold for firing in latest], decimals=2)
     shown = pd.DataFrame(
         {
             "hookpoint": [firing.watch.hookpoint for firing in latest],
             "feature": [firing.watch.feature for firing in latest],
             "position": [firing.position for firing in latest],
             "token": [visible(firing.text) for firing in latest],
-            "activation": [firing.activation for firing in latest],
-            "threshold": [firing.watch.threshold for firing in latest],
+            "activation": activation.values,
+            "threshold": threshold.values,
         }
     )
+    columns: dict[str, ColumnConfig] = {
+        "hookpoint": TextColumn("Hookpoint"),
+        "feature": NumberColumn("Feature", format="%d"),
+        "position": NumberColumn("Position", format="%d"),
+        "token": TextColumn("Token"),
+        "activation": activation.config,
+        "threshold": threshold.config,
+    }
 
     def look(row: int) -> None:
         st.session_state[_GO] = latest[row].position
 
     st.markdown(f"**{len(firings)} firings of watched features**")
     key = f"reports {run.job} {len(firings)}"
-    clicks.table(shown, {}, key, look, rows=6, described="Firings of watched features")
+    clicks.table(shown, columns, key, look, rows=6, described="Firings of watched features")

@@ -60,11 +60,13 @@ export default function ({ data, parentElement, setStateValue, setTriggerValue }
   const count = root.querySelector(".count");
   count.textContent = data.message ?? `${data.tokens.length} of at most ${data.limit} tokens`;
   count.classList.toggle("wrong", Boolean(data.message));
+  const texts = data.tokens.map(([text]) => text);
+  const written = wholeTexts(texts, PART);
   root.querySelector(".tokens").replaceChildren(
-    ...data.tokens.map(([text, id, typed]) => {
-      const token = element("span", typed ? "token" : "token template", oneLine(text));
+    ...data.tokens.map(([text, id, typed], index) => {
+      const token = element("span", typed ? "token" : "token template", oneLine(written[index]));
       token.dataset.id = id;
-      token.title = `id ${id}${typed ? "" : ", from the template"}`;
+      token.title = `${toldAs(texts, written, index)}\nid ${id}${typed ? "" : ", from the template"}`;
       return token;
     }),
   );

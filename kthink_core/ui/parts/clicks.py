@@ -11,6 +11,7 @@ from streamlit.elements.lib.column_types import ColumnConfig
 
 from kthink_core.ui.parts.chart_keys import reachable
 from kthink_core.ui.parts.charts import Chart
+from kthink_core.ui.parts.numerals import MISSING
 
 ROWS = 12
 """Rows in sight of a table that scrolls."""
@@ -50,6 +51,7 @@ def table(
             key=key,
             on_select=chosen,
             selection_mode="single-row",
+            placeholder=MISSING,
             alt=described,
         )
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import pandas as pd
-from streamlit.column_config import NumberColumn, ProgressColumn, TextColumn
+from streamlit.column_config import NumberColumn, TextColumn
 from streamlit.elements.lib.column_types import ColumnConfig
 
 from kthink_core import queries
-from kthink_core.ui.parts import clicks, download, note_panel, terms
+from kthink_core.ui.parts import clicks, download, note_panel, numerals, terms
 from kthink_core.ui.parts.writing import visible
 from kthink_core.ui.view.page import Page
 
@@ -21,35 +21,43 @@ class Measure(NamedTuple):
     """How one column of a query is shown. Three queries have a lift, each of its own meaning."""
 
     title: str
-    format: str = "%d"
+    decimals: int = 0
+    unit: str = ""
     bar: bool = False
     help: str | None = None
+    column: str | None = None
+    """Of the query's answer, where it has another name there."""
 
 
 def _measures(of: int) -> dict[str, Measure]:
     """By column of the queries. `of`: how many inferences there are."""
     return {
         "rank": Measure("Rank"),
-        "inferences": Measure("Relevant in", f"%d of {of}", bar=True, help=terms.help("relevant_in")),
-        "elsewhere": Measure(
-            "Elsewhere", "percent", help="Share of the other experiment's inferences: relevant there."
-        ),
-        "active_inferences": Measure("Fires in", f"%d of {of}", help="Inferences in which it fires, in scope."),
+        "inferences": Measure("Relevant in", unit=f" of {of}", bar=True, help=terms.help("relevant_in")),
+        "elsewhere": Measure("Elsewhere", 1, "%", help="Share of the other experiment's inferences: relevant there."),
+        "active_inferences": Measure("Fires in", unit=f" of {of}", help="Inferences in which it fires, in scope."),
         "positions": Measure("Positions", help="Positions in scope at which it fires."),
-        "share": Measure("Share", "percent", bar=True, help=terms.help("share")),
-        "rest_share": Measure("Rest", "percent", help="Share of the other positions of the trace at which it fires."),
-        "max_activation": Measure("Maximum", "%.2f", bar=True, help=terms.help("maximum")),
-        "mean_activation": Measure("Mean", "%.2f", help=terms.help("mean")),
-        "lift": Measure("Lift", "%.2f×", help=terms.help("lift")),
-        "span_lift": Measure("Lift", "%.2f×", help=terms.help("span_lift")),
-        "fires_with_lift": Measure("Lift", "%.2f×", help=terms.help("fires_with_lift")),
-        "percentile": Measure("Percentile", "percent", bar=True, help=terms.help("percentile")),
-        "stored_maximum": Measure("Stored maximum", "%.2f", help="Its largest activation in the stored inferences."),
-        "excess": Measure("Excess", "%.2f×", help=terms.help("excess")),
-        "cosine": Measure("Cosine", "%.3f", bar=True, help=terms.help("cosine")),
-        "think_minus_answer": Measure("Think − answer", "percent", help=terms.help("think_minus_answer")),
-        "right_minus_wrong": Measure("Right − wrong", "percent", help=terms.help("right_minus_wrong")),
+        "span_positions": Measure("n", help="Positions of the span at which it fires.", column="positions"),
+        "share": Measure("Share", 1, "%", bar=True, help=terms.help("share")),
+        "rest_share": Measure("Rest", 1, "%", help="Share of the other positions of the trace at which it fires."),
+        "max_activation": Measure("Maximum", 2, bar=True, help=terms.help("maximum")),
+        "mean_activation": Measure("Mean", 2, help=terms.help("mean")),
+        "lift": Measure("Lift", 1, "×", help=terms.help("lift")),
+        "span_lift": Measure("Lift", 1, "×", help=terms.help("span_lift"), column="lift"),
+        "lift_low": Measure("At least", 1, "×", help=terms.help("lift_interval")),
+        "lift_high": Measure("At most", 1, "×", help=terms.help("lift_interval")),
+        "fires_with_lift": Measure("Lift", 1, "×", help=terms.help("fires_with_lift"), column="lift"),
+        "percentile": Measure("Percentile", 1, "%", bar=True, help=terms.help("percentile")),
+        "stored_maximum": Measure("Stored maximum", 2, help="Its largest activation in the stored inferences."),
+        "excess": Measure("Excess", 1, "×", help=terms.help("excess")),
+        "cosine": Measure("Cosine", 3, bar=True, help=terms.help("cosine")),
+        "think_minus_answer": Measure("Think − answer", 1, "%", help=terms.help("think_minus_answer")),
+        "right_minus_wrong": Measure("Right − wrong", 1, "%", help=terms.help("right_minus_wrong")),
     }
+
+
+SPAN = ("span_positions", "span_lift", "lift_low", "lift_high", "share", "rest_share", "max_activation")
+"""What a table of the features that stand out in a span shows of each."""
 
 
 def draw(
@@ -92,9 +100,12 @@ def draw(
         ),
     }
     for measure in measures:
-        shown[measure] = table["lift" if measure.endswith("_lift") else measure].to_numpy()
-        full = (bars_to or {}).get(measure)
-        columns[measure] = _column(known[measure], shown[measure].tolist(), full, narrow)
+        facts = known[measure]
+        full: float | Literal["largest"] | None = (bars_to or {}).get(measure, "largest") if facts.bar else None
+        shown[measure], columns[measure] = numerals.column(
+            facts.title, table[facts.column or measure].tolist(), unit=facts.unit, bar_to=full,
+            decimals=facts.decimals, help=facts.help, width=_width(facts, narrow),
+        )  # fmt: skip
     key = f"{name} {page.source.version} {hookpoint} {hash(features)}"
     clicks.table(shown, columns, key, lambda row: go(features[row]), rows=rows, described=f"Features: {name}")
     download.buttons(page, f"{name} {hookpoint}", table)
@@ -109,15 +120,8 @@ def tokens(page: Page, hookpoint: str, features: Sequence[int]) -> dict[int, str
     return {feature: "  ".join(texts) for feature, texts in lines.items()}
 
 
-def _column(measure: Measure, values: Sequence[float], full: float | None, narrow: bool) -> ColumnConfig:
-    if not measure.bar:
-        return NumberColumn(measure.title, format=measure.format, help=measure.help, width=75 if narrow else 90)
-    highest = full if full is not None else max((value for value in values if value == value), default=1.0)
-    return ProgressColumn(
-        measure.title,
-        format=measure.format,
-        help=measure.help,
-        min_value=0,
-        max_value=highest or 1.0,
-        width=105 if narrow else 115,
-    )
+def _width(measure: Measure, narrow: bool) -> int:
+    """Pixels."""
+    if measure.bar:
+        return 105 if narrow else 115
+    return 75 if narrow else 90

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import pandas as pd
 import streamlit as st
 
-from kthink_core.ui.parts import terms
+from kthink_core.ui.parts import numerals, terms
 
 
 def feature(summary: Mapping[str, Any], positions: int) -> None:
@@ -21,18 +20,14 @@ def feature(summary: Mapping[str, Any], positions: int) -> None:
         )
         _metric("Fires in inferences", str(summary["inferences"]), "Inferences in which it fires, in scope.")
         _metric("At positions", f"{summary['positions']:,}", f"Positions at which it fires, of {positions:,} in scope.")
-        _metric("Density", _percent(summary["positions"] / positions) if positions else "–", terms.help("density"))
-        _metric("Maximum", _number(summary["max_activation"]), terms.help("maximum"))
-        _metric("Mean", _number(summary["mean_activation"]), terms.help("mean"))
+        _metric(
+            "Density",
+            numerals.percent(summary["positions"] / positions) if positions else numerals.MISSING,
+            terms.help("density"),
+        )
+        _metric("Maximum", numerals.number(summary["max_activation"]), terms.help("maximum"))
+        _metric("Mean", numerals.number(summary["mean_activation"]), terms.help("mean"))
 
 
 def _metric(label: str, value: str, help: str) -> None:
     st.metric(label, value, help=help, width="content")
-
-
-def _percent(share: float) -> str:
-    return "–" if pd.isna(share) else f"{100 * share:.2g} %" if share < 0.1 else f"{100 * share:.0f} %"
-
-
-def _number(value: float) -> str:
-    return "–" if pd.isna(value) else f"{value:.2f}"

@@ -9,6 +9,7 @@ import streamlit as st
 
 from kthink_core.config import Experiment
 from kthink_core.ui.parts import download
+from kthink_core.ui.parts.numerals import MISSING
 from kthink_core.ui.view.page import Page
 
 
@@ -54,5 +55,5 @@ def _facts(values: Mapping[str, object]) -> pd.DataFrame:
 
 def _shown(value: object) -> str:
     if value is None:
-        return "–"
+        return MISSING
     return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)

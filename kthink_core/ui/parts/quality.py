@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import pandas as pd
 import streamlit as st
 
 from kthink_core import queries
 from kthink_core.config import Experiment
-from kthink_core.ui.parts import download, terms
+from kthink_core.ui.parts import download, numerals, terms
 from kthink_core.ui.view.page import Page
 
 
@@ -20,9 +19,9 @@ def strip(page: Page) -> None:
             kept = "" if sae.k is None else f", k = {sae.k}"
             st.markdown(f"**{row['hookpoint']}** :gray[{sae.num_latents:,} features, {sae.activation}{kept}]")
             with st.container(horizontal=True):
-                st.metric("FVU", _number(row["fvu"], 3), help=terms.help("fvu"), width="content")
-                st.metric("L0", _number(row["l0"], 1), help=terms.help("l0"), width="content")
-                st.metric("Dead", _percent(row["dead_share"]), help=terms.help("dead"), width="content")
+                st.metric("FVU", numerals.number(row["fvu"], 3), help=terms.help("fvu"), width="content")
+                st.metric("L0", numerals.number(row["l0"], 1), help=terms.help("l0"), width="content")
+                st.metric("Dead", numerals.percent(row["dead_share"]), help=terms.help("dead"), width="content")
             if row["fvu"] > 1:
                 st.caption(":red[Worse than the mean: these features do not describe what they were fed.]")
     download.buttons(page, f"quality of {page.experiment.name}", table)
@@ -34,7 +33,7 @@ def line(page: Page) -> None:
     table = page.ask(queries.quality, view.scope, view.inference)
     row = next(row for row in table.to_dict("records") if row["hookpoint"] == view.hookpoint)
     st.caption(
-        f"{view.hookpoint} in this inference: FVU {_number(row['fvu'], 3)}, L0 {_number(row['l0'], 1)}",
+        f"{view.hookpoint} in this inference: FVU {numerals.number(row['fvu'], 3)}, L0 {numerals.number(row['l0'], 1)}",
         help=terms.help("fvu"),
     )
 
@@ -47,11 +46,3 @@ def site_note(experiment: Experiment) -> None:
             "stream. Expect huge activations at a few positions and a poor FVU.",
             icon=":material/warning:",
         )
-
-
-def _number(value: float, digits: int) -> str:
-    return "–" if pd.isna(value) else f"{value:.{digits}f}"
-
-
-def _percent(value: float) -> str:
-    return "–" if pd.isna(value) else f"{100 * value:.1f} %"

@@ -1,26 +1,14 @@
-// Stretches of traces around places where a feature fires. Every text is set through textContent: nothing that a model
-// wrote is ever read as HTML. Widening stays in the browser; only a place to go to is told to the server.
+// Stretches of traces around places where a feature fires, written as in the transcript (transcript/text.js). Widening
+// stays in the browser; only a place to go to is told to the server.
 
-// Controls, marks that turn the direction of the text around them, the byte order mark.
-const HIDDEN = /[\0-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]/g;
-
-function shown(text) {
-  if (text === "") return "∅";
-  if (/^ +$/.test(text)) return "·".repeat(text.length);
-  const marked = text.replace(HIDDEN, (mark) => `\\u${mark.charCodeAt(0).toString(16).padStart(4, "0")}`);
-  return marked.replace(/\n/g, "⏎").replace(/\t/g, "⇥");
-}
-
-function element(tag, className, text) {
-  const made = document.createElement(tag);
-  made.className = className;
-  if (text !== undefined) made.textContent = text;
-  return made;
+// As in the transcript, but a newline ends no row.
+function inRow(text) {
+  return shown(text).replace(/⏎\n/g, "⏎").replace(/⇥\t/g, "⇥");
 }
 
 function token(snippet, index, maximum) {
   const activation = snippet.activations[index];
-  const made = element("span", `token ${snippet.segments[index]}`, shown(snippet.texts[index]));
+  const made = element("span", `token ${snippet.segments[index]}`, inRow(snippet.written[index]));
   made.dataset.index = index;
   made.style.setProperty("--share", Math.min(activation / maximum, 1).toFixed(3));
   made.classList.toggle("peak", snippet.first + index === snippet.position);
@@ -41,13 +29,14 @@ function fill(text, snippet, maximum, reach) {
 // Told when a pointer comes, not for every token beforehand.
 function explain(snippet, made) {
   const index = Number(made.dataset.index);
-  const text = shown(snippet.texts[index]).replace(/ /g, "·");
+  const text = toldAs(snippet.texts, snippet.written, index);
   const activation = snippet.activations[index];
-  const fires = activation ? activation.toFixed(3) : "none";
+  const fires = activation ? numeral(activation, 3) : "none";
   made.title = `${text}\nid ${snippet.ids[index]}\nposition ${snippet.first + index}\nactivation ${fires}`;
 }
 
-function row(snippet, data, open) {
+function row(sent, data, open) {
+  const snippet = { ...sent, written: wholeTexts(sent.texts, PART) };
   const made = element("div", "snippet");
   const text = element("button", "text");
   text.type = "button";
@@ -68,7 +57,7 @@ function row(snippet, data, open) {
   place.type = "button";
   place.title = `Go to position ${snippet.position} of inference ${snippet.inference}`;
   place.addEventListener("click", () => open(snippet));
-  made.append(element("span", "activation", snippet.activation.toFixed(2)), text, place);
+  made.append(element("span", "activation", numeral(snippet.activation, 2)), text, place);
   return made;
 }
 

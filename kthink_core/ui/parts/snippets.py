@@ -30,7 +30,7 @@ _HERE = Path(__file__).parent
 _component = component(
     "kthink_snippets",
     css=hues.stylesheet(".snippets") + (_HERE / "snippets.css").read_text(encoding="utf-8"),
-    js=(_HERE / "snippets.js").read_text(encoding="utf-8"),
+    js="\n".join((_HERE / name).read_text(encoding="utf-8") for name in ("../transcript/text.js", "snippets.js")),
 )
 
 

@@ -80,8 +80,17 @@ TERMS: dict[str, Term] = {
         "Lift of a span",
         "How many times as often a feature fires in the chosen span of n positions (k of them) as in the other m "
         "positions of the trace (r of them). Half a position is added to each count, so that a feature that is silent "
-        "elsewhere has a finite lift, and one that fires once by chance has not a huge one.",
-        r"\frac{(k + \tfrac12)\,/\,(n + 1)}{(r + \tfrac12)\,/\,(m + 1)}",
+        "elsewhere has a finite lift. Features come by the lower end of its interval; in spans of four or more, those "
+        "that fire there once are left out.",
+        r"L = \frac{(k + \tfrac12)\,/\,(n + 1)}{(r + \tfrac12)\,/\,(m + 1)}",
+    ),
+    "lift_interval": Term(
+        "At least, at most",
+        "The ends of a 95 % interval of a span's lift L (Katz et al. 1978, with half a position added to each count): "
+        "wide where few positions say so. It takes positions for independent, which words of a text are not, and does "
+        "not know how many features were looked at: a guide to the eye, not a test.",
+        r"L\,e^{\mp 1.96\,s},\quad "
+        r"s^2 = \frac{1}{k + \tfrac12} - \frac{1}{n + 1} + \frac{1}{r + \tfrac12} - \frac{1}{m + 1}",
     ),
     "fires_with_lift": Term(
         "Lift of features that fire together",

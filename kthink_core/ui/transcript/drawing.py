@@ -62,6 +62,8 @@ def draw(
     position: int | None = None,
     marked: Sequence[int] = (),
     verdict: str | None = None,
+    standing: pd.DataFrame | None = None,
+    lines: Mapping[int, str] | None = None,
     key: str = "transcript",
     choose: Callable[[Selection], None] = lambda _: None,
 ) -> Selection:
@@ -75,7 +77,8 @@ def draw(
     `features` are shown at once, each in its hue (`hues.HUES`), five at most. `maxima` are their largest activations in
     `scope` of the whole experiment (`queries.feature_maxima`); more features may be given. `labels` name features.
     `span` is marked; the page goes to `position` when it changes. Positions in `marked` have a frame: something is
-    reported of them. `verdict` stands in the header of the answer.
+    reported of them. `verdict` stands in the header of the answer. `standing`, the answer of `queries.span_features` of
+    the span, is what the list shows while the span is marked; `lines` tell of features there: their top tokens.
 
     `choose` is called before the next run with what the person has just chosen: a page that keeps its view in the link
     writes it there, and that run already shows it. In a fragment, which has a run of its own, compare what is returned.
@@ -102,6 +105,8 @@ def draw(
         position=position,
         marked=marked,
         verdict=verdict,
+        standing=standing,
+        lines=lines,
     )
     answer = _component(
         data=data,

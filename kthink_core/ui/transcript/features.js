@@ -34,24 +34,42 @@ function featureButton(view, feature) {
   return button;
 }
 
-function listFeatures(view) {
-  const { facts, list } = view;
-  const ranked = facts.ranked.map((row) => row.feature);
-  const extra = [...view.features, view.lock].filter((feature) => feature !== null && !facts.ranks.has(feature));
-  view.rows = [...new Set([...extra, ...ranked])].map((feature) => featureRow(view, feature));
-  refill(view, list, ...view.rows);
-  keepOneStop(list, BUTTONS);
+// What stands out in the marked span, once it is known.
+function standingIn(view) {
+  const { standing } = view.facts;
+  return standing && view.span && same(standing.span, view.span) ? standing : null;
 }
 
-function featureRow(view, feature) {
+function listFeatures(view) {
+  const { facts, list } = view;
+  const standing = standingIn(view);
+  const ranked = (standing?.rows ?? facts.ranked).map((row) => row.feature);
+  const known = new Set(ranked);
+  const extra = [...view.features, view.lock].filter((feature) => feature !== null && !known.has(feature));
+  const rows = new Map((standing?.rows ?? []).map((row) => [row.feature, row]));
+  view.rows = [...new Set([...extra, ...ranked])].map((feature) => featureRow(view, feature, standing && rows.get(feature)));
+  refill(view, list, ...view.rows);
+  if (standing && !ranked.length) list.append(element("li", "none", "Nothing fires more than once in the span."));
+  keepOneStop(list, BUTTONS);
+  list.classList.toggle("of-span", standing !== null);
+  if (view.listed !== standing) list.scrollTop = 0;
+  view.listed = standing;
+}
+
+// `standing` says how a feature stands out in the span; null where the list is that of the trace.
+function featureRow(view, feature, standing) {
   const { facts } = view;
   const row = element("li", "row");
   row.feature = feature;
   const ranked = facts.ranks.get(feature);
   const maximum = ranked?.maximum ?? traceMaximum(facts, feature);
-  row.style.setProperty("--part", maximum / (facts.ranked[0] ? largest(facts) : maximum || 1));
+  const part = standing === null ? maximum / (facts.ranked[0] ? largest(facts) : maximum || 1) : partOf(facts, standing);
+  row.style.setProperty("--part", part);
   const lock = featureButton(view, feature);
-  lock.append(element("span", "value", maximum.toFixed(2)), element("span", "share", percent(ranked?.share ?? shareOf(facts, feature))));
+  if (standing === null) {
+    const share = percent(ranked?.share ?? shareOf(facts, feature));
+    lock.append(element("span", "value", numeral(maximum, 2)), element("span", "share", share));
+  } else tellStanding(view, lock, standing);
   const isShown = view.features.includes(feature);
   const show = signButton("show", isShown ? "−" : "+", `${isShown ? "Hide" : "Show beside others"}: feature ${feature}`);
   show.dataset.kind = "show";
@@ -65,6 +83,35 @@ function featureRow(view, feature) {
   for (const button of [lock, show, open]) button.tabIndex = -1;
   row.append(lock, show, open);
   return row;
+}
+
+function tellStanding(view, button, standing) {
+  const { facts, span } = view;
+  const size = span[1] - span[0] + 1;
+  if (!standing) {
+    button.append(element("span", "value", "–"));
+    button.title = "Does not stand out in the span";
+    return;
+  }
+  const { feature, positions, lift, low, high } = standing;
+  const line = facts.lines[feature];
+  if (line && !facts.labels[feature]) button.append(element("span", "label line", line));
+  for (const [name, value] of [["count", positions], ["value", `${brief(lift)}×`], ["share", `${brief(low)}×`]]) {
+    button.append(element("span", name, value));
+  }
+  button.title =
+    `Fires at ${positions} of the span's ${size} positions: ${brief(lift)} times as often as in the rest ` +
+    `(95 %: ${brief(low)} to ${brief(high)})${line ? `\nTop tokens: ${line}` : ""}`;
+}
+
+// How long the line under a feature is: by what the list is ordered by.
+function partOf({ standing }, row) {
+  return row ? row.low / standing.rows[0].low : 0;
+}
+
+// Three digits say enough.
+function brief(number) {
+  return number >= 100 ? Math.round(number).toLocaleString("en") : Number(number.toPrecision(2)).toString();
 }
 
 function largest(facts) {
@@ -82,16 +129,15 @@ function pointAt(view, feature) {
 // Above the list, on a line of its own whatever it says: nothing may move under the pointer.
 function fillHeading(view) {
   const { facts, pointed } = view;
-  let name = `Features of ${facts.hookpoint}`;
+  const standing = standingIn(view);
+  let name = standing ? `Span ${standing.span.join(" to ")}` : `Features of ${facts.hookpoint}`;
   if (pointed !== null) {
     const { maximum, basis } = maximumOf(facts, pointed, view.basis);
-    name = `Feature ${pointed} ÷ ${maximum.toFixed(2)}, ${BASES[basis]}`;
+    name = `Feature ${pointed} ÷ ${numeral(maximum, 2)}, ${BASES[basis]}`;
   }
-  view.heading.replaceChildren(
-    element("span", "name", name),
-    element("span", "value", "max"),
-    element("span", "share", "share"),
-  );
+  const titles = standing ? { count: "n", value: "lift", share: "at least" } : { value: "max", share: "share" };
+  const columns = Object.entries(titles).map(([column, title]) => element("span", column, title));
+  view.heading.replaceChildren(element("span", "name", name), ...columns);
 }
 
 function lockFeature(view, feature) {

@@ -23,7 +23,8 @@ const POINTER = [
 ];
 const COLOURS =
   "Background: the feature with the largest share of its maximum; the fuller, the larger the share. " +
-  "Underline: every shown feature that fires there, in scope or not. The numbers in the margin are positions.";
+  "Underline: every shown feature that fires there, in scope or not. The numbers in the margin are positions. " +
+  "▏: bytes of the character that follows, which takes several tokens.";
 
 function onKey(view, event) {
   if (event.ctrlKey || event.metaKey || event.altKey) return;

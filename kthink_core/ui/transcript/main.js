@@ -22,6 +22,7 @@ function newView(shadow) {
     spanned: [],
     marked: [],
     rows: [],
+    listed: null, // what stands out in the span, where the list shows that
     send: () => {},
   };
   view.root = element("div", "transcript");
@@ -95,10 +96,10 @@ function take(view, data) {
   if (isSpanOther) view.begun = null;
   layTokens(view, before);
   for (const of of ["focus", "held", "anchor", "begun"]) if (view[of] >= view.facts.length) view[of] = null;
-  describe(view);
-  listFeatures(view);
-  shade(view);
   markSpan(view, span);
+  listFeatures(view);
+  describe(view);
+  shade(view);
   for (const token of view.marked) token.classList.remove("marked");
   view.marked = data.marked.map((position) => view.tokens[position]);
   for (const token of view.marked) token.classList.add("marked");

@@ -35,6 +35,8 @@ def payload(
     position: int | None,
     marked: Sequence[int],
     verdict: str | None,
+    standing: pd.DataFrame | None = None,
+    lines: Mapping[int, str] | None = None,
 ) -> dict[str, Any]:
     """Everything as plain values; texts stay as they are, the browser sets them as text. Arguments as for `draw`.
 
@@ -46,6 +48,7 @@ def payload(
     tracks = tracks.sort_values(["feature", "position"], kind="stable")
     tracked, positions = np.unique(tracks["feature"].to_numpy(np.int64), return_counts=True)
     length = len(tokens)
+    marked_span = None if span is None or span[0] >= length else [span[0], min(span[1], length - 1)]
     return {
         "trace": trace,
         "hookpoint": hookpoint,
@@ -78,11 +81,20 @@ def payload(
         "most": MOST_FEATURES,
         "maxima": {str(feature): float(maximum) for feature, maximum in maxima.items()},
         "labels": {str(feature): label for feature, label in labels.items()},
-        "span": None if span is None or span[0] >= length else [span[0], min(span[1], length - 1)],
+        "span": marked_span,
+        "standing": None if standing is None or marked_span is None else _standing(standing, marked_span),
+        "lines": {str(feature): line for feature, line in (lines or {}).items()},
         "position": None if position is None or position >= length else position,
         "marked": [int(position) for position in marked if position < length],
         "verdict": verdict,
     }
+
+
+def _standing(table: pd.DataFrame, span: list[int]) -> dict[str, Any]:
+    """What stands out in a span, and in which."""
+    names = {"feature": "feature", "positions": "positions", "lift": "lift", "lift_low": "low", "lift_high": "high"}
+    rows = table.filter(items=list(names)).rename(columns=names)
+    return {"span": span, "rows": rows.to_dict("records")}
 
 
 def integers(values: ArrayLike) -> Packed:

@@ -66,6 +66,8 @@ function markSpan(view, span) {
 function clearSpan(view) {
   view.begun = null;
   markSpan(view, null);
+  listFeatures(view);
+  fillHeading(view);
   view.send("span", []);
   say(view, "The span is cleared");
 }
@@ -73,6 +75,7 @@ function clearSpan(view) {
 // What is copied is what the model wrote, without the signs for whitespace.
 function copySpan(view, event) {
   if (!view.span || window.getSelection()?.toString()) return;
-  event.clipboardData.setData("text/plain", view.facts.texts.slice(view.span[0], view.span[1] + 1).join(""));
+  const texts = view.facts.texts.slice(view.span[0], view.span[1] + 1);
+  event.clipboardData.setData("text/plain", wholeTexts(texts, "").join(""));
   event.preventDefault();
 }

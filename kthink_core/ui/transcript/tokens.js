@@ -11,7 +11,7 @@ function layTokens(view, before) {
   let same = 0;
   if (before?.trace === facts.trace) {
     const most = Math.min(before.length, facts.length);
-    while (same < most && before.texts[same] === facts.texts[same] && before.segments[same] === facts.segments[same]) {
+    while (same < most && before.written[same] === facts.written[same] && before.segments[same] === facts.segments[same]) {
       same++;
     }
   }
@@ -37,11 +37,11 @@ function appendTokens(view, from) {
       fresh.append(band);
       block = undefined;
     }
-    if (!block || isFull(block, facts.texts[position - 1])) {
+    if (!block || isFull(block, facts.written[position - 1])) {
       block = element("div", "block");
       band.lastElementChild.append(block);
     }
-    const token = newToken(position, facts.texts[position]);
+    const token = newToken(position, facts.written[position]);
     tokens.push(token);
     block.append(token);
   }

@@ -79,7 +79,7 @@ function legendEntry(view, feature) {
     entry.append(element("span", "text", `never fires in scope ${facts.scope} of this inference${elsewhere}`));
   } else {
     const instead = basis === view.basis ? "" : ` of ${BASES[basis]}: that of the experiment is not at hand`;
-    entry.append(element("span", "text", `÷ ${maximum.toFixed(2)}${instead}`));
+    entry.append(element("span", "text", `÷ ${numeral(maximum, 2)}${instead}`));
   }
   if (!track.whole) entry.append(element("span", "text", "· only where it is among the first of a token"));
   if (view.features.includes(feature)) {

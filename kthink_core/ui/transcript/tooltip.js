@@ -30,7 +30,7 @@ function factRows(facts, position) {
   const probability = facts.probabilities[position];
   const list = element("dl", "facts");
   for (const [name, value] of [
-    ["token", oneLine(facts.texts[position])],
+    ["token", toldAs(facts.texts, facts.written, position)],
     ["id", facts.ids[position]],
     ["position", position],
     ["probability", Number.isNaN(probability) ? "given, not sampled" : percent(probability)],
@@ -59,7 +59,7 @@ function firingRows(view, position) {
   if (!found.length) rows.append(element("div", "none", `no feature of ${view.facts.hookpoint} fires here`));
   for (const { feature, activation } of found) {
     const row = featureButton(view, feature);
-    row.append(element("span", "value", activation.toFixed(3)));
+    row.append(element("span", "value", numeral(activation, 3)));
     rows.append(row);
   }
   return rows;
@@ -69,8 +69,8 @@ function spoken(view, position) {
   const { facts } = view;
   const strongest = firing(view, position)
     .slice(0, 3)
-    .map(({ feature, activation }) => `feature ${feature} ${activation.toFixed(2)}`);
-  return `position ${position}, ${oneLine(facts.texts[position])}: ${strongest.join(", ") || "no feature"}`;
+    .map(({ feature, activation }) => `feature ${feature} ${numeral(activation, 2)}`);
+  return `position ${position}, ${toldAs(facts.texts, facts.written, position)}: ${strongest.join(", ") || "no feature"}`;
 }
 
 function place(view, token) {
@@ -86,7 +86,5 @@ function place(view, token) {
 }
 
 function percent(share) {
-  // Small shares are no zeros.
-  if (share > 0 && share < 0.0005) return "< 0.1 %";
-  return `${(100 * share).toFixed(1)} %`;
+  return `${numeral(100 * share, 1)} %`;
 }

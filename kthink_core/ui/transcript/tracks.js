@@ -13,6 +13,7 @@ function readFacts(data) {
   const facts = {
     ...data,
     length: data.texts.length,
+    written: wholeTexts(data.texts, PART),
     segments: data.bands.flatMap((band) => Array(band.tokens).fill(band.segment)),
     counted: data.bands.flatMap((band) => Array(band.tokens).fill(band.counts)),
     ids: unpack(data.ids),
