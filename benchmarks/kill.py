@@ -49,7 +49,7 @@ def wait_for(run: subprocess.Popen[bytes], cache: Path, inferences: int) -> None
 def committed(cache: Path) -> frozenset[int]:
     """What the manifest says that readers see."""
     manifest, _ = read_manifest(Layout(cache / DEMO))
-    return manifest.in_database() | manifest.pending()
+    return manifest.in_databases()
 
 
 def digests(cache: Path) -> dict[int, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Iterator
 from functools import cache
@@ -25,6 +26,7 @@ from kthink_core.config import ExperimentConfig
 from kthink_core.model.language_model import LanguageModel, load_model
 from kthink_core.precompute.pipeline import Plan, plan
 from kthink_core.precompute.progress import Silent
+from kthink_core.store import writer
 from tests.browsing import Visit, visiting
 from tests.worker_process import QUESTIONS
 
@@ -42,6 +44,14 @@ def packages_searched_once() -> Iterator[None]:
     """Streamlit's test runner searches all installed packages for components, for each app that it opens."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(manifest_scanner, "scan_component_manifests", cache(manifest_scanner.scan_component_manifests))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_clock_decides_what_is_built() -> Iterator[None]:
+    """Readers see what is committed when the writer has ended, or where a test asks for it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(writer, "PATIENCE", math.inf)
         yield
 
 

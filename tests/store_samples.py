@@ -116,7 +116,7 @@ def sample_inferences(experiment: Experiment, count: int | None = None, seed: in
 
 
 def write_sample(cache: Path, experiment: Experiment, inferences: list[Inference], built: int = 0) -> None:
-    """Stores inferences, the first `built` of them in a database, the others as segment files beside it."""
+    """Stores inferences, the first `built` of them in the main database, the others in an increment beside it."""
     with open_writer(cache, experiment) as writer:
         for index, inference in enumerate(inferences):
             writer.append(inference)
@@ -128,9 +128,8 @@ def committed(cache: Path, name: str) -> frozenset[int]:
     """The inferences that the manifest says readers see; of a database that has gone, none."""
     layout = Layout(cache / name)
     manifest, _ = read_manifest(layout)
-    entry = manifest.database
-    there = entry is not None and (layout.folder / entry.file).exists()
-    return (manifest.in_database() if there else frozenset()) | manifest.pending()
+    there = [entry.contents() for entry in manifest.databases if (layout.folder / entry.file).exists()]
+    return frozenset[int]().union(*there)
 
 
 def rewrite(path: Path, **fields: object) -> None:

@@ -27,7 +27,7 @@ from kthink_core.settings import WorkerSettings
 
 _PATIENCE = httpx.Timeout(10, connect=2)
 _KEEPING = httpx.Timeout(120, connect=2)
-"""Now and then a keep builds the database of all that is kept."""
+"""The first keep after an upgrade builds the database of all that is kept."""
 _STREAMING = httpx.Timeout(None, connect=2, read=60)
 """A job may wait in the queue for long; the worker says so all the while, and pings in between."""
 

@@ -27,7 +27,14 @@ class Beside:
         memory is bounded."""
         self._store, self._committed, self._most = store, committed, most
         self._waiting: deque[tuple[int, Future[Inference]]] = deque()
+        self._tended: Future[None] | None = None
         self._thread = ThreadPoolExecutor(1, "beside")
+
+    def tend(self, work: Callable[[], None]) -> None:
+        """Let the thread do something else after what was put in, unless it has still to. What it raises, `hear`
+        raises."""
+        if self._tended is None:
+            self._tended = self._thread.submit(work)
 
     @property
     def under_way(self) -> frozenset[int]:
@@ -44,6 +51,9 @@ class Beside:
         """Tell of those that are stored by now. Raises what `store` raised for one: it is not under way any more."""
         while self._waiting and self._waiting[0][1].done():
             self._hear_next()
+        if self._tended is not None and self._tended.done():
+            tended, self._tended = self._tended, None
+            tended.result()
 
     def finish(self) -> None:
         """Wait for all, and tell of them. Raises as `hear` does."""

@@ -116,9 +116,14 @@ def precompute(plan: Plan, cache: Path, batch_size: int, progress: Progress) -> 
         missing = [prompt for prompt in plan.prompts if prompt.inference not in writer.committed]
         progress.start(len(plan.prompts), len(plan.prompts) - len(missing))
         _make(plan, missing, batch_size, progress, writer)
+
+        def pause() -> None:
+            progress.pause()
+            writer.catch_up()
+
         if not writer.has_directions:
             progress.stage("comparing the features' decoder directions")
-            writer.put_directions(*directions(plan.lm, plan.saes.by_hookpoint, writer.active_features, progress.pause))
+            writer.put_directions(*directions(plan.lm, plan.saes.by_hookpoint, writer.active_features, pause))
         progress.stage("building the database")
         writer.build()
 
@@ -140,6 +145,8 @@ def _make(plan: Plan, missing: Sequence[Prompt], batch_size: int, progress: Prog
 
     def step(number: int, rows: int) -> None:
         beside.hear()
+        if writer.is_behind:
+            beside.tend(writer.catch_up)
         progress.step(number, rows)
 
     with Beside(store, committed, most=batch_size) as beside:

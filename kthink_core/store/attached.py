@@ -1,4 +1,4 @@
-"""An experiment's database, attached read-only to a connection that reaches nothing else."""
+"""Databases of an experiment, attached read-only to a connection that reaches nothing else."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ TABLES = (
     "inferences", "interventions", "tokens", "latents", "token_latents", "quality", "vector_sums", "feature_inferences",
     "relevant_features", "feature_tokens", "segment_sums", "neighbours", "promoted_tokens",
 )  # fmt: skip
-"""Of a database and what is pending beside it, the rows of both."""
+"""Of several databases of one experiment, the rows of all."""
+
+STORE = "store"
+"""What a database is called in a connection that has one."""
 
 
 def connect() -> duckdb.DuckDBPyConnection:
@@ -34,22 +37,28 @@ def connect() -> duckdb.DuckDBPyConnection:
     return connection
 
 
-def attach(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
-    """Attaches a database as `store`; from then on the connection opens no other file, whatever the database asks for.
-
-    Raises FileNotFoundError, duckdb.Error, CorruptFile, SchemaTooNew, SchemaTooOld.
-    """
+def attach(connection: duckdb.DuckDBPyConnection, path: Path, catalog: str = STORE) -> None:
+    """Attaches a database. Nothing in it may be asked before `shut`. Raises FileNotFoundError, duckdb.Error."""
     path.stat()  # the system's own error where it is missing
     try:
-        connection.execute(f"ATTACH {quoted(str(path.absolute()))} AS store (READ_ONLY)")
+        connection.execute(f"ATTACH {quoted(str(path.absolute()))} AS {catalog} (READ_ONLY)")
     except duckdb.Error:
         path.stat()  # it may have gone in between
         raise
+
+
+def shut(connection: duckdb.DuckDBPyConnection) -> None:
+    """From now on the connection opens no other file, whatever a database asks for."""
     connection.execute("SET enable_external_access = false")
+
+
+def check_tables(connection: duckdb.DuckDBPyConnection, path: Path, catalog: str = STORE) -> None:
+    """Raises CorruptFile, SchemaTooNew, SchemaTooOld unless an attached database has all tables, as this version makes
+    them."""
     # A table that is a view computes what its author wrote.
-    own = "SELECT table_name FROM duckdb_tables() WHERE database_name = 'store'"
-    tables = {name for (name,) in connection.execute(own).fetchall()}
-    found = connection.execute("FROM store.experiment LIMIT 2").fetchall() if "experiment" in tables else []
+    own = "SELECT table_name FROM duckdb_tables() WHERE database_name = ?"
+    tables = {name for (name,) in connection.execute(own, [catalog]).fetchall()}
+    found = connection.execute(f"FROM {catalog}.experiment LIMIT 2").fetchall() if "experiment" in tables else []
     version = found[0][1] if len(found) == 1 else None
     if not isinstance(version, int):
         raise CorruptFile(path, REMEDY, "it is no database of an experiment")
@@ -62,10 +71,10 @@ def attach(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
         raise CorruptFile(path, REMEDY, f"it lacks {', '.join(sorted(missing))}")
 
 
-def description(connection: duckdb.DuckDBPyConnection, path: Path) -> Experiment:
+def description(connection: duckdb.DuckDBPyConnection, path: Path, catalog: str = STORE) -> Experiment:
     """The experiment that the attached database says it was built for. Raises CorruptFile."""
     columns = "name, inferences, config, provenance, saes"
-    [(name, inferences, *documents)] = connection.execute(f"SELECT {columns} FROM store.experiment").fetchall()
+    [(name, inferences, *documents)] = connection.execute(f"SELECT {columns} FROM {catalog}.experiment").fetchall()
     try:
         config, provenance, saes = (parse_object(path, str(text).encode()) for text in documents)
         facts = {"name": name, "inferences": inferences, "open_ended": inferences == 0}
@@ -74,8 +83,10 @@ def description(connection: duckdb.DuckDBPyConnection, path: Path) -> Experiment
         raise CorruptFile(path, REMEDY, "it does not say what it was made with") from error
 
 
-def check_belongs(connection: duckdb.DuckDBPyConnection, path: Path, experiment: Experiment) -> None:
+def check_belongs(
+    connection: duckdb.DuckDBPyConnection, path: Path, experiment: Experiment, catalog: str = STORE
+) -> None:
     """Raises CorruptFile unless the attached database was built for this experiment."""
-    found = description(connection, path)
+    found = description(connection, path, catalog)
     if (found.mark, found.config) != (experiment.mark, experiment.config):
         raise CorruptFile(path, REMEDY, "it belongs to another experiment")

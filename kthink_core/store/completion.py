@@ -34,6 +34,7 @@ def is_finished(cache: Path, name: str, config: ExperimentConfig) -> bool:
     database = manifest.database
     if (
         database is None
+        or manifest.increments
         or manifest.segments
         or database.schema_version < DATABASE_SCHEMA
         or database.directions is None

@@ -7,7 +7,7 @@ told as what it is, and nothing is renamed or to be deleted for it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -36,20 +36,23 @@ def is_sound(path: Path, entry: DatabaseEntry) -> bool:
 
 
 @contextmanager
-def damage_told(path: Path | None, entry: DatabaseEntry | None) -> Iterator[None]:
-    """Turns what DuckDB says of a database into CorruptFile or StoreUnavailable; mistakes of a statement stay."""
+def damage_told(databases: Mapping[Path, DatabaseEntry]) -> Iterator[None]:
+    """Turns what DuckDB says of some databases into CorruptFile or StoreUnavailable; mistakes of a statement stay."""
     try:
         yield
     except duckdb.Error as error:
-        if path is None or entry is None:
+        says_damage = _says_damage(error)
+        if not databases or (is_of_content(error) and not says_damage):
             raise
-        if _says_damage(error):
-            raise CorruptFile(path, REMEDY) from error
-        if is_of_content(error):
-            raise
-        if entry.sha256 is not None and not is_sound(path, entry):
-            raise CorruptFile(path, REMEDY) from error
-        raise StoreUnavailable(path, in_words(error)) from error
+        damaged = next((path for path, entry in databases.items() if _is_damaged(path, entry)), None)
+        if damaged is None and not says_damage:
+            raise StoreUnavailable(next(iter(databases)), in_words(error)) from error
+        raise CorruptFile(damaged or next(iter(databases)), REMEDY) from error
+
+
+def _is_damaged(path: Path, entry: DatabaseEntry) -> bool:
+    """False where it cannot be told: of one that has gone, or of which no digest is known."""
+    return entry.sha256 is not None and path.is_file() and not is_sound(path, entry)
 
 
 def is_of_content(error: duckdb.Error | OSError) -> bool:

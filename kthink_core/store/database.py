@@ -7,7 +7,7 @@ the tables below: `latents` sorted for asking by feature, `token_latents` the sa
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 
@@ -100,13 +100,22 @@ ORDER BY hookpoint, feature, kind, rank
 """
 
 
+def no_pause() -> None:
+    """Nothing waits for what is built."""
+
+
 def build_database(
-    target: Path, experiment: Experiment, inferences: Iterable[Inference], directions: pa.Table | None = None
+    target: Path,
+    experiment: Experiment,
+    inferences: Iterable[Inference],
+    directions: pa.Table | None = None,
+    pause: Callable[[], None] = no_pause,
 ) -> str:
     """Writes the database of some inferences, given in order, beside `target`; then gives it that name. Returns the
     SHA-256 of the file.
 
-    `directions`: the rows of store/directions.py, where there are any yet. Memory is bounded whatever the number of
+    `directions`: the rows of store/directions.py, where there are any yet. `pause` is called between the parts of the
+    work; what it raises ends the build, and nothing is left of it. Memory is bounded whatever the number of
     inferences. Raises DiskFull; CorruptFile where reading them does.
     """
     beside = temporary(target)
@@ -119,8 +128,11 @@ def build_database(
         try:
             connection.execute("SET enable_progress_bar = false")
             file = quoted(str(beside.absolute()))
-            connection.execute(f"ATTACH {file} AS built (STORAGE_VERSION '{STORAGE_VERSION}')")
-            fill(connection, "built", experiment, inferences, directions)
+            # A file that is whole or removed needs no log beside it.
+            connection.execute(
+                f"ATTACH {file} AS built (STORAGE_VERSION '{STORAGE_VERSION}', RECOVERY_MODE no_wal_writes)"
+            )
+            _fill(connection, experiment, inferences, directions, pause)
             connection.execute("CHECKPOINT built")
             connection.execute("USE memory; DETACH built")
         finally:
@@ -131,32 +143,40 @@ def build_database(
     return sha256
 
 
-def fill(
-    connection: duckdb.DuckDBPyConnection,
-    catalog: str,
-    experiment: Experiment,
-    inferences: Iterable[Inference],
-    directions: pa.Table | None = None,
-) -> None:
-    """Creates and fills all tables in an attached, empty database, and leaves it the current one."""
+def create_tables(connection: duckdb.DuckDBPyConnection, catalog: str, experiment: Experiment) -> None:
+    """Creates all tables in an attached, empty database, describes the experiment in it, and leaves it the current
+    one."""
     connection.execute(f"USE {catalog}")
     connection.execute(f"CREATE TYPE hookpoint AS ENUM ({', '.join(map(quoted, experiment.saes))})")
     connection.execute(f"CREATE TYPE segment AS ENUM ({', '.join(map(quoted, SEGMENTS))})")
     connection.execute(TABLES)
     _describe(connection, experiment)
-    connection.execute("BEGIN")  # one transaction, so that rows go to the file, not to a log first
+
+
+def _fill(
+    connection: duckdb.DuckDBPyConnection,
+    experiment: Experiment,
+    inferences: Iterable[Inference],
+    directions: pa.Table | None,
+    pause: Callable[[], None],
+) -> None:
+    create_tables(connection, "built", experiment)
+    connection.execute("BEGIN")
     sums = SegmentSums()
     for chunk in _chunks(inferences):
         for table, rows in batches(chunk, list(experiment.saes)).items():
             _insert(connection, rows, f"INSERT INTO {table} BY NAME FROM incoming")
         for inference in chunk:
             sums.add(inference)
+        pause()
     _insert(connection, sums.table(list(experiment.saes)), "INSERT INTO segment_sums BY NAME FROM incoming")
     if directions is not None:
         _insert(connection, directions, _DIRECTIONS)
     connection.execute("COMMIT")
+    pause()
     connection.execute(LATENTS)
-    fill_feature_stats(connection, experiment.saes)
+    pause()
+    fill_feature_stats(connection, experiment.saes, pause)
 
 
 def _insert(connection: duckdb.DuckDBPyConnection, rows: pa.Table, statement: str) -> None:

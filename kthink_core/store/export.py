@@ -13,7 +13,6 @@ from kthink_core.store.damage import REMEDY, is_sound
 from kthink_core.store.database import build_database
 from kthink_core.store.directions import read_directions
 from kthink_core.store.files import Layout, disk_full, publish, remove, temporary
-from kthink_core.store.journal import read_segment
 from kthink_core.store.manifest import read_manifest
 from kthink_core.store.reader import Reader, open_reader
 
@@ -49,7 +48,7 @@ def export(cache: Path, name: str, target: Path) -> Path:
 def _export_database(layout: Layout, reader: Reader, target: Path) -> None:
     manifest, version = read_manifest(layout, reader.experiment.mark)
     entry = manifest.database
-    if entry and entry.sha256 and not manifest.segments and version == reader.version:
+    if entry and entry.sha256 and not manifest.increments and version == reader.version:
         beside, path = temporary(target), layout.folder / entry.file
         with disk_full(target, beside):
             remove(beside)
@@ -59,9 +58,8 @@ def _export_database(layout: Layout, reader: Reader, target: Path) -> None:
             publish(beside, target)
     else:
         experiment = reader.experiment
-        visible = (read_segment(layout.segment(inference), experiment) for inference in reader.inference_ids)
         directions = read_directions(layout.directions, experiment.mark)[0] if layout.directions.exists() else None
-        build_database(target, experiment, visible, directions)
+        build_database(target, experiment, map(reader.inference, reader.inference_ids), directions)
 
 
 def _export_parquet(reader: Reader, target: Path) -> None:

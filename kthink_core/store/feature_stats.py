@@ -7,7 +7,7 @@ first of either.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 import duckdb
 
@@ -22,14 +22,15 @@ RANKS = 100
 TOP_TOKENS = 5
 """Tokens of each feature and scope that are stored: those with the largest activation."""
 
-# One hookpoint at a time, here and below, so that the intermediate rows stay few.
+# `{hookpoint}` and `{scope}` are conditions: of a large database one hookpoint and one scope at a time, so that the
+# intermediate rows stay few; of a small one all at once, where each statement costs more than its rows.
 _FEATURE_INFERENCES = """
 INSERT INTO feature_inferences BY NAME
 SELECT hookpoint, feature, inference, segment, count(*) AS positions, max(activation) AS max_activation,
     sum(activation::DOUBLE) AS activation_sum,
-    -max({'activation': activation, 'negated': -position}).negated AS peak_position
-FROM latents WHERE hookpoint = $hookpoint GROUP BY ALL
-ORDER BY feature, inference, segment
+    -max({{'activation': activation, 'negated': -position}}).negated AS peak_position
+FROM latents WHERE {hookpoint} GROUP BY ALL
+ORDER BY hookpoint, feature, inference, segment
 """
 
 _SCOPES = ", ".join(f"('{scope}', '{segment}')" for scope, segments in SEGMENTS_OF.items() for segment in segments)
@@ -39,16 +40,17 @@ _SCOPES = ", ".join(f"('{scope}', '{segment}')" for scope, segments in SEGMENTS_
 _RELEVANT_FEATURES = f"""
 INSERT INTO relevant_features BY NAME
 WITH scopes(scope, segment) AS (VALUES {_SCOPES}), kept AS MATERIALIZED (
-    SELECT inference, segment, unnest(max({{'activation': max_activation, 'negated': -feature}}, {RANKS})) AS kept
-    FROM feature_inferences WHERE hookpoint = $hookpoint GROUP BY inference, segment
+    SELECT hookpoint, inference, segment,
+        unnest(max({{{{'activation': max_activation, 'negated': -feature}}}}, {RANKS})) AS kept
+    FROM feature_inferences WHERE {{hookpoint}} GROUP BY hookpoint, inference, segment
 ), maxima AS (
-    SELECT scope, inference, -kept.negated AS feature, max(kept.activation) AS max_activation
+    SELECT hookpoint, scope, inference, -kept.negated AS feature, max(kept.activation) AS max_activation
     FROM kept JOIN scopes ON kept.segment::VARCHAR = scopes.segment GROUP BY ALL
 )
-SELECT $hookpoint AS hookpoint, scope, inference, feature, max_activation,
-    row_number() OVER (PARTITION BY scope, inference ORDER BY max_activation DESC, feature) AS rank
+SELECT hookpoint, scope, inference, feature, max_activation,
+    row_number() OVER (PARTITION BY hookpoint, scope, inference ORDER BY max_activation DESC, feature) AS rank
 FROM maxima QUALIFY rank <= {RANKS}
-ORDER BY scope, inference, rank
+ORDER BY hookpoint, scope, inference, rank
 """
 
 _FEATURE_TOKENS = f"""
@@ -56,61 +58,77 @@ INSERT INTO feature_tokens BY NAME
 WITH scopes(scope, segment) AS (VALUES {_SCOPES}), vocabulary AS (
     SELECT token_id, min(text) AS text FROM tokens GROUP BY token_id
 ), by_token AS (
-    SELECT feature, segment, token_id, max(activation) AS max_activation
+    SELECT hookpoint, feature, segment, token_id, max(activation) AS max_activation
     FROM (
-        SELECT token_id, segment, unnest(features) AS feature, unnest(activations) AS activation
+        SELECT hookpoint, token_id, segment, unnest(features) AS feature, unnest(activations) AS activation
         FROM (
-            SELECT inference, position, segment, features, activations
-            FROM token_latents WHERE hookpoint = $hookpoint
+            SELECT hookpoint, inference, position, segment, features, activations
+            FROM token_latents WHERE {{hookpoint}}
         ) JOIN (SELECT inference, position, token_id FROM tokens) USING (inference, position)
     )
     GROUP BY ALL
 ), kept AS MATERIALIZED (
-    SELECT feature, segment, unnest(max({{'activation': max_activation, 'negated': -token_id}}, {TOP_TOKENS})) AS kept
-    FROM by_token GROUP BY feature, segment
+    SELECT hookpoint, feature, segment,
+        unnest(max({{{{'activation': max_activation, 'negated': -token_id}}}}, {TOP_TOKENS})) AS kept
+    FROM by_token GROUP BY hookpoint, feature, segment
 ), maxima AS (
-    SELECT scope, feature, -kept.negated AS token_id, max(kept.activation) AS max_activation
+    SELECT hookpoint, scope, feature, -kept.negated AS token_id, max(kept.activation) AS max_activation
     FROM kept JOIN scopes ON kept.segment::VARCHAR = scopes.segment GROUP BY ALL
 ), ranked AS (
-    SELECT *, row_number() OVER (PARTITION BY scope, feature ORDER BY max_activation DESC, token_id) AS rank
+    SELECT *,
+        row_number() OVER (PARTITION BY hookpoint, scope, feature ORDER BY max_activation DESC, token_id) AS rank
     FROM maxima QUALIFY rank <= {TOP_TOKENS}
 )
-SELECT $hookpoint AS hookpoint, scope, feature, rank, token_id, text, max_activation
+SELECT hookpoint, scope, feature, rank, token_id, text, max_activation
 FROM ranked JOIN vocabulary USING (token_id)
-ORDER BY scope, feature, rank
+ORDER BY hookpoint, scope, feature, rank
 """
 
 _FEATURE_STATS = f"""
 INSERT INTO feature_stats BY NAME
-WITH maxima AS (
-    SELECT feature, inference, sum(positions) AS positions, max(max_activation) AS max_activation,
+WITH scopes(scope, segment) AS (FROM (VALUES {_SCOPES}) AS all_scopes(scope, segment) WHERE {{scope}}), maxima AS (
+    SELECT hookpoint, scope, feature, inference, sum(positions) AS positions, max(max_activation) AS max_activation,
         sum(activation_sum::DOUBLE) AS activation_sum
-    FROM feature_inferences
-    WHERE hookpoint = $hookpoint AND list_contains($segments, segment::VARCHAR) GROUP BY feature, inference
+    FROM feature_inferences JOIN scopes ON feature_inferences.segment::VARCHAR = scopes.segment
+    WHERE {{hookpoint}} GROUP BY hookpoint, scope, feature, inference
 ), totals AS (
-    SELECT feature, sum(positions)::BIGINT AS positions, count(*) AS inferences,
+    SELECT hookpoint, scope, feature, sum(positions)::BIGINT AS positions, count(*) AS inferences,
         max(max_activation) AS max_activation, sum(activation_sum) AS activation_sum,
         coalesce(sum(positions) FILTER (correct), 0)::BIGINT AS right_positions,
         coalesce(sum(positions) FILTER (NOT correct), 0)::BIGINT AS wrong_positions
-    FROM maxima JOIN inferences USING (inference) GROUP BY feature
+    FROM maxima JOIN inferences USING (inference) GROUP BY hookpoint, scope, feature
 ), relevant AS (
-    SELECT feature, count(*) AS relevant_inferences FROM relevant_features
-    WHERE hookpoint = $hookpoint AND scope = $scope AND rank <= {RELEVANT} GROUP BY feature
+    SELECT hookpoint, scope, feature, count(*) AS relevant_inferences FROM relevant_features
+    WHERE {{hookpoint}} AND {{scope}} AND rank <= {RELEVANT} GROUP BY hookpoint, scope, feature
 )
-SELECT $hookpoint AS hookpoint, feature, $scope AS scope, positions, inferences,
+SELECT hookpoint, feature, scope, positions, inferences,
     coalesce(relevant_inferences, 0) AS relevant_inferences, max_activation,
     activation_sum / positions AS mean_activation, activation_sum, right_positions, wrong_positions
-FROM totals LEFT JOIN relevant USING (feature)
-ORDER BY feature
+FROM totals LEFT JOIN relevant USING (hookpoint, scope, feature)
+ORDER BY hookpoint, scope, feature
 """
 
+SMALL = 2_000_000
+"""Latents up to which a database is small: 46 inferences of the article's."""
 
-def fill_feature_stats(connection: duckdb.DuckDBPyConnection, hookpoints: Iterable[str]) -> None:
+
+def fill_feature_stats(
+    connection: duckdb.DuckDBPyConnection, hookpoints: Iterable[str], pause: Callable[[], None] = lambda: None
+) -> None:
     """Fills `feature_inferences`, `relevant_features`, `feature_tokens` and `feature_stats` from the tables of tokens,
-    latents and inferences, all in the current database of the connection."""
-    for hookpoint in hookpoints:
+    latents and inferences, all in the current database of the connection. Between its parts it calls `pause`."""
+    rows = connection.execute("SELECT count(*) FROM latents").fetchall()[0][0]
+    parts: Iterable[dict[str, str]] = [{}] if rows <= SMALL else [{"hookpoint": name} for name in hookpoints]
+    for part in parts:
         for statement in (_FEATURE_INFERENCES, _RELEVANT_FEATURES, _FEATURE_TOKENS):
-            connection.execute(statement, {"hookpoint": hookpoint})
-        for scope, segments in SEGMENTS_OF.items():
-            parameters = {"hookpoint": hookpoint, "scope": scope, "segments": list(segments)}
-            connection.execute(_FEATURE_STATS, parameters)
+            _run(connection, statement, part)
+            pause()
+        for scope in [{"scope": scope} for scope in SEGMENTS_OF] if part else [{}]:
+            _run(connection, _FEATURE_STATS, part | scope)
+            pause()
+
+
+def _run(connection: duckdb.DuckDBPyConnection, statement: str, part: Mapping[str, str]) -> None:
+    """Of one hookpoint and scope where `part` names them, else of all."""
+    conditions = {name: f"{name} = ${name}" if name in part else "true" for name in ("hookpoint", "scope")}
+    connection.execute(statement.format(**conditions), part)

@@ -1,8 +1,8 @@
 """The two small JSON files of an experiment: its configuration, and the manifest that says what readers see.
 
-`manifest.json` names the current database, the inferences in it, and the segment files beside it. It is replaced
-atomically; readers believe it alone, so that they see whole inferences only. Both files are sealed (sealed.py), and
-what they say is checked: names are plain names of the experiment's own files, ranges are ranges.
+`manifest.json` names the current databases, the main one and the increments beside it, and the inferences in each. It
+is replaced atomically; readers believe it alone, so that they see whole inferences only. Both files are sealed
+(sealed.py), and what they say is checked: names are plain names of the experiment's own files, ranges are ranges.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Self, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from kthink_core.config import JOURNAL_SCHEMA, MOST_INFERENCES, Experiment
 from kthink_core.documents import MOST_BYTES, read_bounded, told
@@ -26,7 +26,10 @@ _NONE = "empty"
 """The version of an experiment without a manifest."""
 
 _MOST_MANIFEST_BYTES = 64_000_000
-"""A million names of segment files are a third of that."""
+"""A million names of segment files, which older versions wrote, are a third of that."""
+
+_MOST_INCREMENTS = 1_000
+"""Far above what there is: each is at least twice as large as the next, but where none could be merged for long."""
 
 _Model = TypeVar("_Model", bound=BaseModel)
 
@@ -48,7 +51,7 @@ def _are_distinct(names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 class DatabaseEntry(BaseModel):
-    """The current database, and the inferences in it as ranges of first and last."""
+    """A current database, and the inferences in it as ranges of first and last."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -72,7 +75,7 @@ class DatabaseEntry(BaseModel):
 
 
 class Manifest(BaseModel):
-    """What readers see: one database or none, and the committed segment files that are not in it."""
+    """What readers see: one database or none, and increments, small databases of what was committed since."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -81,21 +84,35 @@ class Manifest(BaseModel):
     """Mark of the experiment; None where an older version wrote it."""
     written: str = Field(default="", max_length=100)
     database: DatabaseEntry | None = None
+    increments: Annotated[tuple[DatabaseEntry, ...], Field(max_length=_MOST_INCREMENTS)] = ()
+    """The oldest first. No inference is in two databases."""
     segments: Annotated[
         tuple[Annotated[str, Field(pattern=SEGMENT_NAME)], ...],
         Field(max_length=MOST_INFERENCES),
         AfterValidator(_are_distinct),
     ]
-    """Required: no other file of an experiment has them."""
+    """Of an older version: segment files that are in no database. Readers do not see them until a writer has built
+    one."""
     lost: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(max_length=MOST_INFERENCES)] = ()
     """Kept inferences of which nothing sound is left; their numbers are not given again."""
 
-    def in_database(self) -> frozenset[int]:
-        """The inferences in the current database."""
-        return self.database.contents() if self.database else frozenset()
+    @model_validator(mode="after")
+    def _apart(self) -> Self:
+        _are_distinct(tuple(entry.file for entry in self.databases))
+        _are_ranges(tuple(sorted(pair for entry in self.databases for pair in entry.inferences)))
+        return self
 
-    def pending(self) -> frozenset[int]:
-        """The inferences that are in segment files only."""
+    @property
+    def databases(self) -> tuple[DatabaseEntry, ...]:
+        """The main one, where there is one, then the increments."""
+        return (*([self.database] if self.database else []), *self.increments)
+
+    def in_databases(self) -> frozenset[int]:
+        """The inferences in any of them: what readers see."""
+        return frozenset[int]().union(*(entry.contents() for entry in self.databases))
+
+    def unbuilt(self) -> frozenset[int]:
+        """The inferences that an older version left in segment files only."""
         return frozenset(int(Path(segment).stem) for segment in self.segments)
 
 
@@ -111,13 +128,21 @@ def ranges(inferences: Iterable[int]) -> tuple[tuple[int, int], ...]:
 
 
 def write_manifest(
-    layout: Layout, mark: str, database: DatabaseEntry | None, pending: Iterable[int], lost: Iterable[int]
+    layout: Layout,
+    mark: str,
+    database: DatabaseEntry | None,
+    increments: Iterable[DatabaseEntry],
+    lost: Iterable[int],
 ) -> None:
     """Replaces the manifest; `mark` is the experiment's. Raises DiskFull."""
-    segments = tuple(layout.segment(inference).name for inference in sorted(pending))
     written = datetime.now(UTC).isoformat(timespec="microseconds")
     manifest = Manifest(
-        experiment=mark, written=written, database=database, segments=segments, lost=tuple(sorted(lost))
+        experiment=mark,
+        written=written,
+        database=database,
+        increments=tuple(increments),
+        segments=(),
+        lost=tuple(sorted(lost)),
     )
     write_atomically(layout.manifest, sealed_json(manifest.model_dump(mode="json")))
 
@@ -175,14 +200,13 @@ def is_sealed(path: Path) -> bool:
 def committed_count(cache: Path, name: str) -> int:
     """How many inferences readers of an experiment see, told from the manifest alone; 0 if there is none.
 
-    A database that has gone does not count: a writer builds it again. Raises CorruptFile, SchemaTooNew, OSError.
+    A database that has gone does not count: a writer builds it again. What an older version left unbuilt does: readers
+    are told what to do. Raises CorruptFile, SchemaTooNew, OSError.
     """
     layout = Layout(cache / name)
     manifest, _ = read_manifest(layout)
-    entry = manifest.database
-    if entry and not (layout.folder / entry.file).exists():
-        entry = None
-    return (entry.count if entry else 0) + len(manifest.segments)
+    there = (entry.count for entry in manifest.databases if (layout.folder / entry.file).exists())
+    return sum(there) + len(manifest.segments)
 
 
 def _digest(content: bytes) -> str:

@@ -1,4 +1,7 @@
-"""What pages and queries open: the current database and the segment files beside it as one set of views."""
+"""What pages and queries open: the current databases of an experiment as one set of views.
+
+A reader builds nothing and reads no journal: what a writer has committed shows once it is in a database.
+"""
 
 from __future__ import annotations
 
@@ -12,28 +15,18 @@ import duckdb
 import pandas as pd
 import pyarrow as pa
 
-from kthink_core.config import Experiment
-from kthink_core.errors import CorruptFile, KthinkError, LostFile, SchemaTooNew, UnknownName, encodable, in_words
+from kthink_core.config import JOURNAL_SCHEMA, Experiment
+from kthink_core.errors import CorruptFile, KthinkError, LostFile, SchemaTooOld, UnknownName, encodable, in_words
 from kthink_core.records import Inference
-from kthink_core.store.attached import TABLES, attach, check_belongs, connect
-from kthink_core.store.damage import REMEDY, damage_told
-from kthink_core.store.database import fill
+from kthink_core.store.attached import connect
+from kthink_core.store.damage import damage_told
 from kthink_core.store.files import Layout
-from kthink_core.store.journal import read_segment
 from kthink_core.store.manifest import Manifest, committed_count, manifest_version, read_experiment, read_manifest
+from kthink_core.store.rows import read_inference
+from kthink_core.store.views import make_views
 
 ATTEMPTS = 10
 """How often a reader starts again because a writer replaced the database under its hands."""
-
-# Numbers of positions and inferences add up; a mean is had from the sums.
-_FEATURE_STATS = """
-SELECT hookpoint, feature, scope, sum(positions)::BIGINT AS positions, sum(inferences)::BIGINT AS inferences,
-    sum(relevant_inferences)::BIGINT AS relevant_inferences, max(max_activation) AS max_activation,
-    sum(activation_sum) / sum(positions) AS mean_activation, sum(activation_sum) AS activation_sum,
-    sum(right_positions)::BIGINT AS right_positions, sum(wrong_positions)::BIGINT AS wrong_positions
-FROM (SELECT * FROM store.feature_stats UNION ALL SELECT * FROM pending.feature_stats)
-GROUP BY hookpoint, feature, scope
-"""
 
 
 class ExperimentStatus(NamedTuple):
@@ -61,7 +54,7 @@ def list_experiments(cache: Path) -> list[ExperimentStatus]:
 def open_reader(cache: Path, name: str) -> Reader:
     """Opens what is visible of an experiment at this moment; what a writer adds later takes another reader.
 
-    A damaged segment file is left out and told in `warnings`. Raises UnknownName, CorruptFile, StoreUnavailable,
+    A damaged increment is left out and told in `warnings`. Raises UnknownName, CorruptFile, StoreUnavailable,
     ForeignFile, SchemaTooNew, SchemaTooOld, OSError.
     """
     layout = Layout(cache / name)
@@ -73,6 +66,8 @@ def open_reader(cache: Path, name: str) -> Reader:
         raise UnknownName("experiment", name, known, "" if known else "run `precompute` first")
     for _ in range(ATTEMPTS):
         manifest, version = read_manifest(layout, experiment.mark)
+        if manifest.segments:
+            raise SchemaTooOld(layout.manifest, manifest.schema_version, JOURNAL_SCHEMA)
         try:
             return Reader(layout, experiment, manifest, version)
         except FileNotFoundError as error:
@@ -83,7 +78,8 @@ def open_reader(cache: Path, name: str) -> Reader:
 
 
 def store_version(cache: Path, name: str) -> str:
-    """A short text that changes whenever the visible content does: cheap to poll, made for cache keys.
+    """A short text that changes whenever the visible content does, and when databases are merged: cheap to poll, made
+    for cache keys.
 
     An experiment that does not exist, or whose manifest is damaged, has one too.
     """
@@ -97,24 +93,16 @@ class Reader:
         self.experiment = experiment
         self.version = version
         """Equal to `store_version` as long as nothing was added."""
-        self._entry = manifest.database
-        self._path = layout.folder / manifest.database.file if manifest.database else None
         self._guard = threading.Lock()
-        pending, told = _read_pending(layout, experiment, manifest)
         self._connection = connect()
         try:
-            with damage_told(self._path, self._entry):
-                self._make_views(pending)
-            rows = self.query("SELECT inference FROM inferences ORDER BY inference")
-            self.inference_ids: tuple[int, ...] = tuple(int(inference) for inference in rows["inference"])
-            if set(self.inference_ids) != manifest.in_database() | {inference.inference for inference in pending}:
-                raise CorruptFile(
-                    self._path or layout.manifest, REMEDY, "it holds other inferences than the manifest says"
-                )
+            made = make_views(self._connection, layout, experiment, manifest, version)
         except BaseException:
             self._connection.close()
             raise
-        self.warnings: tuple[str, ...] = (*told, *_lost(layout, manifest, set(self.inference_ids)))
+        self._databases = made.databases
+        self.inference_ids: tuple[int, ...] = made.inferences
+        self.warnings: tuple[str, ...] = (*made.left_out, *_lost(layout, manifest, set(made.inferences)))
         """What was left out, a line each."""
 
     @property
@@ -139,12 +127,20 @@ class Reader:
         with self._cursor() as cursor:
             yield cursor.sql(sql, params=parameters).to_arrow_reader(rows)
 
+    def inference(self, inference: int) -> Inference:
+        """A visible inference, whole. Raises KeyError for another, and as `query`."""
+        with self._cursor() as cursor:
+            found = read_inference(cursor, self.experiment, inference, "memory")
+        if found is None:
+            raise KeyError(inference)
+        return found
+
     @contextmanager
     def _cursor(self) -> Iterator[duckdb.DuckDBPyConnection]:
         with self._guard:
             cursor = self._connection.cursor()
         try:
-            with damage_told(self._path, self._entry):
+            with damage_told(self._databases):
                 yield cursor
         finally:
             cursor.close()
@@ -158,26 +154,6 @@ class Reader:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    def _make_views(self, pending: list[Inference]) -> None:
-        sources = []
-        if self._path:
-            attach(self._connection, self._path)
-            check_belongs(self._connection, self._path, self.experiment)
-            sources.append("store")
-        if pending or not self._path:
-            self._connection.execute("ATTACH ':memory:' AS pending")
-            fill(self._connection, "pending", self.experiment, pending)
-            self._connection.execute("USE memory")
-            sources.append("pending")
-        for table in TABLES:
-            union = " UNION ALL ".join(f"SELECT * FROM {source}.{table}" for source in sources)
-            self._connection.execute(f"CREATE VIEW {table} AS {union}")
-        stats = _FEATURE_STATS if len(sources) == 2 else f"SELECT * FROM {sources[0]}.feature_stats"
-        self._connection.execute(f"CREATE VIEW feature_stats AS {stats}")
-        self._connection.execute(f"CREATE VIEW saes AS SELECT * FROM {sources[0]}.saes")
-        self._connection.execute("SET enable_external_access = false")
-        self._connection.execute("SET lock_configuration = true")
 
 
 def _status(cache: Path, name: str) -> ExperimentStatus | None:
@@ -198,24 +174,10 @@ def _status(cache: Path, name: str) -> ExperimentStatus | None:
     return None
 
 
-def _read_pending(
-    layout: Layout, experiment: Experiment, manifest: Manifest
-) -> tuple[list[Inference], tuple[str, ...]]:
-    inferences, warnings = [], []
-    for inference in sorted(manifest.pending()):
-        try:
-            inferences.append(read_segment(layout.segment(inference), experiment))
-        except FileNotFoundError:
-            warnings.append(f"inference {inference} is left out: {layout.segment(inference)} is missing")
-        except (CorruptFile, SchemaTooNew, OSError) as error:
-            warnings.append(f"inference {inference} is left out: {in_words(error)}")
-    return inferences, tuple(warnings)
-
-
 def _lost(layout: Layout, manifest: Manifest, visible: set[int]) -> list[str]:
     """A line for each inference of which there is nothing, or only a damaged file that was set aside."""
     aside = layout.set_aside()
     told = {inference: f"its segment file was damaged and is kept as {path}" for inference, path in aside.items()}
     told = dict.fromkeys(manifest.lost, "its segment file has gone, and no database has it") | told
-    unseen = sorted(told.keys() - visible - manifest.pending())
+    unseen = sorted(told.keys() - visible)
     return [f"inference {inference} is left out: {told[inference]}" for inference in unseen]

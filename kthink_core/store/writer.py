@@ -1,46 +1,53 @@
-"""The one writer of an experiment: commits inferences, builds databases, survives being killed at any moment."""
+"""The one writer of an experiment: commits inferences, builds databases, survives being killed at any moment.
+
+What is committed outlasts any kill; readers see it once it is in a database. What has come is built whenever the last
+build is longer ago than `PATIENCE` times what it took: building takes a tenth of the time at most, and readers are
+seconds behind. Once the writer has ended they see all.
+"""
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import duckdb
 import numpy as np
 from numpy.typing import NDArray
 
-from kthink_core.config import DATABASE_SCHEMA, Experiment, check_name
-from kthink_core.errors import BadFile, CorruptFile, ForeignFile
+from kthink_core.config import Experiment, check_name
+from kthink_core.errors import BadFile, CorruptFile, ForeignFile, KthinkError
 from kthink_core.identity import check_same
 from kthink_core.records import Directions, Inference
-from kthink_core.store.database import build_database
-from kthink_core.store.directions import read_directions, write_directions
-from kthink_core.store.files import Layout, disk_full, remove, set_aside, sweep
+from kthink_core.store.built import Built, mergeable
+from kthink_core.store.database import no_pause
+from kthink_core.store.directions import write_directions
+from kthink_core.store.files import Layout, disk_full, set_aside, sweep
 from kthink_core.store.journal import misfit, read_segment, write_segment
 from kthink_core.store.lock import writer_lock
-from kthink_core.store.manifest import DatabaseEntry, ranges, write_experiment, write_manifest
+from kthink_core.store.manifest import write_experiment, write_manifest
 from kthink_core.store.recovery import inferences_anywhere, recovered
-from kthink_core.store.repair import Tell, sound_database, sound_directions, sound_manifest, stored_experiment, warn
+from kthink_core.store.repair import Tell, sound_directions, sound_manifest, stored_experiment, warn
 
-GRACE = 60.0
-"""Seconds for which a replaced database stays, for readers that have read its name but not yet opened it."""
+PATIENCE = 10.0
+"""Readers wait for what is committed by this many times what the last build took."""
 
-MINIMUM_PENDING = 32
-"""No database is built for fewer new inferences, unless asked for."""
-
-PENDING_SHARE = 0.25
-"""Nor for fewer than this share of those already in one: the work of all builds together stays near-linear."""
+TYPICAL = 0.05
+"""Seconds that a small build takes, as long as none has been measured."""
 
 
 @contextmanager
-def open_writer(cache: Path, experiment: Experiment, tell: Tell = warn, *, verify: bool = True) -> Iterator[Writer]:
+def open_writer(
+    cache: Path, experiment: Experiment, tell: Tell = warn, *, verify: bool = True, merge: bool = True
+) -> Iterator[Writer]:
     """Opens an experiment for writing, making or resuming it.
 
     An experiment stored with an equal configuration is resumed and keeps its provenance. Segment files that a killed
     writer committed are found. What is damaged is set aside and, where another file has it sound, taken from there;
     `tell` hears of it. With `verify` the whole journal is read at once, else each file when a database is built of it.
+    Without `merge` what is committed goes into increments of its own, until `tidy` merges them. At the end readers see
+    all that was committed; where an error ends the block and the disk is full besides, the next writer sees to that.
     Raises ExperimentBusy, ExperimentMismatch, BadValue (a name that is no plain folder name), ForeignFile (nothing is
     changed then), BadFile (a journal that is a link), CorruptFile, StoreUnavailable, SchemaTooNew, DiskFull, OSError.
     """
@@ -56,19 +63,25 @@ def open_writer(cache: Path, experiment: Experiment, tell: Tell = warn, *, verif
             write_experiment(layout, experiment)
         else:
             check_same(stored, experiment)
-        writer = Writer(layout, stored or experiment, tell)
+        writer = Writer(layout, stored or experiment, tell, merge=merge)
         writer.reconcile(verify=verify)
-        yield writer
+        try:
+            yield writer
+        except BaseException:
+            with suppress(KthinkError, OSError, duckdb.Error):  # what ended it is what is told
+                writer.publish()
+            raise
+        writer.publish()
 
 
 class Writer:
     """Appends inferences to one experiment. Made by `open_writer`; for one thread."""
 
-    def __init__(self, layout: Layout, experiment: Experiment, tell: Tell) -> None:
+    def __init__(self, layout: Layout, experiment: Experiment, tell: Tell, *, merge: bool) -> None:
         """Sweeps, and finds what is stored; the lock must be held."""
         self.experiment = experiment
         """As stored: its provenance is that of the first run."""
-        self._layout, self._tell = layout, tell
+        self._layout, self._tell, self._merge = layout, tell, merge
         for folder in (layout.folder, layout.journal):
             sweep(folder)
         self._active = {name: np.zeros(sae.num_latents, bool) for name, sae in self.experiment.saes.items()}
@@ -76,8 +89,9 @@ class Writer:
         self._lost = set[int]()
         """Kept inferences of which nothing sound is left."""
         self._directions: str | None = None
-        self._database: DatabaseEntry | None = None
-        self._in_database = frozenset[int]()
+        self._built = Built(layout, self.experiment)
+        self._due = time.monotonic() + PATIENCE * TYPICAL
+        """When, on the monotonic clock, readers are to see what is committed."""
 
     @property
     def committed(self) -> frozenset[int]:
@@ -106,7 +120,19 @@ class Writer:
 
     @property
     def _pending(self) -> set[int]:
-        return self._journal - self._in_database
+        """The inferences that readers do not see yet."""
+        return self._journal - self._built.contents
+
+    @property
+    def _unmerged(self) -> set[int]:
+        """The inferences that the main database lacks."""
+        return self._journal - self._built.in_main
+
+    @property
+    def _awaits_last_build(self) -> bool:
+        """Whether so much is missing in the main database of a complete experiment that only its last build, which is
+        asked for, once there are directions, shows it."""
+        return self._complete and self._built.is_due(len(self._pending))
 
     def reconcile(self, *, verify: bool) -> None:
         """Finds what there is, mends what can be mended, and makes readers see it.
@@ -124,68 +150,78 @@ class Writer:
                     self._count(found)
         self._directions = sound_directions(self._layout, self.experiment, self._tell)
         if manifest:
-            stored = manifest.in_database() | manifest.pending()
+            stored = manifest.in_databases() | manifest.unbuilt()
         else:
             stored = inferences_anywhere(self._layout, self.experiment)
         for inference in sorted(stored - listed - self._lost):
             self._recover(inference, f"the segment file of inference {inference} was missing")
-        self._database = sound_database(self._layout, manifest.database if manifest else None, self._tell)
-        self._in_database = self._database.contents() if self._database else frozenset()
+        if manifest:
+            self._built.find(manifest, self._tell)
         self._lost -= self._journal  # somebody had a copy
-        if self._database or len(self._pending) < MINIMUM_PENDING:
-            self._write_manifest()
-            self._remove_old_databases()
-        elif not self._complete:  # else its last build is near, and readers keep what they have until then
-            self.build()
+        if not self._awaits_last_build:  # until then readers keep what they have
+            self.publish()
 
     def append(self, inference: Inference) -> None:
-        """Commits an inference: when this returns, it outlasts any kill and readers see it.
+        """Commits an inference: when this returns, it outlasts any kill. Readers see it as `catch_up` says.
 
-        Builds a database when enough are pending and more are to come. Raises DiskFull (what was committed is kept),
-        ValueError where the inference does not belong to the experiment or is committed already.
+        Raises DiskFull (what was committed is kept), ValueError where the inference does not belong to the experiment
+        or is committed already.
         """
         if inference.inference in self._journal:
             raise ValueError(f"inference {inference.inference} is committed already")
         if reason := misfit(self.experiment, inference):
             raise ValueError(reason)
         self._commit(inference)
-        if inference.inference not in self._in_database:
-            self._write_manifest()
-        enough = max(MINIMUM_PENDING, PENDING_SHARE * len(self._in_database))
-        if len(self._pending) >= enough and not self._complete:  # the last build is asked for, with the directions
-            self.build()
+        self.catch_up()
+
+    def catch_up(self) -> None:
+        """Makes readers see what is committed, unless the last time was just now. To be called now and then, also where
+        nothing new is committed; it mostly does nothing. Raises as `build`."""
+        if time.monotonic() >= self._due and self._pending and not self._awaits_last_build:
+            self.publish()
+
+    def publish(self) -> None:
+        """Makes readers see all that is committed. Raises as `build`."""
+        if pending := self._pending:
+            started = time.monotonic()
+            merge = self._merge and not self._complete  # else the last build is near
+            if self._built.is_due(len(self._unmerged if merge else pending)):
+                self._built.build(self._journal, self._read, self._directions is not None, no_pause)
+            else:
+                first = mergeable(self._built.increments, len(pending)) if merge else len(self._built.increments)
+                self._built.add(pending, self._read, first)
+            self._due = time.monotonic() + PATIENCE * (time.monotonic() - started)
+        self._show()
+
+    def tidy(self, pause: Callable[[], None]) -> None:
+        """Merges increments, and builds the main database anew where they have grown large. Between the parts of the
+        work, which may take long, it calls `pause`; what that raises ends it, and nothing has changed. Raises as
+        `build`."""
+        increments = self._built.increments
+        if increments:
+            first = mergeable(increments[:-1], increments[-1].count)
+            if first < len(increments) - 1:
+                self._built.add([], self._read, first, pause)
+                self._show()
+        if self._built.is_due(len(self._unmerged)):
+            self._built.build(self._journal, self._read, self._directions is not None, pause)
+            self._show()
 
     def put_directions(self, directions: Mapping[str, Directions], texts: Mapping[int, str]) -> None:
         """Stores directions by hookpoint and the texts of their tokens, for the next database. Raises DiskFull."""
         self._directions = write_directions(self._layout.directions, directions, texts, self.experiment.mark)
 
     def build(self) -> Path:
-        """Builds a database of all committed inferences and the directions, makes it the current one, and returns its
-        path.
+        """Builds a main database of all committed inferences and the directions, in place of all others, and returns
+        its path.
 
-        Nothing is built where the current one has them all. Raises DiskFull, SchemaTooNew.
+        Nothing is built where the current one has them all. Raises DiskFull, SchemaTooNew, ForeignFile.
         """
-        if self._database and not self._pending and self._database.directions == self._directions:
-            return self._layout.folder / self._database.file
-        generation = 1 + max(self._layout.databases().values(), default=0)
-        path = self._layout.database(generation)
-        mark = self.experiment.mark
-        directions, digest = read_directions(self._layout.directions, mark) if self._directions else (None, None)
-        read = (self._read(inference) for inference in sorted(self._journal))
-        sha256 = build_database(path, self.experiment, (found for found in read if found is not None), directions)
-        if self._database:
-            os.utime(self._layout.folder / self._database.file)  # its grace counts from now
-        self._database = DatabaseEntry(
-            file=path.name,
-            inferences=ranges(self._journal),
-            schema_version=DATABASE_SCHEMA,
-            directions=digest,
-            sha256=sha256,
-        )
-        self._in_database = frozenset(self._journal)
-        self._write_manifest()
-        self._remove_old_databases()
-        return path
+        main = self._built.main
+        if main is None or self._unmerged or main.directions != self._directions:
+            main = self._built.build(self._journal, self._read, self._directions is not None, no_pause)
+            self._show()
+        return self._built.path(main)
 
     def _commit(self, inference: Inference) -> None:
         write_segment(self._layout.folder, inference, self.experiment.mark)
@@ -223,16 +259,11 @@ class Writer:
             self._tell(f"{what}: inference {inference} is computed again")
         return found
 
-    def _write_manifest(self) -> None:
-        manifest = sound_manifest(self._layout, self.experiment)
-        now = (self._database, self._pending, self._lost)
-        if manifest is None or (manifest.database, manifest.pending(), set(manifest.lost)) != now:
-            write_manifest(self._layout, self.experiment.mark, *now)
-
-    def _remove_old_databases(self) -> None:
-        """Those that the current one has replaced, after their grace. Without one, any may be all there is."""
-        databases = self._layout.databases()
-        current = databases.get(self._layout.folder / self._database.file, 0) if self._database else 0
-        for path, generation in databases.items():
-            if generation < current and time.time() - path.stat().st_mtime > GRACE:
-                remove(path)
+    def _show(self) -> None:
+        """Lets the manifest name the current databases; those that they replaced go in time."""
+        found = sound_manifest(self._layout, self.experiment)
+        now = (self._built.main, self._built.increments, (), self._lost)
+        if found is None or (found.database, found.increments, found.segments, set(found.lost)) != now:
+            write_manifest(self._layout, self.experiment.mark, self._built.main, self._built.increments, self._lost)
+        if not self._pending and self._journal:
+            self._built.remove_old()

@@ -19,7 +19,7 @@ from socket import socket
 from typing import Annotated
 
 import uvicorn
-from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request, Response
+from fastapi import APIRouter, BackgroundTasks, Depends, FastAPI, HTTPException, Request, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
@@ -165,9 +165,11 @@ def cancel(service: Serving, job_id: str) -> JobStatus:
 
 
 @router.post("/jobs/{job_id}/keep")
-def keep(service: Serving, job_id: str, asked: KeepRequest) -> Kept:
+def keep(service: Serving, job_id: str, asked: KeepRequest, later: BackgroundTasks) -> Kept:
     """Store what a generation made in the experiment `live`."""
-    return service.keep(_found(service, job_id), asked.author)
+    kept = service.keep(_found(service, job_id), asked.author)
+    later.add_task(service.tidy, kept)
+    return kept
 
 
 def _found(service: Service, job_id: str) -> Job:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,10 +22,11 @@ LIVE = "live"
 def keep(cache: Path, made_by: Experiment, inference: Inference, request: GenerateRequest, author: str) -> Kept:
     """Commit an inference under the next free number. `made_by`: what the worker would precompute.
 
-    Raises ExperimentBusy, DiskFull.
+    Readers see it when this returns. `tidy` should follow. Raises ExperimentBusy, DiskFull.
     """
     experiment = _experiment(cache, made_by)
-    with open_writer(cache, experiment, verify=False) as writer:  # a keep takes as long however many there are
+    # A keep takes as long however many there are.
+    with open_writer(cache, experiment, verify=False, merge=False) as writer:
         index = writer.next_inference
         writer.append(
             replace(
@@ -37,6 +39,18 @@ def keep(cache: Path, made_by: Experiment, inference: Inference, request: Genera
             )
         )
     return Kept(experiment=experiment.name, inference=index)
+
+
+def tidy(cache: Path, name: str, pause: Callable[[], None]) -> None:
+    """Merge the databases of the kept inferences of one experiment, which takes the longer the more there are. Nobody
+    need wait for it: what `pause`, called now and then, raises ends it, and the next one begins it anew.
+
+    Raises ExperimentBusy, DiskFull, and what opening a writer raises.
+    """
+    experiment = read_experiment(cache, name)
+    if experiment is not None:
+        with open_writer(cache, experiment, verify=False, merge=False) as writer:
+            writer.tidy(pause)
 
 
 def _experiment(cache: Path, made_by: Experiment) -> Experiment:

@@ -29,7 +29,7 @@ from kthink_core.prompts import SentPrompt, spelled_ids, typed_prompt
 from kthink_core.settings import WorkerSettings
 from kthink_core.worker.engine import Engine
 from kthink_core.worker.jobs import Job
-from kthink_core.worker.keep import keep
+from kthink_core.worker.keeping import Keeping
 from kthink_core.worker.metrics import counting
 
 _REPEAT = 2.0
@@ -68,9 +68,8 @@ class Service:
         self.engine, self.config, self.settings = engine, config, settings
         self._began = time.monotonic()
         self._rate = RequestRate(settings.requests_per_minute)
-        self._tokenizing, self._keeping = threading.Lock(), threading.Lock()
-        self._cache = cache
-        self._kept: dict[str, Kept] = {}
+        self._tokenizing = threading.Lock()
+        self._keeping = Keeping(cache)
 
     def plan(self) -> Plan:
         """Raises WorkerUnready while it is loading, KthinkError where that failed."""
@@ -116,13 +115,11 @@ class Service:
 
     def keep(self, job: Job, author: str) -> Kept:
         """Store what a job made, once. Raises PromptRefused where it made nothing that can be stored."""
-        with self._keeping:
-            if job.id not in self._kept:
-                if job.inference is None or not isinstance(job.request, GenerateRequest):
-                    raise PromptRefused("only a generation that is done, at all hookpoints, can be kept")
-                experiment = self.plan().experiment
-                self._kept[job.id] = keep(self._cache, experiment, job.inference, job.request, author)
-            return self._kept[job.id]
+        return self._keeping.keep(job, self.plan().experiment, author)
+
+    def tidy(self, kept: Kept) -> None:
+        """To be called after a keep, once its caller has the answer."""
+        self._keeping.tidy(kept.experiment)
 
     def health(self) -> Health:
         load, plan = self.engine.load(), self.engine.plan

@@ -1,0 +1,96 @@
+"""An inference put together again from the rows of a database.
+
+They hold all that a segment file does but for activations of zero, which mean nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
+
+import duckdb
+import numpy as np
+
+from kthink_core.config import Experiment
+from kthink_core.records import Encoding, Inference, Intervention
+
+_SCALARS = tuple(
+    field.name
+    for field in fields(Inference)
+    if field.name not in ("token_ids", "texts", "segments", "logprobs", "encodings", "interventions")
+)
+
+
+def read_inference(
+    connection: duckdb.DuckDBPyConnection, experiment: Experiment, inference: int, catalog: str
+) -> Inference | None:
+    """An inference as the tables of a catalog hold it; None where they do not. Raises duckdb.Error, ValueError."""
+    rows = _ask(
+        connection, f"SELECT {', '.join(_SCALARS)} FROM {catalog}.inferences WHERE inference = $inference", inference
+    )
+    if len(rows) != 1:
+        return None
+    tokens = _ask(
+        connection,
+        f"SELECT token_id, text, segment::VARCHAR, logprob FROM {catalog}.tokens WHERE inference = $inference "
+        "ORDER BY position",
+        inference,
+    )
+    token_ids, texts, segments, logprobs = zip(*tokens, strict=True)
+    done = _ask(
+        connection,
+        f"SELECT hookpoint, feature, action, value, start FROM {catalog}.interventions WHERE inference = $inference "
+        "ORDER BY rowid",
+        inference,
+    )
+    return Inference(
+        **dict(zip(_SCALARS, rows[0], strict=True)),
+        token_ids=np.array(token_ids, np.int32),
+        texts=texts,
+        segments=segments,
+        logprobs=np.array([np.nan if logprob is None else logprob for logprob in logprobs], np.float32),
+        encodings={
+            hookpoint: _encoding(connection, catalog, inference, hookpoint) for hookpoint in experiment.saes
+        },
+        interventions=tuple(Intervention(*row) for row in done),
+    )
+
+
+def _encoding(connection: duckdb.DuckDBPyConnection, catalog: str, inference: int, hookpoint: str) -> Encoding:
+    """Positions with fewer active features than others are filled up with feature 0 at activation 0."""
+    there = "WHERE inference = $inference AND hookpoint = $hookpoint"
+    latents = _ask(
+        connection,
+        f"SELECT features, activations FROM {catalog}.token_latents {there} ORDER BY position",
+        inference,
+        hookpoint=hookpoint,
+    )
+    most = max((len(ids) for ids, _ in latents), default=0)
+    features = np.zeros((len(latents), most), np.int32)
+    activations = np.zeros((len(latents), most), np.float32)
+    for position, (ids, values) in enumerate(latents):
+        features[position, : len(ids)], activations[position, : len(values)] = ids, values
+    errors = _ask(
+        connection,
+        f"SELECT squared_error, squared_norm FROM {catalog}.quality {there} ORDER BY position",
+        inference,
+        hookpoint=hookpoint,
+    )
+    squared = np.array(errors, np.float32).reshape(-1, 2)
+    sums = _ask(
+        connection,
+        f"SELECT segment::VARCHAR, sum FROM {catalog}.vector_sums {there} ORDER BY segment",
+        inference,
+        hookpoint=hookpoint,
+    )
+    return Encoding(
+        features=features,
+        activations=activations,
+        squared_error=squared[:, 0].copy(),
+        squared_norm=squared[:, 1].copy(),
+        vector_sums={segment: np.array(vector, np.float64) for segment, vector in sums},
+    )
+
+
+def _ask(connection: duckdb.DuckDBPyConnection, sql: str, inference: int, **values: str) -> list[tuple[Any, ...]]:
+    return connection.execute(sql, {"inference": inference, **values}).fetchall()

@@ -1,0 +1,65 @@
+"""Keeps for all visitors, one at a time; databases are merged while nobody waits to keep."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from kthink_core.config import Experiment
+from kthink_core.errors import KthinkError, PromptRefused, in_words
+from kthink_core.live.api import GenerateRequest, Kept
+from kthink_core.worker.jobs import Job
+from kthink_core.worker.keep import keep, tidy
+
+log = logging.getLogger("kthink.keep")
+
+
+class _Wanted(Exception):
+    """Somebody waits to keep."""
+
+
+class Keeping:
+    """For threads."""
+
+    def __init__(self, cache: Path) -> None:
+        self._cache = cache
+        self._turn, self._counting = threading.Lock(), threading.Lock()
+        self._waiting = 0
+        self._kept: dict[str, Kept] = {}
+
+    def keep(self, job: Job, made_by: Experiment, author: str) -> Kept:
+        """Store what a job made, once. Raises PromptRefused where it made nothing that can be stored."""
+        with self._counted(), self._turn:
+            if job.id not in self._kept:
+                if job.inference is None or not isinstance(job.request, GenerateRequest):
+                    raise PromptRefused("only a generation that is done, at all hookpoints, can be kept")
+                self._kept[job.id] = keep(self._cache, made_by, job.inference, job.request, author)
+            return self._kept[job.id]
+
+    def tidy(self, experiment: str) -> None:
+        """Merge what was kept in an experiment. Who wants to keep something ends it; the next keep is followed by
+        another."""
+        try:
+            with self._turn:
+                tidy(self._cache, experiment, self._give_way)
+        except _Wanted:
+            pass
+        except (KthinkError, OSError) as error:  # nothing is lost: readers see all, in more databases
+            log.warning("the databases of '%s' are not merged: %s", experiment, in_words(error))
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        with self._counting:
+            self._waiting += 1
+        try:
+            yield
+        finally:
+            with self._counting:
+                self._waiting -= 1
+
+    def _give_way(self) -> None:
+        if self._waiting:
+            raise _Wanted
