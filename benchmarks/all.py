@@ -5,7 +5,9 @@ from __future__ import annotations
 import subprocess
 import sys
 
-NAMES = ("precompute", "store", "kill", "pages", "load", "transcript", "first_page", "live", "keep", "checks")
+NAMES = (
+    "precompute", "store", "kill", "pages", "load", "transcript", "first_page", "live", "keep", "readers", "checks",
+)  # fmt: skip
 
 
 def main() -> None:

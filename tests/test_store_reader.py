@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,7 +14,7 @@ from store_samples import HOOKPOINTS, rewrite, sample_experiment, sample_inferen
 from kthink_core import queries
 from kthink_core.config import DATABASE_SCHEMA
 from kthink_core.errors import CorruptFile, SchemaTooNew, UnknownName
-from kthink_core.store import writer as module
+from kthink_core.store import built, writer
 from kthink_core.store.manifest import read_experiment
 from kthink_core.store.reader import list_experiments, open_reader, store_version
 from kthink_core.store.writer import open_writer
@@ -67,13 +68,14 @@ def test_a_reader_sees_what_there_was(tmp_path: Path, built: int) -> None:
         with open_writer(tmp_path, EXPERIMENT) as writer:
             assert reader.version == store_version(tmp_path, NAME), "opening alone changes nothing"
             writer.append(DRAWN[6])
+            writer.publish()
             assert reader.version != store_version(tmp_path, NAME)
             writer.build()
         assert reader.inferences == 6 and len(queries.inferences(reader)) == 6, "a reader is a snapshot"
 
 
 def test_a_reader_outlasts_the_database_it_has_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "GRACE", -1.0)
+    monkeypatch.setattr(built, "GRACE", -1.0)
     write_sample(tmp_path, EXPERIMENT, DRAWN[:6], 6)
     with open_reader(tmp_path, NAME) as reader:
         write_sample(tmp_path, EXPERIMENT, DRAWN[6:], 6)
@@ -99,7 +101,8 @@ def test_threads_share_a_reader(tmp_path: Path) -> None:
 
 
 def test_readers_beside_a_writer_see_whole_inferences(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "GRACE", -1.0)  # the hardest case: a database goes as soon as it is replaced
+    monkeypatch.setattr(built, "GRACE", -1.0)  # the hardest case: a database goes as soon as it is replaced
+    monkeypatch.setattr(writer, "PATIENCE", 0.0)
     write_sample(tmp_path, EXPERIMENT, DRAWN[:1])
     done = threading.Event()
 
@@ -122,28 +125,61 @@ def test_readers_beside_a_writer_see_whole_inferences(tmp_path: Path, monkeypatc
     with ThreadPoolExecutor(THREADS) as pool:
         reading = [pool.submit(read) for _ in range(THREADS)]
         try:
-            with open_writer(tmp_path, EXPERIMENT) as writer:
+            with open_writer(tmp_path, EXPERIMENT) as writing:
                 for inference in DRAWN[1:]:
-                    writer.append(inference)
-                    if inference.inference % 3 == 0:
-                        writer.build()
+                    writing.append(inference)
+                    if inference.inference % 5 == 0:
+                        writing.build()
         finally:
             done.set()
         assert all(read.result() >= 1 for read in reading)
 
 
-@pytest.mark.parametrize("harm", ["truncate", "remove"])
-def test_a_damaged_pending_segment_is_left_out_and_told(tmp_path: Path, harm: str) -> None:
-    write_sample(tmp_path, EXPERIMENT, DRAWN[:4])
-    path = tmp_path / NAME / "journal" / "000001.parquet"
+@pytest.mark.parametrize("harm", ["truncate", "remove", "another"])
+def test_a_damaged_increment_is_left_out_and_told(tmp_path: Path, harm: str) -> None:
+    write_sample(tmp_path, EXPERIMENT, DRAWN[:4], 2)
+    path = tmp_path / NAME / "latents-0002.duckdb"
     if harm == "truncate":
         path.write_bytes(path.read_bytes()[:100])
+    elif harm == "another":
+        path.write_bytes((tmp_path / NAME / "latents-0001.duckdb").read_bytes())
     else:
         path.unlink()
     with open_reader(tmp_path, NAME) as reader:
-        assert reader.inference_ids == (0, 2, 3)
+        assert reader.inference_ids == (0, 1) and len(queries.inferences(reader)) == 2
         [warning] = reader.warnings
-        assert warning.startswith("inference 1 is left out: ") and str(path) in warning
+        assert warning.startswith("inferences 2 to 3 are left out: ") and str(path) in warning
+        assert "precompute" in warning and "\n" not in warning
+    told: list[str] = []
+    with open_writer(tmp_path, EXPERIMENT, told.append):
+        assert len(told) == 1
+        assert told[0].startswith(f"{path.name} {'is missing' if harm == 'remove' else 'was damaged'}")
+    with open_reader(tmp_path, NAME) as reader:
+        assert reader.inference_ids == (0, 1, 2, 3) and reader.warnings == ()
+
+
+def test_damage_of_an_increment_that_shows_later_is_told_by_its_name(tmp_path: Path) -> None:
+    write_sample(tmp_path, EXPERIMENT, DRAWN[:8], 4)
+    path = tmp_path / NAME / "latents-0002.duckdb"
+    with duckdb.connect(path, read_only=True) as connection:
+        stored = "SELECT min(block_id) FROM pragma_storage_info('latents') WHERE block_id >= 0"
+        [(block,)] = connection.execute(stored).fetchall()
+    content = bytearray(path.read_bytes())
+    content[3 * 4096 + block * 262_144 + 1_000] ^= 1
+    path.write_bytes(content)
+    message = r"latents-0002\.duckdb is damaged; run `precompute`"
+    with open_reader(tmp_path, NAME) as reader, pytest.raises(CorruptFile, match=message):
+        reader.query("FROM latents")
+
+
+def test_readers_read_no_journal(tmp_path: Path) -> None:
+    write_sample(tmp_path, EXPERIMENT, DRAWN[:6], 4)
+    shutil.rmtree(tmp_path / NAME / "journal")
+    with open_reader(tmp_path, NAME) as reader:
+        assert reader.inferences == 6 and reader.warnings == ()
+        assert [reader.inference(index).texts for index in range(6)] == [kept.texts for kept in DRAWN[:6]]
+        with pytest.raises(KeyError):
+            reader.inference(6)
 
 
 def test_a_damaged_segment_of_the_database_does_no_harm(tmp_path: Path) -> None:

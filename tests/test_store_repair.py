@@ -21,7 +21,7 @@ from kthink_core.store.batches import batches
 from kthink_core.store.completion import is_finished
 from kthink_core.store.export import export
 from kthink_core.store.files import Layout
-from kthink_core.store.journal import read_segment
+from kthink_core.store.journal import read_segment, write_segment
 from kthink_core.store.manifest import read_manifest
 from kthink_core.store.reader import list_experiments, open_reader
 from kthink_core.store.writer import open_writer
@@ -76,8 +76,8 @@ def test_a_keep_reads_no_journal_and_the_build_mends_what_is_damaged(tmp_path: P
 def test_a_kept_inference_that_is_nowhere_is_said_and_its_number_is_not_given_again(
     tmp_path: Path, verify: bool
 ) -> None:
-    write_sample(tmp_path, KEPT, DRAWN[:3])
-    path = Layout(tmp_path / KEPT.name).segment(2)
+    write_sample(tmp_path, KEPT, DRAWN[:2])
+    path = write_segment(tmp_path / KEPT.name, DRAWN[2], KEPT.mark)  # killed before it was in a database
     cut(path)
     told: list[str] = []
     with open_writer(tmp_path, KEPT, told.append, verify=verify) as writer:
@@ -127,6 +127,7 @@ def test_what_an_experiment_was_made_with_is_taken_from_the_database(
 
 def test_what_an_experiment_was_made_with_may_be_nowhere(tmp_path: Path) -> None:
     write_sample(tmp_path, KEPT, DRAWN[:2])
+    (tmp_path / KEPT.name / "latents-0001.duckdb").unlink()
     path = tmp_path / KEPT.name / "experiment.json"
     path.unlink()
     with pytest.raises(LostFile, match=r"experiment\.json is missing; restore it"), open_writer(tmp_path, KEPT):
@@ -136,7 +137,7 @@ def test_what_an_experiment_was_made_with_may_be_nowhere(tmp_path: Path) -> None
 
 def test_kept_runs_that_only_a_database_has_are_not_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither by one keep after `experiment.json` and the journal have gone, nor after the grace of old databases."""
-    monkeypatch.setattr("kthink_core.store.writer.GRACE", -1.0)
+    monkeypatch.setattr("kthink_core.store.built.GRACE", -1.0)
     write_sample(tmp_path, KEPT, DRAWN[:4], 4)
     layout = Layout(tmp_path / KEPT.name)
     layout.experiment.unlink()
@@ -144,11 +145,11 @@ def test_kept_runs_that_only_a_database_has_are_not_given_up(tmp_path: Path, mon
         path.unlink()
     with open_writer(tmp_path, KEPT, lambda line: None, verify=False) as writer:
         assert writer.next_inference == 4 and writer.committed == {0, 1, 2, 3}
-        layout.manifest.unlink()
+    layout.manifest.unlink()
     with open_writer(tmp_path, KEPT, lambda line: None, verify=False) as writer:
-        assert layout.database(1).exists(), "as long as none is current, it may be all there is"
+        assert writer.committed == {0, 1, 2, 3}
         writer.build()
-        assert [path.name for path in layout.databases()] == ["latents-0002.duckdb"]
+        assert [path.name for path in layout.databases()] == ["latents-0003.duckdb"]
     with open_reader(tmp_path, KEPT.name) as reader:
         assert reader.inference_ids == (0, 1, 2, 3)
 
@@ -168,9 +169,11 @@ def test_a_database_that_is_in_use_is_no_loss(tmp_path: Path) -> None:
         assert writer.committed == {0, 1, 2, 3}
 
 
-def test_a_pending_kept_run_whose_file_has_gone_stays_told(tmp_path: Path) -> None:
-    write_sample(tmp_path, KEPT, DRAWN[:4])
-    Layout(tmp_path / KEPT.name).segment(3).unlink()
+def test_a_kept_run_of_which_all_has_gone_stays_told(tmp_path: Path) -> None:
+    write_sample(tmp_path, KEPT, DRAWN[:4], 3)
+    layout = Layout(tmp_path / KEPT.name)
+    layout.segment(3).unlink()
+    layout.database(2).unlink()
     for _ in range(2):
         told: list[str] = []
         with open_writer(tmp_path, KEPT, told.append, verify=False) as writer:
@@ -182,10 +185,11 @@ def test_a_pending_kept_run_whose_file_has_gone_stays_told(tmp_path: Path) -> No
 
 
 def test_a_lost_kept_run_that_is_put_back_is_there_again(tmp_path: Path) -> None:
-    write_sample(tmp_path, KEPT, DRAWN[:4])
+    write_sample(tmp_path, KEPT, DRAWN[:4], 3)
     path = Layout(tmp_path / KEPT.name).segment(3)
     content = path.read_bytes()
     path.unlink()
+    Layout(tmp_path / KEPT.name).database(2).unlink()
     with open_writer(tmp_path, KEPT, lambda line: None, verify=False):
         pass
     path.write_bytes(content)
@@ -345,10 +349,11 @@ def test_a_sound_database_is_not_called_damaged(tmp_path: Path) -> None:
     write_sample(tmp_path, EXPERIMENT, DRAWN, len(DRAWN))
     path = tmp_path / NAME / "latents-0001.duckdb"
     entry = read_manifest(Layout(tmp_path / NAME))[0].database
+    assert entry
     with (
         duckdb.connect(config={"memory_limit": "1MB"}) as short,
         pytest.raises(StoreUnavailable, match=r"Out of Memory .*left as it is"),
-        damage.damage_told(path, entry),
+        damage.damage_told({path: entry}),
     ):
         short.execute("SELECT list(range) FROM range(1_000_000)")
     writing = "import duckdb, sys; c = duckdb.connect(sys.argv[1]); print('open', flush=True); sys.stdin.read()"
@@ -382,8 +387,9 @@ def test_the_files_of_another_experiment_are_not_taken_for_its_own(tmp_path: Pat
     write_sample(tmp_path, other, strange[:4], 2)
     here, there = Layout(tmp_path / NAME), Layout(tmp_path / "other")
     here.segment(3).write_bytes(there.segment(3).read_bytes())
+    here.database(2).write_bytes(there.database(2).read_bytes())
     with open_reader(tmp_path, NAME) as reader:
-        assert reader.inference_ids == (0, 1, 2)
+        assert reader.inference_ids == (0, 1)
         assert "belongs to another experiment" in reader.warnings[0]
     here.database(1).write_bytes(there.database(1).read_bytes())
     with pytest.raises(CorruptFile, match=r"latents-0001\.duckdb is damaged \(it belongs to another experiment\)"):

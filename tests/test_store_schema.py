@@ -10,7 +10,7 @@ from store_samples import HOOKPOINTS, committed, rewrite, sample_experiment, sam
 from kthink_core import queries
 from kthink_core.config import DATABASE_SCHEMA, JOURNAL_SCHEMA
 from kthink_core.errors import SchemaTooOld
-from kthink_core.store import writer as module
+from kthink_core.store import built, writer
 from kthink_core.store.completion import is_finished
 from kthink_core.store.files import Layout
 from kthink_core.store.manifest import read_manifest
@@ -51,20 +51,27 @@ def test_a_reader_is_told_what_to_do(old: Path) -> None:
 
 def test_it_is_not_finished_and_is_built_again(old: Path) -> None:
     assert not is_finished(old.parent, NAME, EXPERIMENT.config)
-    with open_writer(old.parent, EXPERIMENT) as writer:
-        assert writer.committed == frozenset(range(len(DRAWN)))
-        assert writer.build().name == "latents-0002.duckdb"
+    with open_writer(old.parent, EXPERIMENT) as writing:
+        assert writing.committed == frozenset(range(len(DRAWN)))
+        assert writing.build().name == "latents-0003.duckdb"
     with open_reader(old.parent, NAME) as reader:
         assert reader.inferences == len(DRAWN)
         assert not queries.feature_table(reader, HOOKPOINTS[0]).empty
-    with duckdb.connect(old / "latents-0002.duckdb", read_only=True) as connection:
+    with duckdb.connect(old / "latents-0003.duckdb", read_only=True) as connection:
         assert connection.execute("SELECT schema_version FROM experiment").fetchall() == [(DATABASE_SCHEMA,)]
 
 
-def test_what_is_pending_of_an_older_version_is_read_as_it_is(tmp_path: Path) -> None:
+def test_what_an_older_version_left_unbuilt_is_told_and_built_by_the_next_writer(tmp_path: Path) -> None:
     write_sample(tmp_path, EXPERIMENT, DRAWN[:3])
-    path = tmp_path / NAME / "manifest.json"
-    rewrite(path, schema_version=1)
+    (tmp_path / NAME / "latents-0001.duckdb").unlink()
+    segments = [f"{inference:06d}.parquet" for inference in range(3)]
+    rewrite(tmp_path / NAME / "manifest.json", schema_version=2, increments=[], segments=segments)
+    with pytest.raises(SchemaTooOld, match=r"manifest\.json has store schema 2, .* run `precompute` again"):
+        open_reader(tmp_path, NAME)
+    [listed] = list_experiments(tmp_path)
+    assert listed.committed == 3 and not is_finished(tmp_path, NAME, EXPERIMENT.config)
+    with open_writer(tmp_path, EXPERIMENT):
+        pass
     with open_reader(tmp_path, NAME) as reader:
         assert reader.inferences == 3
         assert not queries.feature_table(reader, HOOKPOINTS[0]).empty
@@ -74,15 +81,15 @@ def test_what_is_pending_of_an_older_version_is_read_as_it_is(tmp_path: Path) ->
 def test_a_large_one_stays_until_its_successor_is_whole(
     old: Path, monkeypatch: pytest.MonkeyPatch, complete: bool
 ) -> None:
-    """Readers would else read every segment file; where more inferences are to come, its successor is built at once."""
-    monkeypatch.setattr(module, "MINIMUM_PENDING", 4)
+    """It is not built twice; where more inferences are to come, its successor is built at once."""
+    monkeypatch.setattr(built, "MINIMUM_UNMERGED", 4)
     if not complete:
         (old / "journal" / "000011.parquet").unlink()
     before = (old / "manifest.json").read_bytes()
-    with open_writer(old.parent, EXPERIMENT) as writer:
+    with open_writer(old.parent, EXPERIMENT) as writing:
         assert ((old / "manifest.json").read_bytes() == before) == complete
         assert (old / "latents-0001.duckdb").exists()
-        writer.build()
+        writing.build()
     manifest, _ = read_manifest(Layout(old))
     assert (
         manifest.schema_version == JOURNAL_SCHEMA
@@ -94,9 +101,13 @@ def test_a_large_one_stays_until_its_successor_is_whole(
 
 def test_a_complete_experiment_is_built_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The last build is asked for: it waits for the directions."""
-    monkeypatch.setattr(module, "MINIMUM_PENDING", len(DRAWN))
-    with open_writer(tmp_path, EXPERIMENT) as writer:
+    monkeypatch.setattr(built, "MINIMUM_UNMERGED", len(DRAWN))
+    monkeypatch.setattr(writer, "PATIENCE", 0.0)
+    with open_writer(tmp_path, EXPERIMENT) as writing:
         for inference in DRAWN:
-            writer.append(inference)
-        assert not list((tmp_path / NAME).glob("*.duckdb"))
-        assert writer.build().name == "latents-0001.duckdb"
+            writing.append(inference)
+        manifest, _ = read_manifest(Layout(tmp_path / NAME))
+        assert manifest.database is None and manifest.in_databases() == writing.committed
+        path = writing.build()
+    manifest, _ = read_manifest(Layout(tmp_path / NAME))
+    assert manifest.database and manifest.database.file == path.name and manifest.increments == ()

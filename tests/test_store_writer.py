@@ -6,8 +6,9 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 
 import duckdb
@@ -26,7 +27,9 @@ from store_samples import (
 
 from kthink_core.config import DATABASE_SCHEMA, JOURNAL_SCHEMA
 from kthink_core.errors import BadValue, CorruptFile, DiskFull, ExperimentBusy, ExperimentMismatch, SchemaTooNew
+from kthink_core.store import built
 from kthink_core.store import writer as module
+from kthink_core.store.built import Built, Read
 from kthink_core.store.files import TEMPORARY, Layout
 from kthink_core.store.journal import read_segment, write_segment
 from kthink_core.store.manifest import ranges, read_experiment, read_manifest, write_manifest
@@ -56,9 +59,82 @@ def test_what_is_appended_is_committed(tmp_path: Path) -> None:
         assert writer.committed == frozenset()
         for inference in DRAWN:
             writer.append(inference)
-            assert committed(tmp_path, NAME) == writer.committed == frozenset(range(inference.inference + 1))
+            assert writer.committed == frozenset(range(inference.inference + 1))
             assert inference.inference in Layout(tmp_path / NAME).segments()
+        assert committed(tmp_path, NAME) == frozenset(), "readers are behind"
+        writer.publish()
+        assert committed(tmp_path, NAME) == ALL
     assert read_experiment(tmp_path, NAME) == EXPERIMENT
+
+
+def test_increments_are_merged_so_that_each_is_twice_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PATIENCE", 0.0)
+    with open_writer(tmp_path, EXPERIMENT) as writer:
+        for inference in DRAWN[:-1]:
+            writer.append(inference)
+            manifest, _ = read_manifest(Layout(tmp_path / NAME))
+            sizes = [entry.count for entry in manifest.increments]
+            assert manifest.in_databases() == writer.committed and manifest.database is None
+            assert all(one >= 2 * other for one, other in pairwise(sizes))
+        writer.append(DRAWN[-1])
+    assert sizes == [8, 2, 1]
+    manifest, _ = read_manifest(Layout(tmp_path / NAME))
+    assert [entry.count for entry in manifest.increments] == [8, 2, 1, 1], "the last build, which takes all, is near"
+
+
+def test_what_is_committed_waits_for_ten_times_what_a_build_took(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a clock on which a build takes a second and nothing else any time."""
+    now = 0.0
+    build = Built.add
+
+    def slow(built: Built, inferences: Iterable[int], read: Read, first: int) -> None:
+        nonlocal now
+        now += 1
+        build(built, inferences, read, first)
+
+    monkeypatch.setattr(module, "PATIENCE", 10.0)
+    monkeypatch.setattr(Built, "add", slow)
+    monkeypatch.setattr(module.time, "monotonic", lambda: now)
+    with open_writer(tmp_path, EXPERIMENT) as writer:
+        seen = []
+        for inference, moment in zip(DRAWN, (0, 1, 2, 11.5, 12, 20), strict=False):
+            now = moment
+            writer.append(inference)
+            seen.append(len(committed(tmp_path, NAME)))
+        assert seen == [0, 2, 2, 2, 5, 5], "the first build ends at 2, the second at 13"
+        now = 23.0
+        writer.catch_up()
+        assert len(committed(tmp_path, NAME)) == 6, "though nothing new is committed"
+
+
+def test_what_was_committed_before_an_error_is_seen(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), open_writer(tmp_path, EXPERIMENT) as writer:
+        writer.append(DRAWN[0])
+        raise KeyboardInterrupt
+    assert committed(tmp_path, NAME) == {0}
+
+
+def test_small_databases_are_merged_when_somebody_has_the_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(built, "MINIMUM_UNMERGED", 8)
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    for inference in DRAWN[:10]:
+        with open_writer(tmp_path, EXPERIMENT, merge=False) as writer:
+            writer.append(inference)
+    before = (tmp_path / NAME / "manifest.json").read_bytes()
+    with pytest.raises(KeyboardInterrupt), open_writer(tmp_path, EXPERIMENT, merge=False) as writer:
+        writer.tidy(interrupt)
+    assert (tmp_path / NAME / "manifest.json").read_bytes() == before and not list(tmp_path.rglob(f"{TEMPORARY}*"))
+    manifest, _ = read_manifest(Layout(tmp_path / NAME))
+    assert [entry.count for entry in manifest.databases] == [1] * 10
+    with open_writer(tmp_path, EXPERIMENT, merge=False) as writer:
+        writer.tidy(lambda: None)
+    manifest, _ = read_manifest(Layout(tmp_path / NAME))
+    assert manifest.database and manifest.database.count == 10 and manifest.increments == ()
 
 
 def test_a_build_takes_everything_and_is_not_repeated(tmp_path: Path) -> None:
@@ -90,19 +166,21 @@ def test_an_old_database_goes_after_its_grace(tmp_path: Path, monkeypatch: pytes
         writer.append(DRAWN[1])
         writer.build()
         assert len(list(folder.glob("*.duckdb"))) == 2
-    monkeypatch.setattr(module, "GRACE", -1.0)
+    monkeypatch.setattr(built, "GRACE", -1.0)
     with open_writer(tmp_path, EXPERIMENT):
         assert [path.name for path in folder.glob("*.duckdb")] == ["latents-0002.duckdb"]
 
 
 def test_rebuilds_are_geometric(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MINIMUM_PENDING", 2)
+    monkeypatch.setattr(built, "MINIMUM_UNMERGED", 2)
+    monkeypatch.setattr(module, "PATIENCE", 0.0)
     experiment = sample_experiment(inferences=60)
     sizes = [0]
     with open_writer(tmp_path, experiment) as writer:
         for inference in sample_inferences(experiment):
             writer.append(inference)
-            stored = len(read_manifest(Layout(tmp_path / NAME))[0].in_database())
+            manifest, _ = read_manifest(Layout(tmp_path / NAME))
+            stored = manifest.database.count if manifest.database else 0
             sizes += [stored] if stored != sizes[-1] else []
             assert len(writer.committed) - stored <= max(2, stored / 4)
     assert sum(sizes) <= 6 * experiment.inferences, "the work of all builds is a small multiple of the last one's"
@@ -194,14 +272,16 @@ def damage(path: Path) -> None:
 
 
 def test_a_damaged_segment_file_is_set_aside_and_computed_again(tmp_path: Path) -> None:
-    write_sample(tmp_path, EXPERIMENT, DRAWN[:4])
+    write_sample(tmp_path, EXPERIMENT, DRAWN[:2])
+    for inference in DRAWN[2:4]:
+        write_segment(tmp_path / NAME, inference, EXPERIMENT.mark)  # killed before they were in a database
     path = tmp_path / NAME / "journal" / "000002.parquet"
     damage(path)
     told: list[str] = []
     with open_writer(tmp_path, EXPERIMENT, told.append) as writer:
         assert path.with_name("000002.parquet.damaged").exists()
         assert told == [
-            "000002.parquet was damaged and is kept as 000002.parquet.damaged: inference 2 is computed again"
+            "000002.parquet was damaged and is kept as 000002.parquet.damaged: inference 2 is computed again",
         ]
         assert writer.committed == {0, 1, 3}
         with open_reader(tmp_path, NAME) as reader:
@@ -283,6 +363,7 @@ def test_a_dead_owners_lock_is_taken_over(tmp_path: Path) -> None:
 def test_a_killed_writer_loses_nothing_committed(tmp_path: Path) -> None:
     experiment = sample_experiment(inferences=INFERENCES)
     told: set[int] = set()
+    seen: set[int] = set()
     for lines in (1, 12, 5):
         with process(tmp_path, "append") as running:
             assert running.stdout
@@ -290,11 +371,12 @@ def test_a_killed_writer_loses_nothing_committed(tmp_path: Path) -> None:
             running.kill()
             told |= {int(line) for line in running.stdout}
         with open_reader(tmp_path, NAME) as reader:
-            assert told <= set(reader.inference_ids), "committed before the kill, seen after it"
+            seen |= set(reader.inference_ids)
+            assert seen == set(reader.inference_ids) <= set(Layout(tmp_path / NAME).segments()), "none goes again"
             assert reader.warnings == ()
     repaired: list[str] = []
     with open_writer(tmp_path, experiment, repaired.append) as writer:
-        assert told <= writer.committed and repaired == []
+        assert told <= writer.committed == committed(tmp_path, NAME) and repaired == []
         for inference in writer.committed:
             assert same(
                 read_segment(Layout(tmp_path / NAME).segment(inference)), sample_inference(experiment, inference)
@@ -321,10 +403,15 @@ def test_a_full_disk_keeps_what_was_committed(tmp_path: Path) -> None:
 def test_a_full_disk_leaves_the_manifest_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with open_writer(tmp_path, EXPERIMENT) as writer:
         writer.append(DRAWN[0])
-        write_segment(tmp_path / NAME, DRAWN[1], EXPERIMENT.mark)  # the disk was not full yet
+        writer.publish()
         with monkeypatch.context() as full, pytest.raises(DiskFull, match=r"no space left writing .*manifest\.json"):
             full.setattr(os, "fsync", full_disk)
-            write_manifest(Layout(tmp_path / NAME), EXPERIMENT.mark, None, [0, 1], [])
+            write_manifest(Layout(tmp_path / NAME), EXPERIMENT.mark, None, [], [7])
+        assert committed(tmp_path, NAME) == {0}
+        writer.append(DRAWN[1])
+        with monkeypatch.context() as full, pytest.raises(DiskFull, match=r"no space left writing .*\.duckdb"):
+            full.setattr(os, "fsync", full_disk)
+            writer.publish()
         assert committed(tmp_path, NAME) == {0}
     with open_writer(tmp_path, EXPERIMENT) as writer:
         assert writer.committed == {0, 1}
