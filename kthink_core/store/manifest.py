@@ -69,6 +69,9 @@ class DatabaseEntry(BaseModel):
         """How many inferences are in it."""
         return sum(last - first + 1 for first, last in self.inferences)
 
+    def __contains__(self, inference: int) -> bool:
+        return any(first <= inference <= last for first, last in self.inferences)
+
     def contents(self) -> frozenset[int]:
         """The inferences in it."""
         return frozenset(inference for first, last in self.inferences for inference in range(first, last + 1))

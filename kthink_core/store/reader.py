@@ -100,7 +100,8 @@ class Reader:
         except BaseException:
             self._connection.close()
             raise
-        self._databases = made.databases
+        self._catalogs = made.catalogs
+        self._databases = {layout.folder / entry.file: entry for entry in made.catalogs.values()}
         self.inference_ids: tuple[int, ...] = made.inferences
         self.warnings: tuple[str, ...] = (*made.left_out, *_lost(layout, manifest, set(made.inferences)))
         """What was left out, a line each."""
@@ -129,11 +130,13 @@ class Reader:
 
     def inference(self, inference: int) -> Inference:
         """A visible inference, whole. Raises KeyError for another, and as `query`."""
-        with self._cursor() as cursor:
-            found = read_inference(cursor, self.experiment, inference, "memory")
-        if found is None:
-            raise KeyError(inference)
-        return found
+        for catalog, entry in self._catalogs.items():
+            if inference in entry:
+                with self._cursor() as cursor:
+                    found = read_inference(cursor, self.experiment, inference, catalog)
+                if found is not None:
+                    return found
+        raise KeyError(inference)
 
     @contextmanager
     def _cursor(self) -> Iterator[duckdb.DuckDBPyConnection]:

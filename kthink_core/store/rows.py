@@ -49,9 +49,7 @@ def read_inference(
         texts=texts,
         segments=segments,
         logprobs=np.array([np.nan if logprob is None else logprob for logprob in logprobs], np.float32),
-        encodings={
-            hookpoint: _encoding(connection, catalog, inference, hookpoint) for hookpoint in experiment.saes
-        },
+        encodings={hookpoint: _encoding(connection, catalog, inference, hookpoint) for hookpoint in experiment.saes},
         interventions=tuple(Intervention(*row) for row in done),
     )
 

@@ -32,8 +32,8 @@ class Views(NamedTuple):
 
     inferences: tuple[int, ...]
     """Ascending."""
-    databases: Mapping[Path, DatabaseEntry]
-    """Where it is from."""
+    catalogs: Mapping[str, DatabaseEntry]
+    """The databases that they are over, by what each is called in the connection."""
     left_out: tuple[str, ...]
     """A line for each increment that is damaged or has gone."""
 
@@ -79,8 +79,7 @@ def make_views(
         create_tables(connection, "memory", experiment)
     connection.execute("SET lock_configuration = true")
     inferences = sorted(inference for entry in sound.values() for inference in entry.contents())
-    databases = {layout.folder / entry.file: entry for entry in sound.values()}
-    return Views(tuple(inferences), databases, tuple(left_out))
+    return Views(tuple(inferences), sound, tuple(left_out))
 
 
 def _check(

@@ -75,7 +75,7 @@ def open_writer(
 
 
 class Writer:
-    """Appends inferences to one experiment. Made by `open_writer`; for one thread."""
+    """Appends inferences to one experiment. Made by `open_writer`; for one thread at a time."""
 
     def __init__(self, layout: Layout, experiment: Experiment, tell: Tell, *, merge: bool) -> None:
         """Sweeps, and finds what is stored; the lock must be held."""
@@ -174,10 +174,15 @@ class Writer:
         self._commit(inference)
         self.catch_up()
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether it is time for `catch_up`. May be asked from any thread."""
+        return time.monotonic() >= self._due and bool(self._pending) and not self._awaits_last_build
+
     def catch_up(self) -> None:
         """Makes readers see what is committed, unless the last time was just now. To be called now and then, also where
         nothing new is committed; it mostly does nothing. Raises as `build`."""
-        if time.monotonic() >= self._due and self._pending and not self._awaits_last_build:
+        if self.is_behind:
             self.publish()
 
     def publish(self) -> None:
