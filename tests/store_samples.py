@@ -115,13 +115,18 @@ def sample_inferences(experiment: Experiment, count: int | None = None, seed: in
     return [sample_inference(experiment, index, seed) for index in range(count or experiment.inferences)]
 
 
-def write_sample(cache: Path, experiment: Experiment, inferences: list[Inference], built: int = 0) -> None:
-    """Stores inferences, the first `built` of them in the main database, the others in an increment beside it."""
+def write_sample(
+    cache: Path, experiment: Experiment, inferences: list[Inference], built: int = 0, *, shown: bool = False
+) -> None:
+    """Stores inferences, the first `built` of them in the main database, the others in an increment beside it, or, where
+    each is `shown` at once, in several."""
     with open_writer(cache, experiment) as writer:
         for index, inference in enumerate(inferences):
             writer.append(inference)
             if index + 1 == built:
                 writer.build()
+            elif shown:
+                writer.publish()
 
 
 def committed(cache: Path, name: str) -> frozenset[int]:

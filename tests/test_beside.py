@@ -87,3 +87,30 @@ def test_what_was_put_in_is_stored_however_the_block_ends() -> None:
         store.go.set()
         raise KeyboardInterrupt
     assert store.stored == [0, 1]
+
+
+def test_the_thread_does_something_else_when_it_is_asked_to() -> None:
+    store = Store()
+    done: list[int] = []
+    ended = threading.Event()
+
+    def fail() -> None:
+        ended.set()
+        raise InterruptedError("something else")
+
+    with Beside(store, lambda made: None, most=5) as beside:
+        beside.put(generation(0), NOTHING)
+        for number in range(3):
+            beside.tend(lambda number=number: done.append(number))
+        assert done == [] and store.stored == []
+        store.go.set()
+        beside.finish()
+        while not done:
+            beside.hear()
+        assert done == [0], "it had still to do the first"
+        while not ended.is_set():
+            beside.hear()
+            beside.tend(fail)
+        with pytest.raises(InterruptedError, match="something else"):
+            while True:
+                beside.hear()

@@ -82,4 +82,6 @@ def test_the_final_norms_weight_scales_a_direction(family: tuple[LanguageModel, 
     logits -= row.square().mean().sqrt() * (0 if head.bias is None else head.bias)
     unembed = unembedding(lm)
     assert unembed.weight.shape == (len(lm.tokenizer), WIDTH), "the padding of the vocabulary has no text"
-    torch.testing.assert_close(unembed.weight @ (unembed.scale * row), logits[: len(lm.tokenizer)], atol=1e-4, rtol=1e-3)
+    torch.testing.assert_close(
+        unembed.weight @ (unembed.scale * row), logits[: len(lm.tokenizer)], atol=1e-4, rtol=1e-3
+    )

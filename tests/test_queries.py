@@ -21,7 +21,8 @@ from kthink_core.store.reader import Reader, open_reader
 EXPERIMENT = sample_experiment()
 INFERENCES = sample_inferences(EXPERIMENT)
 LATENTS = 24
-STORES = {"pending": 0, "mixed": 5, "database": len(INFERENCES)}
+STORES = {"increment": 0, "both": 5, "increments": 2, "database": len(INFERENCES)}
+"""How many are in the main database."""
 INDICES = range(len(INFERENCES))
 
 Active = list[tuple[int, int, float]]
@@ -33,7 +34,7 @@ def readers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Read
     opened = {}
     for store, built in STORES.items():
         cache = tmp_path_factory.mktemp(store)
-        write_sample(cache, EXPERIMENT, INFERENCES, built)
+        write_sample(cache, EXPERIMENT, INFERENCES, built, shown=store == "increments")
         opened[store] = open_reader(cache, EXPERIMENT.name)
     yield opened
     for reader in opened.values():

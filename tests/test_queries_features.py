@@ -21,13 +21,14 @@ EXPERIMENT = sample_experiment()
 INFERENCES = sample_inferences(EXPERIMENT)
 EVERY = tuple(range(len(INFERENCES)))
 STORES = {
-    "pending": (EVERY, 0),
-    "mixed": (EVERY, 5),
+    "increment": (EVERY, 0),
+    "both": (EVERY, 5),
+    "increments": (EVERY, 2),
     "database": (EVERY, len(EVERY)),
     "without answers": ((2, 6), 1),  # one of them wrong, the other without a reference
     "without thoughts": ((1, 5), 1),  # one right, one wrong
 }
-"""Which inferences are stored, how many of them in a database; the others lie in segment files beside it."""
+"""Which inferences are stored, how many of them in the main database; the others are in one or more beside it."""
 FEATURES = (0, 5, 11, 20)
 """The last is never active."""
 Asked = tuple[Reader, Oracle]
@@ -38,7 +39,7 @@ def stores(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Asked
     opened = {}
     for name, (kept, built) in STORES.items():
         cache, drawn = tmp_path_factory.mktemp("store"), [INFERENCES[index] for index in kept]
-        write_sample(cache, EXPERIMENT, drawn, built)
+        write_sample(cache, EXPERIMENT, drawn, built, shown=name == "increments")
         opened[name] = open_reader(cache, EXPERIMENT.name), Oracle(drawn)
     yield opened
     for reader, _ in opened.values():

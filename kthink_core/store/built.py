@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from kthink_core.config import DATABASE_SCHEMA, Experiment
@@ -104,7 +105,8 @@ class Built:
 
     def _retire(self, replaced: Iterable[DatabaseEntry]) -> None:
         for entry in replaced:
-            os.utime(self.path(entry))  # its grace counts from now
+            with suppress(FileNotFoundError):
+                os.utime(self.path(entry))  # its grace counts from now
 
 
 class _Reading:

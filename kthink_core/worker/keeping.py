@@ -27,7 +27,8 @@ class Keeping:
     def __init__(self, cache: Path) -> None:
         self._cache = cache
         self._turn, self._counting = threading.Lock(), threading.Lock()
-        self._waiting = 0
+        self.waiting = 0
+        """How many want to keep something now."""
         self._kept: dict[str, Kept] = {}
 
     def keep(self, job: Job, made_by: Experiment, author: str) -> Kept:
@@ -53,13 +54,13 @@ class Keeping:
     @contextmanager
     def _counted(self) -> Iterator[None]:
         with self._counting:
-            self._waiting += 1
+            self.waiting += 1
         try:
             yield
         finally:
             with self._counting:
-                self._waiting -= 1
+                self.waiting -= 1
 
     def _give_way(self) -> None:
-        if self._waiting:
+        if self.waiting:
             raise _Wanted
