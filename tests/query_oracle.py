@@ -25,7 +25,7 @@ def risk_ratio(p: int, n: int, r: int, m: int) -> tuple[float, float, float]:
 
 
 class Oracle:
-    """Tables of all positions, and of all positive activations, of some inferences."""
+    """Tables of all positions, and of all positive activations, of some inferences. Each answer is worked out once."""
 
     def __init__(self, inferences: Sequence[Inference]) -> None:
         self.inferences = len(inferences)
@@ -33,6 +33,9 @@ class Oracle:
         self.active = pd.concat([_active(inference) for inference in inferences], ignore_index=True)
         self._whole_table, self._first_tokens = cache(self._find_whole_table), cache(self._find_first_tokens)
         self._relevant, self._difference = cache(self._find_relevant), cache(self._find_difference)
+        for name in vars(Oracle):
+            if not name.startswith("_"):
+                setattr(self, name, cache(getattr(self, name)))
 
     def size(self, scope: Scope, inference: int | None = None) -> int:
         found = _scoped(self.positions, scope)

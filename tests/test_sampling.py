@@ -75,6 +75,16 @@ def test_uniform_one_below_stays_in_the_nucleus() -> None:
     assert draw(logits, almost_one, Sampling(1.0, 0.5, 1)).tolist() == [0]
 
 
+def test_a_token_has_its_share_from_where_the_one_before_it_ends() -> None:
+    """Four equally likely tokens, exact in float32; which of them comes first is open."""
+    logits = torch.zeros(4, 4)
+    starts = draw(logits, torch.tensor([0, 0.25, 0.5, 0.75]), Sampling(1.0, 1.0, 1)).tolist()
+    assert sorted(starts) == [0, 1, 2, 3]
+    for top_p, kept in [(0.25, 1), (0.5, 2), (0.51, 3), (0.75, 3), (0.76, 4)]:
+        last = draw(logits[:1], torch.tensor([0.999]), Sampling(1.0, top_p, 1)).tolist()
+        assert last == [starts[kept - 1]], "the fewest whose probabilities reach top-p"
+
+
 def test_tables_belong_to_the_seed_alone() -> None:
     together, alone = uniform_table([5, 6, 7], 10), uniform_table([6], 10)
     assert torch.equal(together[1], alone[0])

@@ -23,7 +23,8 @@ from kthink_core.settings import WorkerSettings
 from kthink_core.store.completion import is_finished
 from kthink_core.store.reader import open_reader
 from kthink_core.worker.pulse import FIRST_ANSWER, Pulse, Silence
-from kthink_core.worker.supervisor import HEALTHY, Restarts
+from kthink_core.worker.supervisor import FIRST_PAUSE, HEALTHY, Restarts
+from tests.app_samples import sample_experiment, write_experiment
 
 ROOT = Path(__file__).resolve().parent.parent
 PATIENCE = 120.0
@@ -180,6 +181,37 @@ def test_what_is_damaged_is_mended_beside_the_app(tmp_path: Path, started: tuple
         assert answers(up.app + "/_stcore/health")
     with open_reader(tmp_path, "demo") as reader:
         assert reader.inferences == 32 and reader.warnings == ()
+
+
+EXPOSED = {"KTHINK_WORKER_HOST": "0.0.0.0"}
+"""Without a token: a mistake that only the worker sees."""
+
+
+def test_a_mistake_of_the_workers_ends_both_where_nothing_is_stored(tmp_path: Path) -> None:
+    up = Up(tmp_path, **EXPOSED)
+    try:
+        assert up.process.wait(PATIENCE) == 2
+    finally:
+        up.process.kill()
+    told = up.log.read_text()
+    assert told.count("KTHINK_WORKER_TOKEN") == 1 and "started again" not in told
+
+
+def test_a_worker_that_ended_with_a_mistake_stays_away_and_the_app_goes_on(tmp_path: Path) -> None:
+    write_experiment(tmp_path, sample_experiment("demo", 2))
+    up = Up(tmp_path, **EXPOSED)
+    try:
+        wait_until(lambda: "goes on without a worker" in up.log.read_text())
+        up.wait_for(up.app + "/_stcore/health")
+        end = time.monotonic() + 3 * FIRST_PAUSE  # it would be back by then, or a little later on a busy machine
+        while time.monotonic() < end:
+            assert not up.workers()
+            time.sleep(0.05)
+        up.process.terminate()
+        assert up.process.wait(PATIENCE) == 0
+    finally:
+        up.process.kill()
+    assert "started again" not in up.log.read_text()
 
 
 def test_a_taken_port_is_named(tmp_path: Path) -> None:
