@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test check bench screenshots clean
+.PHONY: run test check bench bench-gpu screenshots clean
 
 run: .venv/.installed
 	$(BIN)/python -m kthink_core up
@@ -17,6 +17,9 @@ check: .venv/.installed-dev
 
 bench: .venv/.installed-dev
 	$(BIN)/python -m benchmarks.all
+
+bench-gpu: .venv/.installed-dev
+	$(BIN)/python -m benchmarks.gpu
 
 screenshots: .venv/.installed-dev
 	$(BIN)/python -m benchmarks.screenshots
