@@ -15,6 +15,7 @@ from kthink_core.precompute.pipeline import Plan, precompute
 from kthink_core.precompute.progress import Silent
 from kthink_core.settings import WorkerSettings
 from kthink_core.worker.engine import Engine
+from tests.accessibility import assert_accessible
 from tests.browsing import Visit, settled
 from tests.worker_process import working
 
@@ -94,6 +95,7 @@ def test_a_prompt_becomes_a_transcript_and_is_kept(visit: Visit) -> None:
     expect(page.locator(".transcript")).to_contain_text("<b>Two?</b>")
     expect(page.locator(".transcript .band")).to_have_count(2)
     expect(page.get_by_role("tab", name="Unusual here")).to_be_visible()
+    assert_accessible(page)
     page.get_by_label("Your name").fill("Ada")
     page.get_by_role("button", name="Keep").click()
     page.get_by_role("link", name=re.compile("Kept as inference 0 of live")).click()
