@@ -324,6 +324,16 @@ def test_a_narrow_screen_is_not_left_at_the_side(visit: Visit, path: str) -> Non
     assert page.evaluate("document.documentElement.scrollWidth") <= 400
 
 
+@pytest.mark.parametrize("width", [700, 1000, 1400])
+def test_no_link_of_the_guided_reading_is_cut_off(visit: Visit, width: int) -> None:
+    page = visit("/", width=width)
+    links = page.locator("[data-testid=stMain] [data-testid=stPageLink]")
+    expect(links).to_have_count(5)
+    cut = "link => [link, ...link.querySelectorAll('*')].filter((one) => one.scrollWidth > one.clientWidth + 1"
+    for link in links.all():
+        assert link.evaluate(f"{cut} && getComputedStyle(one).overflowX !== 'visible').length") == 0
+
+
 @pytest.mark.parametrize("path", PATHS)
 def test_nonsense_in_the_link_is_a_message(visit: Visit, path: str) -> None:
     page = visit(path + "?feature=abc&inference=99&scope=%3Cb%3E&experiment=%5Bx%5D(http://a.b)&hookpoint=%24x%24")

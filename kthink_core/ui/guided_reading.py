@@ -45,12 +45,12 @@ def first_visit(page: Page) -> None:
 
 
 def reading(page: Page) -> None:
-    """The five steps, each with a link to its view."""
-    steps = _steps(page)
-    for number, (column, step) in enumerate(zip(st.columns(len(steps), gap="medium"), steps, strict=True), 1):
-        with column:
-            st.markdown(f"**{number}. {step.title}**")
-            st.markdown(step.text)
+    """The five steps, each with a link to its view: a row each, so that no link is cut off where the page is narrow."""
+    for number, step in enumerate(_steps(page), 1):
+        told, to = st.columns([3, 1], gap="medium", vertical_alignment="center")
+        with told:
+            st.markdown(f"**{number}. {step.title}** {step.text}")
+        with to:
             link(step.page, step.view, step.label)
 
 
