@@ -94,19 +94,48 @@ class Oracle:
         order = order.sort_values(["lift_low", "max_activation", "feature"], ascending=[False, False, True])
         return found.loc[order.index].head(top)
 
-    def contexts(self, hookpoint: str, feature: int, scope: Scope, top: int, sampled: int) -> pd.DataFrame:
+    def contexts(self, hookpoint: str, feature: int, scope: Scope, top: int, sampled: int, reach: int) -> pd.DataFrame:
         own = self.at(hookpoint, scope, feature=feature)
-        order = {"by": ["activation", "inference", "position"], "ascending": [False, True, True]}
-        own = own.sort_values(**order)
-        parts = [own.head(top).assign(band="highest")]
-        largest = own["activation"].astype(float).max()
+        rows = list(own[["inference", "position", "activation"]].itertuples(index=False, name=None))
+        tokens = self.positions.set_index(["inference", "position"])["token_id"].to_dict()
+        largest = max((float(value) for *_, value in rows), default=0)
+        peaks, facts = [], {}
+        for inference, position, value in sorted(rows, key=lambda row: (-row[2], row[0], row[1])):
+            near = [(-v, p) for i, p, v in rows if i == inference and abs(p - position) <= 2 * reach]
+            if min(near) == (-value, position):
+                peaks.append((inference, position))
+                times = sum(i == inference and abs(p - position) <= reach for i, p, _ in rows)
+                around = [tokens.get((inference, at)) for at in range(position - reach, position + reach + 1)]
+                facts[inference, position] = (value, times, [token for token in around if token is not None])
+        taken: dict[tuple[int, int], list] = {}
+        seen = set()
+
+        def same(one: list[int], other: list[int]) -> bool:
+            shared = sum(min(one.count(token), other.count(token)) for token in set(one))
+            return shared >= 0.8 * max(len(one), len(other))
+
+        def take(band: str, offered: list[tuple[int, int]], most: int) -> None:
+            for place in offered:
+                if sum(found[0] == band for found in taken.values()) == most:
+                    break
+                if place in seen:
+                    continue
+                seen.add(place)
+                alike = [other for other in taken if same(facts[place][2], facts[other][2])]
+                if alike:
+                    taken[alike[0]][1] += 1
+                else:
+                    taken[place] = [band, 0]
+
+        take("highest", peaks[: 10 * top], top)
         for band in (4, 3, 2, 1):
-            values = own["activation"].astype(float)
-            inside = own[(values > (band - 1) / 4 * largest) & (values <= band / 4 * largest)]
-            key = [_mixed(*place) for place in zip(inside["inference"], inside["position"], strict=True)]
-            drawn = inside.assign(key=key).sort_values(["key", "inference", "position"]).head(sampled)
-            parts.append(drawn.sort_values(**order).assign(band=str(band)))
-        return pd.concat(parts)[["band", "inference", "position", "activation"]]
+            low, high = (band - 1) / 4 * largest, band / 4 * largest
+            inside = [place for place in peaks if low < float(facts[place][0]) <= high]
+            take(str(band), sorted(inside, key=lambda place: (_mixed(*place), place))[: 10 * sampled + top], sampled)
+        found = [(band, *place, *facts[place][:2], alike) for place, (band, alike) in taken.items()]
+        order = ("highest", "4", "3", "2", "1")
+        found.sort(key=lambda row: (order.index(row[0]), -row[3], row[1], row[2]))
+        return pd.DataFrame(found, columns=["band", "inference", "position", "activation", "times", "alike"])
 
     def context_tokens(
         self, hookpoint: str, feature: int, places: Sequence[tuple[int, int]], before: int, after: int

@@ -137,6 +137,9 @@ class TestFeature:
         places = ask(cache, "contexts", DEEPEST, 12)
         shown = [snippet for group in data["groups"] for snippet in group["snippets"]]
         assert [snippet["position"] for snippet in shown] == places["position"].tolist()
+        assert [(snippet["times"], snippet["alike"]) for snippet in shown] == [
+            *zip(places["times"].tolist(), places["alike"].tolist(), strict=True)
+        ]
         assert data["groups"][0]["title"] == "Highest"
         assert data["maximum"] == pytest.approx(places["activation"].max())
         for snippet in shown:

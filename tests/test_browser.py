@@ -168,6 +168,7 @@ def test_what_stands_out_in_a_span_is_in_sight_of_who_marked_it(visit: Visit, ca
     expect(page.locator(".side .heading")).to_have_text("Span 12 to 20nliftat least")
     page.get_by_role("button", name="Clear the span").first.click()
     expect(listed).to_have_count(0)
+    page.locator("h1").hover()  # what is below the pointer now may be a feature
     expect(page.locator(".side .heading")).to_contain_text("Features of layers.4.mlp")
 
 
@@ -321,6 +322,16 @@ def test_a_narrow_screen_is_not_left_at_the_side(visit: Visit, path: str) -> Non
     page = visit(path, width=400)
     assert page.evaluate(WIDTH_OF_CONTENT) <= 400
     assert page.evaluate("document.documentElement.scrollWidth") <= 400
+
+
+@pytest.mark.parametrize("width", [700, 1000, 1400])
+def test_no_link_of_the_guided_reading_is_cut_off(visit: Visit, width: int) -> None:
+    page = visit("/", width=width)
+    links = page.locator("[data-testid=stMain] [data-testid=stPageLink]")
+    expect(links).to_have_count(5)
+    cut = "link => [link, ...link.querySelectorAll('*')].filter((one) => one.scrollWidth > one.clientWidth + 1"
+    for link in links.all():
+        assert link.evaluate(f"{cut} && getComputedStyle(one).overflowX !== 'visible').length") == 0
 
 
 @pytest.mark.parametrize("path", PATHS)

@@ -273,6 +273,16 @@ def test_what_is_copied_is_what_the_model_wrote(visit: Visit) -> None:
     assert copied == "".join(WORDS[at % len(WORDS)] for at in range(20, 31))
 
 
+@pytest.mark.parametrize("width", [420, 700, 1100])
+def test_the_legend_of_a_silent_feature_lies_beside_its_number(visit: Visit, width: int) -> None:
+    page = visit("/?case=silent", width=width)
+    drawn(page)
+    number, said = page.locator(".entry .number").bounding_box(), page.locator(".entry .text").bounding_box()
+    assert number and said and number["height"] < 30
+    is_below = said["y"] >= number["y"] + number["height"] - 1
+    assert is_below or said["x"] >= number["x"] + number["width"]
+
+
 def test_a_character_of_several_tokens_is_shown_once_and_its_bytes_on_hover(visit: Visit) -> None:
     page = visit("/?case=spread")
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -151,12 +152,12 @@ def test_what_fires_once_by_chance_does_not_lead_a_span() -> None:
 
 
 @pytest.mark.parametrize("scope", SCOPES)
-@pytest.mark.parametrize(("top", "sampled"), [(10, 4), (1, 1), (400, 400)])
-def test_contexts(asked: Asked, scope: Scope, top: int, sampled: int) -> None:
+@pytest.mark.parametrize(("top", "sampled", "reach"), [(10, 4, 12), (1, 1, 1), (400, 400, 2), (3, 2, 3)])
+def test_contexts(asked: Asked, scope: Scope, top: int, sampled: int, reach: int) -> None:
     reader, oracle = asked
     for feature in FEATURES:
-        found = queries.contexts(reader, HOOKPOINTS[2], feature, scope, top, sampled)
-        agree(found, oracle.contexts(HOOKPOINTS[2], feature, scope, top, sampled))
+        found = queries.contexts(reader, HOOKPOINTS[2], feature, scope, top, sampled, reach)
+        agree(found, oracle.contexts(HOOKPOINTS[2], feature, scope, top, sampled, reach))
 
 
 @pytest.mark.parametrize(("before", "after"), [(12, 12), (0, 0), (1, 3)])
@@ -257,7 +258,7 @@ def test_a_database_and_segment_files_answer_as_one(
                 found = queries.fires_with(reader, hookpoint, feature, scope)
                 agree(found, oracle.fires_with(hookpoint, feature, scope, 20))
                 found = queries.contexts(reader, hookpoint, feature, scope)
-                agree(found, oracle.contexts(hookpoint, feature, scope, 10, 4))
+                agree(found, oracle.contexts(hookpoint, feature, scope, 10, 4, 12))
             for text in ("o", " "):
                 found = queries.feature_search(reader, hookpoint, scope, text)
                 agree(found, oracle.feature_search(hookpoint, scope, text, 200))
@@ -271,12 +272,31 @@ def test_a_sample_is_the_same_each_time(asked: Asked, scope: Scope) -> None:
 
 
 def test_the_quarters_of_a_sample_hold_what_they_say(stores: dict[str, Asked]) -> None:
-    reader, _ = stores["database"]
-    found = queries.contexts(reader, HOOKPOINTS[0], 5, "all", 1, 400)
-    largest = found["activation"].max()
-    for band, own in found[found["band"] != "highest"].groupby("band"):
+    reader, oracle = stores["database"]
+    found = queries.contexts(reader, HOOKPOINTS[0], 5, "all", 1, 400, 1)
+    largest = oracle.at(HOOKPOINTS[0], "all", feature=5)["activation"].astype(float).max()
+    quarters = found[found["band"] != "highest"].groupby("band")
+    assert len(quarters) > 1
+    for band, own in quarters:
         low, high = (int(band) - 1) / 4 * largest, int(band) / 4 * largest
         assert own["activation"].gt(low).all() and own["activation"].le(high).all()
+
+
+def test_one_sentence_is_shown_once(tmp_path: Path) -> None:
+    """Four inferences that say the same: one context, which says how many more there are; nothing twice."""
+    (said,) = sample_inferences(EXPERIMENT, 1)
+    write_sample(tmp_path, EXPERIMENT, [replace(said, inference=number) for number in range(4)])
+    with open_reader(tmp_path, EXPERIMENT.name) as reader:
+        for feature in FEATURES[:3]:
+            found = queries.contexts(reader, HOOKPOINTS[0], feature, "all")
+            fires = reader.query(
+                "SELECT position FROM latents WHERE hookpoint = $1 AND feature = $2 AND inference = 0",
+                [HOOKPOINTS[0], feature],
+            )
+            assert len(found) and found["inference"].eq(0).all()
+            assert found["alike"].ge(3).all() and not found[["inference", "position"]].duplicated().any()
+            assert found["position"].sort_values().diff().dropna().gt(24).all()
+            assert found["times"].sum() <= len(fires)
 
 
 MISTAKES: dict[str, tuple[type[Exception], Callable[[Reader], object]]] = {

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
 import pandas as pd
 
 from kthink_core.errors import BadValue
@@ -12,6 +15,10 @@ from kthink_core.store.reader import Reader
 from kthink_core.store.scopes import Scope
 
 HIGHEST = "highest"
+SAME = 0.8
+"""Contexts of which this share of tokens is the same are shown once."""
+SPARE = 10
+"""So many times as many are looked at as are shown, since some are nearly the same."""
 
 # A fixed order that has nothing to do with the text: two rounds of multiply and fold over 32 bits (the constants are
 # those of Knuth's multiplicative hashing and of xxHash). DuckDB's own hash may change with its version.
@@ -21,42 +28,110 @@ _HASH = f"xor(mixed, mixed >> 16::UBIGINT) * 2246822519::UBIGINT % {_MODULUS}"
 
 
 def contexts(
-    reader: Reader, hookpoint: str, feature: int, scope: Scope = "generated", top: int = 10, sampled: int = 4
+    reader: Reader,
+    hookpoint: str,
+    feature: int,
+    scope: Scope = "generated",
+    top: int = 10,
+    sampled: int = 4,
+    reach: int = 12,
 ) -> pd.DataFrame:
-    """Places at which a feature is active: band, inference, position, activation.
+    """Contexts in which a feature is active, each by its strongest place: band, inference, position, activation, times,
+    alike.
 
-    Band "highest": the `top` largest activations. Bands "4", "3", "2", "1": up to `sampled` places of each quarter of
-    (0, maximum], "4" the highest: band b holds activations in ((b − 1)/4 · maximum, b/4 · maximum]. Which places is
-    settled by a fixed hash of inference and position, so that a sample is fair and always the same; a place may be
-    both among the highest and in the sample. Within a band by activation, largest first, then inference and position.
+    A context is a place with `reach` tokens on either side. Of those of one inference that overlap, only the strongest
+    counts (the earlier one where they are equal): no place within 2 · reach positions is stronger. times: at how many
+    positions of the context the feature is active.
+
+    Band "highest": the `top` strongest contexts. Bands "4", "3", "2", "1": up to `sampled` others of each quarter of
+    (0, maximum], "4" the highest: band b holds activations in ((b − 1)/4 · maximum, b/4 · maximum]. Which ones is
+    settled by a fixed hash of inference and position, so that a sample is fair and always the same. A context that is
+    nearly one that was taken before it (`SAME` of the tokens are the same, in whatever order) is left out; alike: how
+    many were left out for this one, of the `SPARE` times as many that are looked at as are shown. Within a band by
+    activation, largest first, then inference and position.
     """
     check_feature(reader, hookpoint, feature)
     check_top(top)
     check_top(sampled, "sampled")
+    check_top(reach, "reach")
     sql = f"""
-        WITH own AS MATERIALIZED ({activations_of_feature(scope)}), largest AS (
-            SELECT max(activation)::DOUBLE AS largest FROM own
+        WITH own AS ({activations_of_feature(scope)}), around AS (
+            SELECT inference, position, activation,
+                max(activation) OVER (around RANGE BETWEEN 2 * $reach PRECEDING AND 1 PRECEDING) AS before,
+                max(activation) OVER (around RANGE BETWEEN 1 FOLLOWING AND 2 * $reach FOLLOWING) AS after,
+                count(*) OVER (around RANGE BETWEEN $reach PRECEDING AND $reach FOLLOWING) AS times,
+                max(activation) OVER ()::DOUBLE AS largest
+            FROM own WINDOW around AS (PARTITION BY inference ORDER BY position)
         ), hashed AS (
-            SELECT *, {_HASH} AS hash,
+            SELECT inference, position, activation, times, {_HASH} AS hash,
                 1 + (4 * activation::DOUBLE > largest)::INTEGER + (4 * activation::DOUBLE > 2 * largest)::INTEGER
                     + (4 * activation::DOUBLE > 3 * largest)::INTEGER AS quarter
-            FROM (SELECT *, {_KEY} AS mixed FROM own), largest
-        ), drawn AS (
-            SELECT quarter, unnest(min({{
-                'hash': hash, 'inference': inference, 'position': position, 'activation': activation
-            }}, $sampled)) AS place
-            FROM hashed GROUP BY quarter
-        ), highest AS (
-            FROM own ORDER BY activation DESC, inference, position LIMIT $top
-        ), places AS (
-            SELECT 5 AS quarter, inference, position, activation FROM highest
-            UNION ALL
-            SELECT quarter, place.inference, place.position, place.activation FROM drawn
+            FROM (SELECT *, {_KEY} AS mixed FROM around)
+            WHERE activation > coalesce(before, 0) AND activation >= coalesce(after, 0)
+        ), numbered AS (
+            SELECT *, row_number() OVER (ORDER BY activation DESC, inference, position) AS strongest,
+                row_number() OVER (PARTITION BY quarter ORDER BY hash, inference, position) AS drawn
+            FROM hashed
         )
-        SELECT if(quarter = 5, '{HIGHEST}', quarter::VARCHAR) AS band, inference, position, activation
-        FROM places ORDER BY quarter DESC, activation DESC, inference, position
+        SELECT quarter, strongest, drawn, inference, position, activation, times FROM numbered
+        WHERE strongest <= $highest OR drawn <= $others ORDER BY strongest
     """
-    return reader.query(sql, {"hookpoint": hookpoint, "feature": feature, "top": top, "sampled": sampled})
+    looked_at = {"highest": SPARE * top, "others": SPARE * sampled + top}
+    found = reader.query(sql, {"hookpoint": hookpoint, "feature": feature, "reach": reach} | looked_at)
+    places = list(zip(found["inference"].tolist(), found["position"].tolist(), strict=True))
+    words = _words(context_tokens(reader, hookpoint, feature, tuple(places), reach, reach), len(places))
+    taken = _Taken(words)
+    taken.take(HIGHEST, found.index[found["strongest"] <= SPARE * top], top)
+    for quarter in (4, 3, 2, 1):
+        others = found[(found["quarter"] == quarter) & (found["drawn"] <= SPARE * sampled + top)].sort_values("drawn")
+        taken.take(str(quarter), others.index, sampled)
+    shown = found.loc[list(taken.alike), ["inference", "position", "activation", "times"]]
+    shown.insert(0, "band", list(taken.bands.values()))
+    shown = shown.assign(alike=list(taken.alike.values()), order=found["strongest"])
+    rank = {band: number for number, band in enumerate((HIGHEST, "4", "3", "2", "1"))}
+    shown = shown.sort_values(
+        ["band", "order"], key=lambda column: column.map(rank) if column.name == "band" else column
+    )
+    return shown.drop(columns="order").reset_index(drop=True)
+
+
+class _Taken:
+    """The contexts that are shown, by their number among those that are looked at."""
+
+    def __init__(self, words: Sequence[Counter[int]]) -> None:
+        """`words`: how often each token is in each context."""
+        self.words = words
+        self.bands: dict[int, str] = {}
+        self.alike: dict[int, int] = {}
+        self._seen: set[int] = set()
+
+    def take(self, band: str, offered: Iterable[int], most: int) -> None:
+        """Take up to so many of them, in order, none nearly as one before it."""
+        count = 0
+        for context in offered:
+            if count == most:
+                return
+            if context in self._seen:
+                continue
+            self._seen.add(context)
+            same = next((other for other in self.bands if _nearly(self.words[context], self.words[other])), None)
+            if same is None:
+                self.bands[context], self.alike[context] = band, 0
+                count += 1
+            else:
+                self.alike[same] += 1
+
+
+def _words(tokens: pd.DataFrame, places: int) -> list[Counter[int]]:
+    """How often each token is around each place."""
+    words: list[Counter[int]] = [Counter() for _ in range(places)]
+    for place, token in zip(tokens["place"].tolist(), tokens["token_id"].tolist(), strict=True):
+        words[place][token] += 1
+    return words
+
+
+def _nearly(one: Counter[int], other: Counter[int]) -> bool:
+    return (one & other).total() >= SAME * max(one.total(), other.total())
 
 
 def context_tokens(

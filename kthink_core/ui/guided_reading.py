@@ -16,6 +16,8 @@ from kthink_core.ui.view.page import Page, Target, link, with_features
 from kthink_core.ui.view.permalink import MOST_FEATURES, View
 
 _NAME = "guided-reading"
+_TEXT = 540
+"""Pixels of a step's text, at most."""
 HOOKPOINT = "layers.6.mlp"
 THINKING = (1912, 1075, 767, 150, 1875)
 """The bundled SAEs' features of reasoning words, at `HOOKPOINT`."""
@@ -45,12 +47,10 @@ def first_visit(page: Page) -> None:
 
 
 def reading(page: Page) -> None:
-    """The five steps, each with a link to its view."""
-    steps = _steps(page)
-    for number, (column, step) in enumerate(zip(st.columns(len(steps), gap="medium"), steps, strict=True), 1):
-        with column:
-            st.markdown(f"**{number}. {step.title}**")
-            st.markdown(step.text)
+    """The five steps, each with a link to its view: beside the text, or below it where there is no room."""
+    for number, step in enumerate(_steps(page), 1):
+        with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
+            st.markdown(f"**{number}. {step.title}** {step.text}", width=_TEXT)
             link(step.page, step.view, step.label)
 
 

@@ -126,9 +126,26 @@ def _note(book: Notebook, entry: Entry, here: str) -> None:
         if own:
             st.button(
                 "Delete", type="tertiary", icon=":material/delete:", key=f"delete note {entry.thread}",
-                on_click=_delete, args=(book, entry),
+                on_click=_delete, args=(book, entry, entry.author),
             )  # fmt: skip
+        elif entry.author:
+            _ask_who(book, entry)
     st.text(entry.value)
+
+
+def _ask_who(book: Notebook, entry: Entry) -> None:
+    """What deletes a note of whoever has not said yet in this visit who they are."""
+    name = f"name to delete {entry.thread}"
+
+    def delete() -> None:
+        _delete(book, entry, st.session_state[name])
+
+    with (
+        st.popover("Delete", type="tertiary", icon=":material/delete:", key=f"ask {entry.thread}"),
+        st.form(f"delete note {entry.thread}", border=False),
+    ):
+        st.text_input("Your name, as it stands beside the note", max_chars=LONGEST["author"], key=name)
+        st.form_submit_button("Delete the note", on_click=delete)
 
 
 def _form(page: Page, book: Notebook, about: Subject, quote: str, key: str) -> None:
@@ -183,11 +200,13 @@ def _save(
         state[_AUTHOR] = author
 
 
-def _delete(book: Notebook, entry: Entry) -> None:
+def _delete(book: Notebook, entry: Entry, author: str) -> None:
     try:
-        book.delete(entry.thread, entry.author)
-    except KthinkError as error:  # gone already, in another window
+        book.delete(entry.thread, author)
+    except KthinkError as error:  # gone already, in another window, or somebody else's
         st.toast(plain(str(error)), icon=":material/info:")
+    else:
+        st.session_state[_AUTHOR] = author or st.session_state.get(_AUTHOR, "")
 
 
 def _labels(page: Page, hookpoint: str) -> dict[int, str]:

@@ -35,6 +35,10 @@ function explain(snippet, made) {
   made.title = `${text}\nid ${snippet.ids[index]}\nposition ${snippet.first + index}\nactivation ${fires}`;
 }
 
+function counts({ times, alike }) {
+  return [times > 1 ? `fires ${times}×` : "", alike ? `+${alike} alike` : ""].filter(Boolean).join(" · ");
+}
+
 function row(sent, data, open) {
   const snippet = { ...sent, written: wholeTexts(sent.texts, PART) };
   const made = element("div", "snippet");
@@ -57,7 +61,9 @@ function row(sent, data, open) {
   place.type = "button";
   place.title = `Go to position ${snippet.position} of inference ${snippet.inference}`;
   place.addEventListener("click", () => open(snippet));
-  made.append(element("span", "activation", numeral(snippet.activation, 2)), text, place);
+  const told = element("span", "told", counts(snippet));
+  told.title = `Fires at ${snippet.times} of these tokens. Nearly the same elsewhere, not shown: ${snippet.alike}.`;
+  made.append(element("span", "activation", numeral(snippet.activation, 2)), text, told, place);
   return made;
 }
 

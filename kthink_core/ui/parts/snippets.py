@@ -19,11 +19,11 @@ REACH = 40
 """Tokens on either side once it is widened."""
 
 BANDS = {
-    "highest": ("Highest", "the largest activations in scope"),
-    "4": ("Fourth quarter", "samples from ¾ of the maximum to the maximum"),
-    "3": ("Third quarter", "samples from ½ to ¾ of the maximum"),
-    "2": ("Second quarter", "samples from ¼ to ½ of the maximum"),
-    "1": ("First quarter", "samples from 0 to ¼ of the maximum"),
+    "highest": ("Highest", "the contexts with the largest activations in scope"),
+    "4": ("Fourth quarter", "samples of other contexts from ¾ of the maximum to the maximum"),
+    "3": ("Third quarter", "samples of other contexts from ½ to ¾ of the maximum"),
+    "2": ("Second quarter", "samples of other contexts from ¼ to ½ of the maximum"),
+    "1": ("First quarter", "samples of other contexts from 0 to ¼ of the maximum"),
 }
 
 _HERE = Path(__file__).parent
@@ -72,7 +72,7 @@ def payload(places: pd.DataFrame, tokens: pd.DataFrame, lengths: Mapping[int, in
     groups: dict[str, list[dict[str, Any]]] = {band: [] for band in BANDS}
     for index, place in enumerate(places.to_dict("records")):
         begin, end = bisect_left(of_place, index), bisect_right(of_place, index)
-        facts = {name: place[name] for name in ("inference", "position", "activation")}
+        facts = {name: place[name] for name in ("inference", "position", "activation", "times", "alike")}
         facts |= {"first": positions[begin], "length": lengths[place["inference"]]}
         groups[place["band"]].append(facts | {name: values[begin:end] for name, values in columns.items()})
     shown = [

@@ -149,9 +149,11 @@ TERMS: dict[str, Term] = {
         "token:id, because different ids can print alike; · is a space, ⏎ a newline.",
     ),
     "quarters": Term(
-        "Quarters of the range",
-        "Places from each quarter of the range of activations, not of their number: the fourth quarter holds those "
-        "above three quarters of the maximum. The sample is drawn by a fixed order and is the same on every visit.",
+        "Contexts",
+        "Stretches around places where the feature fires, each once: of those that overlap in an inference the "
+        "strongest, of those that are nearly the same the first. The highest come first, then samples of others from "
+        "each quarter of the range of activations, not of their number: the fourth quarter holds those above three "
+        "quarters of the maximum. The sample is drawn by a fixed order and is the same on every visit.",
         r"\text{quarter } j:\ \tfrac{j-1}{4}\,a_{max} < a \le \tfrac{j}{4}\,a_{max}",
     ),
     "logit_lens": Term(
