@@ -103,26 +103,41 @@ def _encode(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     return cast("list[int]", tokenizer.encode(text, add_special_tokens=False, verbose=False))
 
 
-def segments(
-    token_ids: Sequence[int], prompt_tokens: int, mode: Mode, think_close: Sequence[int]
-) -> tuple[Segment, ...]:
-    """The segment of every position.
+class Segmenter:
+    """Tells the segment of generated tokens, in order, as they come.
 
     `think` runs from the first generated token up to and including the first `</think>` (`think_close`: its token
     ids); `answer` is what follows. A generation cut before `</think>` has no answer; in bypass mode the thought was
     closed by the prompt, so that all that is generated is answer.
     """
-    generated = list(token_ids[prompt_tokens:])
-    think = 0 if mode == "bypass" else _end_of_first(generated, list(think_close))
-    lengths: dict[Segment, int] = {"prompt": prompt_tokens, "think": think, "answer": len(generated) - think}
-    return tuple(segment for segment, length in lengths.items() for _ in range(length))
+
+    def __init__(self, mode: Mode, think_close: Sequence[int]) -> None:
+        self._thinks = mode == "think"
+        self._close = list(think_close)
+        self._last: list[int] = []
+        """The latest tokens, as many as `</think>` has."""
+
+    def next(self, token_id: int) -> Segment:
+        """The segment of the next token."""
+        if not self._thinks:
+            return "answer"
+        self._last = [*self._last, token_id][-len(self._close) :]
+        self._thinks = self._last != self._close
+        return "think"
 
 
-def _end_of_first(token_ids: list[int], pattern: list[int]) -> int:
-    """Index just after the first occurrence of `pattern`, or the length where it does not occur."""
-    width = len(pattern)
-    starts = (start for start in range(len(token_ids) - width + 1) if token_ids[start : start + width] == pattern)
-    return next((start + width for start in starts), len(token_ids))
+def segments(
+    token_ids: Sequence[int], prompt_tokens: int, mode: Mode, think_close: Sequence[int]
+) -> tuple[Segment, ...]:
+    """The segment of every position of a prompt and what was generated after it, as `Segmenter` tells them."""
+    segmenter = Segmenter(mode, think_close)
+    prompt: tuple[Segment, ...] = ("prompt",) * prompt_tokens
+    return prompt + tuple(segmenter.next(token_id) for token_id in token_ids[prompt_tokens:])
+
+
+def think_close(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """The token ids of `</think>`: one, or several where the tokenizer knows no such token."""
+    return _encode(tokenizer, THINK_CLOSE)
 
 
 def final_answer(text: str) -> str | None:

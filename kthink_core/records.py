@@ -5,6 +5,7 @@ Positions count from 0 at the first prompt token, inferences and problems from 0
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal, NamedTuple, get_args
 
@@ -61,6 +62,24 @@ class Encoding(NamedTuple):
     """[positions] ‖x‖²."""
     vector_sums: dict[Segment, NDArray[np.float64]]
     """[d_in] Σ x over the positions of each segment; a segment without positions is absent."""
+
+
+def joined(parts: Sequence[Encoding]) -> Encoding:
+    """Encodings of stretches that follow each other, as one of them all; sums add up in float64. Those that keep fewer
+    features than others are filled up with feature 0 at activation 0."""
+    sums: dict[Segment, NDArray[np.float64]] = {}
+    for part in parts:
+        for segment, vector in part.vector_sums.items():
+            sums[segment] = sums[segment] + vector if segment in sums else vector
+    widest = max(part.features.shape[1] for part in parts)
+    padded = [((0, 0), (0, widest - part.features.shape[1])) for part in parts]
+    return Encoding(
+        np.concatenate([np.pad(part.features, by) for part, by in zip(parts, padded, strict=True)]),
+        np.concatenate([np.pad(part.activations, by) for part, by in zip(parts, padded, strict=True)]),
+        np.concatenate([part.squared_error for part in parts]),
+        np.concatenate([part.squared_norm for part in parts]),
+        sums,
+    )
 
 
 class Directions(NamedTuple):

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import queue
 import threading
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+from transformers import PreTrainedTokenizerFast
 
 from benchmarks.stand_in import SHAPES
 from kthink_core.errors import MissingFiles, QueueFull, UnknownName, WorkerFailed, WorkerUnready
@@ -24,14 +30,18 @@ from kthink_core.live.api import (
     Started,
     Tokens,
 )
+from kthink_core.model.language_model import LanguageModel, load_model
 from kthink_core.model.replay import replay
+from kthink_core.model.sampling import Sampling
 from kthink_core.precompute.pipeline import Plan, precompute
 from kthink_core.precompute.progress import Silent
 from kthink_core.prompts import prompt_ids
+from kthink_core.records import Encoding, Inference, Problem, Prompt
 from kthink_core.store.journal import read_segment
 from kthink_core.worker.background import background
 from kthink_core.worker.engine import Engine
 from kthink_core.worker.jobs import Job
+from kthink_core.worker.stream import generate_live
 from tests.store_samples import committed
 from tests.worker_process import QUESTIONS, request, tokens_of
 
@@ -80,6 +90,86 @@ def test_a_generation_is_what_the_pipeline_would_store(engine: Engine, tiny_plan
         np.testing.assert_allclose(kept.logprobs, stored.logprobs, atol=1e-5)
         shown = [segment for event in events if isinstance(event, Tokens) for segment in event.segments]
         assert tuple(shown) == stored.segments
+        for hookpoint, encoding in stored.encodings.items():  # what is encoded together differs in the last bits
+            live = kept.encodings[hookpoint]
+            close = {"rtol": 1e-4, "atol": 1e-5}
+            np.testing.assert_allclose(dense(live), dense(encoding), **close)
+            np.testing.assert_allclose(live.squared_error, encoding.squared_error, **close)
+            np.testing.assert_allclose(live.squared_norm, encoding.squared_norm, **close)
+            assert list(live.vector_sums) == list(encoding.vector_sums)
+            for segment, vector in encoding.vector_sums.items():
+                np.testing.assert_allclose(live.vector_sums[segment], vector, **close)
+
+
+def dense(encoding: Encoding) -> NDArray[np.float32]:
+    """Activations by position and feature."""
+    table = np.zeros((len(encoding.features), SHAPES["tiny"].num_latents), np.float32)
+    np.put_along_axis(table, encoding.features, encoding.activations, axis=1)
+    return table
+
+
+def test_each_position_is_encoded_once(engine: Engine, tiny_plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows: dict[str, int] = {}
+    for hookpoint, sae in tiny_plan.saes.by_hookpoint.items():
+
+        def counted(vectors: torch.Tensor, own: Any = sae.encode, hookpoint: str = hookpoint) -> Any:
+            rows[hookpoint] = rows.get(hookpoint, 0) + len(vectors)
+            return own(vectors)
+
+        monkeypatch.setattr(sae, "encode", counted)
+    heard = Heard(engine, request(), tiny_plan)
+    positions = len(tokens_of(heard.all()))
+    assert heard.job.inference is not None
+    assert rows == dict.fromkeys(tiny_plan.saes.by_hookpoint, positions)
+
+
+def test_the_first_new_token_is_told_at_once(engine: Engine, tiny_plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kthink_core.worker.stream.TOGETHER", float("inf"))
+    heard = Heard(engine, request(), tiny_plan)
+    told = [event for event in heard.all() if isinstance(event, Tokens)]
+    assert [len(event.token_ids) for event in told] == [len(heard.job.token_ids), 1, 23]
+    assert [event.first for event in told] == [0, len(heard.job.token_ids), len(heard.job.token_ids) + 1]
+
+
+@pytest.mark.parametrize("together", [0.0, float("inf")])
+def test_a_thought_that_ends_in_several_tokens(
+    tiny: Path, tiny_plan: Plan, monkeypatch: pytest.MonkeyPatch, together: float
+) -> None:
+    """Of a tokenizer that has no token for `</think>`, as of models that were not made to reason."""
+    monkeypatch.setattr("kthink_core.worker.stream.TOGETHER", together)
+    written = "Hmm<</think>So"  # it nearly ends before it does
+    lm = reciting(load_model(str(tiny / "model"), None, torch.device("cpu")), written)
+    close = lm.tokenizer.encode("</think>", add_special_tokens=False)
+    ids = lm.tokenizer.encode(written, add_special_tokens=False)
+    assert len(close) > 1
+    prompt = Prompt(0, Problem(0, "", None), "think", 0, (0,))
+    sampling = Sampling(0.0, 1.0, len(ids))
+    parts = list(generate_live(lm, tiny_plan.saes, "hookpoint", prompt, sampling))
+    made = parts[-1]
+    assert isinstance(made, Inference) and made.token_ids[1:].tolist() == ids
+    end = next(at for at in range(len(ids)) if ids[at : at + len(close)] == close) + len(close)
+    wanted = ("prompt", *["think"] * end, *["answer"] * (len(ids) - end))
+    assert made.segments == wanted and "answer" in wanted
+    assert tuple(segment for part in parts if isinstance(part, Tokens) for segment in part.segments) == wanted
+    assert list(made.encodings[SHAPES["tiny"].hookpoints[0]].vector_sums) == ["prompt", "think", "answer"]
+
+
+def reciting(lm: LanguageModel, text: str) -> LanguageModel:
+    """The model made to write a text after token 0, which must hold no token twice, without a token for `</think>`."""
+    pieces = json.loads(lm.tokenizer.backend_tokenizer.to_str())
+    pieces["added_tokens"] = [token for token in pieces["added_tokens"] if token["content"] != "</think>"]
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(json.dumps(pieces)))
+    ids = [0, *tokenizer.encode(text, add_special_tokens=False)]
+    assert len(set(ids)) == len(ids)
+    for layer in lm.model.base_model.layers:  # nothing is added to the embedding, which tells the next token
+        layer.self_attn.o_proj.weight.data.zero_()
+        layer.mlp.down_proj.weight.data.zero_()
+    embedded, head = lm.model.get_input_embeddings().weight.data, lm.model.get_output_embeddings().weight.data
+    head.zero_()
+    for token_id, following in pairwise(ids):
+        embedded[token_id] = torch.nn.functional.normalize(embedded[token_id], dim=0)
+        head[following] = embedded[token_id]
+    return lm._replace(tokenizer=tokenizer)
 
 
 def test_latents_are_those_of_a_teacher_forced_pass(engine: Engine, tiny_plan: Plan) -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kthink_core.model.language_model import LanguageModel
-from kthink_core.prompts import BYPASS, INSTRUCTION, final_answer, is_correct, prompt_ids, segments
+from kthink_core.prompts import BYPASS, INSTRUCTION, Segmenter, final_answer, is_correct, prompt_ids, segments
 
 QUESTION = "Natalia sold 48 clips in April and half as many in May. How many in all?"
 
@@ -25,13 +25,18 @@ def test_bypass_prompt_is_the_articles(bundle: LanguageModel) -> None:
     assert ids.count(bundle.tokenizer.convert_tokens_to_ids("<｜Assistant｜>")) == 1, "one token, not its letters"
 
 
-@given(prompt=st.lists(st.integers(0, 9), max_size=5), generated=st.lists(st.integers(0, 9), max_size=30))
-def test_think_ends_with_the_first_close(prompt: list[int], generated: list[int]) -> None:
-    close = [7, 8]
-    labels = segments([*prompt, *generated], len(prompt), "think", close)
-    text = "".join(map(str, generated))
-    split = text.index("78") + 2 if "78" in text else len(text)
-    assert labels == ("prompt",) * len(prompt) + ("think",) * split + ("answer",) * (len(text) - split)
+tokens = st.integers(0, 2)
+
+
+@given(st.lists(tokens, max_size=5), st.lists(tokens, max_size=30), st.lists(tokens, min_size=1, max_size=4))
+def test_think_ends_with_the_first_close(prompt: list[int], generated: list[int], close: list[int]) -> None:
+    """Also where `</think>` is several tokens, some of them alike; told at once, and token by token."""
+    text, end = ("".join(map(str, ids)) for ids in (generated, close))
+    split = text.index(end) + len(close) if end in text else len(text)
+    wanted = ("think",) * split + ("answer",) * (len(text) - split)
+    assert segments([*prompt, *generated], len(prompt), "think", close) == ("prompt",) * len(prompt) + wanted
+    segmenter = Segmenter("think", close)
+    assert tuple(segmenter.next(token_id) for token_id in generated) == wanted
 
 
 def test_bypass_is_all_answer() -> None:

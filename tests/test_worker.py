@@ -14,13 +14,14 @@ from pydantic import SecretStr
 
 from kthink_core import queries
 from kthink_core.errors import BadValue, WorkerLost, WorkerMissing, WorkerRefused
-from kthink_core.live.api import Done, EncodeRequest, GenerateRequest, Queued, TokenizeRequest, Tokens
+from kthink_core.live.api import Done, EncodeRequest, Event, GenerateRequest, Queued, TokenizeRequest, Tokens
 from kthink_core.live.client import WorkerClient
 from kthink_core.precompute.pipeline import Plan
 from kthink_core.settings import WorkerSettings, from_environment
 from kthink_core.store.reader import open_reader
 from kthink_core.worker.engine import Engine
 from kthink_core.worker.http import check_exposure
+from kthink_core.worker.metrics import REGISTRY, counting
 from tests.worker_process import QUESTIONS, request, tokens_of, working
 
 Worker = tuple[WorkerSettings, Engine]
@@ -201,6 +202,50 @@ def test_what_a_client_is_refused_reads_as_a_sentence(client: WorkerClient) -> N
         next(client.generate(request(prompt="a " * 9000)))
     with pytest.raises(WorkerRefused, match="unknown hookpoint"):
         next(client.encode(EncodeRequest(text="a", hookpoints=("x",))))
+
+
+@pytest.mark.parametrize("short_by", [0, 1])
+@pytest.mark.parametrize("limit", ["prompt", "context of the prompt", "new", "context"])
+def test_a_limit_is_what_is_still_taken(tiny_plan: Plan, limit: str, short_by: int) -> None:
+    """One token less of room, and it is refused."""
+    count, new = len(tiny_plan.prompts[0].token_ids), 3
+    room = {"prompt": count, "context of the prompt": count + 1, "new": new, "context": count + new}[limit] - short_by
+    plan, settings = tiny_plan, {}
+    if limit.startswith("context"):
+        plan = tiny_plan._replace(lm=tiny_plan.lm._replace(context=room))
+        new = new if limit == "context" else 1
+    else:
+        settings = {"prompt": {"prompt_tokens": room}, "new": {"new_tokens": room}}[limit]
+    with working(plan, **settings) as (found, _), WorkerClient(found) as client:
+        asked = request(prompt=QUESTIONS[0], max_new_tokens=new)
+        if limit in ("prompt", "context of the prompt"):
+            assert client.tokenize(TokenizeRequest(prompt=QUESTIONS[0])).limit == count - short_by
+        if short_by:
+            with pytest.raises(WorkerRefused, match="1 more than"):
+                next(client.generate(asked))
+        else:
+            assert len(tokens_of(list(client.generate(asked)))) == count + new
+
+
+def test_how_long_the_first_token_takes_is_observed_once() -> None:
+    def observed() -> float | None:
+        return REGISTRY.get_sample_value("kthink_first_token_seconds_count")
+
+    def tokens(first: int, number: int) -> Tokens:
+        texts, ids = ("x",) * number, (1,) * number
+        segments, logprobs = ("prompt",) * number, (None,) * number
+        return Tokens(first=first, token_ids=ids, texts=texts, segments=segments, logprobs=logprobs, latents={})
+
+    heard: list[Event] = []
+    counts, before = [], observed() or 0
+    generation, encoding = counting("generate", heard.append), counting("encode", heard.append)
+    events: list[Event] = [Queued(job="j", position=0), tokens(0, 5), tokens(5, 1), tokens(6, 3), Done(job="j")]
+    for event in events:
+        generation(event)
+        counts.append((observed() or 0) - before)
+    assert counts == [0, 0, 1, 1, 1] and heard == events
+    encoding(tokens(0, 4))
+    assert observed() == before + 2
 
 
 def test_greedy(client: WorkerClient) -> None:

@@ -15,6 +15,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from kthink_core.config import Device, Experiment, ExperimentConfig, Revisions
 from kthink_core.errors import BadValue, OutOfMemory, PromptTooLong
@@ -30,8 +31,8 @@ from kthink_core.model.sparse_coder import load_saes
 from kthink_core.model.steering import Steering, steering
 from kthink_core.precompute.beside import Beside
 from kthink_core.precompute.problems import load_problems
-from kthink_core.prompts import THINK_CLOSE, final_answer, is_correct, prompt_ids, segments
-from kthink_core.records import Generation, Inference, Intervention, Prompt
+from kthink_core.prompts import Segment, final_answer, is_correct, prompt_ids, segments, think_close
+from kthink_core.records import Encoding, Generation, Inference, Intervention, Prompt
 from kthink_core.store.writer import Writer, open_writer
 
 
@@ -135,7 +136,7 @@ def _make(plan: Plan, missing: Sequence[Prompt], batch_size: int, progress: Prog
     lacking = {prompt.inference: prompt for prompt in missing}
 
     def store(generation: Generation, captured: Captured) -> Inference:
-        inference = assemble(plan.lm, plan.saes, generation, captured, config.steering)
+        inference = _encoded(plan, generation, captured)
         writer.append(inference)
         return inference
 
@@ -167,18 +168,29 @@ def _make(plan: Plan, missing: Sequence[Prompt], batch_size: int, progress: Prog
                 progress.notice(f"out of GPU memory: going on with batches of {batch_size}")
 
 
+def _encoded(plan: Plan, generation: Generation, captured: Captured) -> Inference:
+    """A generation of the experiment with the latents of its captured vectors."""
+    prompt = generation.prompt
+    token_ids = prompt.token_ids + generation.token_ids
+    labels = segments(token_ids, len(prompt.token_ids), prompt.mode, think_close(plan.lm.tokenizer))
+    encodings = {
+        hookpoint: encode(sae, captured.vectors[hookpoint], labels)
+        for hookpoint, sae in plan.saes.by_hookpoint.items()
+    }
+    logprobs = captured.logprobs.numpy()
+    return assemble(plan.lm, generation, labels, logprobs, encodings, plan.experiment.config.steering)
+
+
 def assemble(
     lm: LanguageModel,
-    saes: LoadedSaes,
     generation: Generation,
-    captured: Captured,
+    labels: tuple[Segment, ...],
+    logprobs: NDArray[np.float32],
+    encodings: dict[str, Encoding],
     interventions: tuple[Intervention, ...] = (),
 ) -> Inference:
-    """Put together what is stored of one inference; encodes its captured vectors."""
+    """Put together what is stored of one inference. `labels` are the segments, [positions] as `logprobs`."""
     prompt, token_ids = generation.prompt, generation.prompt.token_ids + generation.token_ids
-    prompt_tokens = len(prompt.token_ids)
-    close = lm.tokenizer.encode(THINK_CLOSE, add_special_tokens=False)
-    labels = segments(token_ids, prompt_tokens, prompt.mode, close)
     texts = {token_id: token_text(lm.tokenizer, token_id) for token_id in set(token_ids)}
     answer = final_answer(text_of(lm.tokenizer, generation.token_ids, special=False))
     return Inference(
@@ -188,7 +200,7 @@ def assemble(
         prompt=text_of(lm.tokenizer, prompt.token_ids),
         mode=prompt.mode,
         seed=prompt.seed,
-        prompt_tokens=prompt_tokens,
+        prompt_tokens=len(prompt.token_ids),
         finish_reason=generation.finish_reason,
         answer=answer,
         reference=prompt.problem.reference,
@@ -196,9 +208,7 @@ def assemble(
         token_ids=np.array(token_ids, dtype=np.int32),
         texts=tuple(texts[token_id] for token_id in token_ids),
         segments=labels,
-        logprobs=captured.logprobs.numpy(),
-        encodings={
-            hookpoint: encode(sae, captured.vectors[hookpoint], labels) for hookpoint, sae in saes.by_hookpoint.items()
-        },
+        logprobs=logprobs,
+        encodings=encodings,
         interventions=interventions,
     )

@@ -30,7 +30,7 @@ from kthink_core.live.api import (
     Started,
 )
 from kthink_core.precompute.pipeline import Plan
-from kthink_core.worker.jobs import Job
+from kthink_core.worker.jobs import Job, Outcome
 from kthink_core.worker.perform import perform
 
 _REMEMBERED = 100
@@ -189,17 +189,16 @@ class Engine:
         began = time.monotonic()
         assert self.plan is not None
         try:
-            for tokens in perform(self.plan, job):
+            for part in perform(self.plan, job):
                 if job.cancelled.is_set():
-                    break
-                if tokens is not None:
-                    job.tell(tokens)
-            if job.cancelled.is_set():
-                self._end(job, "cancelled", Cancelled(job=job.id))
-            else:
-                seconds = time.monotonic() - began
-                done = Done(job=job.id, finish_reason=job.finish_reason, answer=job.answer, seconds=seconds)
-                self._end(job, "done", done)
+                    self._end(job, "cancelled", Cancelled(job=job.id))
+                    return
+                if isinstance(part, Outcome):
+                    job.inference, seconds = part.inference, time.monotonic() - began
+                    done = Done(job=job.id, finish_reason=part.finish_reason, answer=part.answer, seconds=seconds)
+                    self._end(job, "done", done)
+                elif part is not None:
+                    job.tell(part)
         except torch.OutOfMemoryError as error:
             torch.cuda.empty_cache()
             self._fail(job, error, "The device ran out of memory: ask for fewer tokens, or try again later.")

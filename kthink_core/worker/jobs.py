@@ -5,9 +5,20 @@ from __future__ import annotations
 import secrets
 import threading
 from collections.abc import Callable
+from typing import NamedTuple
 
 from kthink_core.live.api import EncodeRequest, Event, GenerateRequest, JobState
 from kthink_core.records import FinishReason, Inference
+
+
+class Outcome(NamedTuple):
+    """What is left of a job that is done."""
+
+    finish_reason: FinishReason | None = None
+    """None where nothing was generated."""
+    answer: str | None = None
+    inference: Inference | None = None
+    """What would be stored of a generation with all hookpoints."""
 
 
 class Job:
@@ -30,8 +41,6 @@ class Job:
         self.message: str | None = None
         self.trace: str | None = None
         """For the operator: the whole error."""
-        self.finish_reason: FinishReason | None = None
-        self.answer: str | None = None
         self.inference: Inference | None = None
-        """Of a generation that is done, with all hookpoints: what would be stored of it."""
+        """Of its outcome, as long as it can be stored."""
         self.cancelled = threading.Event()

@@ -6,28 +6,27 @@ from collections.abc import Iterator
 
 from kthink_core.live.api import EncodeRequest, Tokens
 from kthink_core.model.sampling import Sampling
-from kthink_core.precompute.pipeline import Plan, assemble
-from kthink_core.records import Problem, Prompt
-from kthink_core.worker.jobs import Job
-from kthink_core.worker.stream import Live, encode_text
+from kthink_core.precompute.pipeline import Plan
+from kthink_core.records import Inference, Problem, Prompt
+from kthink_core.worker.jobs import Job, Outcome
+from kthink_core.worker.stream import encode_text, generate_live
 
 
-def perform(plan: Plan, job: Job) -> Iterator[Tokens | None]:
-    """The events of a job, or None after a forward pass without one.
-
-    After the last the job has its outcome and, where it has all hookpoints, its inference.
-    """
+def perform(plan: Plan, job: Job) -> Iterator[Tokens | Outcome | None]:
+    """The events of a job, or None after a forward pass without one; last of all its outcome."""
     request = job.request
     known = plan.saes.by_hookpoint
-    saes = {hookpoint: known[hookpoint] for hookpoint in request.hookpoints or known}
+    asked = {hookpoint: known[hookpoint] for hookpoint in request.hookpoints or known}
+    saes = plan.saes._replace(by_hookpoint=asked)
     site = plan.experiment.config.site
     if isinstance(request, EncodeRequest):
         yield encode_text(plan.lm, saes, site, job.token_ids)
+        yield Outcome()
         return
     prompt = Prompt(0, Problem(0, request.prompt, None), request.mode, request.seed, job.token_ids)
-    live = Live(plan.lm, saes, site, prompt, Sampling(request.temperature, request.top_p, request.max_new_tokens))
-    yield from live
-    if live.generation is not None:
-        made = assemble(plan.lm, plan.saes._replace(by_hookpoint=saes), live.generation, live.captured)
-        job.finish_reason, job.answer = made.finish_reason, made.answer
-        job.inference = made if len(saes) == len(known) else None
+    sampling = Sampling(request.temperature, request.top_p, request.max_new_tokens)
+    for part in generate_live(plan.lm, saes, site, prompt, sampling):
+        if isinstance(part, Inference):
+            yield Outcome(part.finish_reason, part.answer, part if len(asked) == len(known) else None)
+        else:
+            yield part
