@@ -28,7 +28,7 @@ REACHES: dict[str, set[str]] = {
     "store": set(),
     "notes": {"store"},
     "queries": {"store"},
-    "live": {"store"},
+    "live": {"queries", "store"},
     "listing": {"queries", "store"},
     "demo": set(),
     "model": {"demo"},

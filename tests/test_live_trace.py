@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from kthink_core.live.api import Latents, Tokens
-from kthink_core.live.live_trace import LiveTrace, Watch
+from kthink_core.live.live_trace import LiveTrace
+from kthink_core.live.watchlist import Watch, firings
 from tests.query_oracle import risk_ratio
 
 Position = dict[int, float]
@@ -34,11 +35,11 @@ def tokens(first: int, latents: list[Position], segment: str) -> Tokens:
 
 @given(some.lists(positions, min_size=1, max_size=5), some.lists(positions, max_size=10))
 def test_tables_are_what_was_added(prompt: list[Position], written: list[Position]) -> None:
-    trace, watch = LiveTrace(), Watch("h", 3, 4.0)
-    firings = trace.add(tokens(0, prompt, "prompt"), (watch,))
+    trace = LiveTrace()
+    trace.add(tokens(0, prompt, "prompt"))
     for index, latents in enumerate(written):
         segment = "think" if index < 5 else "answer"
-        firings += trace.add(tokens(len(prompt) + index, [latents], segment), (watch,))
+        trace.add(tokens(len(prompt) + index, [latents], segment))
     whole = prompt + written
     assert len(trace) == len(whole)
     table = trace.tokens()
@@ -94,7 +95,8 @@ def test_tables_are_what_was_added(prompt: list[Position], written: list[Positio
     assert span["lift_low"].round(9).is_monotonic_decreasing
 
     fired = [(len(prompt) + index, one[3]) for index, one in enumerate(written) if one.get(3, 0) > 4]
-    assert [(firing.position, firing.activation) for firing in firings] == fired
+    told = firings(trace, (Watch("h", 3, 4.0), Watch("another", 3, 0.0)))
+    assert [(firing.position, firing.activation) for firing in told] == fired
 
 
 def test_an_empty_trace() -> None:

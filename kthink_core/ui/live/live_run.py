@@ -20,7 +20,8 @@ from kthink_core.live.api import (
     Tokens,
 )
 from kthink_core.live.client import WorkerClient
-from kthink_core.live.live_trace import Firing, LiveTrace, Watch
+from kthink_core.live.live_trace import LiveTrace
+from kthink_core.live.watchlist import Watch
 from kthink_core.store.scopes import Scope
 
 
@@ -44,7 +45,6 @@ class LiveRun:
         self.began_to_come = threading.Event()
         """Set with the first generated token, and at the end."""
         self.trace = LiveTrace()
-        self.firings: list[Firing] = []
         self.job: str | None = None
         self.going = True
         self.position: int | None = None
@@ -114,7 +114,7 @@ class LiveRun:
             self.job, self.position = event.job, None
         elif isinstance(event, Tokens):
             self.position = None
-            self.firings += self.trace.add(event, self.watched)
+            self.trace.add(event)
             self._began = self._began or self._now()
             if event.first:
                 self.began_to_come.set()
