@@ -6,8 +6,9 @@ import pandas as pd
 import streamlit as st
 
 from kthink_core import queries, signs
-from kthink_core.ui.inference import inference_charts, reading, span_notes
-from kthink_core.ui.parts import download, feature_tables, header, note_panel, plot, quality, terms, verdict
+from kthink_core.ui.inference import reading, span_notes, trace_parts
+from kthink_core.ui.inference.trace_parts import Reading
+from kthink_core.ui.parts import download, header, note_panel, quality, terms, verdict
 from kthink_core.ui.transcript import Selection
 from kthink_core.ui.view import cache, choices
 from kthink_core.ui.view.page import Page, errors_shown, go, lead, open_page, require_inferences, with_features
@@ -30,8 +31,8 @@ def chosen_first(view: View, shown: tuple[int, ...], feature: int) -> View:
     return with_features(view, (feature, *rest))
 
 
-def trace(page: Page, shown: tuple[int, ...]) -> None:
-    view = page.view
+def trace(page: Page, read: Reading) -> None:
+    view, firings = page.view, reading.watched(page, read.trace)
 
     def follow(chosen: Selection) -> None:
         if chosen.feature is not None:
@@ -39,7 +40,8 @@ def trace(page: Page, shown: tuple[int, ...]) -> None:
         else:
             go(with_features(replace(view, span=chosen.span, position=None), chosen.features))
 
-    reading.trace(page, shown, follow, span=view.span, position=view.position)
+    reading.trace(page, read.shown, follow, span=view.span, position=view.position, reported=firings)
+    trace_parts.reports(read, firings, lambda to: go(replace(view, position=to)))
 
 
 def tokens(page: Page, feature: int) -> None:
@@ -53,55 +55,31 @@ def tokens(page: Page, feature: int) -> None:
     )
 
 
-def span(page: Page, shown: tuple[int, ...]) -> None:
+def span(page: Page, read: Reading) -> None:
     """What stands out in the marked stretch of tokens."""
     view = page.view
     if view.span is None:
         return
-    tokens = page.ask(queries.transcript, view.inference)
+    tokens = read.trace.tokens()
     first, last = view.span[0], min(view.span[1], len(tokens) - 1)
     if first > last:
         header.nothing(f"The span from {view.span[0]} to {view.span[1]} lies beyond the last token of this inference.")
         return
     with st.container(border=True):
         with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
-            st.header(
-                f"What stands out from position {first} to {last}",
-                help=terms.help("span_lift"),
-                width="content",
-            )
+            trace_parts.span_title(first, last)
             cleared = replace(view, span=None, position=None)
             st.button("Clear the span", icon=":material/close:", key="clear_span", on_click=go, args=(cleared,))
         quote = "".join(signs.whole(tokens["text"].iloc[first : last + 1].tolist()))
-        table = page.ask(queries.span_features, view.inference, view.hookpoint, first, last)
-        if table.empty:
-            header.nothing(f"No feature fires from position {first} to {last}, or none more than once.")
-        else:
-            name = f"span {first} to {last} of inference {view.inference}"
-            feature_tables.draw(
-                page, table, feature_tables.SPAN, lambda to: go(chosen_first(view, shown, to)), name=name
-            )
+        trace_parts.span(read, first, last)
         note_panel.panel(page, note_panel.of_span(page, view.inference, first, last), quote)
 
 
-def features(page: Page, ranked: pd.DataFrame, shown: tuple[int, ...]) -> None:
-    """What the list beside the tokens is made of."""
-    measures = ("rank", "max_activation", "mean_activation", "positions", "share", "lift")
-    name = f"features of inference {page.view.inference}"
-    feature_tables.draw(page, ranked, measures, lambda to: go(chosen_first(page.view, shown, to)), name=name)
-
-
-def lower(page: Page, ranked: pd.DataFrame, shown: tuple[int, ...]) -> None:
+def lower(page: Page, read: Reading, ranked: pd.DataFrame) -> None:
     """The features in numbers, and the plots."""
-    titles = dict(zip(PLOTS, ("Features", *inference_charts.BY_NAME), strict=True))
+    titles = {name: trace_parts.TITLES[name] for name in PLOTS}
     with choices.tab("plot", titles, page) as chosen:
-        if chosen == PLOTS[0]:
-            features(page, ranked, shown)
-        else:
-            name = titles[chosen]
-            of = f"inference {page.view.inference} of {page.view.experiment}"
-            table = reading.plotted(page, name, shown)
-            plot.draw(page, name, table, shown, lambda to: go(chosen_first(page.view, shown, to)), of=of)
+        trace_parts.tab(read, titles[chosen], ranked)
 
 
 with errors_shown():
@@ -122,11 +100,15 @@ with errors_shown():
         choices.ranking(page)
     if ranked.empty:
         header.nothing(f"No feature fires in scope {view.scope} of this inference.")
-    trace(page, shown)
+    read = reading.of_view(page, shown, lambda to: go(chosen_first(view, shown, to)))
+    trace(page, read)
     tokens(page, feature)
-    span(page, shown)
+    span(page, read)
     span_notes.draw(page, lambda to: go(replace(view, span=to, position=to[0])))
     if not ranked.empty:
         st.header("Features and plots", help=terms.help("ranking"))
-        lower(page, ranked, shown)
+        lower(page, read, ranked)
+        if page.experiment.open_ended:
+            st.header("Unusual here", help=terms.help("percentile"))
+            trace_parts.unusual(read)
     note_panel.panel(page, note_panel.of_inference(page, view.inference))

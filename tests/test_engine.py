@@ -186,7 +186,7 @@ def test_latents_are_those_of_a_teacher_forced_pass(engine: Engine, tiny_plan: P
                 assert isinstance(event, Tokens)
                 latents = event.latents[hookpoint]
                 got = dict(zip(latents.features[index], latents.activations[index], strict=True))
-                pairs = zip(wanted.top_indices[position].tolist(), wanted.top_acts[position].tolist(), strict=True)
+                pairs = zip(wanted.indices[position].tolist(), wanted.activations[position].tolist(), strict=True)
                 true = {feature: value for feature, value in pairs if value > 0}
                 least = min(true.values())
                 for feature in got.keys() | true.keys():

@@ -11,7 +11,7 @@ import pytest
 
 from kthink_core.live.api import EncodeRequest, GenerateRequest
 from kthink_core.live.client import WorkerClient
-from kthink_core.live.live_trace import Watch
+from kthink_core.live.watchlist import Watch, firings
 from kthink_core.precompute.pipeline import Plan, precompute
 from kthink_core.precompute.progress import Silent
 from kthink_core.settings import WorkerSettings
@@ -30,9 +30,9 @@ def cache(tmp_path_factory: pytest.TempPathFactory, tiny_plan: Plan) -> Path:
     """An experiment of the worker's model, one of another, and one without an inference yet."""
     cache = tmp_path_factory.mktemp("cache")
     precompute(tiny_plan, cache, 8, Silent())
-    for name, changed in (("foreign", {"model": "other"}), ("empty", {})):
-        config = tiny_plan.experiment.config.model_copy(update=changed)
-        with open_writer(cache, tiny_plan.experiment.model_copy(update={"name": name, "config": config})):
+    another = tiny_plan.experiment.revisions.model_copy(update={"model": "sha256:another"})
+    for name, changed in (("foreign", {"revisions": another}), ("empty", {})):
+        with open_writer(cache, tiny_plan.experiment.model_copy(update={"name": name} | changed)):
             pass
     return cache
 
@@ -162,7 +162,7 @@ def test_firings_of_watched_features_are_marked_and_listed(with_worker: Open, cl
     app.session_state["live_run"] = run = ended(client, REQUEST, Watch(hookpoint, feature, threshold))
     app.run()
     wanted = own.loc[own["activation"] > threshold, "position"].tolist()
-    assert transcript(app)["marked"] == wanted == [firing.position for firing in run.firings]
+    assert transcript(app)["marked"] == wanted == [firing.position for firing in firings(run.trace, run.watched)]
     (table,) = tables(app, "threshold") or (None,)
     assert (table["position"].tolist() if table is not None else []) == wanted[::-1]
     assert feature in transcript(app)["features"]

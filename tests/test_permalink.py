@@ -39,6 +39,13 @@ def views(draw: some.DrawFn) -> View:
         scope=draw(some.sampled_from(SCOPES)),
         feature=draw(some.none() | some.integers(0, BOUNDS.latents[hookpoint] - 1)),
         also=tuple(draw(some.lists(some.integers(0, BOUNDS.latents[hookpoint] - 1), max_size=4, unique=True))),
+        watch=tuple(
+            draw(
+                some.dictionaries(
+                    some.integers(0, BOUNDS.latents[hookpoint] - 1), some.floats(0, 1e9), min_size=0, max_size=5
+                )
+            ).items()
+        ),
         span=draw(some.none() | some.tuples(*[some.integers(0, 30_000)] * 2).map(lambda ends: tuple(sorted(ends)))),
         position=draw(some.none() | some.integers(0, 30_000)),
         ranking=draw(some.sampled_from(RANKINGS)),
@@ -93,6 +100,10 @@ def test_junk_gives_a_valid_view_and_one_message_a_parameter(parameters: dict[st
         ("hookpoint", "", "hookpoint", "layers.4.mlp"),
         ("also", "3.5.3.4.6.9.11", "also", (3, 5, 4, 6)),
         ("also", "3,5", "also", ()),
+        ("watch", "3_1.5~7_0~3_2", "watch", ((3, 1.5), (7, 0.0))),
+        ("watch", "3_-1~100_2~4_nan~5_inf~6~8_2_1~9_2", "watch", ((9, 2.0),)),
+        ("watch", "1_1~2_1~3_1~4_1~5_1~6_1", "watch", ((1, 1.0), (2, 1.0), (3, 1.0), (4, 1.0), (5, 1.0))),
+        ("watch", "9" * 4000 + "_1", "watch", ()),
         ("span", "9.4", "span", None),
         ("span", "4", "span", None),
         ("relevant", "0", "relevant", 1),

@@ -96,6 +96,17 @@ def test_feature_maxima(asked: Asked, features: tuple[int, ...], scope: Scope) -
 
 
 @pytest.mark.parametrize("scope", SCOPES)
+@pytest.mark.parametrize("features", [FEATURES, (11, 0, 11), ()])
+def test_feature_shares(asked: Asked, features: tuple[int, ...], scope: Scope) -> None:
+    reader, oracle = asked
+    number = oracle.size(scope)
+    own = [(feature, len(oracle.at(HOOKPOINTS[2], scope, feature=feature))) for feature in dict.fromkeys(features)]
+    rows = [(feature, active / number if number else np.nan) for feature, active in own]
+    wanted = pd.DataFrame(rows, columns=["feature", "share"])
+    agree(queries.feature_shares(reader, HOOKPOINTS[2], features, scope), wanted)
+
+
+@pytest.mark.parametrize("scope", SCOPES)
 @pytest.mark.parametrize("factor", [0.5, 1, 2])
 def test_feature_percentiles(asked: Asked, scope: Scope, factor: float) -> None:
     """At, below and above the largest maxima; a tie is not below."""

@@ -174,8 +174,7 @@ def _encoded(plan: Plan, generation: Generation, captured: Captured) -> Inferenc
     token_ids = prompt.token_ids + generation.token_ids
     labels = segments(token_ids, len(prompt.token_ids), prompt.mode, think_close(plan.lm.tokenizer))
     encodings = {
-        hookpoint: encode(sae, captured.vectors[hookpoint], labels)
-        for hookpoint, sae in plan.saes.by_hookpoint.items()
+        hookpoint: encode(sae, captured.vectors[hookpoint], labels) for hookpoint, sae in plan.saes.by_hookpoint.items()
     }
     logprobs = captured.logprobs.numpy()
     return assemble(plan.lm, generation, labels, logprobs, encodings, plan.experiment.config.steering)

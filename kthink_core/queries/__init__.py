@@ -24,6 +24,7 @@ from kthink_core.queries.overview import (
     feature_maxima,
     feature_percentiles,
     feature_search,
+    feature_shares,
     feature_table,
 )
 from kthink_core.queries.positions import (
@@ -58,6 +59,7 @@ __all__ = [
     "feature_pair",
     "feature_percentiles",
     "feature_search",
+    "feature_shares",
     "feature_summary",
     "feature_table",
     "feature_tracks",

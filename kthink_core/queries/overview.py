@@ -133,6 +133,26 @@ def feature_maxima(
     return reader.query(sql, {"hookpoint": hookpoint, "scope": scope, "features": asked})
 
 
+def feature_shares(
+    reader: Reader, hookpoint: str, features: tuple[int, ...], scope: Scope = "generated"
+) -> pd.DataFrame:
+    """At what share of all positions that the scope has in the experiment some features are active: feature (in the
+    order asked), share (0 where one never is active, null where there are no positions)."""
+    asked = check_features(reader, hookpoint, features)
+    check_choice("scope", scope, SCOPES)
+    sql = f"""
+        WITH asked AS (
+            SELECT unnest($features::INTEGER[]) AS feature, unnest(range(len($features::INTEGER[]))) AS place
+        ), stats AS (
+            SELECT feature, positions FROM feature_stats
+            WHERE hookpoint = $hookpoint AND scope = $scope AND {AMONG_FEATURES}
+        )
+        SELECT feature, coalesce(positions, 0) / nullif({positions_in(scope)}, 0) AS share
+        FROM asked LEFT JOIN stats USING (feature) ORDER BY place
+    """
+    return reader.query(sql, {"hookpoint": hookpoint, "scope": scope, "features": asked})
+
+
 def feature_percentiles(
     reader: Reader,
     hookpoint: str,

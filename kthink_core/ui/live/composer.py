@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from kthink_core import queries
 from kthink_core.errors import KthinkError, short
 from kthink_core.live.api import EncodeRequest, GenerateRequest, TokenizeRequest
-from kthink_core.live.live_trace import Watch
+from kthink_core.live.watchlist import Watch
 from kthink_core.prompts import Mode
 from kthink_core.ui.inference import reading
 from kthink_core.ui.live import prompt_box

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Sequence
 
-import pandas as pd
 import streamlit as st
 from streamlit.column_config import NumberColumn, TextColumn
 from streamlit.elements.lib.column_types import ColumnConfig
 
 from kthink_core import queries
 from kthink_core.live.api import GenerateRequest
-from kthink_core.live.live_trace import Firing
-from kthink_core.ui import transcript
-from kthink_core.ui.inference import reading
+from kthink_core.live.watchlist import Firing, firings
+from kthink_core.ui.inference import reading, trace_parts
+from kthink_core.ui.inference.trace_parts import Drawn, Reading
 from kthink_core.ui.live import live_after
 from kthink_core.ui.live.live_run import LiveRun
 from kthink_core.ui.live.presence import Worker
-from kthink_core.ui.parts import clicks, feature_tables, header, note_panel, numerals
-from kthink_core.ui.parts.writing import plain, visible
+from kthink_core.ui.parts import header
+from kthink_core.ui.parts.writing import plain
 from kthink_core.ui.view.page import Page, go, lead, with_features
 from kthink_core.ui.view.permalink import MOST_FEATURES
+from kthink_core.ui.view.yardstick import yardstick
 
 TICK = 0.15
 """Seconds between two looks at what has come."""
@@ -28,22 +28,11 @@ FIRST = 0.3
 """Seconds that the first look waits for the first token."""
 GROWTH = 0.01
 """A longer trace is drawn again when it has grown by so much: what is sent a second stays the same as it grows."""
+LISTED = 50
+"""Features in the list beside the tokens: each comes with its track, many times a second."""
 SILENT = 10.0
 """Seconds without a word from the worker after which the page says so."""
 _DRAWN, _GO, _SPAN = "live_drawn", "live_go", "live_span"
-
-
-class Drawn(NamedTuple):
-    """What has come of a run, as of one moment."""
-
-    run: LiveRun
-    hookpoint: str
-    features: tuple[int, ...]
-    going: bool
-    tokens: pd.DataFrame
-    tracks: pd.DataFrame
-    hover: pd.DataFrame
-    ranked: pd.DataFrame
 
 
 def draw(page: Page, worker: Worker, run: LiveRun) -> None:
@@ -53,14 +42,25 @@ def draw(page: Page, worker: Worker, run: LiveRun) -> None:
         run.began_to_come.wait(FIRST)
     st.fragment(_trace, run_every=TICK if going else None)(page, run, going)
     if not going and _encoded(page, run):
-        live_after.draw(page, worker, run, _shown(page, run), _span(run))
+        live_after.draw(page, worker, run, _reading(page, run), _span(run))
+
+
+def _reading(page: Page, run: LiveRun) -> Reading:
+    shown = _shown(page, run)
+
+    def choose(feature: int) -> None:
+        go(with_features(page.view, (feature, *shown[1:])))
+
+    return Reading(page, run.trace, f"live run {run.job}", run.scope, shown, choose)
 
 
 def _trace(page: Page, run: LiveRun, was_going: bool) -> None:
-    view, shown = page.view, _shown(page, run)
+    read = _reading(page, run)
+    view, shown = page.view, read.shown
     with run.lock:
-        status, going, firings, silence = _status(run), run.going, list(run.firings), run.silence
+        going, silence = run.going, run.silence
         drawn = _drawn(run, view.hookpoint, shown)
+        status = _status(run, drawn.firings)
     if was_going and not going:
         st.rerun()
     if silence >= SILENT:  # on the same line: what is below stays in place
@@ -77,32 +77,27 @@ def _trace(page: Page, run: LiveRun, was_going: bool) -> None:
         return
     span = _span(run)
     standing = run.trace.span(view.hookpoint, *span) if span and not going else None
-    stands = [] if standing is None else standing["feature"].tolist()
-    chosen = transcript.draw(
-        f"live {run.job}",
-        drawn.tokens,
-        drawn.tracks,
-        drawn.hover,
-        drawn.ranked,
-        hookpoint=view.hookpoint,
-        features=shown,
+    chosen = trace_parts.draw(
+        read,
+        drawn,
         maxima=reading.maxima(page, view.hookpoint, shown, run.scope),
-        scope=run.scope,
         span=span,
         position=st.session_state.pop(_GO, None),
-        marked=[firing.position for firing in firings if firing.watch.hookpoint == view.hookpoint],
-        labels=note_panel.labels(page, view.hookpoint, [*shown, *drawn.ranked["feature"].tolist(), *stands]),
         standing=standing,
-        lines=feature_tables.tokens(page, view.hookpoint, stands) if stands else {},
         key="live_transcript",
     )
-    _reports(run, firings)
+    trace_parts.reports(read, drawn.firings, _look)
     if chosen.feature is not None:
         lead("feature", with_features(view, (chosen.feature,)))
     if (chosen.span, chosen.features) != (span, shown):
         st.session_state[_SPAN] = (run, chosen.span)
         go(with_features(view, chosen.features))
         st.rerun()
+
+
+def _look(position: int) -> None:
+    """Take the transcript to a position in the next run."""
+    st.session_state[_GO] = position
 
 
 def _encoded(page: Page, run: LiveRun) -> bool:
@@ -116,37 +111,28 @@ def _span(run: LiveRun) -> tuple[int, int] | None:
     return span if marked is run else None
 
 
-def _drawn(run: LiveRun, hookpoint: str, features: tuple[int, ...]) -> Drawn:
+def _drawn(run: LiveRun, hookpoint: str, shown: tuple[int, ...]) -> Drawn:
     """What is drawn next: the same as last time where hardly more has come."""
-    last: Drawn | None = st.session_state.get(_DRAWN)
-    same = last is not None and last[:4] == (run, hookpoint, features, run.going)
-    if last is not None and same and len(run.trace) <= (1 + GROWTH) * len(last.tokens):
-        return last
-    ranked = run.trace.ranked(hookpoint, run.scope)
-    tracked = {*features, *ranked["feature"].tolist()}
-    st.session_state[_DRAWN] = Drawn(
-        run,
-        hookpoint,
-        features,
-        run.going,
-        run.trace.tokens(),
-        run.trace.latents(hookpoint, features=tracked),
-        run.trace.strongest(hookpoint),
-        ranked,
-    )
-    return st.session_state[_DRAWN]
+    of = (run, hookpoint, shown, run.going)
+    last, drawn = st.session_state.get(_DRAWN, (None, None))
+    if drawn is not None and last == of and len(run.trace) <= (1 + GROWTH) * len(drawn.tokens):
+        return drawn
+    ranked = run.trace.ranked(hookpoint, run.scope, LISTED)
+    drawn = trace_parts.drawn(run.trace, hookpoint, shown, ranked, firings(run.trace, run.watched))
+    st.session_state[_DRAWN] = (of, drawn)
+    return drawn
 
 
-def _status(run: LiveRun) -> str:
+def _status(run: LiveRun, firings: Sequence[Firing]) -> str:
     if run.position is not None and run.going:
         before = f"{run.position} before this one" if run.position else "this one is next"
         return f"Waiting: {before}."
     parts = [f"{len(run.trace)} tokens"]
     if run.rate is not None:
         parts.append(f"{run.rate:.0f} tokens a second")
-    if run.firings:
-        last = run.firings[-1]
-        parts += [f"{len(run.firings)} reports", f"the last of {last.watch.feature} at position {last.position}"]
+    if firings:
+        last = firings[-1]
+        parts += [f"{len(firings)} reports", f"the last of {last.watch.feature} at position {last.position}"]
     if run.going:
         return ", ".join(["Running", *parts])
     if run.refused:
@@ -175,38 +161,5 @@ def _shown(page: Page, run: LiveRun) -> tuple[int, ...]:
     watched = [watch.feature for watch in run.watched if watch.hookpoint == view.hookpoint]
     if chosen or watched:
         return tuple(dict.fromkeys((*chosen, *watched)))[:MOST_FEATURES]
-    return tuple(page.ask(queries.feature_counts, view.hookpoint, top=1)["feature"].tolist()) or (0,)
-
-
-def _reports(run: LiveRun, firings: list[Firing]) -> None:
-    """The latest first. A click takes the transcript there."""
-    if not firings:
-        return
-    latest = firings[::-1]
-    activation = numerals.column("Activation", [firing.activation for firing in latest], decimals=2)
-    threshold = numerals.column("Above", [firing.watch.threshold for firing in latest], decimals=2)
-    shown = pd.DataFrame(
-        {
-            "hookpoint": [firing.watch.hookpoint for firing in latest],
-            "feature": [firing.watch.feature for firing in latest],
-            "position": [firing.position for firing in latest],
-            "token": [visible(firing.text) for firing in latest],
-            "activation": activation.values,
-            "threshold": threshold.values,
-        }
-    )
-    columns: dict[str, ColumnConfig] = {
-        "hookpoint": TextColumn("Hookpoint"),
-        "feature": NumberColumn("Feature", format="%d"),
-        "position": NumberColumn("Position", format="%d"),
-        "token": TextColumn("Token"),
-        "activation": activation.config,
-        "threshold": threshold.config,
-    }
-
-    def look(row: int) -> None:
-        st.session_state[_GO] = latest[row].position
-
-    st.markdown(f"**{len(firings)} firings of watched features**")
-    key = f"reports {run.job} {len(firings)}"
-    clicks.table(shown, columns, key, look, rows=6, described="Firings of watched features")
+    whole = yardstick(page) or page
+    return tuple(whole.ask(queries.feature_counts, view.hookpoint, top=1)["feature"].tolist()) or (0,)

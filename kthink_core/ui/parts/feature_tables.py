@@ -72,17 +72,20 @@ def draw(
     rows: int = clicks.ROWS,
     texts: Mapping[int, str] | None = None,
     narrow: bool = False,
+    whole: Page | None = None,
 ) -> None:
     """Draw the features of a query's answer with some of its columns, and what downloads it.
 
     A click on a row calls `go` with its feature. `name` tells this table from others of the page and names the file.
     `bars_to` says what a full bar is where it is not the column's largest value. `texts` are the features' `tokens`
-    where the caller has them. A `narrow` table has labels and tokens in one column.
+    where the caller has them. A `narrow` table has labels and tokens in one column. `whole` is the experiment that
+    tells tokens and numbers of inferences, where it is another than the page's.
     """
+    whole = whole or page
     hookpoint = hookpoint or page.view.hookpoint
     features = tuple(int(feature) for feature in table["feature"])
     labels = note_panel.labels(page, hookpoint, features)
-    lines = tokens(page, hookpoint, features) if texts is None else texts
+    lines = tokens(whole, hookpoint, features) if texts is None else texts
     shown = pd.DataFrame({"feature": features})
     if narrow:
         parts = [(labels.get(feature, ""), lines.get(feature, "")) for feature in features]
@@ -91,7 +94,7 @@ def draw(
         if labels:  # most have none: then the column would be blank
             shown["label"] = [labels.get(feature, "") for feature in features]
         shown["tokens"] = [lines.get(feature, "") for feature in features]
-    known = _measures(len(page.inferences))
+    known = _measures(len(whole.inferences))
     columns: dict[str, ColumnConfig] = {
         "feature": NumberColumn("Feature", format="%d", width=65, pinned=True),
         "label": TextColumn("Label", width=120),

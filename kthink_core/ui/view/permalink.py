@@ -22,7 +22,10 @@ DEFAULT_SCOPE: Scope = "generated"
 MOST_RELEVANT = 100
 _SEPARATOR = "."
 """Between numbers of a list: no browser, chat or mail program writes it another way."""
+_PAIRS, _PARTS = "~", "_"
+"""Between the watched features, and between one and its threshold: as safe."""
 _POSITIONS = range(10**7)
+_THRESHOLD = re.compile(r"[0-9]{1,18}(\.[0-9]{1,30})?(e-[0-9]{1,3})?")
 _INTEGER = re.compile(r"-?[0-9]{1,18}")
 _SHOWN = 60
 """Longest part of a text that is looked at."""
@@ -55,6 +58,8 @@ class View:
     """None: the page takes the feature that matters most."""
     also: tuple[int, ...] = ()
     """More features of the hookpoint, shown beside `feature` in hues of their own."""
+    watch: tuple[tuple[int, float], ...] = ()
+    """Features of the hookpoint whose firings are reported, each with the activation above which they are."""
     span: tuple[int, int] | None = None
     """First and last position of a chosen stretch of tokens."""
     position: int | None = None
@@ -103,6 +108,8 @@ def format_view(view: View) -> dict[str, str]:
 
 
 def _text(value: object) -> str:
+    if isinstance(value, tuple) and value and isinstance(value[0], tuple):
+        return _PAIRS.join(_PARTS.join(map(str, pair)) for pair in value)
     return _SEPARATOR.join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
@@ -130,6 +137,7 @@ def parse(parameters: Mapping[str, str], bounds: Bounds) -> tuple[View, list[str
         scope=_name(parameters, "scope", SCOPES, DEFAULT_SCOPE, problems),
         feature=_index(parameters, "feature", features, problems),
         also=_indices(parameters, "also", features, MOST_FEATURES - 1, problems),
+        watch=_watch(parameters, features, problems),
         span=_span(parameters, problems),
         position=_index(parameters, "position", _POSITIONS, problems),
         ranking=_name(parameters, "ranking", RANKINGS, RANKINGS[0], problems),
@@ -165,6 +173,27 @@ def _indices(
             f"from {known[0]} to {known[-1]}: showing {shown}."
         )
     return tuple(indices[:most])
+
+
+def _watch(
+    parameters: Mapping[str, str], features: Sequence[int], problems: list[str]
+) -> tuple[tuple[int, float], ...]:
+    """Distinct features with their thresholds, as far as they make sense, at most so many as are shown."""
+    given = parameters.get("watch")
+    if given is None:
+        return ()
+    found: dict[int, float] = {}
+    pairs = [pair.split(_PARTS) for pair in given[: 20 * _SHOWN].split(_PAIRS)]
+    for feature, threshold in (pair for pair in pairs if len(pair) == 2):
+        if _INTEGER.fullmatch(feature) and int(feature) in features and _THRESHOLD.fullmatch(threshold):
+            found.setdefault(int(feature), float(threshold))
+    kept = tuple(found.items())[:MOST_FEATURES]
+    if len(kept) < len(pairs):
+        problems.append(
+            f"The link's watch '{short(given)}' is not at most {MOST_FEATURES} different features, each with its "
+            f"threshold, such as 3{_PARTS}1.5{_PAIRS}7{_PARTS}0: watching {len(kept)} of them."
+        )
+    return kept
 
 
 def _span(parameters: Mapping[str, str], problems: list[str]) -> tuple[int, int] | None:

@@ -1,0 +1,230 @@
+"""What is drawn of a trace, stored or live: its transcript, its features in numbers, the span marked in it, the plots,
+and what is unusual in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import pandas as pd
+import streamlit as st
+from streamlit.column_config import NumberColumn, TextColumn
+from streamlit.elements.lib.column_types import ColumnConfig
+
+from kthink_core import queries
+from kthink_core.live.watchlist import Firing
+from kthink_core.queries.trace import Trace, token_activations
+from kthink_core.store.scopes import Scope
+from kthink_core.ui import transcript
+from kthink_core.ui.inference import inference_charts
+from kthink_core.ui.parts import clicks, feature_tables, header, note_panel, numerals, plot, terms
+from kthink_core.ui.parts.writing import plain, visible
+from kthink_core.ui.view.page import Page
+from kthink_core.ui.view.permalink import AFTER
+from kthink_core.ui.view.yardstick import yardstick
+
+TITLES: dict[str, str] = dict(zip(AFTER, ("Unusual here", "Features", *inference_charts.BY_NAME), strict=True))
+"""Of the tabs, by what the link calls them."""
+LISTED = 100
+"""Features in the table of them, and in the list beside the tokens of a stored trace."""
+_RANKED = 200
+"""Features of which it is asked how unusual they are; no more than fifty are shown."""
+_ALL = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A trace as it is read: under some features of the view's hookpoint."""
+
+    page: Page
+    trace: Trace
+    called: str
+    """`inference 3`: names its tables and files, and tells them from others."""
+    scope: Scope
+    shown: tuple[int, ...]
+    """Features, the main one first."""
+    choose: Callable[[int], None]
+    """Makes a feature the main one."""
+
+    @property
+    def hookpoint(self) -> str:
+        return self.page.view.hookpoint
+
+
+class Drawn(NamedTuple):
+    """What the transcript shows of a trace."""
+
+    tokens: pd.DataFrame
+    tracks: pd.DataFrame
+    hover: pd.DataFrame
+    ranked: pd.DataFrame
+    firings: Sequence[Firing]
+
+
+def drawn(
+    trace: Trace, hookpoint: str, shown: Sequence[int], ranked: pd.DataFrame, firings: Sequence[Firing] = ()
+) -> Drawn:
+    """Ask a trace for what its transcript shows, with the features shown and the `ranked` ones."""
+    everyone = tuple(dict.fromkeys([*shown, *ranked["feature"].tolist()]))
+    return Drawn(trace.tokens(), trace.tracks(hookpoint, everyone), trace.strongest(hookpoint), ranked, firings)
+
+
+def draw(
+    reading: Reading,
+    drawn: Drawn,
+    *,
+    maxima: Mapping[int, float],
+    span: tuple[int, int] | None,
+    position: int | None,
+    key: str,
+    standing: pd.DataFrame | None = None,
+    verdict: str | None = None,
+    choose: Callable[[transcript.Selection], None] = lambda _: None,
+) -> transcript.Selection:
+    """Draw the transcript; the arguments are those of `transcript.draw`."""
+    page, hookpoint = reading.page, reading.hookpoint
+    stands = [] if standing is None else standing["feature"].tolist()
+    return transcript.draw(
+        f"{page.view.experiment} {reading.called}",
+        drawn.tokens,
+        drawn.tracks,
+        drawn.hover,
+        drawn.ranked,
+        hookpoint=hookpoint,
+        features=reading.shown,
+        maxima=maxima,
+        scope=reading.scope,
+        labels=note_panel.labels(page, hookpoint, [*reading.shown, *drawn.ranked["feature"].tolist(), *stands]),
+        span=span,
+        position=position,
+        marked=[firing.position for firing in drawn.firings if firing.watch.hookpoint == hookpoint],
+        verdict=verdict,
+        standing=standing,
+        lines=feature_tables.tokens(yardstick(page) or page, hookpoint, stands) if stands else {},
+        key=key,
+        choose=choose,
+    )
+
+
+def reports(reading: Reading, firings: Sequence[Firing], look: Callable[[int], None]) -> None:
+    """Where watched features fire, the latest first. A click calls `look` with the position."""
+    if not firings:
+        return
+    latest = firings[::-1]
+    activation = numerals.column("Activation", [firing.activation for firing in latest], decimals=2)
+    threshold = numerals.column("Above", [firing.watch.threshold for firing in latest], decimals=2)
+    shown = pd.DataFrame(
+        {
+            "hookpoint": [firing.watch.hookpoint for firing in latest],
+            "feature": [firing.watch.feature for firing in latest],
+            "position": [firing.position for firing in latest],
+            "token": [visible(firing.text) for firing in latest],
+            "activation": activation.values,
+            "threshold": threshold.values,
+        }
+    )
+    columns: dict[str, ColumnConfig] = {
+        "hookpoint": TextColumn("Hookpoint"),
+        "feature": NumberColumn("Feature", format="%d"),
+        "position": NumberColumn("Position", format="%d"),
+        "token": TextColumn("Token"),
+        "activation": activation.config,
+        "threshold": threshold.config,
+    }
+    st.markdown(f"**{len(firings)} firings of watched features**")
+    key = f"reports {reading.called} {len(firings)}"
+    clicks.table(
+        shown, columns, key, lambda row: look(latest[row].position), rows=6, described="Firings of watched features"
+    )
+
+
+def features(reading: Reading, ranked: pd.DataFrame) -> None:
+    """The ranked features in numbers."""
+    measures = ("rank", "max_activation", "mean_activation", "positions", "share", "lift")
+    kept = [measure for measure in measures if measure in ranked]
+    _table(reading, ranked, kept, f"features of {reading.called}")
+
+
+def span(reading: Reading, first: int, last: int) -> None:
+    """What stands out in the marked stretch of tokens."""
+    table = reading.trace.span(reading.hookpoint, first, last)
+    nothing = f"No feature fires from position {first} to {last}, or none more than once."
+    _table(reading, table, feature_tables.SPAN, f"span {first} to {last} of {reading.called}", nothing)
+
+
+def span_title(first: int, last: int) -> None:
+    st.header(f"What stands out from position {first} to {last}", help=terms.help("span_lift"), width="content")
+
+
+def tab(reading: Reading, name: str, ranked: pd.DataFrame) -> None:
+    """What one of the tabs, by its title, holds."""
+    if name == TITLES["unusual"]:
+        unusual(reading)
+    elif name == TITLES["features"]:
+        features(reading, ranked)
+    else:
+        of = f"{reading.called} of {reading.page.view.experiment}"
+        plot.draw(reading.page, name, _plotted(reading, name), reading.shown, reading.choose, of=of)
+
+
+def unusual(reading: Reading) -> None:
+    """The features of a typed prompt by how rarely a stored inference has a larger maximum."""
+    whole, hookpoint = yardstick(reading.page), reading.hookpoint
+    if whole is None or not whole.inferences:
+        header.nothing("There is no stored inference yet to compare with.")
+        return
+    ranked = reading.trace.ranked(hookpoint, reading.scope, _RANKED)
+    maxima = dict(sorted(zip(ranked["feature"].tolist(), ranked["max_activation"].tolist(), strict=True)))
+    table = whole.ask(queries.feature_percentiles, hookpoint, tuple(maxima), tuple(maxima.values()), reading.scope)
+    number = len(whole.inferences)
+    st.caption(
+        f"Compared with the {number} inferences of {plain(whole.experiment.name)}. One in {number + 1} features "
+        "exceeds them all by chance alone: look at by how much, and at what else is different, such as the length."
+    )
+    measures = ("percentile", "max_activation", "stored_maximum", "excess", "active_inferences")
+    name = f"unusual features of {reading.called}"
+    _table(reading, table.head(50), measures, name)
+
+
+def with_lift(page: Page, ranked: pd.DataFrame, scope: Scope) -> pd.DataFrame:
+    """Ranked features with the lift over the page's yardstick: null where a feature never fires there, no column at all
+    where there is none."""
+    whole, ranked = yardstick(page), ranked.drop(columns="lift", errors="ignore")
+    if whole is None or not whole.inferences:
+        return ranked
+    features = tuple(ranked["feature"].tolist())
+    usual = whole.ask(queries.feature_shares, page.view.hookpoint, features, scope)["share"]
+    return ranked.assign(lift=ranked["share"] / usual.where(usual > 0))
+
+
+def by_lift(page: Page, trace: Trace, scope: Scope, top: int) -> pd.DataFrame:
+    """A trace's features by the lift over the page's yardstick; what never fires there comes first."""
+    found = with_lift(page, trace.ranked(page.view.hookpoint, scope, _ALL), scope)
+    if "lift" in found:
+        order = ["lift", "max_activation", "feature"]
+        found = found.sort_values(order, ascending=[False, False, True], na_position="first", ignore_index=True)
+    return found.head(top).assign(rank=range(1, min(top, len(found)) + 1))
+
+
+def _table(
+    reading: Reading, table: pd.DataFrame, measures: Sequence[str], name: str, nothing: str = "No feature fires here."
+) -> None:
+    """A table of features beside what the yardstick says of them. A click makes one the main one."""
+    if table.empty:
+        header.nothing(nothing)
+        return
+    page = reading.page
+    feature_tables.draw(page, table, measures, reading.choose, name=name, whole=yardstick(page))
+
+
+def _plotted(reading: Reading, name: str) -> pd.DataFrame:
+    """What one of `inference_charts.BY_NAME` draws."""
+    trace, where = reading.trace, (reading.hookpoint, reading.scope)
+    if name == inference_charts.TOP:
+        return trace.activations(*where)
+    if name == inference_charts.FREQUENCIES:
+        return trace.frequencies(*where)
+    if name == inference_charts.HISTOGRAM:
+        return trace.histogram(*where)
+    return token_activations(trace, *where, reading.shown)
