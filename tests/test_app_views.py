@@ -233,7 +233,7 @@ class TestCompare:
 
     def test_two_inferences_under_one_feature(self, visit: Open) -> None:
         app = visit("compare", experiment="demo", inference="1", feature="12", against="3")
-        assert [data["trace"] for data in payloads(app, "bands")] == ["demo 1", "demo 3"]
+        assert [data["trace"] for data in payloads(app, "bands")] == ["demo inference 1", "demo inference 3"]
         app.number_input(key="choose_against").set_value(5).run()
         assert app.query_params["against"] == "5"
         assert [data["trace"] for data in payloads(app, "bands")] == ["demo 1", "demo 5"]

@@ -6,15 +6,21 @@ import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import parse_qsl
 
+import pandas as pd
 import pytest
 
+from kthink_core.identity import sae_revision
 from kthink_core.live.api import EncodeRequest, GenerateRequest
 from kthink_core.live.client import WorkerClient
 from kthink_core.live.watchlist import Watch, firings
+from kthink_core.notes import FILE, FeatureSubject, Notebook
 from kthink_core.precompute.pipeline import Plan, precompute
 from kthink_core.precompute.progress import Silent
+from kthink_core.queries.trace import StoredTrace, token_activations
 from kthink_core.settings import WorkerSettings
+from kthink_core.store.reader import open_reader
 from kthink_core.store.writer import open_writer
 from kthink_core.ui.live.live_run import LiveRun
 from kthink_core.ui.live.live_view import SILENT
@@ -130,16 +136,156 @@ def test_after_a_run_beside_an_experiment_without_an_inference(with_worker: Open
     assert transcript(app)["ranked"] and "no stored inference yet" in texts(app)
 
 
-def test_keeping_leads_to_a_stored_inference(with_worker: Open, client: WorkerClient) -> None:
+def test_what_is_kept_stays_measured_by_the_experiment_and_watched(
+    with_worker: Open, client: WorkerClient, cache: Path
+) -> None:
     app = with_worker("live", experiment="tiny")
-    app.session_state["live_run"] = ended(client, REQUEST.model_copy(update={"seed": 5}))
+    hookpoint = app.session_state["view"].hookpoint
+    latents = ended(client, REQUEST).trace.latents(hookpoint, "generated")
+    feature = int(latents["feature"].iloc[0])
+    threshold = 1.001 * float(latents.loc[latents["feature"] == feature, "activation"].min())
+    request = REQUEST.model_copy(update={"seed": 5})
+    app.session_state["live_run"] = run = ended(client, request, Watch(hookpoint, feature, threshold))
     app.run()
+    (unusual,) = tables(app, "percentile")
     app.text_input(key="live_author").set_value("Ada").run()
     app.button(key="live_keep").click().run()
     assert not app.exception
     assert not [button for button in app.button if button.key == "live_keep"], texts(app)
-    kept = with_worker("inference", experiment="live")
-    assert transcript(kept)["texts"] == app.session_state["live_run"].trace.texts
+    assert transcript(app)["marked"] == [firing.position for firing in firings(run.trace, run.watched)]
+    pd.testing.assert_frame_equal(tables(app, "percentile")[0], unusual)
+
+    (link,) = [link.proto.query_string for link in app.get("page_link") if "Kept as inference" in link.proto.label]
+    kept = with_worker("inference", **dict(parse_qsl(link)))
+    assert transcript(kept)["texts"] == run.trace.texts
+    assert transcript(kept)["marked"] == transcript(app)["marked"]
+    assert [table["threshold"].tolist() for table in tables(kept, "threshold")] == [
+        table["threshold"].tolist() for table in tables(app, "threshold")
+    ]
+    assert tables(kept, "threshold") or not transcript(app)["marked"]
+    pd.testing.assert_frame_equal(tables(kept, "percentile")[0], unusual)
+    assert "Compared with the 3 inferences of tiny." in texts(kept)
+    (ranked,) = tables(kept, "lift")
+    assert ranked["lift"].tolist() == pytest.approx(
+        lifts(run, cache, hookpoint, ranked["feature"].tolist()), nan_ok=True
+    )
+    by_lift = tables(with_worker("inference", **dict(parse_qsl(link)) | {"ranking": "lift"}), "lift")[0]["lift"]
+    known = by_lift.dropna()
+    assert by_lift.isna().sum() + len(known) == len(ranked) and known.is_monotonic_decreasing
+
+    again = with_worker("live", **dict(parse_qsl(link)))
+    again.session_state["live_run"] = run
+    again.run()
+    assert "Compared with the 3 inferences of tiny." in texts(again)
+    pd.testing.assert_frame_equal(tables(again, "percentile")[0], unusual)
+
+
+def lifts(run: LiveRun, cache: Path, hookpoint: str, features: list[int]) -> list[float]:
+    """By counting: how often a feature fires in the run and in the three stored inferences."""
+    with open_reader(cache, "tiny") as reader:
+        traces = [StoredTrace(lambda query, *args: query(reader, *args), number) for number in reader.inference_ids]
+        segments = [segment for trace in traces for segment in trace.tokens()["segment"]]
+        positions = sum(segment != "prompt" for segment in segments)
+        found = pd.concat([token_activations(trace, hookpoint, "generated", tuple(features)) for trace in traces])
+    own = run.trace.latents(hookpoint, "generated")
+    written = sum(segment != "prompt" for segment in run.trace.segments)
+    usual = [(found["feature"] == feature).sum() / positions for feature in features]
+    shares = [(own["feature"] == feature).sum() / written for feature in features]
+    return [share / one if one else float("nan") for share, one in zip(shares, usual, strict=True)]
+
+
+def test_another_seed_takes_what_the_form_shows(with_worker: Open, client: WorkerClient) -> None:
+    app = with_worker("live", experiment="tiny")
+    hookpoint = app.session_state["view"].hookpoint
+    app.session_state["live_run"] = first = ended(client, REQUEST, Watch(hookpoint, 9, 0.0))
+    app.run()
+    app.number_input(key="live_temperature").set_value(1.5).run()
+    app.number_input(key="live_max_new_tokens").set_value(7).run()
+    app.session_state[f"watch {hookpoint}"] = ["3"]
+    app.run()
+    app.number_input(key=f"watch {hookpoint} 3").set_value(2.5).run()
+    app.button(key="live_another").click().run()
+    run = app.session_state["live_run"]
+    assert run is not first
+    changed = {"temperature": 1.5, "max_new_tokens": 7, "seed": 1, "hookpoints": run.request.hookpoints}
+    assert run.request == REQUEST.model_copy(update=changed)
+    assert run.watched == (Watch(hookpoint, 3, 2.5),)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "told"),
+    [
+        ("max_new_tokens", 5000, "5000 new tokens are 2952 more than the 2048"),
+        ("max_new_tokens", 0, "Most new tokens: "),
+        ("temperature", -1.0, "Temperature: "),
+        ("top_p", 0.0, "Top-p: "),
+        ("seed", -1, "Seed: "),
+    ],
+)
+@pytest.mark.parametrize("text", ["", "Two?"])
+def test_with_a_setting_that_cannot_be_nothing_runs(
+    with_worker: Open, client: WorkerClient, setting: str, value: float, told: str, text: str
+) -> None:
+    app = with_worker("live", experiment="tiny")
+    app.session_state["prompt_text"] = text
+    app.session_state["live_run"] = ended(client, REQUEST)
+    before = app.session_state["live_max_new_tokens"] if setting == "max_new_tokens" else 0
+    app.number_input(key=f"live_{setting}").set_value(value).run()
+    (box,) = payloads(app, "taken")
+    assert not box["ready"] and told in box["message"]
+    assert app.button(key="live_another").disabled
+    app.number_input(key=f"live_{setting}").set_value(before or 1).run()
+    (box,) = payloads(app, "taken")
+    assert box["ready"] and box["message"] is None and not app.button(key="live_another").disabled
+
+
+def test_an_old_reason_does_not_stand_beside_a_new_one(with_worker: Open, client: WorkerClient) -> None:
+    app = with_worker("live", experiment="tiny")
+    app.session_state["live_run"] = ended(client, REQUEST.model_copy(update={"prompt": "word " * 9000}))
+    app.run()
+    assert "more than the 4096 allowed" in texts(app)
+    app.number_input(key="live_max_new_tokens").set_value(5000).run()
+    assert not app.error and "5000 new tokens" in payloads(app, "taken")[0]["message"]
+
+
+def test_more_than_the_context_is_told_before_it_is_sent(
+    visit: Open, tiny_plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = tiny_plan._replace(lm=tiny_plan.lm._replace(context=100))
+    with working(plan) as (settings, _):
+        monkeypatch.setenv("KTHINK_WORKER_PORT", str(settings.port))
+        app = visit("live", experiment="tiny")
+        app.session_state["prompt_text"] = "Two?"
+        app.run()
+        (box,) = payloads(app, "taken")
+        given = len(box["tokens"])
+        assert not box["ready"] and f"{given} prompt tokens and 100 new ones are {given} more than" in box["message"]
+        app.number_input(key="live_max_new_tokens").set_value(100 - given).run()
+        assert payloads(app, "taken")[0]["ready"]
+        app.number_input(key="live_max_new_tokens").set_value(101 - given).run()
+        assert not payloads(app, "taken")[0]["ready"]
+        app.toggle(key="live_encode").set_value(True).run()  # nothing new comes
+        assert payloads(app, "taken")[0]["ready"]
+
+
+def test_bypass_has_no_instruction(with_worker: Open) -> None:
+    app = with_worker("live", experiment="tiny")
+    assert not app.toggle(key="live_instruction").disabled
+    app.session_state["live_mode"] = "bypass"
+    app.run()
+    assert app.toggle(key="live_instruction").disabled and "bypass" in app.toggle(key="live_instruction").help
+
+
+def test_a_watched_feature_is_found_by_its_label(with_worker: Open, cache: Path, tiny_plan: Plan) -> None:
+    app = with_worker("live", experiment="tiny")
+    hookpoint = app.session_state["view"].hookpoint
+    experiment = tiny_plan.experiment
+    about = FeatureSubject(experiment.config.sae, sae_revision(experiment, hookpoint), hookpoint, 7)
+    Notebook(cache / FILE).write(about, "label", "<b>doubt", "Ada")
+    app.run()
+    assert app.multiselect(key=f"watch {hookpoint}").options == ["<b>doubt (7)"]
+    app.multiselect(key=f"watch {hookpoint}").set_value([7]).run()
+    assert app.number_input(key=f"watch {hookpoint} 7").label == "7 above"
 
 
 def test_what_was_only_encoded_counts_as_a_whole_and_is_not_kept(with_worker: Open, client: WorkerClient) -> None:
@@ -175,7 +321,7 @@ def test_what_is_no_feature_cannot_be_watched(with_worker: Open) -> None:
     app.run()
     assert not app.exception
     assert texts(app).count("is no feature of") == 4 and "go from 0 to 127" in texts(app)
-    assert app.session_state["live_watched"] == (Watch(hookpoint, 3, 0.0),)
+    assert [entry.label for entry in app.number_input if entry.label.endswith(" above")] == ["3 above"]
 
 
 def test_settings_outlive_a_visit_to_another_page(with_worker: Open) -> None:

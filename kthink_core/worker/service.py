@@ -23,6 +23,7 @@ from kthink_core.live.api import (
     TokenizeRequest,
     TypedPrompt,
 )
+from kthink_core.live.limits import refusal
 from kthink_core.model.language_model import token_text
 from kthink_core.precompute.pipeline import Plan
 from kthink_core.prompts import SentPrompt, spelled_ids, typed_prompt
@@ -160,13 +161,12 @@ class Service:
         return min(self.settings.prompt_tokens, plan.lm.context - 1)
 
     def _check(self, plan: Plan, given: int, new: int) -> None:
-        most, context = self._most(plan), plan.lm.context
-        if given > most:
-            raise PromptRefused(f"the prompt has {given} tokens, {given - most} more than the {most} allowed")
-        if new > self.settings.new_tokens:
-            raise PromptRefused(f"{new} new tokens are {new - self.settings.new_tokens} more than this worker allows")
-        if given + new > context:
-            raise PromptRefused(
-                f"{given} prompt tokens and {new} new ones are {given + new - context} more than the model's context "
-                f"of {context}; ask for fewer"
-            )
+        told = refusal(
+            given,
+            new,
+            prompt_tokens=self._most(plan),
+            new_tokens=self.settings.new_tokens,
+            context=plan.lm.context,
+        )
+        if told is not None:
+            raise PromptRefused(told)

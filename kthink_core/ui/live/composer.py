@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from functools import partial
 from typing import Any, get_args
 
@@ -10,62 +11,66 @@ from pydantic import ValidationError
 
 from kthink_core import queries
 from kthink_core.errors import KthinkError, short
-from kthink_core.live.api import EncodeRequest, GenerateRequest, TokenizeRequest
+from kthink_core.live.api import EncodeRequest, GenerateRequest, Tokenized, TokenizeRequest
+from kthink_core.live.limits import refusal
 from kthink_core.live.watchlist import Watch
 from kthink_core.prompts import Mode
 from kthink_core.ui.inference import reading
 from kthink_core.ui.live import prompt_box
 from kthink_core.ui.live.live_run import LiveRun
 from kthink_core.ui.live.presence import Worker, still_here, visitor
-from kthink_core.ui.parts import numerals
+from kthink_core.ui.parts import note_panel, numerals
 from kthink_core.ui.parts.writing import plain
 from kthink_core.ui.view import choices
 from kthink_core.ui.view.page import Page
 from kthink_core.ui.view.permalink import MOST_FEATURES
 
 EXAMPLES = 12
-_RUN, _PROBLEM, _WATCHED = "live_run", "live_problem", "live_watched"
+_RUN, _PROBLEM = "live_run", "live_problem"
+NAMES = {"temperature": "Temperature", "top_p": "Top-p", "max_new_tokens": "Most new tokens", "seed": "Seed"}
+"""What the form calls what a request has."""
 _OPTIONS = ("mode", "temperature", "top_p", "max_new_tokens", "seed", "instruction", "special", "hookpoints", "encode")
 
 
 def draw(page: Page, worker: Worker) -> LiveRun | None:
-    """The form. Returns this visit's latest run, if there is one."""
+    """The form. Returns this visit's latest run, if there is one to show."""
     run: LiveRun | None = st.session_state.get(_RUN)
     going = run is not None and run.going
     with st.sidebar:
         choices.hookpoint(page)
-        st.session_state[_WATCHED] = _watchlist(page)
+        _watchlist(page)
         _options(worker)
     _examples(page)
-    prompt_box.draw(_tokenized(worker), partial(_run, worker) if worker.answers and not going else None)
-    if problem := st.session_state.pop(_PROBLEM, None):
-        st.error(plain(problem), icon=":material/error:")
-    if run is not None:
-        _buttons(worker, run, going)
+    shown = _checked(worker)
+    prompt_box.draw(shown, partial(_run, page, worker) if worker.answers and not going else None)
+    if run is None or (run.refused and shown.message):  # an old reason beside the new one would mislead
+        return None
+    _buttons(page, worker, run, free=worker.answers and not going, ready=shown.ready)
     return run
 
 
 def _options(worker: Worker) -> None:
-    limit = min(worker.health.limits.get(name, 1) for name in ("new_tokens", "context"))
+    """No widget has bounds of its own: what is beyond them would be shown, but what was there before would run."""
     hookpoints = list(worker.health.hookpoints)
+    limit = min(worker.health.limits.get(name, 1) for name in ("new_tokens", "context"))
     _set_options(limit, hookpoints)
     st.segmented_control("Mode", get_args(Mode), **_lasting("live_mode"), required=True)
     one, two = st.columns(2)
-    one.number_input(
-        "Temperature", 0.0, 10.0, step=0.1, help="0: always the likeliest token.", **_lasting("live_temperature")
-    )
-    two.number_input("Top-p", 0.01, 1.0, step=0.05, **_lasting("live_top_p"))
-    one.number_input("Most new tokens", 1, limit, **_lasting("live_max_new_tokens"))
-    two.number_input("Seed", 0, 2**31 - 1, **_lasting("live_seed"))
+    one.number_input("Temperature", step=0.1, help="0: always the likeliest token.", **_lasting("live_temperature"))
+    two.number_input("Top-p", step=0.05, **_lasting("live_top_p"))
+    one.number_input(NAMES["max_new_tokens"], step=1, help=f"At most {limit}.", **_lasting("live_max_new_tokens"))
+    two.number_input("Seed", step=1, **_lasting("live_seed"))
     st.multiselect(
         "Hookpoints", hookpoints, **_lasting("live_hookpoints"),
         help="Where latents are taken. Only what has all of them can be kept.",
     )  # fmt: skip
+    closed = st.session_state["live_mode"] == "bypass"
     with st.container(horizontal=True):
         st.toggle("Encode only", help="Latents of the text as it is: nothing is generated.", **_lasting("live_encode"))
         st.toggle(
-            "Instruction", **_lasting("live_instruction"),
-            help="Append the instruction that the stored inferences have behind their question.",
+            "Instruction", **_lasting("live_instruction"), disabled=closed,
+            help="In bypass mode there is none: an empty thought stands in its place."
+            if closed else "Append the instruction that the stored inferences have behind their question.",
         )  # fmt: skip
         st.toggle(
             "Special tokens", **_lasting("live_special"),
@@ -79,7 +84,7 @@ def _lasting(key: str) -> dict[str, Any]:
 
 
 def _set_options(limit: int, hookpoints: list[str]) -> None:
-    """What the widgets begin with; and within what a worker allows that is another than before."""
+    """What the widgets begin with; and hookpoints that a worker has that is another than before."""
     fresh = {
         "mode": "think", "temperature": 0.6, "top_p": 0.95, "max_new_tokens": min(400, limit), "seed": 0,
         "instruction": True, "special": False, "hookpoints": hookpoints, "encode": False,
@@ -88,33 +93,51 @@ def _set_options(limit: int, hookpoints: list[str]) -> None:
     for name, value in fresh.items():
         state.setdefault(f"live_{name}", value)
     state["live_hookpoints"] = [hookpoint for hookpoint in state["live_hookpoints"] if hookpoint in hookpoints]
-    state["live_max_new_tokens"] = min(state["live_max_new_tokens"], limit)
 
 
-def _watchlist(page: Page) -> tuple[Watch, ...]:
+def _watchlist(page: Page) -> None:
     """Features of the shown hookpoint whose firings are reported."""
-    hookpoint = page.view.hookpoint
-    last = page.experiment.saes[hookpoint].num_latents - 1
+    hookpoint, last = page.view.hookpoint, _last(page)
+    labels = note_panel.labelled(page, hookpoint)
     key = f"watch {hookpoint}"
+
+    def named(option: int | str) -> str:
+        return option if isinstance(option, str) else f"{labels.get(option, '')} ({option})".strip()
+
     chosen = st.multiselect(
-        "Watchlist", st.session_state.get(key, []), **_lasting(key), max_selections=MOST_FEATURES,
-        accept_new_options=True, placeholder="features, by number",
+        "Watchlist", list(dict.fromkeys([*st.session_state.get(key, []), *labels])), **_lasting(key),
+        max_selections=MOST_FEATURES, accept_new_options=True, format_func=named,
+        filter_mode="prefix",  # else "12" and Enter takes 312
+        placeholder="features, by label or number",
         help="A watched feature that fires above its threshold is marked in the transcript and reported while the "
         "model goes on. Counts from the next run on.",
     )  # fmt: skip
-    numbers = {entry: choices.feature_number(entry, last) for entry in chosen}
-    for strange in (entry for entry, number in numbers.items() if number is None):
-        st.warning(f"{plain(short(strange))} is no feature of {hookpoint}: they go from 0 to {last}.")
-    features = dict.fromkeys(number for number in numbers.values() if number is not None)
-    largest = reading.maxima(page, hookpoint, tuple(features))
-    thresholds = {feature: _threshold(hookpoint, feature, largest.get(feature, 0.0)) for feature in features}
-    return tuple(Watch(hookpoint, feature, threshold) for feature, threshold in thresholds.items())
+    for strange in (entry for entry in chosen if choices.feature_number(entry, last) is None):
+        st.warning(f"{plain(short(str(strange)))} is no feature of {hookpoint}: they go from 0 to {last}.")
+    features = tuple(watch.feature for watch in watched(page))
+    largest = reading.maxima(page, hookpoint, features)
+    for feature in features:
+        _threshold(hookpoint, feature, largest.get(feature, 0.0))
 
 
-def _threshold(hookpoint: str, feature: int, largest: float) -> float:
+def watched(page: Page) -> tuple[Watch, ...]:
+    """The watchlist of the shown hookpoint as it stands now."""
+    hookpoint = page.view.hookpoint
+    numbers = [choices.feature_number(entry, _last(page)) for entry in st.session_state.get(f"watch {hookpoint}", [])]
+    return tuple(
+        Watch(hookpoint, feature, st.session_state.get(f"watch {hookpoint} {feature}", 0.0))
+        for feature in dict.fromkeys(number for number in numbers if number is not None)
+    )
+
+
+def _last(page: Page) -> int:
+    return page.experiment.saes[page.view.hookpoint].num_latents - 1
+
+
+def _threshold(hookpoint: str, feature: int, largest: float) -> None:
     key = f"watch {hookpoint} {feature}"
     help = f"Its largest activation in the stored inferences is {numerals.number(largest)}."
-    return st.number_input(f"{feature} above", 0.0, step=1.0, help=help, key=key, persist_state="session")
+    st.number_input(f"{feature} above", step=1.0, help=help, key=key, persist_state="session")
 
 
 def _examples(page: Page) -> None:
@@ -131,60 +154,73 @@ def _examples(page: Page) -> None:
     )  # fmt: skip
 
 
-def _tokenized(worker: Worker) -> prompt_box.Shown:
-    text, limit = prompt_box.typed(), worker.health.limits.get("prompt_tokens", 0)
-    if not text.strip():
-        return prompt_box.Shown(limit=limit)
-    options = _chosen()
+def _checked(worker: Worker) -> prompt_box.Shown:
+    """The prompt as it would be sent, and why it cannot be."""
+    text, limits, options = prompt_box.typed(), worker.health.limits, _chosen()
+    limit = limits.get("prompt_tokens", 0)
+    if problem := st.session_state.pop(_PROBLEM, None):
+        return prompt_box.Shown(limit=limit, message=problem)
+    found = Tokenized(count=0, token_ids=(), texts=(), typed=(), limit=limit)
     try:
-        asked = TokenizeRequest.model_validate(
-            {name: options[name] for name in ("mode", "instruction", "special")}
-            | {"prompt": text, "template": not options["encode"]}
-        )
-        found = worker.client.tokenize(asked)
+        request = _request(text if text.strip() else "-", options)
+        if text.strip():
+            settings = {name: options[name] for name in ("mode", "instruction", "special")}
+            asked = settings | {"prompt": text, "template": isinstance(request, GenerateRequest)}
+            found = worker.client.tokenize(TokenizeRequest.model_validate(asked))
     except ValidationError as error:
-        return prompt_box.Shown(limit=limit, message=_told(error))
+        return prompt_box.Shown(limit=limit, message=_told(error), ready=False)
     except KthinkError as error:
         return prompt_box.Shown(limit=limit, message=str(error))
-    over = found.count - found.limit
-    message = f"{found.count} tokens: {over} more than the {found.limit} allowed" if over > 0 else None
-    return prompt_box.Shown(tuple(zip(found.texts, found.token_ids, found.typed, strict=True)), found.limit, message)
+    most = {name: limits.get(name, sys.maxsize) for name in ("new_tokens", "context")}
+    new = request.max_new_tokens if isinstance(request, GenerateRequest) else 0
+    message = refusal(found.count, new, prompt_tokens=found.limit, **most)
+    tokens = tuple(zip(found.texts, found.token_ids, found.typed, strict=True))
+    return prompt_box.Shown(tokens, found.limit, message, ready=message is None)
 
 
-def _buttons(worker: Worker, run: LiveRun, going: bool) -> None:
-    free = worker.answers and not going
+def _buttons(page: Page, worker: Worker, run: LiveRun, *, free: bool, ready: bool) -> None:
     with st.container(horizontal=True):
-        if going:
+        if run.going:
             st.button("Stop", icon=":material/stop:", on_click=run.stop, key="live_stop")
         elif run.trouble is not None and not run.refused:
             again = partial(_start, worker, run.request, run.watched)
             st.button("Run it again", icon=":material/replay:", on_click=again, disabled=not free, key="live_again")
         elif isinstance(run.request, GenerateRequest) and not run.refused:
-            other = partial(_other_seed, worker, run.request, run.watched)
-            st.button("Again with another seed", icon=":material/casino:", on_click=other, disabled=not free,
-                      key="live_another")  # fmt: skip
+            other = partial(_other_seed, page, worker, run.request.prompt)
+            st.button(
+                "Again with another seed", icon=":material/casino:", on_click=other, disabled=not (free and ready),
+                key="live_another", help="The same prompt, under the settings as they are now but for the seed.",
+            )  # fmt: skip
 
 
-def _run(worker: Worker) -> None:
+def _run(page: Page, worker: Worker) -> None:
     """Called before the page is drawn, so that the first tokens come while it is."""
-    options, text = _chosen(), prompt_box.typed()
+    _try(page, worker, prompt_box.typed(), _chosen())
+
+
+def _other_seed(page: Page, worker: Worker, prompt: str) -> None:
+    """A prompt again under what the form says now, but for the seed: the next one."""
+    st.session_state["live_seed"] = (st.session_state["live_seed"] + 1) % 2**31
+    _try(page, worker, prompt, _chosen() | {"encode": False})
+
+
+def _try(page: Page, worker: Worker, text: str, options: dict[str, Any]) -> None:
     try:
-        if options.pop("encode"):
-            given = {name: options[name] for name in ("special", "hookpoints")}
-            request: GenerateRequest | EncodeRequest = EncodeRequest.model_validate({"text": text} | given)
-        else:
-            request = GenerateRequest.model_validate({"prompt": text} | options)
+        request = _request(text, options)
     except ValidationError as error:
         st.session_state[_PROBLEM] = _told(error)
     else:
-        _start(worker, request, st.session_state.get(_WATCHED, ()))
+        _start(worker, request, watched(page))
 
 
-def _other_seed(worker: Worker, request: GenerateRequest, watched: tuple[Watch, ...]) -> None:
-    """The same with the next seed."""
-    seed = (request.seed + 1) % 2**31
-    st.session_state["live_seed"] = seed
-    _start(worker, request.model_copy(update={"seed": seed}), watched)
+def _request(text: str, options: dict[str, Any]) -> GenerateRequest | EncodeRequest:
+    """Raises ValidationError."""
+    if options["encode"]:
+        return EncodeRequest.model_validate(
+            {"text": text} | {name: options[name] for name in ("special", "hookpoints")}
+        )
+    rest = {name: value for name, value in options.items() if name != "encode"}
+    return GenerateRequest.model_validate({"prompt": text} | rest)
 
 
 def _start(worker: Worker, request: GenerateRequest | EncodeRequest, watched: tuple[Watch, ...]) -> None:
@@ -201,4 +237,5 @@ def _chosen() -> dict[str, Any]:
 
 def _told(error: ValidationError) -> str:
     first = error.errors()[0]
-    return f"{first['loc'][-1]}: {first['msg'].removeprefix('Value error, ')}"
+    name = str(first["loc"][-1])
+    return f"{NAMES.get(name, name)}: {first['msg'].removeprefix('Value error, ')}"

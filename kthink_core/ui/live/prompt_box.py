@@ -29,6 +29,8 @@ class Shown(NamedTuple):
     limit: int = 0
     message: str | None = None
     """Instead of the count: what is wrong."""
+    ready: bool = True
+    """Whether it can be sent nevertheless; else it can once the text or a setting is another."""
 
 
 def typed() -> str:
@@ -50,7 +52,7 @@ def draw(shown: Shown, run: Callable[[], None] | None) -> None:
         "tokens": [list(token) for token in shown.tokens],
         "limit": shown.limit,
         "message": shown.message,
-        "ready": run is not None,
+        "ready": run is not None and shown.ready,
     }
 
     def sent() -> None:

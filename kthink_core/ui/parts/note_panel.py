@@ -63,13 +63,13 @@ def of_span(page: Page, inference: int, first: int, last: int) -> SpanSubject:
 def labels(page: Page, hookpoint: str, features: Iterable[int]) -> dict[int, str]:
     """The labels of those of the features that have one. Whoever wrote them, they are text, not Markdown."""
     wanted = set(map(int, features))
-    return {feature: label for feature, label in _labels(page, hookpoint).items() if feature in wanted}
+    return {feature: label for feature, label in labelled(page, hookpoint).items() if feature in wanted}
 
 
 def label_search(page: Page, hookpoint: str, text: str) -> list[int]:
     """The features whose label contains `text`, in whatever case; none for an empty text."""
     words = text.casefold().strip()
-    return [feature for feature, label in _labels(page, hookpoint).items() if words and words in label.casefold()]
+    return [feature for feature, label in labelled(page, hookpoint).items() if words and words in label.casefold()]
 
 
 def panel(page: Page, about: Subject, quote: str = "") -> None:
@@ -209,8 +209,9 @@ def _delete(book: Notebook, entry: Entry, author: str) -> None:
         st.session_state[_AUTHOR] = author or st.session_state.get(_AUTHOR, "")
 
 
-def _labels(page: Page, hookpoint: str) -> dict[int, str]:
-    """None where the file cannot be read: the panels and the page of notes say so, other pages go on without."""
+def labelled(page: Page, hookpoint: str) -> dict[int, str]:
+    """All features of a hookpoint that have a label, with it. None where the file cannot be read: the panels and the
+    page of notes say so, other pages go on without."""
     try:
         about = of_feature(page, 0, hookpoint)
         return notebook(page).labels(about.sae, about.sae_revision, hookpoint)
