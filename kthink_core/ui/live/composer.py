@@ -58,7 +58,7 @@ def _options(worker: Worker) -> None:
     one, two = st.columns(2)
     one.number_input("Temperature", step=0.1, help="0: always the likeliest token.", **_lasting("live_temperature"))
     two.number_input("Top-p", step=0.05, **_lasting("live_top_p"))
-    one.number_input(NAMES["max_new_tokens"], step=1, help=f"At most {limit}.", **_lasting("live_max_new_tokens"))
+    one.number_input(NAMES["max_new_tokens"], step=1, **_lasting("live_max_new_tokens"))
     two.number_input("Seed", step=1, **_lasting("live_seed"))
     st.multiselect(
         "Hookpoints", hookpoints, **_lasting("live_hookpoints"),
