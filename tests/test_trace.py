@@ -160,7 +160,9 @@ def test_a_live_trace_answers_as_a_stored_one(inference: Inference, asked: Asked
         wanted = table.drop(columns="lift") if question == "ranked" else table
         if wanted.empty and "text" in wanted:  # then DuckDB does not say of which type it is
             wanted = wanted.astype({"text": "str"})
-        pd.testing.assert_frame_equal(ours[question], wanted, check_exact=True, obj=question)
+        exact = question != "span"  # its exponentials may differ in the last bits
+        tolerance = {"check_exact": True} if exact else {"rtol": 1e-12}
+        pd.testing.assert_frame_equal(ours[question], wanted, obj=question, **tolerance)
 
 
 def test_nothing_has_come_yet() -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import streamlit as st
-from streamlit.column_config import NumberColumn, TextColumn
-from streamlit.elements.lib.column_types import ColumnConfig
 
 from kthink_core import queries
 from kthink_core.live.api import GenerateRequest
