@@ -132,7 +132,8 @@ def segments(
     """The segment of every position of a prompt and what was generated after it, as `Segmenter` tells them."""
     segmenter = Segmenter(mode, think_close)
     prompt: tuple[Segment, ...] = ("prompt",) * prompt_tokens
-    return prompt + tuple(segmenter.next(token_id) for token_id in token_ids[prompt_tokens:])
+    generated: list[Segment] = [segmenter.next(token_id) for token_id in token_ids[prompt_tokens:]]
+    return (*prompt, *generated)
 
 
 def think_close(tokenizer: PreTrainedTokenizerBase) -> list[int]:

@@ -104,21 +104,22 @@ class LiveTrace:
         `queries.ranked_features`, but for the lift, which needs an experiment."""
         table = self.latents(hookpoint, scope)
         groups = table.groupby("feature")["activation"]
-        columns = {"positions": groups.size(), "max_activation": groups.max(), "mean_activation": _means(table)}
-        found = pd.DataFrame(columns).assign(
+        measures = {"positions": groups.size(), "max_activation": groups.max(), "mean_activation": _means(table)}
+        found = pd.DataFrame(measures).assign(
             peak_position=table["position"].to_numpy()[groups.idxmax()],
             share=lambda found: found["positions"] / max(int(self._counted(scope).sum()), 1),
         )
         found = found.reset_index().sort_values(["max_activation", "feature"], ascending=[False, True]).head(top)
         found = found.assign(rank=np.arange(1, len(found) + 1)).reset_index(drop=True)
-        return found[["rank", "feature", "positions", "share", "max_activation", "mean_activation", "peak_position"]]
+        columns = ["rank", "feature", "positions", "share", "max_activation", "mean_activation", "peak_position"]
+        return found.filter(items=columns)
 
     def activations(self, hookpoint: str, scope: Scope = "generated", top: int = 400) -> pd.DataFrame:
         """feature, position, token_id, text, activation, the largest first: as `queries.feature_activations`."""
         table = self.latents(hookpoint, scope)
         table = table.sort_values(["activation", "feature", "position"], ascending=[False, True, True]).head(top)
         table = table.merge(self.tokens()[["position", "token_id", "text"]], on="position", how="left")
-        return table[["feature", "position", "token_id", "text", "activation"]]
+        return table.filter(items=["feature", "position", "token_id", "text", "activation"])
 
     def frequencies(self, hookpoint: str, scope: Scope = "generated", top: int = 70) -> pd.DataFrame:
         """feature, positions, the most frequent first: as `queries.feature_frequencies`."""
@@ -153,4 +154,4 @@ class LiveTrace:
 
 def _means(table: pd.DataFrame) -> pd.Series:
     """The mean activation of each feature, by feature, in float64."""
-    return table["activation"].astype(np.float64).groupby(table["feature"]).mean()
+    return table.astype({"activation": np.float64}).groupby("feature")["activation"].mean()

@@ -83,7 +83,7 @@ class _Growing:
         """One more forward pass."""
         self._waiting.append({hookpoint: captured[0] for hookpoint, captured in step.vectors.items()})
         self._token_ids += step.token_ids
-        self._segments += [self._segmenter.next(token_id) for token_id in step.token_ids]
+        self._segments.extend(self._segmenter.next(token_id) for token_id in step.token_ids)
         self._logprobs += step.logprobs
 
     def tell(self) -> Tokens:

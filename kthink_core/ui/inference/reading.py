@@ -8,7 +8,7 @@ import pandas as pd
 
 from kthink_core import queries
 from kthink_core.live.watchlist import Firing, Watch, firings
-from kthink_core.queries.trace import StoredTrace
+from kthink_core.queries.trace import StoredTrace, Trace
 from kthink_core.store.scopes import Scope
 from kthink_core.ui.inference import trace_parts
 from kthink_core.ui.inference.trace_parts import LISTED, Reading
@@ -42,7 +42,7 @@ def of_view(
     return Reading(page, trace, f"inference {number}", page.view.scope, tuple(shown), choose)
 
 
-def watched(page: Page, trace: StoredTrace) -> list[Firing]:
+def watched(page: Page, trace: Trace) -> list[Firing]:
     """Where the features fire that the link watches."""
     watches = [Watch(page.view.hookpoint, feature, threshold) for feature, threshold in page.view.watch]
     return firings(trace, watches)

@@ -220,11 +220,11 @@ def _table(
 
 def _plotted(reading: Reading, name: str) -> pd.DataFrame:
     """What one of `inference_charts.BY_NAME` draws."""
-    trace, where = reading.trace, (reading.hookpoint, reading.scope)
+    trace, hookpoint, scope = reading.trace, reading.hookpoint, reading.scope
     if name == inference_charts.TOP:
-        return trace.activations(*where)
+        return trace.activations(hookpoint, scope)
     if name == inference_charts.FREQUENCIES:
-        return trace.frequencies(*where)
+        return trace.frequencies(hookpoint, scope)
     if name == inference_charts.HISTOGRAM:
-        return trace.histogram(*where)
-    return token_activations(trace, *where, reading.shown)
+        return trace.histogram(hookpoint, scope)
+    return token_activations(trace, hookpoint, scope, reading.shown)
