@@ -29,7 +29,7 @@ def standing_out(counts: pd.DataFrame, top: int) -> pd.DataFrame:
     The lower end comes first, since a lift alone puts features that fire once by chance on top. Those that fire once in
     a span of four or more are left out: of thousands that are rare, some fire in any span.
     """
-    counts = counts[(counts["positions"] > 1) | (counts["span_size"] < _SHORT)]
+    counts = counts.loc[(counts["positions"] > 1) | (counts["span_size"] < _SHORT), :]
     positions, rest, span_size, rest_size = (
         counts[name].to_numpy(np.float64) for name in ("positions", "rest", "span_size", "rest_size")
     )

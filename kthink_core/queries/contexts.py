@@ -81,18 +81,16 @@ def contexts(
     places = list(zip(found["inference"].tolist(), found["position"].tolist(), strict=True))
     words = _words(context_tokens(reader, hookpoint, feature, tuple(places), reach, reach), len(places))
     taken = _Taken(words)
-    taken.take(HIGHEST, found.index[found["strongest"] <= SPARE * top], top)
+    taken.take(HIGHEST, found.head(looked_at["highest"]).index, top)
+    by_hash = found.loc[found["drawn"] <= looked_at["others"], :].sort_values("drawn")
     for quarter in (4, 3, 2, 1):
-        others = found[(found["quarter"] == quarter) & (found["drawn"] <= SPARE * sampled + top)].sort_values("drawn")
-        taken.take(str(quarter), others.index, sampled)
-    shown = found.loc[list(taken.alike), ["inference", "position", "activation", "times"]]
+        taken.take(str(quarter), by_hash.index[by_hash["quarter"] == quarter], sampled)
+    shown = found.loc[list(taken.bands), ["inference", "position", "activation", "times"]]
     shown.insert(0, "band", list(taken.bands.values()))
-    shown = shown.assign(alike=list(taken.alike.values()), order=found["strongest"])
-    rank = {band: number for number, band in enumerate((HIGHEST, "4", "3", "2", "1"))}
-    shown = shown.sort_values(
-        ["band", "order"], key=lambda column: column.map(rank) if column.name == "band" else column
-    )
-    return shown.drop(columns="order").reset_index(drop=True)
+    shown.insert(5, "alike", list(taken.alike.values()))
+    bands = [HIGHEST, "4", "3", "2", "1"]
+    order = sorted(shown.index, key=lambda context: (bands.index(taken.bands[context]), context))  # the strongest first
+    return shown.loc[order, :].reset_index(drop=True)
 
 
 class _Taken:

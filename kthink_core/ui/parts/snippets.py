@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -12,6 +11,7 @@ import streamlit as st
 from streamlit.components.v2 import component
 
 from kthink_core.ui.parts import hues
+from kthink_core.ui.parts.scripts import joined
 
 NEAR = 12
 """Tokens shown on either side of a place before it is widened."""
@@ -26,11 +26,10 @@ BANDS = {
     "1": ("First quarter", "samples of other contexts from 0 to ¼ of the maximum"),
 }
 
-_HERE = Path(__file__).parent
 _component = component(
     "kthink_snippets",
-    css=hues.stylesheet(".snippets") + (_HERE / "snippets.css").read_text(encoding="utf-8"),
-    js="\n".join((_HERE / name).read_text(encoding="utf-8") for name in ("../transcript/text.js", "snippets.js")),
+    css=hues.stylesheet(".snippets") + joined("parts/snippets.css"),
+    js=joined("transcript/text.js", "parts/snippets.js"),
 )
 
 
