@@ -26,8 +26,10 @@ const COLOURS =
   "Underline: every shown feature that fires there, in scope or not. The numbers in the margin are positions. " +
   "▏: bytes of the character that follows, which takes several tokens.";
 
+/** @param {View} view @param {KeyboardEvent} event */
 function onKey(view, event) {
   if (event.ctrlKey || event.metaKey || event.altKey) return;
+  /** @type {Record<string, number>} */
   const steps = { ArrowRight: 1, ArrowLeft: -1, Home: -Infinity, End: Infinity };
   const { key } = event;
   if (key in steps) stepTo(view, steps[key], event.shiftKey);
@@ -42,6 +44,7 @@ function onKey(view, event) {
   event.preventDefault();
 }
 
+/** @param {View} view @param {number} step @param {boolean} marks */
 function stepTo(view, step, marks) {
   const last = view.facts.length - 1;
   const start = view.focus ?? (step > 0 ? -1 : last + 1);
@@ -55,12 +58,14 @@ function stepTo(view, step, marks) {
 }
 
 // The span that Shift marked is told to the page once Shift is let go.
+/** @param {View} view @param {KeyboardEvent} event */
 function onKeyUp(view, event) {
   if (event.key !== "Shift" || !view.unsent) return;
   view.unsent = false;
   view.send("span", view.span);
 }
 
+/** @param {View} view @param {1 | -1} direction */
 function nextFiring(view, direction) {
   const feature = view.lock ?? view.features[0];
   if (feature === undefined) return;
@@ -72,6 +77,7 @@ function nextFiring(view, direction) {
   else moveTo(view, found);
 }
 
+/** @param {View} view @param {number} position */
 function moveTo(view, position) {
   hideTooltip(view);
   setFocus(view, position);
@@ -80,6 +86,7 @@ function moveTo(view, position) {
   say(view, spoken(view, position));
 }
 
+/** @param {View} view @param {number | null} position */
 function setFocus(view, position) {
   if (view.focus !== null) view.tokens[view.focus]?.classList.remove("focus");
   view.focus = position;
@@ -87,6 +94,7 @@ function setFocus(view, position) {
 }
 
 // One step back; false where there is nothing to leave.
+/** @param {View} view */
 function escape(view) {
   if (!view.help.hidden) toggleHelp(view);
   else if (view.held !== null) hideTooltip(view);
@@ -109,6 +117,7 @@ function newHelp() {
   return help;
 }
 
+/** @param {View} view */
 function toggleHelp(view) {
   view.help.hidden = !view.help.hidden;
   (view.help.hidden ? view.scroller : view.help).focus({ preventScroll: true });
