@@ -46,15 +46,21 @@ function onKey(view, event) {
 
 /** @param {View} view @param {number} step @param {boolean} marks */
 function stepTo(view, step, marks) {
-  const last = view.facts.length - 1;
-  const start = view.focus ?? (step > 0 ? -1 : last + 1);
-  const position = Math.min(Math.max(start + step, 0), last);
+  const { length } = view.facts;
+  if (!length) return;
+  const start = view.focus ?? (step > 0 ? -1 : length);
+  const position = within(start + step, length);
   if (marks) {
-    view.anchor ??= Math.min(Math.max(start, 0), last);
+    view.anchor ??= within(start, length);
     markSpan(view, ordered({ from: view.anchor, to: position }));
     view.unsent = true;
   } else view.anchor = null;
   moveTo(view, position);
+}
+
+/** @param {number} position @param {number} length */
+function within(position, length) {
+  return Math.min(Math.max(position, 0), length - 1);
 }
 
 // The span that Shift marked is told to the page once Shift is let go.
@@ -69,12 +75,17 @@ function onKeyUp(view, event) {
 function nextFiring(view, direction) {
   const feature = view.lock ?? view.features[0];
   if (feature === undefined) return;
-  const positions = Array.from(trackOf(view.facts, feature).positions);
-  const from = view.focus ?? (direction > 0 ? -1 : view.facts.length);
-  const found =
-    direction > 0 ? positions.find((position) => position > from) : positions.findLast((position) => position < from);
+  const found = firingBeside(view.facts, feature, view.focus, direction);
   if (found === undefined) say(view, `Feature ${feature} fires nowhere ${direction > 0 ? "after" : "before"} this`);
   else moveTo(view, found);
+}
+
+// The next position at which a feature fires, from another or, where that is null, from the end of the trace.
+/** @param {Facts} facts @param {number} feature @param {number | null} from @param {1 | -1} direction */
+function firingBeside(facts, feature, from, direction) {
+  const positions = Array.from(trackOf(facts, feature).positions);
+  if (direction > 0) return positions.find((position) => from === null || position > from);
+  return positions.findLast((position) => from === null || position < from);
 }
 
 /** @param {View} view @param {number} position */

@@ -63,7 +63,7 @@ function endTouch(view, event) {
     else awaitEnd(view, view.drag);
   } else if (press && begun !== null) {
     event.preventDefault();
-    view.drag = { from: begun, to: begun };
+    view.drag = { from: begun, to: begun, moved: true };
     dragTo(view, press.position);
     endDrag(view);
   }
