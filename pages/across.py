@@ -68,7 +68,7 @@ with errors_shown():
     else:
         features = tuple(table["feature"].tolist())
         st.header("Features × inferences", help=terms.help("maximum"))
-        st.caption("A click on a cell leads to the token at which the feature is most active in that inference.")
+        st.caption("A click on a cell, or Enter, leads to the token at which the feature is most active there.")
         cells(page, features[:ROWS])
         st.header("Features by inferences in which they are relevant", help=terms.help("relevant_in"))
         st.caption("Click a row to see the feature.")

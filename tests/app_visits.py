@@ -37,7 +37,7 @@ def visiting(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Open]:
 
 def texts(app: AppTest) -> str:
     """All that a page says outside of tables, charts and components."""
-    kinds = ("title", "subheader", "markdown", "caption", "text", "info", "warning", "error", "code", "latex")
+    kinds = ("title", "header", "markdown", "caption", "text", "info", "warning", "error", "code", "latex")
     return "\n".join(str(getattr(element, "value", "")) for kind in kinds for element in app.get(kind))
 
 

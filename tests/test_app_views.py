@@ -216,7 +216,7 @@ class TestAcross:
             (listed,) = tables(visit("across", experiment="demo", search="HESIT"), "think_minus_answer")
             assert listed[["feature", "label"]].to_numpy().tolist() == [[12, "hesitation <b>"]]
             app = visit("feature", experiment="demo", feature="12")
-            assert "hesitation \\<b\\>" in [heading.value for heading in app.subheader]
+            assert "hesitation \\<b\\>" in [heading.value for heading in app.header]
             assert transcript(visit("inference", experiment="demo", feature="12"))["labels"]["12"] == "hesitation <b>"
         finally:
             notebook.write(about, "label", "", "Ada", "demo")

@@ -441,6 +441,10 @@ def test_an_empty_trace_is_no_error(visit: Visit) -> None:
     page = visit("/?case=empty")
     expect(page.locator(".legend")).to_contain_text("No feature is shown")
     expect(tokens(page)).to_have_count(0)
+    page.locator(".scroller").focus()
+    for key in ("ArrowRight", "End", "Shift+ArrowLeft", "n"):
+        page.keyboard.press(key)
+    expect(page.locator(".tooltip.open")).to_have_count(0)
 
 
 def test_controls_have_names_and_roles(visit: Visit) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import json
 import math
+import tomllib
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -173,6 +175,17 @@ def test_text_can_be_read_on_every_shade(hue: str, theme: hues.Theme) -> None:
     assert (levels[1] + 0.05) / (levels[0] + 0.05) >= 4.9
     levels = sorted((luminance(hues.line(hue, theme)), luminance(theme.page)))
     assert (levels[1] + 0.05) / (levels[0] + 0.05) >= 2.1
+    levels = sorted((luminance(hues.line(hue, theme)), luminance(hues.ink(hue, theme))))
+    assert (levels[1] + 0.05) / (levels[0] + 0.05) >= 4.5
+
+
+def test_the_hues_know_the_colours_of_the_theme() -> None:
+    """Streamlit's own where the settings name none."""
+    theme = tomllib.loads((Path(__file__).parents[1] / ".streamlit" / "config.toml").read_text())["theme"]
+    for known, named in ((hues.LIGHT, theme["light"]), (hues.DARK, theme["dark"])):
+        assert named.get("backgroundColor", known.page) == known.page
+        assert named.get("textColor", known.text) == known.text
+    assert "textColor" in theme["light"]
 
 
 def test_the_hues_reach_the_browser() -> None:

@@ -2,8 +2,8 @@
 // imported as one, so that each test calls the very functions that the browser runs.
 //
 // A new test is a file `NAME.test.mjs` here, of node's own runner (node:test, node:assert); tests/test_javascript.py runs
-// each. Cases that Python checks, too, are a file `NAME.json` beside it: `cases("NAME.json")`. There is no document here:
-// what draws is tested in the browser (tests/test_browser*.py).
+// each. There is no document here: what draws is tested in the browser (tests/test_browser*.py); how texts and numbers are
+// written, which Python does alike, in tests/test_token_texts.py.
 
 import { readFileSync } from "node:fs";
 
@@ -20,8 +20,4 @@ export async function load(files, ...names) {
   const sources = files.map((file) => readFileSync(new URL(file, UI), "utf8"));
   const module = `${sources.join("\n")}\nexport { ${names.join(", ")} };`;
   return import(`data:text/javascript;base64,${Buffer.from(module).toString("base64")}`);
-}
-
-export function cases(file) {
-  return JSON.parse(readFileSync(new URL(file, import.meta.url), "utf8"));
 }

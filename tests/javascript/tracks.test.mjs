@@ -3,31 +3,13 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 import { TRANSCRIPT, load } from "./scripts.mjs";
+import { SENT, bytes, floats, small } from "./traces.mjs";
 
 const { featuresAt, maximumOf, readFacts, shareOf, traceMaximum, trackOf, unpack } = await load(
   TRANSCRIPT, "featuresAt", "maximumOf", "readFacts", "shareOf", "traceMaximum", "trackOf", "unpack",
 );
 
-const bytes = (...values) => Buffer.from(values).toString("base64");
-const small = (...values) => ({ dtype: "uint8", base64: bytes(...values) });
-const floats = (...values) => ({ dtype: "float32", base64: Buffer.from(new Float32Array(values).buffer).toString("base64") });
-
-// Six tokens; the first two are the prompt and do not count. Feature 7 has a track, 9 is known from `hover` only.
-const sample = () =>
-  readFacts({
-    texts: ["a", "b", "c", "d", "e", "f"],
-    bands: [
-      { segment: "prompt", tokens: 2, counts: false },
-      { segment: "think", tokens: 4, counts: true },
-    ],
-    ids: small(1, 2, 3, 4, 5, 6),
-    probabilities: floats(NaN, NaN, 1, 0.5, 0.25, 0.125),
-    hover: { counts: small(1, 0, 2, 0, 1, 0), features: small(9, 7, 9, 9), activations: floats(8, 4, 2, 1) },
-    tracks: { features: [7], counts: [3], positions: small(0, 2, 5), activations: floats(16, 4, 3) },
-    ranked: [],
-    features: [7],
-    maxima: { 7: 32, 9: 0 },
-  });
+const sample = () => readFacts(SENT);
 
 test("whole numbers and activations are unpacked in the type that they were packed in, the lowest byte first", () => {
   assert.deepEqual([...unpack(small(0, 255))], [0, 255]);

@@ -1,9 +1,17 @@
 // A text box that shows its tokens while one types, written as the transcript's tooltip writes them (transcript/text.js).
 
+/**
+ * A token as text, id, and whether it was typed; else it comes from the template.
+ * @typedef {[string, number, boolean]} Token
+ * @typedef {{ taken: number, text: string, tokens: Token[], limit: number, message: string | null, ready: boolean }} Shown
+ * @typedef {HTMLElement & Record<"tell" | "send", (name: string, value: unknown) => void>} Root
+ */
+
 const PAUSE = 200; // milliseconds after the last key before the text is sent
 
+/** @returns {Root} */
 function build() {
-  const root = element("div", "prompt");
+  const root = Object.assign(element("div", "prompt"), { tell: nobody, send: nobody });
   const label = element("label", "label", "Prompt");
   const box = element("textarea", "box");
   box.rows = 4;
@@ -19,7 +27,7 @@ function build() {
   run.title = "Ctrl+Enter";
   const foot = element("div", "foot");
   const ids = element("label", "ids", "ids");
-  const shown = element("input");
+  const shown = element("input", "switch");
   shown.type = "checkbox";
   ids.prepend(shown);
   shown.addEventListener("change", () => tokens.classList.toggle("with-ids", shown.checked));
@@ -27,6 +35,7 @@ function build() {
   const writing = element("div", "writing");
   writing.append(label, foot);
   root.append(writing, tokens);
+  /** @type {number | undefined} */
   let timer;
   const send = () => {
     clearTimeout(timer);
@@ -43,8 +52,12 @@ function build() {
   return root;
 }
 
+/** @type {(name: string, value: unknown) => void} */
+function nobody() {}
+
+/** @param {Component<Shown>} component */
 export default function ({ data, parentElement, setStateValue, setTriggerValue }) {
-  let root = parentElement.querySelector(".prompt");
+  let root = /** @type {Root | null} */ (parentElement.querySelector(".prompt"));
   if (!root) {
     root = build();
     parentElement.append(root);
@@ -54,18 +67,18 @@ export default function ({ data, parentElement, setStateValue, setTriggerValue }
   // The text in the box is the person's, except where an example was just taken.
   if (root.dataset.taken !== String(data.taken)) {
     root.dataset.taken = String(data.taken);
-    root.querySelector(".box").value = data.text;
+    /** @type {HTMLTextAreaElement} */ (root.querySelector(".box")).value = data.text;
   }
-  root.querySelector(".run").disabled = !data.ready;
-  const count = root.querySelector(".count");
+  /** @type {HTMLButtonElement} */ (root.querySelector(".run")).disabled = !data.ready;
+  const count = /** @type {HTMLElement} */ (root.querySelector(".count"));
   count.textContent = data.message ?? `${data.tokens.length} of at most ${data.limit} tokens`;
   count.classList.toggle("wrong", Boolean(data.message));
   const texts = data.tokens.map(([text]) => text);
   const written = wholeTexts(texts, PART);
-  root.querySelector(".tokens").replaceChildren(
+  root.querySelector(".tokens")?.replaceChildren(
     ...data.tokens.map(([text, id, typed], index) => {
       const token = element("span", typed ? "token" : "token template", oneLine(written[index]));
-      token.dataset.id = id;
+      token.dataset.id = String(id);
       token.title = `${toldAs(texts, written, index)}\nid ${id}${typed ? "" : ", from the template"}`;
       return token;
     }),

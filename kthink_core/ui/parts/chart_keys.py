@@ -1,4 +1,4 @@
-"""The keyboard in a chart whose marks can be clicked: Tab leads into it, arrows from mark to mark, Enter is the click."""
+"""The keyboard in a chart whose marks can be clicked: Tab leads into it, arrows go about in it, Enter is the click."""
 
 from __future__ import annotations
 

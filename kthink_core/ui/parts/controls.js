@@ -3,6 +3,7 @@
 const SPACE = "http://www.w3.org/2000/svg";
 
 // The row, to be filled; null where it stands already.
+/** @param {ShadowRoot} parent */
 function newControls(parent) {
   if (parent.querySelector(".controls")) return null;
   const row = document.createElement("div");
@@ -12,6 +13,7 @@ function newControls(parent) {
 }
 
 // `path` draws the icon before the label, on a field of 24 by 24.
+/** @param {HTMLElement} row @param {string} label @param {string} title @param {string} [path] */
 function addButton(row, label, title, path) {
   const button = document.createElement("button");
   button.type = "button";
@@ -22,6 +24,7 @@ function addButton(row, label, title, path) {
   return button;
 }
 
+/** @param {string} path */
 function icon(path) {
   const drawing = document.createElementNS(SPACE, "svg");
   drawing.setAttribute("viewBox", "0 0 24 24");
@@ -33,6 +36,7 @@ function icon(path) {
 }
 
 // What came of a click, said to a screen reader, too.
+/** @param {HTMLElement} row */
 function addStatus(row) {
   const status = document.createElement("span");
   status.setAttribute("role", "status");

@@ -2,6 +2,7 @@
 
 const YEAR = 365 * 24 * 3600;
 
+/** @param {Component<{ cookie: string }>} component */
 export default function ({ parentElement, data, setTriggerValue }) {
   const row = newControls(parentElement);
   if (!row) return;

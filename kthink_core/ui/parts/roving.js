@@ -1,9 +1,13 @@
 // Many things that are one stop of the Tab key: the arrows go from one to the next that lies that way.
 
+/** @typedef {{ x: number, y: number }} Place */
+
+/** @type {Record<string, number[]>} */
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
 // Which of some places, { x, y } in pixels, a key leads to from one of them: the nearest that way; of several as near,
 // the one that lies least aside. The same where there is none; null where the key leads nowhere.
+/** @param {Place[]} places @param {number} from @param {string} key */
 function nextPlace(places, from, key) {
   if (key === "Home") return 0;
   if (key === "End") return places.length - 1;
@@ -20,6 +24,7 @@ function nextPlace(places, from, key) {
   return best.index;
 }
 
+/** @param {Element} element @returns {Place} */
 function centre(element) {
   const { left, top, width, height } = element.getBoundingClientRect();
   return { x: left + width / 2, y: top + height / 2 };
@@ -27,14 +32,16 @@ function centre(element) {
 
 // What matches the selector in the container, now and later, is one stop, until the signal. Call `keepOneStop` when it
 // has changed.
+/** @param {HTMLElement} container @param {string} selector @param {AbortSignal} [signal] */
 function rove(container, selector, signal) {
-  container.addEventListener("focusin", (event) => {
-    if (event.target.matches(selector)) keepOneStop(container, selector, event.target);
+  container.addEventListener("focusin", ({ target }) => {
+    if (target instanceof Element && target.matches(selector)) keepOneStop(container, selector, target);
   }, { signal });
   container.addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey || event.shiftKey || !event.target.matches(selector)) return;
-    const stops = [...container.querySelectorAll(selector)];
-    const next = nextPlace(stops.map(centre), stops.indexOf(event.target), event.key);
+    if (event.ctrlKey || event.metaKey || event.altKey || event.shiftKey) return;
+    const stops = stopsIn(container, selector);
+    const from = stops.findIndex((stop) => stop === event.target);
+    const next = from < 0 ? null : nextPlace(stops.map(centre), from, event.key);
     if (next === null) return;
     stops[next].focus();
     event.preventDefault();
@@ -42,8 +49,14 @@ function rove(container, selector, signal) {
   }, { signal });
 }
 
+/** @param {HTMLElement} container @param {string} selector */
+function stopsIn(container, selector) {
+  return [.../** @type {NodeListOf<HTMLElement | SVGElement>} */ (container.querySelectorAll(selector))];
+}
+
+/** @param {HTMLElement} container @param {string} selector @param {Element} [wanted] */
 function keepOneStop(container, selector, wanted) {
-  const stops = [...container.querySelectorAll(selector)];
+  const stops = stopsIn(container, selector);
   const stop = wanted ?? stops.find((one) => one.getAttribute("tabindex") === "0") ?? stops[0];
   for (const one of stops) one.setAttribute("tabindex", one === stop ? "0" : "-1");
 }

@@ -1,21 +1,34 @@
 // Stretches of traces around places where a feature fires, written as in the transcript (transcript/text.js). Widening
 // stays in the browser; only a place to go to is told to the server.
 
+/**
+ * As snippets.payload makes them; the lists are of the tokens, the first at position `first`.
+ * @typedef {{ inference: number, position: number, activation: number, first: number, length: number, texts: string[],
+ *   ids: number[], segments: string[], activations: number[], times: number, alike: number }} SentSnippet
+ * @typedef {SentSnippet & { written: string[] }} Snippet
+ * @typedef {{ title: string, note: string, snippets: SentSnippet[] }} Group
+ * @typedef {HTMLElement & { content: string, open: (place: SentSnippet) => void }} Root
+ * @typedef {{ groups: Group[], maximum: number, near: number }} Contexts
+ */
+
 // As in the transcript, but a newline ends no row.
+/** @param {string} text */
 function inRow(text) {
   return shown(text).replace(/⏎\n/g, "⏎").replace(/⇥\t/g, "⇥");
 }
 
+/** @param {Snippet} snippet @param {number} index @param {number} maximum */
 function token(snippet, index, maximum) {
   const activation = snippet.activations[index];
   const made = element("span", `token ${snippet.segments[index]}`, inRow(snippet.written[index]));
-  made.dataset.index = index;
+  made.dataset.index = String(index);
   made.style.setProperty("--share", Math.min(activation / maximum, 1).toFixed(3));
   made.classList.toggle("peak", snippet.first + index === snippet.position);
   return made;
 }
 
 // The tokens within `reach` of the place; what is left out at an end is told by an ellipsis.
+/** @param {HTMLElement} text @param {Snippet} snippet @param {number} maximum @param {number} reach */
 function fill(text, snippet, maximum, reach) {
   const at = snippet.position - snippet.first;
   const begin = Math.max(at - reach, 0);
@@ -27,6 +40,7 @@ function fill(text, snippet, maximum, reach) {
 }
 
 // Told when a pointer comes, not for every token beforehand.
+/** @param {Snippet} snippet @param {HTMLElement} made */
 function explain(snippet, made) {
   const index = Number(made.dataset.index);
   const text = toldAs(snippet.texts, snippet.written, index);
@@ -35,10 +49,12 @@ function explain(snippet, made) {
   made.title = `${text}\nid ${snippet.ids[index]}\nposition ${snippet.first + index}\nactivation ${fires}`;
 }
 
+/** @param {SentSnippet} snippet */
 function counts({ times, alike }) {
   return [times > 1 ? `fires ${times}×` : "", alike ? `+${alike} alike` : ""].filter(Boolean).join(" · ");
 }
 
+/** @param {SentSnippet} sent @param {Contexts} data @param {(place: SentSnippet) => void} open */
 function row(sent, data, open) {
   const snippet = { ...sent, written: wholeTexts(sent.texts, PART) };
   const made = element("div", "snippet");
@@ -54,7 +70,7 @@ function row(sent, data, open) {
     fill(text, snippet, data.maximum, wide ? snippet.texts.length : data.near);
   });
   text.addEventListener("mouseover", (event) => {
-    const hovered = event.target.closest(".token");
+    const hovered = hit(event, ".token");
     if (hovered) explain(snippet, hovered);
   });
   const place = element("button", "place", `inference ${snippet.inference} · ${snippet.position} →`);
@@ -67,12 +83,14 @@ function row(sent, data, open) {
   return made;
 }
 
+/** @param {Component<Contexts>} component */
 export default function ({ data, parentElement, setTriggerValue }) {
-  let root = parentElement.querySelector(".snippets");
+  let root = /** @type {Root | null} */ (parentElement.querySelector(".snippets"));
   if (!root) {
-    root = element("div", "snippets");
+    root = Object.assign(element("div", "snippets"), { content: "", open: () => {} });
     parentElement.append(root);
   }
+  const drawn = root;
   const content = JSON.stringify(data);
   root.open = ({ inference, position }) => setTriggerValue("opened", { inference, position });
   if (root.content === content) return; // what was widened stays wide
@@ -83,7 +101,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
     const heading = element("h3", "heading", group.title);
     heading.append(element("span", "note", group.note));
     section.append(heading);
-    for (const snippet of group.snippets) section.append(row(snippet, data, (place) => root.open(place)));
+    for (const snippet of group.snippets) section.append(row(snippet, data, (place) => drawn.open(place)));
     root.append(section);
   }
 }

@@ -3,22 +3,25 @@
 
 const BUTTONS = "button:enabled";
 
+/** @param {View} view */
 function newList(view) {
   const list = element("ul", "list");
   list.setAttribute("aria-label", "Features. Arrow keys go from one to another");
   rove(list, BUTTONS);
   list.addEventListener("focusin", (event) => {
-    if (event.target.matches(":focus-visible")) pointAt(view, Number(event.target.dataset.feature));
+    const button = hit(event, "button:focus-visible");
+    if (button) pointAt(view, Number(button.dataset.feature));
   });
   list.addEventListener("focusout", () => pointAt(view, null));
   return list;
 }
 
+/** @param {View} view @param {number} feature */
 function featureButton(view, feature) {
   const button = element("button", "feature");
   button.type = "button";
-  button.dataset.feature = feature;
-  button.setAttribute("aria-pressed", view.lock === feature);
+  button.dataset.feature = String(feature);
+  button.setAttribute("aria-pressed", String(view.lock === feature));
   const slot = slotOf(view, feature);
   const chip = slot === SIXTH ? element("span", "chip loose") : element("span", "chip", slot + 1);
   if (slot !== SIXTH || view.lock === feature) {
@@ -35,17 +38,20 @@ function featureButton(view, feature) {
 }
 
 // What stands out in the marked span, once it is known.
+/** @param {View} view */
 function standingIn(view) {
   const { standing } = view.facts;
   return standing && view.span && same(standing.span, view.span) ? standing : null;
 }
 
+/** @param {View} view */
 function listFeatures(view) {
   const { facts, list } = view;
   const standing = standingIn(view);
   const ranked = (standing?.rows ?? facts.ranked).map((row) => row.feature);
   const known = new Set(ranked);
-  const extra = [...view.features, view.lock].filter((feature) => feature !== null && !known.has(feature));
+  const lit = view.lock === null ? view.features : [...view.features, view.lock];
+  const extra = lit.filter((feature) => !known.has(feature));
   const rows = new Map((standing?.rows ?? []).map((row) => [row.feature, row]));
   view.rows = [...new Set([...extra, ...ranked])].map((feature) => featureRow(view, feature, standing && rows.get(feature)));
   refill(view, list, ...view.rows);
@@ -57,14 +63,14 @@ function listFeatures(view) {
 }
 
 // `standing` says how a feature stands out in the span; null where the list is that of the trace.
+/** @param {View} view @param {number} feature @param {Standing | null | undefined} standing */
 function featureRow(view, feature, standing) {
   const { facts } = view;
-  const row = element("li", "row");
-  row.feature = feature;
+  const row = Object.assign(element("li", "row"), { feature });
   const ranked = facts.ranks.get(feature);
   const maximum = ranked?.maximum ?? traceMaximum(facts, feature);
   const part = standing === null ? maximum / (facts.ranked[0] ? largest(facts) : maximum || 1) : partOf(facts, standing);
-  row.style.setProperty("--part", part);
+  row.style.setProperty("--part", String(part));
   const lock = featureButton(view, feature);
   if (standing === null) {
     const share = percent(ranked?.share ?? shareOf(facts, feature));
@@ -73,51 +79,55 @@ function featureRow(view, feature, standing) {
   const isShown = view.features.includes(feature);
   const show = signButton("show", isShown ? "−" : "+", `${isShown ? "Hide" : "Show beside others"}: feature ${feature}`);
   show.dataset.kind = "show";
-  show.dataset.feature = feature;
-  show.setAttribute("aria-pressed", isShown);
+  show.dataset.feature = String(feature);
+  show.setAttribute("aria-pressed", String(isShown));
   show.disabled = !isShown && view.features.length >= facts.most;
   if (show.disabled) show.title = `${facts.most} features are shown; hide one first`;
   const open = signButton("open", "↗", `Open feature ${feature}`);
   open.dataset.kind = "open";
-  open.dataset.feature = feature;
+  open.dataset.feature = String(feature);
   for (const button of [lock, show, open]) button.tabIndex = -1;
   row.append(lock, show, open);
   return row;
 }
 
+/** @param {View} view @param {HTMLButtonElement} button @param {Standing | undefined} standing */
 function tellStanding(view, button, standing) {
   const { facts, span } = view;
-  const size = span[1] - span[0] + 1;
-  if (!standing) {
+  if (!standing || !span) {
     button.append(element("span", "value", "–"));
     button.title = "Does not stand out in the span";
     return;
   }
   const { feature, positions, lift, low, high } = standing;
+  const size = span[1] - span[0] + 1;
   const line = facts.lines[feature];
   if (line && !facts.labels[feature]) button.append(element("span", "label line", line));
-  for (const [name, value] of [["count", positions], ["value", `${brief(lift)}×`], ["share", `${brief(low)}×`]]) {
-    button.append(element("span", name, value));
-  }
+  const cells = { count: positions, value: `${brief(lift)}×`, share: `${brief(low)}×` };
+  for (const [name, value] of Object.entries(cells)) button.append(element("span", name, value));
   button.title =
     `Fires at ${positions} of the span's ${size} positions: ${brief(lift)} times as often as in the rest ` +
     `(95 %: ${brief(low)} to ${brief(high)})${line ? `\nTop tokens: ${line}` : ""}`;
 }
 
 // How long the line under a feature is: by what the list is ordered by.
+/** @param {Facts} facts @param {Standing | undefined} row */
 function partOf({ standing }, row) {
-  return row ? row.low / standing.rows[0].low : 0;
+  return row && standing ? row.low / standing.rows[0].low : 0;
 }
 
 // Three digits say enough.
+/** @param {number} number */
 function brief(number) {
   return number >= 100 ? Math.round(number).toLocaleString("en") : Number(number.toPrecision(2)).toString();
 }
 
+/** @param {Facts} facts */
 function largest(facts) {
   return facts.ranked.reduce((most, row) => Math.max(most, row.maximum), 0) || 1;
 }
 
+/** @param {View} view @param {number | null} feature */
 function pointAt(view, feature) {
   if (view.pointed === feature) return;
   view.pointed = feature;
@@ -127,6 +137,7 @@ function pointAt(view, feature) {
 }
 
 // Above the list, on a line of its own whatever it says: nothing may move under the pointer.
+/** @param {View} view */
 function fillHeading(view) {
   const { facts, pointed } = view;
   const standing = standingIn(view);
@@ -140,6 +151,7 @@ function fillHeading(view) {
   view.heading.replaceChildren(element("span", "name", name), ...columns);
 }
 
+/** @param {View} view @param {number | null} feature */
 function lockFeature(view, feature) {
   view.lock = feature;
   view.pointed = null;
@@ -151,6 +163,7 @@ function lockFeature(view, feature) {
 }
 
 // Seen at once, and told to the page, which sends back what it needs.
+/** @param {View} view @param {number[]} features */
 function showFeatures(view, features) {
   view.features = features;
   listFeatures(view);
@@ -159,6 +172,7 @@ function showFeatures(view, features) {
   view.send("features", features);
 }
 
+/** @param {View} view @param {HTMLElement} button */
 function clickFeature(view, button) {
   const feature = Number(button.dataset.feature);
   const { features } = view;

@@ -26,8 +26,10 @@ const COLOURS =
   "Underline: every shown feature that fires there, in scope or not. The numbers in the margin are positions. " +
   "▏: bytes of the character that follows, which takes several tokens.";
 
+/** @param {View} view @param {KeyboardEvent} event */
 function onKey(view, event) {
   if (event.ctrlKey || event.metaKey || event.altKey) return;
+  /** @type {Record<string, number>} */
   const steps = { ArrowRight: 1, ArrowLeft: -1, Home: -Infinity, End: Infinity };
   const { key } = event;
   if (key in steps) stepTo(view, steps[key], event.shiftKey);
@@ -42,36 +44,51 @@ function onKey(view, event) {
   event.preventDefault();
 }
 
+/** @param {View} view @param {number} step @param {boolean} marks */
 function stepTo(view, step, marks) {
-  const last = view.facts.length - 1;
-  const start = view.focus ?? (step > 0 ? -1 : last + 1);
-  const position = Math.min(Math.max(start + step, 0), last);
+  const { length } = view.facts;
+  if (!length) return;
+  const start = view.focus ?? (step > 0 ? -1 : length);
+  const position = within(start + step, length);
   if (marks) {
-    view.anchor ??= Math.min(Math.max(start, 0), last);
+    view.anchor ??= within(start, length);
     markSpan(view, ordered({ from: view.anchor, to: position }));
     view.unsent = true;
   } else view.anchor = null;
   moveTo(view, position);
 }
 
+/** @param {number} position @param {number} length */
+function within(position, length) {
+  return Math.min(Math.max(position, 0), length - 1);
+}
+
 // The span that Shift marked is told to the page once Shift is let go.
+/** @param {View} view @param {KeyboardEvent} event */
 function onKeyUp(view, event) {
   if (event.key !== "Shift" || !view.unsent) return;
   view.unsent = false;
   view.send("span", view.span);
 }
 
+/** @param {View} view @param {1 | -1} direction */
 function nextFiring(view, direction) {
   const feature = view.lock ?? view.features[0];
   if (feature === undefined) return;
-  const positions = Array.from(trackOf(view.facts, feature).positions);
-  const from = view.focus ?? (direction > 0 ? -1 : view.facts.length);
-  const found =
-    direction > 0 ? positions.find((position) => position > from) : positions.findLast((position) => position < from);
+  const found = firingBeside(view.facts, feature, view.focus, direction);
   if (found === undefined) say(view, `Feature ${feature} fires nowhere ${direction > 0 ? "after" : "before"} this`);
   else moveTo(view, found);
 }
 
+// The next position at which a feature fires, from another or, where that is null, from the end of the trace.
+/** @param {Facts} facts @param {number} feature @param {number | null} from @param {1 | -1} direction */
+function firingBeside(facts, feature, from, direction) {
+  const positions = Array.from(trackOf(facts, feature).positions);
+  if (direction > 0) return positions.find((position) => from === null || position > from);
+  return positions.findLast((position) => from === null || position < from);
+}
+
+/** @param {View} view @param {number} position */
 function moveTo(view, position) {
   hideTooltip(view);
   setFocus(view, position);
@@ -80,6 +97,7 @@ function moveTo(view, position) {
   say(view, spoken(view, position));
 }
 
+/** @param {View} view @param {number | null} position */
 function setFocus(view, position) {
   if (view.focus !== null) view.tokens[view.focus]?.classList.remove("focus");
   view.focus = position;
@@ -87,6 +105,7 @@ function setFocus(view, position) {
 }
 
 // One step back; false where there is nothing to leave.
+/** @param {View} view */
 function escape(view) {
   if (!view.help.hidden) toggleHelp(view);
   else if (view.held !== null) hideTooltip(view);
@@ -109,6 +128,7 @@ function newHelp() {
   return help;
 }
 
+/** @param {View} view */
 function toggleHelp(view) {
   view.help.hidden = !view.help.hidden;
   (view.help.hidden ? view.scroller : view.help).focus({ preventScroll: true });

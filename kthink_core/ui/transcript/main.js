@@ -1,7 +1,8 @@
 // The transcript in the browser. Called again whenever the data changes; what stands is kept, and only what is new drawn.
 
+/** @param {ShadowRoot} shadow */
 function newView(shadow) {
-  const view = {
+  const view = /** @type {View} */ (/** @type {unknown} */ ({
     shadow,
     facts: null, // the last delivery, unpacked
     features: [], // shown at once, in the order of their hues
@@ -24,7 +25,7 @@ function newView(shadow) {
     rows: [],
     listed: null, // what stands out in the span, where the list shows that
     send: () => {},
-  };
+  }));
   view.root = element("div", "transcript");
   view.scroller = element("div", "scroller");
   view.scroller.tabIndex = 0;
@@ -50,11 +51,12 @@ function newView(shadow) {
   return view;
 }
 
+/** @param {View} view */
 function listen(view) {
   const { root, scroller } = view;
   root.addEventListener("mouseover", (event) => {
     const token = tokenOf(event);
-    const feature = event.target.closest(".feature");
+    const feature = hit(event, ".feature");
     pointAt(view, feature ? Number(feature.dataset.feature) : null);
     if (token && !view.drag && view.held === null) explain(view, token.position);
     else if (!token && view.held === null) hideTooltip(view);
@@ -67,9 +69,9 @@ function listen(view) {
     if (view.held !== null) place(view, view.tokens[view.held]);
   });
   root.addEventListener("click", (event) => {
-    const button = event.target.closest("button[data-feature]");
+    const button = hit(event, "button[data-feature]");
     if (button) clickFeature(view, button);
-    if (event.target.closest(".close")) toggleHelp(view);
+    if (hit(event, ".close")) toggleHelp(view);
   });
   root.addEventListener("keydown", (event) => onKey(view, event));
   root.addEventListener("keyup", (event) => onKeyUp(view, event));
@@ -78,13 +80,13 @@ function listen(view) {
   followTouch(view);
 }
 
-const same = (one, other) => JSON.stringify(one) === JSON.stringify(other);
-
 // What the person did here stays until the page says something new.
+/** @param {View} view @param {Sent} data */
 function take(view, data) {
+  /** @type {Facts | null} */
   const before = view.facts;
   view.facts = readFacts(data);
-  const isOther = before?.trace !== data.trace;
+  const isOther = before === null || before.trace !== data.trace;
   if (isOther) {
     setFocus(view, null);
     hideTooltip(view);
@@ -95,7 +97,10 @@ function take(view, data) {
   const span = isSpanOther ? data.span : view.span;
   if (isSpanOther) view.begun = null;
   layTokens(view, before);
-  for (const of of ["focus", "held", "anchor", "begun"]) if (view[of] >= view.facts.length) view[of] = null;
+  for (const of of /** @type {const} */ (["focus", "held", "anchor", "begun"])) {
+    const position = view[of];
+    if (position !== null && position >= view.facts.length) view[of] = null;
+  }
   markSpan(view, span);
   listFeatures(view);
   describe(view);
@@ -112,6 +117,7 @@ function take(view, data) {
   } else if (isOther && before) view.scroller.scrollTop = 0;
 }
 
+/** @param {View} view */
 function describe(view) {
   const { facts } = view;
   const name = `Transcript, ${facts.length} tokens. Arrow keys go from token to token, question mark for help.`;
@@ -119,12 +125,12 @@ function describe(view) {
   fillHeading(view);
 }
 
+/** @param {Component<Sent>} component */
 export default function ({ data, parentElement, setTriggerValue }) {
-  let root = parentElement.querySelector(".transcript");
+  let root = /** @type {HTMLElement & { view: View } | null} */ (parentElement.querySelector(".transcript"));
   if (!root) {
     const view = newView(parentElement);
-    root = view.root;
-    root.view = view;
+    root = Object.assign(view.root, { view });
     parentElement.append(root);
   }
   root.view.send = setTriggerValue;

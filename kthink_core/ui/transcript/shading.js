@@ -4,22 +4,26 @@
 const SIXTH = 5; // The hue of a feature that is looked at alone and is none of those shown.
 
 // What is lit: the feature under the pointer, else the locked one, else those that are shown.
+/** @param {View} view */
 function litFeatures(view) {
   const alone = view.pointed ?? view.lock;
   return alone === null ? view.features : [alone];
 }
 
+/** @param {View} view @param {number} feature */
 function slotOf(view, feature) {
   const slot = view.features.indexOf(feature);
   return slot < 0 ? SIXTH : slot;
 }
 
+/** @param {View} view */
 function shade(view) {
   for (const token of view.painted) {
     token.classList.remove("fires");
     token.removeAttribute("style");
   }
   view.painted = [];
+  /** @type {Map<number, Lit[]>} */
   const fires = new Map();
   for (const feature of litFeatures(view)) collect(view, feature, fires);
   for (const [position, firing] of fires) {
@@ -35,6 +39,7 @@ function shade(view) {
   drawStrip(view);
 }
 
+/** @param {View} view @param {number} feature @param {Map<number, Lit[]>} fires */
 function collect(view, feature, fires) {
   const { facts } = view;
   const { positions, activations } = trackOf(facts, feature);
@@ -44,11 +49,13 @@ function collect(view, feature, fires) {
     const position = positions[index];
     if (position >= facts.length || !(activations[index] > 0)) continue;
     const share = facts.counted[position] && maximum ? Math.min(activations[index] / maximum, 1) : 0;
-    if (!fires.has(position)) fires.set(position, []);
-    fires.get(position).push({ slot, share });
+    const there = fires.get(position) ?? [];
+    fires.set(position, there);
+    there.push({ slot, share });
   }
 }
 
+/** @param {Lit[]} firing */
 function underline(firing) {
   const stops = firing.map(({ slot }, index) => {
     const [from, to] = [index, index + 1].map((end) => `${((100 * end) / firing.length).toFixed(1)}%`);

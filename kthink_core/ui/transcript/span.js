@@ -1,5 +1,6 @@
 // Drag over tokens: a span, marked and told to the page.
 
+/** @param {View} view */
 function followDrag(view) {
   const { scroller } = view;
   scroller.addEventListener("mousedown", (event) => {
@@ -7,8 +8,8 @@ function followDrag(view) {
     if (!token || event.button !== 0) return;
     event.preventDefault(); // The browser's own selection would carry the signs for whitespace along.
     scroller.focus({ preventScroll: true, focusVisible: false });
-    view.drag = event.shiftKey ? { from: view.focus ?? token.position, shift: true } : { from: token.position };
-    view.drag.to = token.position;
+    const from = event.shiftKey ? (view.focus ?? token.position) : token.position;
+    view.drag = { from, to: token.position, shift: event.shiftKey };
     if (view.drag.shift) markSpan(view, ordered(view.drag));
     window.addEventListener("mouseup", () => endDrag(view), { once: true });
   });
@@ -19,15 +20,17 @@ function followDrag(view) {
   });
 }
 
+/** @param {View} view @param {number} position */
 function dragTo(view, position) {
   const { drag } = view;
-  if (position === drag.to) return;
+  if (!drag || position === drag.to) return;
   drag.to = position;
   drag.moved = true;
   hideTooltip(view);
   markSpan(view, ordered(drag));
 }
 
+/** @param {View} view */
 function endDrag(view) {
   const { drag, span } = view;
   view.drag = view.begun = null;
@@ -40,6 +43,7 @@ function endDrag(view) {
   else clickToken(view, drag.to);
 }
 
+/** @param {View} view @param {number} position */
 function clickToken(view, position) {
   setFocus(view, position);
   const isHeld = view.held === position;
@@ -49,10 +53,12 @@ function clickToken(view, position) {
   explain(view, position);
 }
 
+/** @param {{ from: number, to: number }} ends @returns {Span} */
 function ordered({ from, to }) {
   return [Math.min(from, to), Math.max(from, to)];
 }
 
+/** @param {View} view @param {Span | null} span */
 function markSpan(view, span) {
   for (const token of view.spanned) token.classList.remove("spanned", "first", "last");
   view.span = span;
@@ -63,6 +69,7 @@ function markSpan(view, span) {
   if (!view.drag) nameSpan(view); // Its sign takes room, and nothing must move under the pointer.
 }
 
+/** @param {View} view */
 function clearSpan(view) {
   view.begun = null;
   markSpan(view, null);
@@ -73,9 +80,10 @@ function clearSpan(view) {
 }
 
 // What is copied is what the model wrote, without the signs for whitespace.
+/** @param {View} view @param {ClipboardEvent} event */
 function copySpan(view, event) {
   if (!view.span || window.getSelection()?.toString()) return;
   const texts = view.facts.texts.slice(view.span[0], view.span[1] + 1);
-  event.clipboardData.setData("text/plain", wholeTexts(texts, "").join(""));
+  event.clipboardData?.setData("text/plain", wholeTexts(texts, "").join(""));
   event.preventDefault();
 }

@@ -1,6 +1,7 @@
 // The whole trace at a glance: a strip as tall as the window onto the tokens, with a lane for each lit feature and a line
 // in it where the feature fires.
 
+/** @param {View} view */
 function newStrip(view) {
   const strip = element("canvas", "strip");
   strip.setAttribute("aria-hidden", "true"); // What it does, the keys N and P do too.
@@ -22,19 +23,24 @@ function newStrip(view) {
   return strip;
 }
 
+/** @param {View} view @param {number} position */
 function nearestTrack(view, position) {
+  /** @param {Pick<Track, "positions">} track */
   const distance = ({ positions }) => positions.reduce((least, at) => Math.min(least, Math.abs(at - position)), Infinity);
   const tracks = litFeatures(view).map((feature) => trackOf(view.facts, feature));
-  return tracks.reduce((best, track) => (distance(track) < distance(best) ? track : best), { positions: [] });
+  /** @type {Pick<Track, "positions">} */
+  const none = { positions: [] };
+  return tracks.reduce((best, track) => (distance(track) < distance(best) ? track : best), none);
 }
 
+/** @param {View} view */
 function drawStrip(view) {
   const { strip, facts } = view;
   const scale = window.devicePixelRatio;
   const [width, height] = [strip.clientWidth * scale, strip.clientHeight * scale].map(Math.round);
-  if (!width || !height || !facts?.length) return;
-  [strip.width, strip.height] = [width, height];
   const canvas = strip.getContext("2d");
+  if (!width || !height || !facts?.length || !canvas) return;
+  [strip.width, strip.height] = [width, height];
   let first = 0;
   facts.bands.forEach((band, index) => {
     canvas.fillStyle = getComputedStyle(view.scroller.children[index]).borderLeftColor;
@@ -57,6 +63,7 @@ function drawStrip(view) {
 }
 
 // A row of pixels stands for many tokens: it shows the largest share among them.
+/** @param {Facts} facts @param {number} feature @param {number} maximum @param {number} height */
 function strongestByRow(facts, feature, maximum, height) {
   const { positions, activations } = trackOf(facts, feature);
   const rows = new Map();

@@ -1,11 +1,14 @@
 // The tokens as elements: bands of one segment, in blocks that the browser may skip while they are out of sight.
 
+/** @type {Record<string, string>} */
+const SIGNS = { right: "✓ ", wrong: "✗ " };
 const RULE = 50; // The margin says every so many positions where one is.
 const SHORTEST_BLOCK = 24;
 const LONGEST_BLOCK = 500; // A paragraph without end is cut here.
 const CHARACTERS_A_LINE = 90; // A guess: how tall a block is that was never drawn.
 
 // Keeps the elements of the tokens that are the same as before, and appends the others.
+/** @param {View} view @param {Facts | null} before */
 function layTokens(view, before) {
   const { facts } = view;
   let same = 0;
@@ -18,17 +21,18 @@ function layTokens(view, before) {
   for (const token of view.tokens.splice(same)) {
     const block = token.parentElement;
     token.remove();
-    if (!block.childElementCount) block.remove();
+    if (block && !block.childElementCount) block.remove();
   }
   for (const band of [...view.scroller.children]) if (!band.querySelector(".token")) band.remove();
   appendTokens(view, same);
   titleBands(view);
 }
 
+/** @param {View} view @param {number} from */
 function appendTokens(view, from) {
   const { facts, tokens, scroller } = view;
   let block = tokens.at(-1)?.parentElement;
-  let band = block?.closest(".band");
+  let band = /** @type {HTMLElement | null | undefined} */ (block?.closest(".band"));
   const fresh = document.createDocumentFragment();
   for (let position = from; position < facts.length; position++) {
     const segment = facts.segments[position];
@@ -39,7 +43,7 @@ function appendTokens(view, from) {
     }
     if (!block || isFull(block, facts.written[position - 1])) {
       block = element("div", "block");
-      band.lastElementChild.append(block);
+      band.lastElementChild?.append(block);
     }
     const token = newToken(position, facts.written[position]);
     tokens.push(token);
@@ -47,9 +51,10 @@ function appendTokens(view, from) {
   }
   scroller.append(fresh);
   const blocks = new Set(tokens.slice(from).map((token) => token.parentElement));
-  for (const changed of blocks) changed.style.setProperty("--lines", lines(changed.textContent));
+  for (const changed of blocks) changed?.style.setProperty("--lines", String(lines(changed.textContent)));
 }
 
+/** @param {string} segment */
 function newBand(segment) {
   const band = element("section", `band ${segment}`);
   band.dataset.segment = segment;
@@ -58,53 +63,61 @@ function newBand(segment) {
   return band;
 }
 
+/** @param {number} position @param {string} text */
 function newToken(position, text) {
-  const token = element("span", SPECIAL.test(text) ? "token special" : "token", shown(text));
-  token.position = position;
+  const made = element("span", SPECIAL.test(text) ? "token special" : "token", shown(text));
+  const token = Object.assign(made, { position });
   if (position % RULE === 0) {
     token.classList.add("rule");
-    token.dataset.position = position;
+    token.dataset.position = String(position);
   }
   return token;
 }
 
 // A block ends where a line ends anyway.
+/** @param {Element} block @param {string} last */
 function isFull(block, last) {
   const { childElementCount } = block;
   return (last.endsWith("\n") && childElementCount >= SHORTEST_BLOCK) || childElementCount >= LONGEST_BLOCK;
 }
 
+/** @param {string} text */
 function lines(text) {
   return text.split("\n").reduce((sum, line) => sum + Math.max(Math.ceil(line.length / CHARACTERS_A_LINE), 1), 0);
 }
 
+/** @param {View} view */
 function titleBands(view) {
   const { facts, scroller } = view;
   let first = 0;
   facts.bands.forEach((run, index) => {
     const band = scroller.children[index];
+    const head = /** @type {Element} */ (band.firstElementChild);
     const last = first + run.tokens - 1;
     const title = TITLES[run.segment] ?? run.segment;
     const extent = `${run.tokens.toLocaleString("en")} tokens · positions ${first} to ${last}`;
     band.classList.toggle("aside", !run.counts);
-    band.firstElementChild.replaceChildren(element("span", "name", title), element("span", "extent", extent));
+    head.replaceChildren(element("span", "name", title), element("span", "extent", extent));
     if (facts.verdict !== null && index === facts.bands.length - 1) {
       const [word] = facts.verdict.split(/\W/, 1);
-      const sign = { right: "✓ ", wrong: "✗ " }[word] ?? "";
-      band.firstElementChild.append(element("span", `verdict ${word}`, sign + facts.verdict));
+      const sign = SIGNS[word] ?? "";
+      head.append(element("span", `verdict ${word}`, sign + facts.verdict));
     }
     first = last + 1;
   });
 }
 
+/** @param {Event} event @returns {TokenElement | null} */
 function tokenOf(event) {
-  return event.target.closest?.(".token");
+  return /** @type {TokenElement | null} */ (hit(event, ".token"));
 }
 
+/** @param {View} view @param {number} position @param {ScrollLogicalPosition} [where] */
 function goTo(view, position, where = "center") {
   view.tokens[position]?.scrollIntoView({ block: where });
 }
 
+/** @param {HTMLElement} token */
 function flash(token) {
   token.classList.remove("flash");
   void token.offsetWidth; // Drawn in between, the animation begins anew.

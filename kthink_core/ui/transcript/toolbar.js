@@ -1,7 +1,9 @@
 // Above the tokens: what is lit, what its activations are divided by, the span, and the help.
 
+/** @type {Record<Basis, string>} */
 const BASES = { trace: "this trace", experiment: "whole experiment" };
 
+/** @param {View} view */
 function newToolbar(view) {
   const toolbar = element("div", "toolbar");
   const basis = element("div", "basis");
@@ -20,31 +22,33 @@ function newToolbar(view) {
   view.spanChip = signButton("span-chip", "", "Clear the span");
   toolbar.append(view.legend, view.spanChip, basis, help);
   toolbar.addEventListener("click", (event) => {
-    const chosen = event.target.closest(".choice")?.dataset.basis;
-    if (chosen) setBasis(view, chosen);
-    if (event.target.closest(".span-chip")) clearSpan(view);
-    if (event.target.closest(".ask-help")) toggleHelp(view);
+    const chosen = hit(event, ".choice")?.dataset.basis;
+    if (chosen) setBasis(view, /** @type {Basis} */ (chosen));
+    if (hit(event, ".span-chip")) clearSpan(view);
+    if (hit(event, ".ask-help")) toggleHelp(view);
   });
   basis.addEventListener("keydown", (event) => {
     if (!["ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown"].includes(event.key)) return;
     event.preventDefault();
     event.stopPropagation();
     setBasis(view, view.basis === "trace" ? "experiment" : "trace");
-    toolbar.querySelector(".choice[aria-checked=true]").focus();
+    /** @type {HTMLElement} */ (toolbar.querySelector(".choice[aria-checked=true]")).focus();
   });
   return toolbar;
 }
 
+/** @param {View} view @param {Basis} basis */
 function setBasis(view, basis) {
   view.basis = basis;
   shade(view);
   fillToolbar(view);
 }
 
+/** @param {View} view */
 function fillToolbar(view) {
-  for (const choice of view.root.querySelectorAll(".choice")) {
+  for (const choice of /** @type {NodeListOf<HTMLElement>} */ (view.root.querySelectorAll(".choice"))) {
     const isChosen = choice.dataset.basis === view.basis;
-    choice.setAttribute("aria-checked", isChosen);
+    choice.setAttribute("aria-checked", String(isChosen));
     choice.tabIndex = isChosen ? 0 : -1;
   }
   const named = new Set(view.lock === null ? view.features : [...view.features, view.lock]);
@@ -54,6 +58,7 @@ function fillToolbar(view) {
   nameSpan(view);
 }
 
+/** @param {View} view */
 function nameSpan(view) {
   const { span, spanChip, begun } = view;
   spanChip.hidden = span === null;
@@ -61,15 +66,16 @@ function nameSpan(view) {
   else if (span) spanChip.textContent = `span ${span[0]} to ${span[1]} · ${span[1] - span[0] + 1} tokens ×`;
 }
 
+/** @param {View} view */
 function dimLegend(view) {
   const lit = litFeatures(view);
-  for (const entry of view.legend.children) entry.classList.toggle("unlit", !lit.includes(entry.feature));
+  for (const entry of /** @type {Iterable<FeatureElement>} */ (view.legend.children)) entry.classList.toggle("unlit", !lit.includes(entry.feature));
 }
 
+/** @param {View} view @param {number} feature */
 function legendEntry(view, feature) {
   const { facts } = view;
-  const entry = element("span", "entry");
-  entry.feature = feature;
+  const entry = Object.assign(element("span", "entry"), { feature });
   const { maximum, basis } = maximumOf(facts, feature, view.basis);
   const track = trackOf(facts, feature);
   entry.append(featureButton(view, feature));
@@ -84,13 +90,14 @@ function legendEntry(view, feature) {
   if (!track.whole) entry.append(element("span", "text", "· only where it is among the first of a token"));
   if (view.features.includes(feature)) {
     const hide = signButton("show hide", "×", `Hide feature ${feature}`);
-    hide.dataset.feature = feature;
+    hide.dataset.feature = String(feature);
     hide.dataset.kind = "hide";
     entry.append(hide);
   }
   return entry;
 }
 
+/** @param {View} view @param {string} text */
 function say(view, text) {
   view.announcer.textContent = text;
 }

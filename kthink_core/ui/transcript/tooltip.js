@@ -1,6 +1,7 @@
 // One tooltip for all tokens. It follows the pointer or the keyboard's token; a click holds it, so that its features can
 // be pointed at and locked.
 
+/** @param {View} view @param {number} position */
 function explain(view, position) {
   view.explained = position;
   const { facts, tooltip } = view;
@@ -13,6 +14,7 @@ function explain(view, position) {
   for (const row of view.rows) row.classList.toggle("here", here.has(row.feature));
 }
 
+/** @param {View} view */
 function hideTooltip(view) {
   view.held = view.explained = null;
   if (view.tooltip.contains(view.shadow.activeElement)) view.scroller.focus({ preventScroll: true });
@@ -21,11 +23,13 @@ function hideTooltip(view) {
 }
 
 // Where it was, with what is known now: the pointer may rest on a token while others are still coming.
+/** @param {View} view */
 function restTooltip(view) {
   if (view.explained !== null && view.tokens[view.explained]) explain(view, view.explained);
   else hideTooltip(view);
 }
 
+/** @param {Facts} facts @param {number} position */
 function factRows(facts, position) {
   const probability = facts.probabilities[position];
   const list = element("dl", "facts");
@@ -41,6 +45,7 @@ function factRows(facts, position) {
 }
 
 // What fires here, strongest first: of the lit features all, of the others those that were sent.
+/** @param {View} view @param {number} position */
 function firing(view, position) {
   const { facts } = view;
   const found = featuresAt(facts, position);
@@ -53,6 +58,7 @@ function firing(view, position) {
   return found.sort((one, other) => other.activation - one.activation);
 }
 
+/** @param {View} view @param {number} position */
 function firingRows(view, position) {
   const rows = element("div", "firing");
   const found = firing(view, position);
@@ -65,6 +71,7 @@ function firingRows(view, position) {
   return rows;
 }
 
+/** @param {View} view @param {number} position */
 function spoken(view, position) {
   const { facts } = view;
   const strongest = firing(view, position)
@@ -73,6 +80,7 @@ function spoken(view, position) {
   return `position ${position}, ${toldAs(facts.texts, facts.written, position)}: ${strongest.join(", ") || "no feature"}`;
 }
 
+/** @param {View} view @param {TokenElement} token */
 function place(view, token) {
   const { root, tooltip } = view;
   // A token that wraps has several boxes: the first one is where it begins.
@@ -85,6 +93,7 @@ function place(view, token) {
   tooltip.style.top = `${fits ? box.bottom - frame.top + 6 : box.top - frame.top - tooltip.offsetHeight - 6}px`;
 }
 
+/** @param {number} share */
 function percent(share) {
   return `${numeral(100 * share, 1)} %`;
 }

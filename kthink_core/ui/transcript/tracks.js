@@ -2,6 +2,7 @@
 
 const TYPES = { uint8: Uint8Array, uint16: Uint16Array, uint32: Uint32Array, float32: Float32Array };
 
+/** @param {Packed} packed @returns {Values & { subarray(from: number, to: number): Values }} */
 function unpack({ dtype, base64 }) {
   const characters = atob(base64);
   const bytes = new Uint8Array(characters.length);
@@ -9,6 +10,7 @@ function unpack({ dtype, base64 }) {
   return new TYPES[dtype](bytes.buffer);
 }
 
+/** @param {Sent} data @returns {Facts} */
 function readFacts(data) {
   const facts = {
     ...data,
@@ -25,12 +27,14 @@ function readFacts(data) {
   return facts;
 }
 
+/** @param {Sent["hover"]} packed @returns {Facts["hover"]} */
 function readHover({ counts, features, activations }) {
   const starts = [0];
-  for (const count of unpack(counts)) starts.push(starts.at(-1) + count);
+  for (const count of unpack(counts)) starts.push(starts[starts.length - 1] + count);
   return { starts, features: unpack(features), activations: unpack(activations) };
 }
 
+/** @param {Sent["tracks"]} packed @returns {Facts["tracks"]} */
 function readTracks({ features, counts, positions, activations }) {
   const at = unpack(positions);
   const values = unpack(activations);
@@ -45,6 +49,7 @@ function readTracks({ features, counts, positions, activations }) {
 }
 
 // The features of a token, strongest first, as far as they were sent.
+/** @param {Facts} facts @param {number} position @returns {Firing[]} */
 function featuresAt(facts, position) {
   const { starts, features, activations } = facts.hover;
   const found = [];
@@ -55,6 +60,7 @@ function featuresAt(facts, position) {
 }
 
 // Where a feature fires: exactly, where its track was sent, else where it is among the first features of a token.
+/** @param {Facts} facts @param {number} feature @returns {Track} */
 function trackOf(facts, feature) {
   const known = facts.tracks.get(feature);
   if (known) return known;
@@ -74,18 +80,21 @@ function trackOf(facts, feature) {
 }
 
 // The largest activation of a feature at the positions of this trace that the scope counts.
+/** @param {Facts} facts @param {number} feature */
 function traceMaximum(facts, feature) {
   const track = trackOf(facts, feature);
   if (track.maximum === undefined) {
-    track.maximum = facts.ranks.get(feature)?.maximum ?? 0;
-    track.positions.forEach((position, index) => {
-      if (facts.counted[position]) track.maximum = Math.max(track.maximum, track.activations[index]);
-    });
+    let maximum = facts.ranks.get(feature)?.maximum ?? 0;
+    for (let index = 0; index < track.positions.length; index++) {
+      if (facts.counted[track.positions[index]]) maximum = Math.max(maximum, track.activations[index]);
+    }
+    track.maximum = maximum;
   }
   return track.maximum;
 }
 
 // At how many of the positions that the scope counts it fires.
+/** @param {Facts} facts @param {number} feature */
 function shareOf(facts, feature) {
   const counted = facts.counted.filter(Boolean).length;
   const firing = Array.from(trackOf(facts, feature).positions).filter((position) => facts.counted[position]).length;
@@ -93,8 +102,15 @@ function shareOf(facts, feature) {
 }
 
 // What an activation is divided by, and whether that is the maximum of the trace or of the experiment.
+/** @param {Facts} facts @param {number} feature @param {Basis} basis @returns {{ maximum: number, basis: Basis }} */
 function maximumOf(facts, feature, basis) {
   const everywhere = facts.maxima[feature];
   if (basis === "experiment" && everywhere) return { maximum: everywhere, basis };
   return { maximum: traceMaximum(facts, feature), basis: "trace" };
+}
+
+// Whether two lists of numbers, or two nulls, say the same.
+/** @param {unknown} one @param {unknown} other */
+function same(one, other) {
+  return JSON.stringify(one) === JSON.stringify(other);
 }

@@ -1,0 +1,162 @@
+// What passes between the scripts of the transcript, for the check of types alone: no browser reads this.
+
+/** Of packing.py: the little-endian values. */
+interface Packed {
+  dtype: "uint8" | "uint16" | "uint32" | "float32";
+  base64: string;
+}
+
+/** A typed array, or a plain one. */
+interface Values extends Iterable<number> {
+  readonly length: number;
+  readonly [at: number]: number;
+  indexOf(value: number): number;
+  reduce<Result>(add: (result: Result, value: number) => Result, first: Result): Result;
+}
+
+/** First and last position. */
+type Span = [number, number];
+type Basis = "trace" | "experiment";
+
+interface Band {
+  segment: string;
+  tokens: number;
+  counts: boolean;
+}
+
+interface Ranked {
+  feature: number;
+  maximum: number;
+  share: number;
+}
+
+interface Standing {
+  feature: number;
+  positions: number;
+  lift: number;
+  low: number;
+  high: number;
+}
+
+/** What all deliveries have as it is sent. */
+interface Delivered {
+  trace: string;
+  hookpoint: string;
+  scope: string;
+  texts: string[];
+  bands: Band[];
+  ranked: Ranked[];
+  features: number[];
+  most: number;
+  maxima: Record<number, number>;
+  labels: Record<number, string>;
+  lines: Record<number, string>;
+  span: Span | null;
+  position: number | null;
+  marked: number[];
+  verdict: string | null;
+  standing: { span: Span; rows: Standing[] } | null;
+}
+
+/** As `packing.payload` makes it. */
+interface Sent extends Delivered {
+  ids: Packed;
+  probabilities: Packed;
+  hover: { counts: Packed; features: Packed; activations: Packed };
+  tracks: { features: number[]; counts: number[]; positions: Packed; activations: Packed };
+}
+
+interface Track {
+  positions: Values;
+  activations: Values;
+  /** Whether it was sent; else it is put together from what the tokens say. */
+  whole: boolean;
+  maximum?: number;
+}
+
+/** What was sent, unpacked. */
+interface Facts extends Delivered {
+  length: number;
+  /** By position, as are `segments` and `counted`: the texts, whole characters put together. */
+  written: string[];
+  segments: string[];
+  counted: boolean[];
+  ids: Values;
+  probabilities: Values;
+  hover: { starts: number[]; features: Values; activations: Values };
+  tracks: Map<number, Track>;
+  ranks: Map<number, Ranked>;
+}
+
+interface Firing {
+  feature: number;
+  activation: number;
+}
+
+/** A feature that fires at a position: its hue, and the share of its maximum. */
+interface Lit {
+  slot: number;
+  share: number;
+}
+
+type TokenElement = HTMLElement & { position: number };
+type FeatureElement = HTMLElement & { feature: number };
+
+interface Drag {
+  from: number;
+  to: number;
+  moved?: boolean;
+  shift?: boolean;
+  touch?: boolean;
+}
+
+/** One transcript on a page; `newView` says what each is. */
+interface View {
+  shadow: ShadowRoot;
+  facts: Facts;
+  features: number[];
+  lock: number | null;
+  pointed: number | null;
+  basis: Basis;
+  span: Span | null;
+  anchor: number | null;
+  unsent: boolean;
+  drag: Drag | null;
+  press: { position: number; x: number; y: number; timer: number } | null;
+  begun: number | null;
+  focus: number | null;
+  held: number | null;
+  explained: number | null;
+  tokens: TokenElement[];
+  painted: TokenElement[];
+  spanned: TokenElement[];
+  marked: TokenElement[];
+  rows: FeatureElement[];
+  listed: Facts["standing"];
+  send: (name: string, value: unknown) => void;
+  root: HTMLElement;
+  scroller: HTMLElement;
+  strip: HTMLCanvasElement;
+  list: HTMLElement;
+  heading: HTMLElement;
+  tooltip: HTMLElement;
+  announcer: HTMLElement;
+  help: HTMLElement;
+  legend: HTMLElement;
+  spanChip: HTMLElement;
+}
+
+/** A character, or an escaped byte, of a token; the byte is NaN for a character. */
+interface Unit {
+  token: number;
+  piece: string;
+  byte: number;
+}
+
+/** What Streamlit gives a component. */
+interface Component<Data> {
+  data: Data;
+  parentElement: ShadowRoot;
+  setTriggerValue: (name: string, value: unknown) => void;
+  setStateValue: (name: string, value: unknown) => void;
+}
