@@ -171,7 +171,7 @@ def check_answers(reader: Reader) -> None:
     }
     rows = reader.query("SELECT inference, count(*) AS number FROM latents GROUP BY inference")
     assert dict(zip(rows["inference"], rows["number"], strict=True)) == {k: v for k, v in expected.items() if v}
-    whole = reader.query("SELECT sum(positions) AS number FROM feature_stats WHERE scope = 'all'")["number"][0]
-    assert (whole if expected else 0) == sum(expected.values())
+    sums = reader.query("SELECT coalesce(sum(positions), 0) AS number FROM feature_stats WHERE scope = 'all'")
+    assert sums["number"].tolist() == [sum(expected.values())]
     for hookpoint in HOOKPOINTS if expected else ():
         assert len(queries.feature_counts(reader, hookpoint)) > 0
