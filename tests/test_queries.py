@@ -318,7 +318,7 @@ MISTAKES: dict[str, tuple[type[Exception], Callable[[Reader], object]]] = {
 def test_mistakes_are_told(readers: dict[str, Reader], message: str) -> None:
     kind, ask = MISTAKES[message]
     with pytest.raises(kind) as caught:
-        ask(readers["mixed"])
+        ask(readers["both"])
     assert str(caught.value).startswith(message)
 
 

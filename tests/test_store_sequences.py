@@ -89,6 +89,8 @@ def run(
         assert writer.committed == committed, "nothing is lost, and nothing computed twice"
         for action in actions:
             act(writer, action, committed)
+            shown = read_manifest(Layout(cache / NAME))[0].in_databases()
+            assert shown <= committed and (action == "append" or shown == committed)
         if not merge:
             writer.publish()
             writer.tidy(lambda: None)
@@ -104,7 +106,7 @@ def act(writer: Writer, action: str, committed: set[int]) -> None:
         committed |= writer.committed
     elif action == "publish":
         writer.publish()
-    elif action == "build" and committed:
+    elif action == "build":
         writer.build()
 
 
@@ -137,10 +139,13 @@ def killing(cache: Path, after: int | None, patch: pytest.MonkeyPatch) -> Iterat
 
 
 def hurt(cache: Path, harm: str, which: int) -> None:
-    """Of one database, or the manifest."""
+    """Of one of the current databases, or the manifest."""
     layout = Layout(cache / NAME)
-    paths = [layout.manifest] if harm == "manifest" else list(layout.databases())
-    if harm == "nothing" or not paths or not paths[0].exists():
+    if harm == "nothing" or not layout.manifest.exists():
+        return
+    current = [layout.folder / entry.file for entry in read_manifest(layout)[0].databases]
+    paths = [layout.manifest] if harm == "manifest" else current
+    if not paths:
         return
     path = paths[which % len(paths)]
     content = path.read_bytes()
@@ -171,7 +176,7 @@ def check_answers(reader: Reader) -> None:
     }
     rows = reader.query("SELECT inference, count(*) AS number FROM latents GROUP BY inference")
     assert dict(zip(rows["inference"], rows["number"], strict=True)) == {k: v for k, v in expected.items() if v}
-    whole = reader.query("SELECT sum(positions) AS number FROM feature_stats WHERE scope = 'all'")["number"][0]
-    assert (whole if expected else 0) == sum(expected.values())
+    sums = reader.query("SELECT coalesce(sum(positions), 0) AS number FROM feature_stats WHERE scope = 'all'")
+    assert sums["number"].tolist() == [sum(expected.values())]
     for hookpoint in HOOKPOINTS if expected else ():
         assert len(queries.feature_counts(reader, hookpoint)) > 0

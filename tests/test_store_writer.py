@@ -69,6 +69,7 @@ def test_what_is_appended_is_committed(tmp_path: Path) -> None:
 
 def test_increments_are_merged_so_that_each_is_twice_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "PATIENCE", 0.0)
+    sizes: list[int] = []
     with open_writer(tmp_path, EXPERIMENT) as writer:
         for inference in DRAWN[:-1]:
             writer.append(inference)

@@ -43,6 +43,8 @@ class Built:
         self.increments: tuple[DatabaseEntry, ...] = ()
         """The oldest first."""
         self.in_main = self.contents = frozenset[int]()
+        self._replaced: list[Path] = []
+        """Increments that were merged."""
 
     def find(self, manifest: Manifest, tell: Tell) -> None:
         """Takes from a manifest what is sound; the rest is set aside and told."""
@@ -63,9 +65,11 @@ class Built:
         path = self._next()
         built = _Reading(inferences, read)
         sha256 = build_database(path, self._experiment, built, rows, pause)
-        replaced, main = self.entries(), _entry(path, built.found, digest, sha256)
+        before, increments = self.main, self.increments
+        main = _entry(path, built.found, digest, sha256)
         self._take(main, ())
-        self._retire(replaced)
+        self._retire([before] if before else [])
+        self._retire_increments(increments)
         return main
 
     def add(self, inferences: Iterable[int], read: Read, first: int, pause: Callable[[], None] = no_pause) -> None:
@@ -76,7 +80,7 @@ class Built:
         sha256 = build_database(path, self._experiment, built, pause=pause)
         added = (_entry(path, built.found, None, sha256),) if built.found else ()
         self._take(self.main, (*self.increments[:first], *added))
-        self._retire(replaced)
+        self._retire_increments(replaced)
 
     def entries(self) -> tuple[DatabaseEntry, ...]:
         """The main one, where there is one, then the increments."""
@@ -102,6 +106,16 @@ class Built:
         self.main, self.increments = main, increments
         self.in_main = main.contents() if main else frozenset()
         self.contents = self.in_main.union(*(entry.contents() for entry in increments))
+
+    def remove_replaced_increments(self) -> None:
+        """To be called at the writer's end, so that none is left beside a finished experiment: who finds one missing
+        reads the manifest again, and that changes no more."""
+        for path in self._replaced:
+            remove(path)
+
+    def _retire_increments(self, replaced: Sequence[DatabaseEntry]) -> None:
+        self._retire(replaced)
+        self._replaced += [self.path(entry) for entry in replaced]
 
     def _retire(self, replaced: Iterable[DatabaseEntry]) -> None:
         for entry in replaced:

@@ -71,7 +71,7 @@ def open_writer(
             with suppress(KthinkError, OSError, duckdb.Error):  # what ended it is what is told
                 writer.publish()
             raise
-        writer.publish()
+        writer.end()
 
 
 class Writer:
@@ -211,6 +211,11 @@ class Writer:
         if self._built.is_due(len(self._unmerged)):
             self._built.build(self._journal, self._read, self._directions is not None, pause)
             self._show()
+
+    def end(self) -> None:
+        """Makes readers see all that is committed, and leaves no file that they need no more. Raises as `build`."""
+        self.publish()
+        self._built.remove_replaced_increments()
 
     def put_directions(self, directions: Mapping[str, Directions], texts: Mapping[int, str]) -> None:
         """Stores directions by hookpoint and the texts of their tokens, for the next database. Raises DiskFull."""
