@@ -122,15 +122,21 @@ def wait_until(true: Callable[[], bool]) -> None:
 
 
 @contextmanager
-def running_up(cache: Path, *options: str, **environment: str) -> Iterator[Up]:
+def starting_up(cache: Path, *options: str, **environment: str) -> Iterator[Up]:
     up = Up(cache, *options, **environment)
     try:
-        up.wait_for(up.app + "/_stcore/health")
-        up.wait_for(up.worker + "/health")
         yield up
     finally:
         up.process.kill()
         up.process.wait()
+
+
+@contextmanager
+def running_up(cache: Path, *options: str, **environment: str) -> Iterator[Up]:
+    with starting_up(cache, *options, **environment) as up:
+        up.wait_for(up.app + "/_stcore/health")
+        up.wait_for(up.worker + "/health")
+        yield up
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
@@ -188,19 +194,15 @@ EXPOSED = {"KTHINK_WORKER_HOST": "0.0.0.0"}
 
 
 def test_a_mistake_of_the_workers_ends_both_where_nothing_is_stored(tmp_path: Path) -> None:
-    up = Up(tmp_path, **EXPOSED)
-    try:
+    with starting_up(tmp_path, **EXPOSED) as up:
         assert up.process.wait(PATIENCE) == 2
-    finally:
-        up.process.kill()
     told = up.log.read_text()
     assert told.count("KTHINK_WORKER_TOKEN") == 1 and "started again" not in told
 
 
 def test_a_worker_that_ended_with_a_mistake_stays_away_and_the_app_goes_on(tmp_path: Path) -> None:
     write_experiment(tmp_path, sample_experiment("demo", 2))
-    up = Up(tmp_path, **EXPOSED)
-    try:
+    with starting_up(tmp_path, **EXPOSED) as up:
         wait_until(lambda: "goes on without a worker" in up.log.read_text())
         up.wait_for(up.app + "/_stcore/health")
         end = time.monotonic() + 3 * FIRST_PAUSE  # it would be back by then, or a little later on a busy machine
@@ -209,8 +211,6 @@ def test_a_worker_that_ended_with_a_mistake_stays_away_and_the_app_goes_on(tmp_p
             time.sleep(0.05)
         up.process.terminate()
         assert up.process.wait(PATIENCE) == 0
-    finally:
-        up.process.kill()
     assert "started again" not in up.log.read_text()
 
 
