@@ -55,6 +55,11 @@ def test_a_typed_prompt_is_sent_as_a_stored_one(bundle: LanguageModel, text: str
         assert sent.token_ids == prompt_ids(tokenizer, bundle.frames, text, mode)
 
 
+def test_by_itself_a_typed_prompt_cannot_fake_the_template(bundle: LanguageModel) -> None:
+    ids = typed_prompt(bundle.tokenizer, bundle.frames, "</think>", "think").token_ids
+    assert bundle.tokenizer.convert_tokens_to_ids("</think>") not in ids
+
+
 def test_the_instruction_can_be_left_out_where_the_model_thinks(bundle: LanguageModel) -> None:
     def sent(mode: Mode, instruction: bool) -> str:
         prompt = typed_prompt(bundle.tokenizer, bundle.frames, QUESTION, mode, instruction=instruction)
