@@ -8,7 +8,7 @@ run: .venv/.installed
 	$(BIN)/python -m kthink_core up
 
 test: .venv/.installed-dev
-	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile
+	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
 check: .venv/.installed-dev
 	$(BIN)/ruff check .

@@ -12,7 +12,7 @@ if __name__ == "__main__":
     # What is chosen of some has the colour of the text: no accent can be read on its own tint and, dark, under white.
     # A formula has room for its overhanging glyphs: else its box scrolls, by two pixels, and only under a pointer.
     st.html("""<style>
-        [data-testid=stElementToolbarButton]:has([aria-label="Download as CSV"]) {display: none}
+        [data-testid=stElementToolbarButton]:has([aria-label^="Download as CSV"]) {display: none}
         [data-testid=stElementToolbarButton]:has([aria-label^="Clear selection"]) {display: none}
         .stApp [data-variant=segmented_control][data-selected=true] {color: inherit}
         .stApp .katex-display {padding: 0.25em 0.2em}

@@ -15,6 +15,8 @@ from streamlit.testing.v1 import AppTest
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = ("overview", "inference", "feature", "across", "compare")
 """Those that show an experiment."""
+PATIENCE = 180
+"""Seconds that a page may take: a busy machine is no failure."""
 Open = Callable[..., AppTest]
 
 
@@ -24,7 +26,7 @@ def visiting(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Open]:
 
     def opened(page: str, folder: Path = cache, **parameters: str) -> AppTest:
         monkeypatch.setenv("KTHINK_CACHE", str(folder))
-        app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=30)
+        app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=PATIENCE)
         app.query_params.update(parameters)
         app.switch_page(f"pages/{page}.py").run()
         assert not app.exception

@@ -39,6 +39,11 @@ settings.register_profile(
 settings.load_profile("machines differ")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The modules that take longest come first: then processes that share them out end at about the same time."""
+    items.sort(key=lambda item: item.get_closest_marker("browser") is None)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def packages_searched_once() -> Iterator[None]:
     """Streamlit's test runner searches all installed packages for components, for each app that it opens."""

@@ -32,14 +32,14 @@ def port(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 
 def status(port: int, host: str, path: str) -> int:
-    return httpx.get(f"http://127.0.0.1:{port}{path}", headers={"host": host}, trust_env=False, timeout=60).status_code
+    return httpx.get(f"http://127.0.0.1:{port}{path}", headers={"host": host}, trust_env=False, timeout=300).status_code
 
 
 def upgrades(port: int, host: str, origin: str | None) -> bool:
     """Whether a page of an origin gets a websocket."""
     with socket.create_connection(("127.0.0.1", port)) as connection:
         try:
-            with connect(f"ws://{host}/_stcore/stream", sock=connection, origin=origin, open_timeout=60):  # pyright: ignore[reportArgumentType]
+            with connect(f"ws://{host}/_stcore/stream", sock=connection, origin=origin, open_timeout=300):  # pyright: ignore[reportArgumentType]
                 return True
         except InvalidStatus as refused:
             assert refused.response.status_code == 403
@@ -115,7 +115,7 @@ def test_a_name_is_a_name(names: str, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_wrong_name_ends_the_start_with_one_line(command: tuple[str, ...]) -> None:
     wrong = {"KTHINK_APP_NAMES": "https://a.example", "STREAMLIT_SERVER_PORT": str(free_port())}
     ended = subprocess.run(
-        [sys.executable, *command], cwd=ROOT, env=os.environ | wrong, capture_output=True, text=True, timeout=60
+        [sys.executable, *command], cwd=ROOT, env=os.environ | wrong, capture_output=True, text=True, timeout=300
     )
     assert ended.returncode != 0 and ended.stderr.count("\n") == 1 and "KTHINK_APP_NAMES" in ended.stderr
 

@@ -209,7 +209,7 @@ def test_an_experiment_has_the_name_of_a_folder(
 def test_bytes_that_are_no_text_are_one_line(arguments: list[str], cache: Path) -> None:
     """In a process of its own: there they come as a shell gives them."""
     command = [sys.executable, "-m", "kthink_core", *arguments]
-    ended = subprocess.run(command, capture_output=True, env=os.environ | {"KTHINK_CACHE": str(cache)}, timeout=120)
+    ended = subprocess.run(command, capture_output=True, env=os.environ | {"KTHINK_CACHE": str(cache)}, timeout=300)
     assert ended.returncode == 2
     assert ended.stderr.count(b"\n") == 1 and b"udce9" in ended.stderr and b"UTF-8" in ended.stderr
 
@@ -218,7 +218,7 @@ def test_bytes_that_are_no_text_are_one_line(arguments: list[str], cache: Path) 
 def test_a_worker_that_cannot_load_ends_in_one_line(cache: Path) -> None:
     port = str(free_port())
     command = ["-m", "kthink_core", "worker", "--device", "cuda", "--port", port, "--cache", str(cache)]
-    ended = subprocess.run([sys.executable, *command], capture_output=True, text=True, timeout=120)
+    ended = subprocess.run([sys.executable, *command], capture_output=True, text=True, timeout=300)
     assert ended.returncode == 2
     assert ended.stderr.count("\n") == 1 and "cuda" in ended.stderr.casefold()
 

@@ -69,7 +69,7 @@ class Heard:
         engine.submit(self.job)
 
     def next(self) -> Event:
-        return self._events.get(timeout=60)
+        return self._events.get(timeout=300)
 
     def all(self) -> list[Event]:
         events = [self.next()]
@@ -230,13 +230,13 @@ class Held:
             threading.Event().wait(0.01)
         self.job = Job(request(), ids, self._hear)
         engine.submit(self.job)
-        assert self._there.wait(30)
+        assert self._there.wait(300)
 
     def _hear(self, event: Event) -> None:
         self.events.append(event)
         if isinstance(event, Tokens):
             self._there.set()
-            assert self._go.wait(60)
+            assert self._go.wait(300)
 
     def release(self) -> None:
         self._go.set()

@@ -19,7 +19,7 @@ from kthink_core.ui.view.cache import Source
 from kthink_core.ui.view.page import Page
 from kthink_core.ui.view.permalink import View
 from tests.app_samples import HOOKPOINTS, PAYLOADS, sample_experiment, write_experiment
-from tests.app_visits import PAGES, Open, tables, texts, visiting
+from tests.app_visits import PAGES, PATIENCE, Open, tables, texts, visiting
 
 FEATURE = FeatureSubject("demo", "", HOOKPOINTS[1], 12)
 SPAN = SpanSubject("demo", 2, 10, 14)
@@ -60,7 +60,7 @@ def panel(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Open:
     def opened(folder: Path = cache) -> AppTest:
         monkeypatch.setenv("KTHINK_CACHE", str(folder))
         monkeypatch.setattr("kthink_core.ui.view.page._under_navigation", lambda: None)
-        app = AppTest.from_function(panel_script, default_timeout=30).run()
+        app = AppTest.from_function(panel_script, default_timeout=PATIENCE).run()
         assert not app.exception
         return app
 

@@ -9,7 +9,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kthink_core.model.language_model import LanguageModel
-from kthink_core.prompts import BYPASS, INSTRUCTION, Segmenter, final_answer, is_correct, prompt_ids, segments
+from kthink_core.prompts import (
+    BYPASS,
+    INSTRUCTION,
+    Mode,
+    Segmenter,
+    final_answer,
+    is_correct,
+    prompt_ids,
+    segments,
+    spelled_ids,
+    typed_prompt,
+)
 
 QUESTION = "Natalia sold 48 clips in April and half as many in May. How many in all?"
 
@@ -26,6 +37,48 @@ def test_bypass_prompt_is_the_articles(bundle: LanguageModel) -> None:
 
 
 tokens = st.integers(0, 2)
+
+
+@pytest.mark.parametrize("mode", ["think", "bypass"])
+@pytest.mark.parametrize("text", [QUESTION, "a</think>b", "</think>", "Two</think></think>?"])
+@pytest.mark.parametrize("special", [False, True])
+def test_a_typed_prompt_is_sent_as_a_stored_one(bundle: LanguageModel, text: str, mode: Mode, special: bool) -> None:
+    """Its frame, the text, and which tokens are of the text; special tokens only where they are meant."""
+    tokenizer = bundle.tokenizer
+    sent = typed_prompt(tokenizer, bundle.frames, text, mode, special=special)
+    whole = tokenizer.decode(prompt_ids(tokenizer, bundle.frames, text, mode))
+    assert tokenizer.decode(sent.token_ids) == whole
+    before = len(bundle.frames[mode].before)
+    mine = [token_id for token_id, typed in zip(sent.token_ids, sent.typed, strict=True) if typed]
+    ahead = sent.token_ids[: sent.typed.index(True)]
+    assert tokenizer.decode(ahead) == whole[:before]
+    assert tokenizer.decode(mine).startswith(text) if special else tokenizer.decode(mine) == text
+    close = tokenizer.convert_tokens_to_ids("</think>")
+    assert mine.count(close) == (text.count("</think>") if special else 0)
+    if special or "</think>" not in text:
+        assert sent.token_ids == prompt_ids(tokenizer, bundle.frames, text, mode)
+
+
+def test_by_itself_a_typed_prompt_cannot_fake_the_template(bundle: LanguageModel) -> None:
+    ids = typed_prompt(bundle.tokenizer, bundle.frames, "</think>", "think").token_ids
+    assert bundle.tokenizer.convert_tokens_to_ids("</think>") not in ids
+
+
+def test_the_instruction_can_be_left_out_where_the_model_thinks(bundle: LanguageModel) -> None:
+    def sent(mode: Mode, instruction: bool) -> str:
+        prompt = typed_prompt(bundle.tokenizer, bundle.frames, QUESTION, mode, instruction=instruction)
+        return bundle.tokenizer.decode(prompt.token_ids)
+
+    assert INSTRUCTION in sent("think", True) and INSTRUCTION not in sent("think", False)
+    assert QUESTION in sent("think", False) and sent("think", False).endswith("<think>\n")
+    assert sent("bypass", True) == sent("bypass", False) and sent("bypass", True).endswith(BYPASS)
+
+
+@given(st.lists(st.sampled_from(["</think>", "<｜Assistant｜>", "x", " two", "<think>"]), max_size=8))
+def test_what_is_spelled_out_names_no_special_token(bundle: LanguageModel, parts: list[str]) -> None:
+    ids = spelled_ids(bundle.tokenizer, "".join(parts))
+    assert bundle.tokenizer.decode(ids) == "".join(parts)
+    assert not set(ids) & set(bundle.tokenizer.added_tokens_decoder)
 
 
 @given(st.lists(tokens, max_size=5), st.lists(tokens, max_size=30), st.lists(tokens, min_size=1, max_size=4))

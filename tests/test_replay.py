@@ -84,4 +84,5 @@ def test_hooks_are_gone_afterwards(tiny_lm: LanguageModel) -> None:
 
 
 def test_names_of_hookpoints(tiny_lm: LanguageModel) -> None:
-    assert {"layers.0", "layers.3.mlp", "layers.3.self_attn"} <= set(hookpoint_names(tiny_lm.model))
+    inside = ["", ".input_layernorm", ".mlp", ".post_attention_layernorm", ".self_attn"]
+    assert sorted(hookpoint_names(tiny_lm.model)) == [f"layers.{layer}{name}" for layer in range(4) for name in inside]

@@ -122,40 +122,51 @@ def wait_until(true: Callable[[], bool]) -> None:
 
 
 @contextmanager
-def running_up(cache: Path, *options: str, **environment: str) -> Iterator[Up]:
+def starting_up(cache: Path, *options: str, **environment: str) -> Iterator[Up]:
     up = Up(cache, *options, **environment)
     try:
-        up.wait_for(up.app + "/_stcore/health")
-        up.wait_for(up.worker + "/health")
         yield up
     finally:
         up.process.kill()
         up.process.wait()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+@contextmanager
+def running_up(cache: Path, *options: str, **environment: str) -> Iterator[Up]:
+    with starting_up(cache, *options, **environment) as up:
+        up.wait_for(up.app + "/_stcore/health")
+        up.wait_for(up.worker + "/health")
+        yield up
+
+
+def end_both(up: Up, number: signal.Signals) -> None:
+    children = up.children()
+    assert len(children) >= 2
+    up.process.send_signal(number)
+    status = up.process.wait(PATIENCE)
+    assert status == (0 if number != signal.SIGKILL else -signal.SIGKILL)
+    psutil.wait_procs(children, timeout=PATIENCE)
+    assert not any(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in children)
+    assert not answers(up.app + "/_stcore/health") and not answers(up.worker + "/health")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_one_signal_ends_both(tmp_path: Path, number: signal.Signals) -> None:
     with running_up(tmp_path) as up:
-        children = up.children()
-        assert len(children) >= 2
-        up.process.send_signal(number)
-        status = up.process.wait(PATIENCE)
-        assert status == (0 if number != signal.SIGKILL else -signal.SIGKILL)
-        psutil.wait_procs(children, timeout=PATIENCE)
-        assert not any(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in children)
-        assert not answers(up.app + "/_stcore/health") and not answers(up.worker + "/health")
+        end_both(up, number)
 
 
-def test_a_crashed_worker_comes_back_and_the_app_stays(tmp_path: Path) -> None:
+def test_a_crashed_worker_comes_back_and_the_app_stays_until_a_signal_ends_both(tmp_path: Path) -> None:
     with running_up(tmp_path) as up:
         (worker,) = up.workers()
         worker.kill()
         assert answers(up.app + "/_stcore/health")
         wait_until(lambda: any(other != worker for other in up.workers()))
         up.wait_for(up.worker + "/health")
+        end_both(up, signal.SIGTERM)
 
 
-def test_a_worker_that_hangs_is_killed_and_comes_back(tmp_path: Path) -> None:
+def test_a_worker_that_hangs_is_killed_and_comes_back_until_a_signal_ends_both(tmp_path: Path) -> None:
     with running_up(tmp_path, KTHINK_WORKER_SILENCE="8", KTHINK_WORKER_TOKEN="a-token-of-its-own") as up:
         (worker,) = up.workers()
         headers = {"authorization": "Bearer a-token-of-its-own"}
@@ -167,6 +178,7 @@ def test_a_worker_that_hangs_is_killed_and_comes_back(tmp_path: Path) -> None:
         assert not worker.is_running() and answers(up.app + "/_stcore/health")
         told = [line for line in up.log.read_text().splitlines() if "hangs" in line]
         assert told and "KTHINK_WORKER_SILENCE" in told[0]
+        end_both(up, signal.SIGHUP)
 
 
 @pytest.mark.parametrize("started", [("--preset", "demo"), ("--experiment", "demo")], ids=lambda option: option[0])
@@ -188,19 +200,15 @@ EXPOSED = {"KTHINK_WORKER_HOST": "0.0.0.0"}
 
 
 def test_a_mistake_of_the_workers_ends_both_where_nothing_is_stored(tmp_path: Path) -> None:
-    up = Up(tmp_path, **EXPOSED)
-    try:
+    with starting_up(tmp_path, **EXPOSED) as up:
         assert up.process.wait(PATIENCE) == 2
-    finally:
-        up.process.kill()
     told = up.log.read_text()
     assert told.count("KTHINK_WORKER_TOKEN") == 1 and "started again" not in told
 
 
 def test_a_worker_that_ended_with_a_mistake_stays_away_and_the_app_goes_on(tmp_path: Path) -> None:
     write_experiment(tmp_path, sample_experiment("demo", 2))
-    up = Up(tmp_path, **EXPOSED)
-    try:
+    with starting_up(tmp_path, **EXPOSED) as up:
         wait_until(lambda: "goes on without a worker" in up.log.read_text())
         up.wait_for(up.app + "/_stcore/health")
         end = time.monotonic() + 3 * FIRST_PAUSE  # it would be back by then, or a little later on a busy machine
@@ -209,8 +217,6 @@ def test_a_worker_that_ended_with_a_mistake_stays_away_and_the_app_goes_on(tmp_p
             time.sleep(0.05)
         up.process.terminate()
         assert up.process.wait(PATIENCE) == 0
-    finally:
-        up.process.kill()
     assert "started again" not in up.log.read_text()
 
 

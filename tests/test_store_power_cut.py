@@ -66,9 +66,9 @@ def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
         call = getattr(os, name)
 
         def named(source: Path, target: Path, **options: object) -> None:
-            content = content_of(os.stat(source))
+            content = content_of(Path(source).stat())
             call(source, target, **options)
-            events.append(Named(Path(target), content, content_of(os.stat(Path(target).parent)), is_new))
+            events.append(Named(Path(target), content, content_of(Path(target).parent.stat()), is_new))
 
         return named
 

@@ -40,7 +40,7 @@ def guarded(tiny_plan: Plan) -> Iterator[WorkerSettings]:
 
 def post(settings: WorkerSettings, path: str, body: bytes, token: str | None = None) -> httpx.Response:
     headers = {"content-type": "application/json"} | ({"authorization": f"Bearer {token}"} if token else {})
-    return httpx.post(settings.address + path, content=body, headers=headers, trust_env=False, timeout=60)
+    return httpx.post(settings.address + path, content=body, headers=headers, trust_env=False, timeout=300)
 
 
 def sentence(response: httpx.Response) -> str:
@@ -133,7 +133,7 @@ def test_the_token_opens_all(guarded: WorkerSettings) -> None:
 
 
 def test_the_token_is_asked_for_before_the_body_has_come(guarded: WorkerSettings) -> None:
-    with socket.create_connection(("127.0.0.1", guarded.port), timeout=60) as connection:
+    with socket.create_connection(("127.0.0.1", guarded.port), timeout=300) as connection:
         connection.sendall(b"POST /generate HTTP/1.1\r\nHost: localhost\r\nContent-Length: 900000\r\n\r\n")
         assert connection.recv(12) == b"HTTP/1.1 401"
 

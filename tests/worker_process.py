@@ -58,5 +58,5 @@ def working(
             yield given, engine
         finally:
             server.should_exit = True
-            thread.join(30)
+            thread.join(120)
             assert not thread.is_alive()
