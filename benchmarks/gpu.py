@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -50,33 +50,26 @@ class Setting(NamedTuple):
         return f"results-{self.device}-{self.shape}.json"
 
 
-class Loaded:
-    """The plan of the stand-in, made and loaded when a part first asks for it."""
-
-    def __init__(self, setting: Setting) -> None:
-        self._setting = setting
-
-    @cached_property
-    def ready(self) -> Plan:
-        setting = self._setting
-        whole = setting.stand_in / "whole"
-        if not whole.exists():
-            print(f"making a stand-in of shape {setting.shape} in {setting.stand_in}", file=sys.stderr, flush=True)
-            make_stand_in(SHAPES[setting.shape], setting.stand_in)
-            whole.touch()
-        config = ExperimentConfig(
-            model=str(setting.stand_in / "model"),
-            sae=str(setting.stand_in / "saes"),
-            hookpoints=SHAPES[setting.shape].hookpoints,
-            problems="demo",
-            limit=setting.sizes.problems,
-            max_new_tokens=setting.sizes.new_tokens,
-        )
-        ready = plan("gpu", config, setting.device, Silent())
-        head = ready.lm.model.get_output_embeddings()
-        assert head is not None
-        head.weight.mul_(10)  # random weights find all tokens alike, for which a sampler sorts the whole vocabulary
-        return ready
+def load(setting: Setting) -> Plan:
+    """The plan of the stand-in, which is made where it is not there yet."""
+    whole = setting.stand_in / "whole"
+    if not whole.exists():
+        print(f"making a stand-in of shape {setting.shape} in {setting.stand_in}", file=sys.stderr, flush=True)
+        make_stand_in(SHAPES[setting.shape], setting.stand_in)
+        whole.touch()
+    config = ExperimentConfig(
+        model=str(setting.stand_in / "model"),
+        sae=str(setting.stand_in / "saes"),
+        hookpoints=SHAPES[setting.shape].hookpoints,
+        problems="demo",
+        limit=setting.sizes.problems,
+        max_new_tokens=setting.sizes.new_tokens,
+    )
+    ready = plan("gpu", config, setting.device, Silent())
+    head = ready.lm.model.get_output_embeddings()
+    assert head is not None
+    head.weight.mul_(10)  # random weights find all tokens alike, for which a sampler sorts the whole vocabulary
+    return ready
 
 
 def run(setting: Setting, names: Sequence[str], out: Path, seconds: float) -> int:
@@ -86,14 +79,14 @@ def run(setting: Setting, names: Sequence[str], out: Path, seconds: float) -> in
     done: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
     card = torch.cuda.get_device_name() if setting.device == "cuda" else "no GPU"
     where = f"{card}; {machine()}"
-    loaded = Loaded(setting)
+    stock = cache(partial(load, setting))
     began = time.monotonic()
     for name in names:
         if name in done or time.monotonic() - began > seconds:
             continue
         part_began = time.monotonic()
         try:
-            figures = PARTS[name](loaded, setting.device, setting.sizes)
+            figures = PARTS[name](stock, setting.device, setting.sizes)
         except (KthinkError, RuntimeError) as error:  # torch's own are RuntimeErrors, out of memory too
             print(f"{name} failed: {error}", file=sys.stderr, flush=True)
             continue

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -46,11 +46,8 @@ class Sizes(NamedTuple):
     rounds: int
 
 
-class Stock(Protocol):
-    """What is loaded when it is first asked for."""
-
-    @property
-    def ready(self) -> Plan: ...
+Stock = Callable[[], Plan]
+"""What is measured: loaded when it is first asked for."""
 
 
 def tests(_stock: Stock, _device: Device, _sizes: Sizes) -> Figures:
@@ -75,7 +72,7 @@ class _Stages(Clock):
 
 def whole(stock: Stock, device: Device, sizes: Sizes) -> Figures:
     """An experiment from prompts to database, against the article's way with the same tokens."""
-    ready = stock.ready
+    ready = stock()
     weights = _held(device)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -119,7 +116,7 @@ def whole(stock: Stock, device: Device, sizes: Sizes) -> Figures:
 
 def decode(stock: Stock, device: Device, sizes: Sizes) -> Figures:
     """Tokens a second after the prompts, with vectors captured and without."""
-    ready = stock.ready
+    ready = stock()
     hookpoints = ready.experiment.config.hookpoints
     figures: Figures = {}
     for rows in sizes.batches:
@@ -134,7 +131,7 @@ def decode(stock: Stock, device: Device, sizes: Sizes) -> Figures:
 
 def live(stock: Stock, device: Device, sizes: Sizes) -> Figures:
     """One row as the worker makes it (capture, encode, tell), its bare steps, transformers' `generate`; in turns."""
-    ready = stock.ready
+    ready = stock()
     prompt = ready.prompts[0]
     sampling = Sampling(0.6, 0.95, sizes.tokens)
     told, bare, plain = [], [], []
@@ -156,7 +153,7 @@ def live(stock: Stock, device: Device, sizes: Sizes) -> Figures:
 
 def encoding(stock: Stock, device: Device, sizes: Sizes) -> Figures:
     """Captured vectors to latents on the CPU, a hookpoint."""
-    ready = stock.ready
+    ready = stock()
     segments = ("think",) * sizes.positions
     figures: Figures = {}
     for hookpoint, sae in ready.saes.by_hookpoint.items():
@@ -169,7 +166,7 @@ def encoding(stock: Stock, device: Device, sizes: Sizes) -> Figures:
 
 def steered(stock: Stock, device: Device, sizes: Sizes) -> Figures:
     """What interventions cost: two at each hookpoint, beside the same rows without."""
-    ready = stock.ready
+    ready = stock()
     hookpoints = ready.experiment.config.hookpoints
     asked = [
         one

@@ -73,6 +73,7 @@ def rounds(count: int) -> dict[str, list[dict[str, float]]]:
     for index in range(count):
         for way in list(WAYS)[:: -1 if index % 2 else 1]:
             taken[way].append(one_way(way))
+            print(f"round {index + 1}: {way}: {taken[way][-1]}", file=sys.stderr, flush=True)
     return taken
 
 

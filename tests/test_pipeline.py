@@ -106,7 +106,7 @@ def test_fvu_over_a_scope_is_the_definition(tiny: Path, problems: str, tmp_path:
     errors: list[np.ndarray] = []
     states: list[np.ndarray] = []
     hookpoint = SHAPES["tiny"].hookpoints[0]
-    sae = experiment.saes.by_hookpoint[hookpoint]
+    sae = SparseCoder.load_from_disk(tiny / "saes" / hookpoint).requires_grad_(False)
     for inference in segments_of(tmp_path):
         kept: list[torch.Tensor] = []
         module = experiment.lm.model.base_model.get_submodule(hookpoint)
