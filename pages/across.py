@@ -71,8 +71,9 @@ with errors_shown():
         st.caption("A click on a cell, or Enter, leads to the token at which the feature is most active there.")
         cells(page, features[:ROWS])
         st.header("Features by inferences in which they are relevant", help=terms.help("relevant_in"))
-        st.caption("Click a row to see the feature.")
+        st.caption(listed.held(table))
         feature_tables.draw(
             page, table, listed.COLUMNS, lambda to: lead("feature", with_features(view, (to,))),
             name="features", bars_to={"inferences": len(page.inferences)}, rows=20,
+            rows_of_file=listed.whole(page), most=listed.MOST,
         )  # fmt: skip

@@ -1,5 +1,7 @@
 """Side by side: two features on one trace, two inferences under one feature, two experiments."""
 
+from dataclasses import replace
+
 import streamlit as st
 
 from kthink_core.ui.compare import comparison, two_experiments
@@ -27,10 +29,12 @@ def two_features(page: Page, feature: int) -> None:
 
 def two_inferences(page: Page, feature: int) -> None:
     comparison.second_inference(page)
+    other = replace(page, view=replace(page.view, inference=int(page.view.against or 0)))
+    scale = comparison.scale(page, other, (feature,))
     left, right = st.columns(2, gap="medium")
     for column, inference, key in ((left, page.view.inference, "here"), (right, page.view.against, "there")):
         with column:
-            comparison.inference(page, int(inference or 0), feature, key)
+            comparison.inference(page, int(inference or 0), feature, key, scale)
 
 
 def experiments(page: Page, feature: int) -> None:

@@ -48,9 +48,11 @@ def browse(page: Page) -> None:
         if table.empty:
             header.nothing(listed.nothing_found(page))
             return
+        st.caption(listed.held(table))
         feature_tables.draw(
-            page, table, listed.COLUMNS, lambda to: go(with_features(page.view, (to,))), name="features", rows=8
-        )
+            page, table, listed.COLUMNS, lambda to: go(with_features(page.view, (to,))), name="features", rows=8,
+            rows_of_file=listed.whole(page), most=listed.MOST,
+        )  # fmt: skip
 
 
 def head(page: Page, feature: int) -> None:
@@ -111,7 +113,7 @@ def top_tokens(page: Page, feature: int) -> None:
 def where(page: Page, feature: int) -> None:
     view = page.view
     table = page.ask(queries.feature_inferences, view.hookpoint, feature, view.scope)
-    outcomes = page.ask(queries.inferences)[["inference", "correct"]]
+    outcomes = page.ask(queries.inferences)[["inference", "verdict"]]
     table = table.merge(outcomes, on="inference")
     relevant = sum(rank <= view.relevant for rank in table["rank"].dropna().tolist())
     st.header(f"Fires in {len(table)} inferences, relevant in {relevant}", help=terms.help("relevant"))

@@ -38,7 +38,8 @@ def trace(page: Page, read: Reading) -> None:
         if chosen.feature is not None:
             lead("feature", with_features(view, (chosen.feature,)))
         else:
-            go(with_features(replace(view, span=chosen.span, position=None), chosen.features))
+            shown_now = with_features(replace(view, span=chosen.span, position=None), chosen.features)
+            go(replace(shown_now, basis=chosen.basis, locked=chosen.locked))
 
     reading.trace(page, read.shown, follow, span=view.span, position=view.position, reported=firings)
     trace_parts.reports(read, firings, lambda to: go(replace(view, position=to)))

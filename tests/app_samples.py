@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kthink_core.config import Experiment, ExperimentConfig, SaeShape
-from kthink_core.prompts import Segment
+from kthink_core.prompts import Mode, Segment
 from kthink_core.records import Encoding, Inference
 from kthink_core.store.writer import open_writer
 
@@ -32,9 +33,9 @@ WORDS = (
 VOCABULARY = tuple(dict.fromkeys(PROMPT + WORDS + PAYLOADS + ("</think>", "Answer", ": ", "<｜end▁of▁sentence｜>")))
 
 
-def sample_experiment(name: str, inferences: int, **config: object) -> Experiment:
+def sample_experiment(name: str, inferences: int, latents: int = LATENTS, **config: object) -> Experiment:
     """The outline of an experiment with two small SAEs."""
-    shape = SaeShape(num_latents=LATENTS, k=8, d_in=16, activation="topk")
+    shape = SaeShape(num_latents=latents, k=8, d_in=16, activation="topk")
     return Experiment(
         name=name,
         config=ExperimentConfig.model_validate({"hookpoints": HOOKPOINTS, "limit": inferences} | config),
@@ -45,7 +46,8 @@ def sample_experiment(name: str, inferences: int, **config: object) -> Experimen
 
 
 def sample_inference(experiment: Experiment, inference: int) -> Inference:
-    """Inferences 0, 3, 6, … are right, 1, 4, … wrong, the others unknown; every fifth is cut off."""
+    """Inferences 0, 3, 6, … are right, 1, 7, … wrong, the others ungraded; every fifth is cut off, so that 4
+    is not wrong."""
     random = np.random.default_rng(inference)
     cut_off = inference % 5 == 4
     think = [str(word) for word in random.choice(WORDS, 40)] + ["</think>"]
@@ -74,24 +76,32 @@ def sample_inference(experiment: Experiment, inference: int) -> Inference:
         texts=texts,
         segments=segments,
         logprobs=logprobs,
-        encodings={hookpoint: _encoding(random, token_ids, segments) for hookpoint in experiment.saes},
+        encodings={
+            hookpoint: _encoding(random, token_ids, segments, shape.num_latents)
+            for hookpoint, shape in experiment.saes.items()
+        },
     )
 
 
-def write_experiment(cache: Path, experiment: Experiment, committed: Sequence[int] | None = None) -> None:
-    """Stores the `committed` inferences, else all; the last one stays a segment file beside the database."""
+def write_experiment(
+    cache: Path, experiment: Experiment, committed: Sequence[int] | None = None, modes: Sequence[Mode] = ("think",)
+) -> None:
+    """Stores the `committed` inferences, else all, in these modes by turns; the last one stays a segment file beside
+    the database."""
     inferences = range(experiment.inferences) if committed is None else committed
     with open_writer(cache, experiment) as writer:
         for inference in inferences:
-            writer.append(sample_inference(experiment, inference))
+            writer.append(replace(sample_inference(experiment, inference), mode=modes[inference % len(modes)]))
             if inference in inferences[-2:-1]:
                 writer.build()
 
 
-def _encoding(random: np.random.Generator, token_ids: NDArray[np.int32], segments: tuple[Segment, ...]) -> Encoding:
+def _encoding(
+    random: np.random.Generator, token_ids: NDArray[np.int32], segments: tuple[Segment, ...], latents: int
+) -> Encoding:
     """A token fires its own eight features, more or less strongly."""
     positions = len(token_ids)
-    features = (token_ids[:, None] * 5 + np.arange(8) * 7) % (LATENTS - 1)
+    features = (token_ids[:, None] * 5 + np.arange(8) * 7) % (latents - 1)
     activations = random.gamma(2, 1.5, (positions, 8)) * (1 + token_ids[:, None] % 4)
     vectors = random.normal(size=(positions, 16)) + 1
     at = np.array(segments)

@@ -261,10 +261,17 @@ class Oracle:
         return float(first - second)
 
 
+def verdict(inference: Inference) -> str:
+    """How an inference came out: graded only if it ended by itself."""
+    if inference.finish_reason != "stop":
+        return "cut off"
+    return {True: "right", False: "wrong", None: "ungraded"}[inference.correct]
+
+
 def _positions(inference: Inference) -> pd.DataFrame:
     names = {"token_id": inference.token_ids, "text": inference.texts, "segment": inference.segments}
     table = pd.DataFrame({"inference": inference.inference, "position": range(len(inference.texts))} | names)
-    return table.assign(correct=[inference.correct] * len(table)).astype({"correct": object})
+    return table.assign(verdict=verdict(inference))
 
 
 def _active(inference: Inference) -> pd.DataFrame:
@@ -285,8 +292,7 @@ def _scoped(table: pd.DataFrame, scope: Scope) -> pd.DataFrame:
 def _side(table: pd.DataFrame, side: str) -> pd.DataFrame:
     if side in ("think", "answer"):
         return table[table["segment"] == side]
-    wanted = side == "right"
-    return table[(table["segment"] != "prompt") & np.array([correct is wanted for correct in table["correct"]], bool)]
+    return table[(table["segment"] != "prompt") & (table["verdict"] == side)]
 
 
 def _mixed(inference: int, position: int) -> int:

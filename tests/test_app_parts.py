@@ -61,7 +61,7 @@ def drawn() -> list[charts.Chart]:
     cells = pd.DataFrame(
         {"feature": [1, 3], "inference": [0, 1], "positions": 1, "max_activation": [1.0, 2.0], "peak_position": 7}
     )
-    inferences = pd.DataFrame({"inference": [0, 1], "correct": pd.Series([True, None], dtype=object)})
+    inferences = pd.DataFrame({"inference": [0, 1], "verdict": ["right", "cut off"]})
     frequencies = pd.DataFrame({"feature": [1, 3, 2], "positions": [2, 2, 1]})
     return [
         charts.histogram(bins),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,12 +20,13 @@ DEEPEST = HOOKPOINTS[-1]
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Experiments: finished; with the same SAEs; with others; just begun."""
+    """Experiments: finished; with the same SAEs; with others; just begun; in both modes by turns."""
     folder = tmp_path_factory.mktemp("cache")
     write_experiment(folder, sample_experiment("demo", 6))
     write_experiment(folder, sample_experiment("again", 4, temperature=0.1))
     write_experiment(folder, sample_experiment("elsewhere", 2, sae="another"))
     write_experiment(folder, sample_experiment("begun", 4), committed=())
+    write_experiment(folder, sample_experiment("modes", 8), modes=("think", "bypass"))
     return folder
 
 
@@ -41,7 +43,7 @@ def ask(cache: Path, query: str, *arguments: object, experiment: str = "demo"):
 
 class TestOverview:
     @pytest.mark.parametrize(
-        ("outcome", "inferences"), [("right", [0, 3]), ("wrong", [1, 4]), ("cut", [4]), ("ungraded", [2, 5])]
+        ("outcome", "inferences"), [("right", [0, 3]), ("wrong", [1]), ("cut", [4]), ("ungraded", [2, 5])]
     )
     def test_inferences_are_filtered(self, visit: Open, outcome: str, inferences: list[int]) -> None:
         app = visit("overview", experiment="demo", outcome=outcome)
@@ -51,10 +53,31 @@ class TestOverview:
     def test_a_filter_goes_into_the_link_and_says_how_many_it_keeps(self, visit: Open) -> None:
         app = visit("overview", experiment="demo")
         (choice,) = [group for group in app.segmented_control if group.key == "choose_outcome"]
-        assert choice.options == ["all (6)", "✓ right (2)", "✗ wrong (2)", "cut off (1)", "? ungraded (2)"]
+        assert choice.options == ["all (6)", "✓ right (2)", "✗ wrong (1)", "… cut off (1)", "? ungraded (2)"]
         choice.set_value("wrong").run()
         assert app.query_params["outcome"] == "wrong"
-        assert tables(app, "question")[0]["inference"].tolist() == [1, 4]
+        assert tables(app, "question")[0]["inference"].tolist() == [1]
+
+    @pytest.mark.parametrize("mode", ["any", "think", "bypass"])
+    def test_each_filter_counts_what_the_other_keeps(self, visit: Open, mode: str) -> None:
+        app = visit("overview", experiment="modes", mode=mode)
+        of_mode = {"any": range(8), "think": range(0, 8, 2), "bypass": range(1, 8, 2)}
+        verdicts = {"any": range(8), "right": (0, 3, 6), "wrong": (1, 7), "cut": (4,), "ungraded": (2, 5)}
+        outcomes, modes = (
+            next(group.options for group in app.segmented_control if group.key == f"choose_{field}")
+            for field in ("outcome", "mode")
+        )
+        counts = {name: len({*of_mode[mode]} & {*inferences}) for name, inferences in verdicts.items()}
+        assert [int(re.findall(r"\d+", option)[0]) for option in outcomes] == [
+            count for name, count in counts.items() if count or name == "any"
+        ]
+        assert modes == ["any (8)", "think (4)", "bypass (4)"]
+        for outcome, inferences in verdicts.items():
+            app = visit("overview", experiment="modes", mode=mode, outcome=outcome)
+            kept = sorted({*of_mode[mode]} & {*inferences})
+            assert [table["inference"].tolist() for table in tables(app, "question")] == ([kept] if kept else [])
+            modes = next(group.options for group in app.segmented_control if group.key == "choose_mode")
+            assert modes == [f"{name} ({len({*inferences} & {*of_mode[name]})})" for name in of_mode]
 
     def test_no_inference_passes_the_filters(self, visit: Open) -> None:
         app = visit("overview", experiment="demo", mode="bypass")
@@ -73,10 +96,11 @@ class TestInference:
     def test_the_link_brings_back_features_ranking_span_and_position(self, visit: Open, cache: Path) -> None:
         app = visit(
             "inference", experiment="demo", inference="1", feature="12", also="3.7", ranking="lift", span="12.20",
-            position="15",
+            position="15", basis="experiment", locked="3",
         )  # fmt: skip
         data = transcript(app)
         assert data["features"] == [12, 3, 7]
+        assert (data["basis"], data["locked"]) == ("experiment", 3)
         assert (data["span"], data["position"]) == ([12, 20], 15)
         ranked = ask(cache, "ranked_features", 1, DEEPEST, "generated", "lift", 100)
         assert [row["feature"] for row in data["ranked"]] == ranked["feature"].tolist()
@@ -237,6 +261,35 @@ class TestCompare:
         app.number_input(key="choose_against").set_value(5).run()
         assert app.query_params["against"] == "5"
         assert [data["trace"] for data in payloads(app, "bands")] == ["demo 1", "demo 5"]
+
+    def test_both_sides_have_one_scale_unless_asked_otherwise(self, visit: Open, cache: Path) -> None:
+        app = visit(
+            "compare", experiment="demo", inference="1", feature="12", against="3", locked="5", basis="experiment"
+        )
+        sides = payloads(app, "bands")
+        assert [side["basis"] for side in sides] == ["experiment"] * 2
+        assert [side["locked"] for side in sides] == [5, 5]
+        assert sides[0]["shared"] == sides[1]["shared"]
+        listed = {row["feature"] for side in sides for row in side["ranked"]}
+        assert {int(feature) for feature in sides[0]["shared"]} == listed
+        for feature in (12, *sorted(listed)[:5]):
+            tracks = [ask(cache, "feature_tracks", inference, DEEPEST, (feature,)) for inference in (1, 3)]
+            largest = max(track.query("position >= 9")["activation"].max() for track in tracks if len(track))
+            assert sides[0]["shared"][str(feature)] == pytest.approx(largest)
+        app.segmented_control(key="choose_scale").set_value("own").run()
+        assert app.query_params["scale"] == "own"
+        assert [side["shared"] for side in payloads(app, "bands")] == [{}, {}]
+
+    def test_two_experiments_have_one_scale_where_features_mean_the_same(self, visit: Open, cache: Path) -> None:
+        here, there = payloads(visit("compare", experiment="demo", inference="2", other="again"), "bands")
+        assert here["shared"] == there["shared"]
+        largest = [
+            ask(cache, "feature_maxima", DEEPEST, (12,), experiment=name)["max_activation"].iloc[0]
+            for name in ("demo", "again")
+        ]
+        assert [side["maxima"]["12"] for side in (here, there)] == pytest.approx([max(largest)] * 2)
+        here, there = payloads(visit("compare", experiment="demo", inference="1", other="elsewhere"), "bands")
+        assert here["shared"] == there["shared"] == {}
 
     def test_two_experiments_with_one_sae(self, visit: Open, cache: Path) -> None:
         app = visit("compare", experiment="demo", inference="2", feature="12", other="again")

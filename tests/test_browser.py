@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 
+import pandas as pd
+import pyarrow.parquet as parquet
 import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
 from benchmarks.served import served
 from kthink_core import queries
+from kthink_core.notes import FILE, FeatureSubject, Notebook
 from kthink_core.store.reader import open_reader
-from tests.app_samples import PAYLOADS, sample_experiment, write_experiment
+from tests.app_samples import HOOKPOINTS, PAYLOADS, sample_experiment, write_experiment
 from tests.browsing import Scheme, Visit, settled
 
 pytestmark = pytest.mark.browser
@@ -27,6 +31,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("cache")
     write_experiment(folder, sample_experiment("demo", 6))
     write_experiment(folder, sample_experiment("growing", 6), committed=range(3))
+    write_experiment(folder, sample_experiment("wide", 6, latents=256))
     return folder
 
 
@@ -170,6 +175,26 @@ def test_what_stands_out_in_a_span_is_in_sight_of_who_marked_it(visit: Visit, ca
     expect(listed).to_have_count(0)
     page.locator("h1").hover()  # what is below the pointer now may be a feature
     expect(page.locator(".side .heading")).to_contain_text("Features of layers.4.mlp")
+
+
+def test_the_link_holds_what_shades_the_tokens_and_the_locked_feature(visit: Visit) -> None:
+    page = visit("/inference?inference=1&feature=12&also=3")
+    page.get_by_role("radio", name="whole experiment").click()
+    page.wait_for_url(re.compile("basis=experiment"))
+    page.locator(".list .feature[data-feature='7']").click()
+    page.wait_for_url(re.compile("locked=7"))
+    settled(page)
+    assert parameter(page, "basis") == "experiment"
+    other = visit(page.url.removeprefix(page.url.split("/inference")[0]))
+    for one in (page, other):
+        expect(one.get_by_role("radio", name="whole experiment")).to_be_checked()
+        expect(one.locator(".entry", has_text="locked")).to_contain_text("7")
+    assert features_shown(other) == features_shown(page)
+    other.locator(".list .feature[data-feature='7']").click()
+    other.get_by_role("radio", name="this trace").click()
+    other.wait_for_url(lambda url: "locked" not in url and "basis" not in url)
+    settled(other)
+    expect(other.locator(".entry", has_text="locked")).to_have_count(0)
 
 
 @pytest.mark.parametrize(
@@ -359,3 +384,52 @@ def test_nonsense_in_the_link_is_a_message(visit: Visit, path: str) -> None:
     expect(page.locator("[data-testid=stException]")).to_have_count(0)
     expect(page.get_by_text("'[x](http:\u2060//a.b)'")).to_be_visible()
     expect(told.locator("a")).to_have_count(0)
+
+
+def saved(page: Page, name: str, kind: str = "Parquet") -> BytesIO:
+    """The file that a table's button gives."""
+    with page.expect_download() as told:
+        page.locator(f"[class*='st-key-download-{name}-{kind}'] button").click()
+    return BytesIO(Path(told.value.path()).read_bytes())
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_tables_are_downloaded_by_buttons_that_make_texts_inert(visit: Visit, path: str) -> None:
+    """Streamlit's own download of a table would leave a text such as `=1+1` to be computed."""
+    page = visit(path)
+    own = page.get_by_label("Download as CSV")
+    for button in own.all():
+        expect(button).to_be_hidden()
+        around = "one => getComputedStyle(one.closest('[data-testid=stElementToolbarButton]')).display"
+        assert button.evaluate(around) == "none"
+    if path == "/":
+        expect(own.first).to_be_attached()
+        expect(page.get_by_role("button", name="CSV", exact=True).first).to_be_visible()
+
+
+def test_a_file_is_stamped_with_the_hookpoints_of_its_rows(visit: Visit) -> None:
+    page = visit("/")
+    for name, hookpoint in (
+        *((f"features-by-count-{one.replace('.', '-')}", one) for one in HOOKPOINTS),
+        ("quality-of-demo", ", ".join(HOOKPOINTS)),
+    ):
+        metadata = parquet.read_schema(saved(page, name)).metadata
+        assert metadata[b"kthink.hookpoint"].decode() == hookpoint
+
+
+def test_a_file_of_features_holds_all_with_labels_and_top_tokens(visit: Visit, cache: Path) -> None:
+    book = Notebook(cache / FILE)
+    book.write(FeatureSubject("demo", "", HOOKPOINTS[1], 7), "label", "seventh", "Ada", "wide")
+    page = visit("/across?experiment=wide&sort=maximum")
+    expect(page.get_by_text("The first 100 by this sort")).to_be_visible()
+    content = saved(page, "features-layers-4-mlp")
+    assert parquet.read_schema(content).metadata[b"kthink.rows"] == b"all, 10000 at most"
+    table = pd.read_parquet(content)
+    with open_reader(cache, "wide") as reader:
+        everything = queries.feature_table(reader, HOOKPOINTS[1], sort="maximum", top=1000)
+        tokens = queries.top_tokens_of(reader, HOOKPOINTS[1], tuple(everything["feature"].tolist()))
+    assert len(everything) > 100
+    pd.testing.assert_frame_equal(table.drop(columns=["label", "top_tokens"]), everything)
+    assert dict(zip(table["feature"], table["label"], strict=True))[7] == "seventh"
+    texts = tokens.groupby("feature")["text"].agg(list).to_dict()
+    assert [json.loads(line) for line in table["top_tokens"]] == [texts[feature] for feature in table["feature"]]

@@ -10,12 +10,14 @@ from hypothesis import strategies as some
 
 from kthink_core.store.scopes import SCOPES
 from kthink_core.ui.view.permalink import (
+    BASES,
     FACETS,
     FOLDS,
     MODES,
     OUTCOMES,
     PLOTS,
     RANKINGS,
+    SCALES,
     SECTIONS,
     SORTS,
     Bounds,
@@ -59,8 +61,16 @@ def views(draw: some.DrawFn) -> View:
         plot=draw(some.sampled_from(PLOTS)),
         section=draw(some.sampled_from(SECTIONS)),
         facet=draw(some.sampled_from(FACETS)),
+        basis=draw(some.sampled_from(BASES)),
+        locked=draw(some.none() | some.integers(0, BOUNDS.latents[hookpoint] - 1)),
+        scale=draw(some.sampled_from(SCALES)),
         browse=draw(some.sampled_from(FOLDS)),
     )
+
+
+def test_a_link_without_them_shades_by_the_trace_and_locks_nothing() -> None:
+    view, problems = parse({"experiment": "demo", "inference": "3", "outcome": "cut", "against": "4"}, BOUNDS)
+    assert (view.basis, view.locked, view.scale, view.outcome, problems) == ("trace", None, "shared", "cut", [])
 
 
 @given(views())
@@ -114,6 +124,10 @@ def test_junk_gives_a_valid_view_and_one_message_a_parameter(parameters: dict[st
         ("section", "Company", "section", "company"),
         ("facet", "1", "facet", "problems"),
         ("browse", "true", "browse", "closed"),
+        ("basis", "experiments", "basis", "experiment"),
+        ("locked", "100", "locked", 99),
+        ("locked", "none", "locked", None),
+        ("scale", "both", "scale", "shared"),
     ],
 )
 def test_nonsense_is_named_and_the_nearest_shown(parameter: str, value: str, field: str, nearest: object) -> None:

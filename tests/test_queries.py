@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from query_oracle import verdict
 from store_samples import HOOKPOINTS, sample_experiment, sample_inferences, write_sample
 
 from kthink_core import queries
@@ -86,8 +87,13 @@ def test_inferences(reader: Reader) -> None:
     table = queries.inferences(reader)
     names = ["inference", "problem", "question", "prompt", "mode", "seed", "prompt_tokens", "generated_tokens"]
     names += ["finish_reason", "answer", "reference", "correct", "author", "temperature", "top_p"]
-    assert list(table.columns) == names
-    assert rows(table) == [tuple(getattr(inference, name) for name in names) for inference in INFERENCES]
+    assert [name for name in table.columns if name != "verdict"] == names
+    facts = [tuple(getattr(inference, name) for name in names) for inference in INFERENCES]
+    assert rows(table.drop(columns="verdict")) == facts
+    assert table["verdict"].tolist() == [verdict(inference) for inference in INFERENCES]
+    assert set(table["verdict"]) == {"right", "wrong", "cut off", "ungraded"}
+    graded = zip(table["verdict"].tolist(), table["correct"].tolist(), strict=True)
+    assert {True, False} <= {correct for word, correct in graded if word == "cut off"}  # whatever it answered
 
 
 @pytest.mark.parametrize("feature", [None, 0, 5, LATENTS - 1])

@@ -27,7 +27,7 @@ STORES = {
     "both": (EVERY, 5),
     "increments": (EVERY, 2),
     "database": (EVERY, len(EVERY)),
-    "without answers": ((2, 6), 1),  # one of them wrong, the other without a reference
+    "without answers": ((2, 6), 1),  # both cut off
     "without thoughts": ((1, 5), 1),  # one right, one wrong
 }
 """Which inferences are stored, how many of them in the main database; the others are in one or more beside it."""

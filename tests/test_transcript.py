@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from kthink_core.store.scopes import SEGMENTS_OF
 from kthink_core.ui import transcript
 from kthink_core.ui.parts import hues
-from kthink_core.ui.transcript.drawing import read
+from kthink_core.ui.transcript.drawing import read, read_basis, read_locked
 from kthink_core.ui.transcript.packing import floats, integers
 from tests.transcript_samples import CASES, MAXIMA, activation, fires, sample, segments
 
@@ -157,7 +157,7 @@ GIVEN = ((3, 5), (10, 20))
     ],
 )
 def test_what_the_browser_sent_is_read(sent: tuple[Any, Any, Any], expected: tuple[Any, Any, Any]) -> None:
-    assert tuple(read(*sent, 300, *GIVEN)) == expected
+    assert read(*sent, 300, *GIVEN)[:3] == expected
 
 
 def luminance(colour: str) -> float:
@@ -191,3 +191,23 @@ def test_the_hues_know_the_colours_of_the_theme() -> None:
 def test_the_hues_reach_the_browser() -> None:
     sheet = hues.stylesheet(".transcript")
     assert all(f"--{name}-{index}: light-dark(#" in sheet for name in ("shade", "line") for index in range(6))
+
+
+@pytest.mark.parametrize(
+    ("sent", "basis"), [("experiment", "experiment"), ("trace", "trace"), ("", "trace"), (None, "trace"), ([], "trace")]
+)
+def test_a_basis_from_the_browser_is_checked(sent: object, basis: str) -> None:
+    assert read_basis(sent, "trace") == basis
+
+
+@pytest.mark.parametrize(
+    ("sent", "locked"), [([5], 5), ([], None), (None, 3), ([1, 2], 3), ([-1], 3), (["5"], 3), (5, 3), ([True], 3)]
+)
+def test_a_locked_feature_from_the_browser_is_checked(sent: object, locked: int | None) -> None:
+    assert read_locked(sent, 3) == locked
+
+
+def test_a_trace_is_shaded_by_its_own_maximum_unless_told_otherwise() -> None:
+    alone, beside = packed(), packed(shared={3: 9.5}, basis="experiment", locked=5)
+    assert (alone["shared"], alone["basis"], alone["locked"]) == ({}, "trace", None)
+    assert (beside["shared"], beside["basis"], beside["locked"]) == ({"3": 9.5}, "experiment", 5)

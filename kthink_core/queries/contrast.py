@@ -9,23 +9,24 @@ from kthink_core.queries.checks import check_feature, check_top, in_scope
 from kthink_core.queries.fragments import activations_of_feature, positions_in
 from kthink_core.store.reader import Reader
 from kthink_core.store.scopes import Scope
+from kthink_core.store.verdicts import VERDICT
 
 
 def feature_contrast(reader: Reader, hookpoint: str, feature: int) -> pd.DataFrame:
     """A feature in thoughts and answers, in right and wrong inferences; one row each: side ("think", "answer",
     "right", "wrong"), inferences, positions, active, share, mean_activation, max_activation.
 
-    positions: all that the side has (right and wrong: generated ones; an inference without a reference is on neither),
-    in so many inferences; active: those at which the feature is; share: active / positions, null where there are none;
-    mean_activation and max_activation are over the active ones, 0 without any.
+    positions: all that the side has (right and wrong: generated ones; an inference that was cut off or is ungraded is
+    on neither), in so many inferences; active: those at which the feature is; share: active / positions, null where
+    there are none; mean_activation and max_activation are over the active ones, 0 without any.
     """
     check_feature(reader, hookpoint, feature)
-    sql = """
+    sql = f"""
         WITH sides(place, side) AS (VALUES (0, 'think'), (1, 'answer'), (2, 'right'), (3, 'wrong')), own AS (
             SELECT inference, segment, positions AS active, activation_sum, max_activation
             FROM feature_inferences WHERE hookpoint = $hookpoint AND feature = $feature
         ), parts AS (
-            SELECT inference, segment, correct, positions, active, activation_sum, max_activation
+            SELECT inference, segment, {VERDICT} AS verdict, positions, active, activation_sum, max_activation
             FROM vector_sums JOIN inferences USING (inference) LEFT JOIN own USING (inference, segment)
             WHERE hookpoint = $hookpoint AND segment IN ('think', 'answer') AND positions > 0
         )
@@ -33,8 +34,7 @@ def feature_contrast(reader: Reader, hookpoint: str, feature: int) -> pd.DataFra
             coalesce(sum(active), 0)::BIGINT AS active, sum(coalesce(active, 0)) / sum(positions) AS share,
             coalesce(sum(activation_sum) / sum(active), 0) AS mean_activation,
             coalesce(max(max_activation), 0) AS max_activation
-        FROM sides LEFT JOIN parts ON CASE side
-            WHEN 'right' THEN correct WHEN 'wrong' THEN NOT correct ELSE segment::VARCHAR = side END
+        FROM sides LEFT JOIN parts ON side IN (verdict, segment::VARCHAR)
         GROUP BY place, side ORDER BY place
     """
     return reader.query(sql, {"hookpoint": hookpoint, "feature": feature})

@@ -10,15 +10,16 @@ from kthink_core.queries.fragments import activations_of_inference
 from kthink_core.queries.histogram import histogram
 from kthink_core.store.reader import Reader
 from kthink_core.store.scopes import Scope
+from kthink_core.store.verdicts import VERDICT
 
 
 def inferences(reader: Reader) -> pd.DataFrame:
     """All inferences in order: inference, problem, question, prompt, mode, seed, prompt_tokens, generated_tokens,
-    finish_reason, answer, reference, correct (null where there is no reference); author, temperature, top_p
+    finish_reason, answer, reference, correct (null where there is no reference), verdict; author, temperature, top_p
     (null unless the prompt was typed live: else the experiment has them)."""
-    return reader.query("""
+    return reader.query(f"""
         SELECT inference, problem, question, prompt, mode, seed, prompt_tokens, generated_tokens, finish_reason, answer,
-            reference, correct, author, temperature, top_p
+            reference, correct, {VERDICT} AS verdict, author, temperature, top_p
         FROM inferences ORDER BY inference
     """)
 

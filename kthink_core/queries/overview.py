@@ -12,6 +12,7 @@ from kthink_core.queries.fragments import AMONG_FEATURES, positions_in
 from kthink_core.store.feature_stats import RANKS, RELEVANT, TOP_TOKENS
 from kthink_core.store.reader import Reader
 from kthink_core.store.scopes import SCOPES, Scope
+from kthink_core.store.verdicts import VERDICT
 
 Sort = Literal["inferences", "maximum", "think", "answer", "right", "wrong"]
 
@@ -83,7 +84,7 @@ def feature_table(
     asked = check_features(reader, hookpoint, features or ())
     chosen = "TRUE" if features is None else AMONG_FEATURES
     side = "SELECT feature, positions FROM feature_stats WHERE hookpoint = $hookpoint AND scope ="
-    outcome = "(SELECT coalesce(sum(generated_tokens), 0) FROM inferences WHERE"
+    generated = f"(SELECT coalesce(sum(generated_tokens), 0) FROM inferences WHERE {VERDICT} ="
     sql = f"""
         WITH stats AS (
             SELECT feature, inferences AS active_inferences, positions, max_activation
@@ -93,7 +94,7 @@ def feature_table(
             FROM feature_stats WHERE hookpoint = $hookpoint AND scope = 'generated'
         ), sizes AS (
             SELECT {positions_in("think")} AS think_size, {positions_in("answer")} AS answer_size,
-                {outcome} correct) AS right_size, {outcome} NOT correct) AS wrong_size
+                {generated} 'right') AS right_size, {generated} 'wrong') AS wrong_size
         )
         SELECT stats.feature, coalesce(relevant.inferences, 0) AS inferences, $of AS of, active_inferences,
             stats.positions, max_activation,

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 import duckdb
 
 from kthink_core.store.scopes import SEGMENTS_OF
+from kthink_core.store.verdicts import VERDICT
 
 RELEVANT = 10
 """A feature is relevant in an inference if it is among so many features with the largest maximum activation."""
@@ -94,9 +95,10 @@ WITH scopes(scope, segment) AS (FROM (VALUES {_SCOPES}) AS all_scopes(scope, seg
 ), totals AS (
     SELECT hookpoint, scope, feature, sum(positions)::BIGINT AS positions, count(*) AS inferences,
         max(max_activation) AS max_activation, sum(activation_sum) AS activation_sum,
-        coalesce(sum(positions) FILTER (correct), 0)::BIGINT AS right_positions,
-        coalesce(sum(positions) FILTER (NOT correct), 0)::BIGINT AS wrong_positions
-    FROM maxima JOIN inferences USING (inference) GROUP BY hookpoint, scope, feature
+        coalesce(sum(positions) FILTER (verdict = 'right'), 0)::BIGINT AS right_positions,
+        coalesce(sum(positions) FILTER (verdict = 'wrong'), 0)::BIGINT AS wrong_positions
+    FROM maxima JOIN (SELECT inference, {VERDICT} AS verdict FROM inferences) USING (inference)
+    GROUP BY hookpoint, scope, feature
 ), relevant AS (
     SELECT hookpoint, scope, feature, count(*) AS relevant_inferences FROM relevant_features
     WHERE {{hookpoint}} AND {{scope}} AND rank <= {RELEVANT} GROUP BY hookpoint, scope, feature

@@ -11,12 +11,14 @@ import pandas as pd
 import streamlit as st
 
 from kthink_core import queries
+from kthink_core.identity import same_features
 from kthink_core.ui.inference import reading
 from kthink_core.ui.inference.inference_charts import named
 from kthink_core.ui.parts import download, header, note_panel, numerals, verdict
 from kthink_core.ui.transcript import Selection
+from kthink_core.ui.view import choices
 from kthink_core.ui.view.page import Page, at_inference, beside, go, lead, link, with_features
-from kthink_core.ui.view.permalink import View
+from kthink_core.ui.view.permalink import SCALES, View
 
 What = Literal["features", "inferences", "experiments"]
 NAMES: dict[What, str] = {
@@ -24,6 +26,7 @@ NAMES: dict[What, str] = {
     "inferences": "Two inferences, one feature",
     "experiments": "Two experiments",
 }
+SCALE_NAMES = dict(zip(SCALES, ("both sides by one maximum", "each side by its own"), strict=True))
 
 
 def choose(page: Page) -> What:
@@ -114,13 +117,24 @@ def read(page: Page, shown: tuple[int, ...]) -> None:
         if chosen.feature is not None:
             lead("feature", with_features(view, (chosen.feature,)))
         else:
-            go(with_features(replace(view, span=chosen.span), chosen.features))
+            shown_now = with_features(replace(view, span=chosen.span), chosen.features)
+            go(replace(shown_now, basis=chosen.basis, locked=chosen.locked))
 
     reading.trace(page, shown, follow, span=view.span, position=view.position)
 
 
-def inference(page: Page, number: int, feature: int, key: str) -> None:
-    """One inference of two. `key` tells its transcript from the other's."""
+def scale(page: Page, other: Page, shown: Sequence[int]) -> reading.Scale | None:
+    """The choice of one scale for both sides or one for each, and what both are shaded by if it is one."""
+    choices.pick("Shading", "scale", SCALE_NAMES, page)
+    locked = () if page.view.locked is None else (page.view.locked,)
+    return reading.one_scale(page, other, (*shown, *locked)) if page.view.scale == SCALES[0] else None
+
+
+def inference(
+    page: Page, number: int, feature: int, key: str, scale: reading.Scale | None, base: Page | None = None
+) -> None:
+    """One inference of two. `key` tells its transcript from the other's. `base` is the page where that is of another
+    experiment."""
     view = page.view
     inference_head(page, number)
     everything = page.ask(queries.feature_inferences, view.hookpoint, feature, view.scope)
@@ -135,10 +149,14 @@ def inference(page: Page, number: int, feature: int, key: str) -> None:
     def follow(chosen: Selection) -> None:
         if chosen.feature is not None:
             lead("feature", with_features(view, (chosen.feature,)))
-        elif chosen.features:
+        elif chosen.features and chosen.features != (feature,):
             go(with_features(view, chosen.features[-1:]))  # the one that was added
+        else:
+            at = view if base is None else base.view
+            same = base is None or same_features(base.experiment, page.experiment, at.hookpoint)
+            go(replace(at, basis=chosen.basis, locked=chosen.locked if same else at.locked))
 
-    reading.trace(page, (feature,), follow, inference=number, key=f"transcript {key}")
+    reading.trace(page, (feature,), follow, inference=number, scale=scale, key=f"transcript {key}")
 
 
 def first_feature(page: Page) -> int:

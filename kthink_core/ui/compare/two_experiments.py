@@ -12,8 +12,7 @@ from streamlit.elements.lib.column_types import ColumnConfig
 from kthink_core import queries
 from kthink_core.identity import same_features
 from kthink_core.ui.compare import comparison
-from kthink_core.ui.inference import inference_tables
-from kthink_core.ui.parts import clicks, download, feature_tables, header, made_with, terms
+from kthink_core.ui.parts import clicks, download, feature_tables, header, made_with, terms, verdict
 from kthink_core.ui.parts import quality as quality_strip
 from kthink_core.ui.parts.writing import plain
 from kthink_core.ui.view.page import Page, at_inference, go, lead, with_features
@@ -69,8 +68,8 @@ def problems(page: Page, other: Page, table: pd.DataFrame) -> None:
     shown = pd.DataFrame(
         {
             "problem": table["problem"],
-            "here": [f"{verdict} · {answer}" for verdict, answer in _outcomes(table, "")],
-            "there": [f"{verdict} · {answer}" for verdict, answer in _outcomes(table, "_other")],
+            "here": [f"{word} · {answer}" for word, answer in _outcomes(table, "")],
+            "there": [f"{word} · {answer}" for word, answer in _outcomes(table, "_other")],
             "tokens": table["generated_tokens"],
             "tokens_other": table["generated_tokens_other"],
             "question": table["question"],
@@ -97,24 +96,26 @@ def traces(page: Page, other: Page, table: pd.DataFrame, feature: int) -> None:
     """The view's inference, and the other experiment's inference of the same problem."""
     pairs = dict(zip(table["inference"].tolist(), table["inference_other"].tolist(), strict=True))
     there = pairs.get(page.view.inference)
+    beside = other if there is None else replace(other, view=replace(other.view, inference=there))
+    same = _same(page, other)
+    scale = comparison.scale(page, beside, (feature,)) if same and there is not None else None
     left, right = st.columns(2, gap="medium")
     with left:
         st.markdown(f"**{plain(page.experiment.name)}**")
-        comparison.inference(page, page.view.inference, feature, "here")
+        comparison.inference(page, page.view.inference, feature, "here", scale)
     with right:
         st.markdown(f"**{plain(other.experiment.name)}**")
         if there is None:
             header.nothing("It has no inference of this problem. Choose another one above.")
             return
-        beside = replace(other, view=replace(other.view, inference=there))
-        shown = feature if _same(page, other) else comparison.first_feature(beside)
-        comparison.inference(beside, there, shown, "there")
+        shown = feature if same else comparison.first_feature(beside)
+        comparison.inference(beside, there, shown, "there", scale, page)
 
 
 def shared_problems(page: Page, other: Page) -> pd.DataFrame:
     """One row a pair of inferences of one question: problem, question, and of both (the other's with `_other`)
-    inference, correct, answer, generated_tokens."""
-    facts = ["problem", "question", "inference", "correct", "answer", "generated_tokens"]
+    inference, verdict, answer, generated_tokens."""
+    facts = ["problem", "question", "inference", "verdict", "answer", "generated_tokens"]
     here, there = (one.ask(queries.inferences)[facts] for one in (page, other))
     return here.merge(there, on=["problem", "question"], suffixes=("", "_other"))
 
@@ -137,5 +138,5 @@ def _with_elsewhere(beside: Page, table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _outcomes(table: pd.DataFrame, suffix: str) -> list[tuple[str, str]]:
-    verdicts = inference_tables.verdicts(table[f"correct{suffix}"].tolist())
+    verdicts = [verdict.signed(each) for each in table[f"verdict{suffix}"]]
     return list(zip(verdicts, table[f"answer{suffix}"].fillna("none"), strict=True))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import pandas as pd
 from streamlit.column_config import NumberColumn, TextColumn
@@ -18,9 +18,8 @@ def draw(page: Page, table: pd.DataFrame, go: Callable[[int], None]) -> None:
     shown = pd.DataFrame(
         {
             "inference": table["inference"],
-            "verdict": verdicts(table["correct"].tolist()),
+            "verdict": [verdict.signed(each) for each in table["verdict"]],
             "mode": table["mode"],
-            "ended": table["finish_reason"].replace(verdict.ENDINGS),
             "generated": generated.values,
             "answer": table["answer"].fillna(""),
             "reference": table["reference"].fillna(""),
@@ -29,9 +28,8 @@ def draw(page: Page, table: pd.DataFrame, go: Callable[[int], None]) -> None:
     )
     columns: dict[str, ColumnConfig] = {
         "inference": NumberColumn("Inference", format="%d", width=80, pinned=True),
-        "verdict": TextColumn("Verdict", width=90),
+        "verdict": TextColumn("Verdict", width=90, help=terms.help("verdict")),
         "mode": TextColumn("Mode", width=80),
-        "ended": TextColumn("Ended", width=80),
         "generated": generated.config,
         "answer": TextColumn("Answer", width=90),
         "reference": TextColumn("Reference", width=90),
@@ -45,13 +43,13 @@ def draw(page: Page, table: pd.DataFrame, go: Callable[[int], None]) -> None:
 
 def of_feature(page: Page, table: pd.DataFrame, go: Callable[[int, int], None], feature: int) -> None:
     """The inferences in which a feature fires: columns inference, rank, positions, max_activation, peak_position,
-    correct. A click on a row calls `go` with the inference and the position of the largest activation."""
+    verdict. A click on a row calls `go` with the inference and the position of the largest activation."""
     maximum = numerals.column("Maximum", table["max_activation"].tolist(), decimals=2, bar_to="largest", width=110)
     positions = numerals.column("Positions", table["positions"].tolist(), bar_to="largest", width=110)
     shown = pd.DataFrame(
         {
             "inference": table["inference"],
-            "verdict": verdicts(table["correct"].tolist()),
+            "verdict": [verdict.signed(each) for each in table["verdict"]],
             "rank": table["rank"],
             "maximum": maximum.values,
             "positions": positions.values,
@@ -60,7 +58,7 @@ def of_feature(page: Page, table: pd.DataFrame, go: Callable[[int, int], None], 
     )
     columns: dict[str, ColumnConfig] = {
         "inference": NumberColumn("Inference", format="%d", width=80, pinned=True),
-        "verdict": TextColumn("Verdict", width=90),
+        "verdict": TextColumn("Verdict", width=90, help=terms.help("verdict")),
         "rank": NumberColumn("Rank", format="%d", width=60, help=terms.help("rank")),
         "maximum": maximum.config,
         "positions": positions.config,
@@ -71,9 +69,3 @@ def of_feature(page: Page, table: pd.DataFrame, go: Callable[[int, int], None], 
     key = f"where {page.source.version} {view.hookpoint} {view.scope} {feature}"
     clicks.table(shown, columns, key, lambda row: go(*map(int, places[row])), described="Inferences in which it fires")
     download.buttons(page, f"feature {feature} by inference", table)
-
-
-def verdicts(corrects: Iterable[object]) -> list[str]:
-    """A sign and a word for each value of `correct`."""
-    words = [verdict.of(correct) for correct in corrects]
-    return [f"{verdict.SIGNS[word]} {word}" for word in words]

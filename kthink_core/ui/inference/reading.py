@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import pandas as pd
 
 from kthink_core import queries
 from kthink_core.live.watchlist import Firing, Watch, firings
 from kthink_core.queries.trace import StoredTrace, Trace
-from kthink_core.store.scopes import Scope
+from kthink_core.store.scopes import SEGMENTS_OF, Scope
+from kthink_core.ui import transcript
 from kthink_core.ui.inference import trace_parts
 from kthink_core.ui.inference.trace_parts import LISTED, Reading
-from kthink_core.ui.parts import verdict
 from kthink_core.ui.transcript import Selection
 from kthink_core.ui.view.page import Page
 from kthink_core.ui.view.yardstick import yardstick
+
+
+class Scale(NamedTuple):
+    """What two traces are shaded by, by feature."""
+
+    traces: dict[int, float]
+    """The largest activations in scope of both traces."""
+    experiments: dict[int, float]
+    """And of both experiments; empty where they are one."""
+    words: dict[str, str]
+    """What the maxima are of, by basis."""
 
 
 def ranked(page: Page, inference: int | None = None) -> pd.DataFrame:
@@ -57,24 +69,62 @@ def trace(
     span: tuple[int, int] | None = None,
     position: int | None = None,
     reported: Sequence[Firing] = (),
+    scale: Scale | None = None,
     key: str = "transcript",
 ) -> None:
     """Draw an inference, the view's unless another is named. `choose` is called before the next run with what the
-    person has chosen in it."""
+    person has chosen in it. `scale` is what another trace beside it is shaded by, too."""
     view, number = page.view, page.view.inference if inference is None else inference
     read, listed = of_view(page, shown, inference=number), ranked(page, number)
     standing = None if span is None else read.trace.span(view.hookpoint, *span)
     stands = [] if standing is None else standing["feature"].tolist()
     stored = page.ask(queries.inferences).set_index("inference").loc[number]
-    everyone = tuple(dict.fromkeys([*shown, *listed["feature"].tolist(), *stands]))
+    exact = [*shown, *([] if view.locked is None else [view.locked])]
+    everyone = tuple(dict.fromkeys([*exact, *listed["feature"].tolist(), *stands]))
     trace_parts.draw(
         read,
-        trace_parts.drawn(read.trace, view.hookpoint, shown, listed, reported),
-        maxima=maxima(page, view.hookpoint, everyone, view.scope),
+        trace_parts.drawn(read.trace, view.hookpoint, exact, listed, reported),
+        maxima=maxima(page, view.hookpoint, everyone, view.scope) | (scale.experiments if scale else {}),
         span=span,
         position=position,
-        verdict=verdict.of(stored["correct"]),
+        verdict=stored["verdict"],
+        basis=view.basis,
+        locked=view.locked,
+        shared=scale.traces if scale else None,
+        bases=scale.words if scale else transcript.ALONE,
         standing=standing,
         key=key,
         choose=choose,
     )
+
+
+def one_scale(page: Page, other: Page, shown: Sequence[int]) -> Scale:
+    """What shades the inferences of two views alike, at whose hookpoints features mean the same: those shown or ranked
+    in either."""
+    sides, everyone = (page, other), dict.fromkeys(shown)
+    for side in sides:
+        everyone |= dict.fromkeys(ranked(side)["feature"].tolist())
+    features = tuple(everyone)
+    traces = _larger(*(_peaks(side, features) for side in sides))
+    if page.source == other.source:
+        return Scale(traces, {}, transcript.ALONE | {"trace": "both traces"})
+    experiments = _larger(*(maxima(side, side.view.hookpoint, features, side.view.scope) for side in sides))
+    return Scale(traces, experiments, {"trace": "both traces", "experiment": "both experiments"})
+
+
+def _peaks(page: Page, features: tuple[int, ...]) -> dict[int, float]:
+    """The largest activation of each feature in scope of the view's inference."""
+    view = page.view
+    trace = StoredTrace(page.ask, view.inference)
+    tracks, counted = trace.tracks(view.hookpoint, features), SEGMENTS_OF[view.scope]
+    segments = dict(enumerate(trace.tokens()["segment"].tolist()))
+    largest: dict[int, float] = {}
+    rows = zip(tracks["feature"].tolist(), tracks["position"].tolist(), tracks["activation"].tolist(), strict=True)
+    for feature, position, activation in rows:
+        if segments[position] in counted:
+            largest[feature] = max(activation, largest.get(feature, 0))
+    return largest
+
+
+def _larger(one: Mapping[int, float], other: Mapping[int, float]) -> dict[int, float]:
+    return {feature: max(one.get(feature, 0), other.get(feature, 0)) for feature in one.keys() | other.keys()}

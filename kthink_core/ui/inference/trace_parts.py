@@ -21,7 +21,7 @@ from kthink_core.ui.inference import inference_charts
 from kthink_core.ui.parts import clicks, feature_tables, header, note_panel, numerals, plot, terms
 from kthink_core.ui.parts.writing import plain, visible
 from kthink_core.ui.view.page import Page
-from kthink_core.ui.view.permalink import AFTER
+from kthink_core.ui.view.permalink import AFTER, BASES
 from kthink_core.ui.view.yardstick import yardstick
 
 TITLES: dict[str, str] = dict(zip(AFTER, ("Unusual here", "Features", *inference_charts.BY_NAME), strict=True))
@@ -80,6 +80,10 @@ def draw(
     key: str,
     standing: pd.DataFrame | None = None,
     verdict: str | None = None,
+    basis: str = BASES[0],
+    locked: int | None = None,
+    shared: Mapping[int, float] | None = None,
+    bases: Mapping[str, str] = transcript.ALONE,
     choose: Callable[[transcript.Selection], None] = lambda _: None,
 ) -> transcript.Selection:
     """Draw the transcript; the arguments are those of `transcript.draw`."""
@@ -100,6 +104,10 @@ def draw(
         position=position,
         marked=[firing.position for firing in drawn.firings if firing.watch.hookpoint == hookpoint],
         verdict=verdict,
+        basis=basis,
+        locked=locked,
+        shared=shared,
+        bases=bases,
         standing=standing,
         lines=feature_tables.tokens(yardstick(page) or page, hookpoint, stands) if stands else {},
         key=key,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
@@ -10,10 +11,14 @@ from streamlit.column_config import NumberColumn, TextColumn
 from streamlit.elements.lib.column_types import ColumnConfig
 
 from kthink_core import queries
+from kthink_core.queries import Scope
 from kthink_core.ui.parts import clicks, download, note_panel, numerals, terms
 from kthink_core.ui.parts.writing import visible
+from kthink_core.ui.view import cache
 from kthink_core.ui.view.page import Page
 
+_AT_ONCE = 1000
+"""Features whose tokens are asked for at once."""
 _TOKENS_HELP = "The tokens at which the feature is most active in scope, over all inferences, the most active first."
 
 
@@ -73,13 +78,16 @@ def draw(
     texts: Mapping[int, str] | None = None,
     narrow: bool = False,
     whole: Page | None = None,
+    rows_of_file: Callable[[], pd.DataFrame] | None = None,
+    most: int | None = None,
 ) -> None:
     """Draw the features of a query's answer with some of its columns, and what downloads it.
 
     A click on a row calls `go` with its feature. `name` tells this table from others of the page and names the file.
     `bars_to` says what a full bar is where it is not the column's largest value. `texts` are the features' `tokens`
     where the caller has them. A `narrow` table has labels and tokens in one column. `whole` is the experiment that
-    tells tokens and numbers of inferences, where it is another than the page's.
+    tells tokens and numbers of inferences, where it is another than the page's. `rows_of_file` asks for the rows that
+    the files hold where these are more than the table's, `most` at most.
     """
     whole = whole or page
     hookpoint = hookpoint or page.view.hookpoint
@@ -111,7 +119,33 @@ def draw(
         )  # fmt: skip
     key = f"{name} {page.source.version} {hookpoint} {hash(features)}"
     clicks.table(shown, columns, key, lambda row: go(features[row]), rows=rows, described=f"Features: {name}")
-    download.buttons(page, f"{name} {hookpoint}", table)
+    reader, scope = cache.reader(whole.source), page.view.scope
+    every = (
+        labels
+        if rows_of_file is None
+        else note_panel.labels(page, hookpoint, range(page.experiment.saes[hookpoint].num_latents))
+    )
+    download.buttons(
+        page, f"{name} {hookpoint}",
+        lambda: worded(reader, hookpoint, scope, table if rows_of_file is None else rows_of_file(), every),
+        hookpoint=hookpoint, rows=len(table) if most is None else f"all, {most} at most",
+    )  # fmt: skip
+
+
+def worded(
+    reader: cache.Reader, hookpoint: str, scope: Scope, table: pd.DataFrame, labels: Mapping[int, str]
+) -> pd.DataFrame:
+    """A table of features with two more columns: label (empty without one) and top_tokens (a JSON list of texts)."""
+    features = table["feature"].tolist()
+    texts: dict[int, list[str]] = {feature: [] for feature in features}
+    for first in range(0, len(features), _AT_ONCE):
+        found = queries.top_tokens_of(reader, hookpoint, tuple(features[first : first + _AT_ONCE]), scope)
+        for feature, text in zip(found["feature"].tolist(), found["text"].tolist(), strict=True):
+            texts[feature].append(text)
+    return table.assign(
+        label=[labels.get(feature, "") for feature in features],
+        top_tokens=[json.dumps(texts[feature], ensure_ascii=False) for feature in features],
+    )
 
 
 def tokens(page: Page, hookpoint: str, features: Sequence[int]) -> dict[int, str]:

@@ -24,8 +24,8 @@ def chart(table: pd.DataFrame, features: Sequence[int], inferences: pd.DataFrame
     """
     rows = {feature: named(feature, labels) for feature in features}
     columns = {
-        int(inference): f"{verdict.SIGNS[verdict.of(correct)]} {inference}"
-        for inference, correct in zip(inferences["inference"], inferences["correct"], strict=True)
+        int(inference): f"{verdict.SIGNS[each]} {inference}"
+        for inference, each in zip(inferences["inference"], inferences["verdict"], strict=True)
     }
     shown = table.assign(
         row=[rows[feature] for feature in table["feature"]],

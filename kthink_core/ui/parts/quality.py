@@ -24,7 +24,8 @@ def strip(page: Page) -> None:
                 st.metric("Dead", numerals.percent(row["dead_share"]), help=terms.help("dead"), width="content")
             if row["fvu"] > 1:
                 st.caption(":red[Worse than the mean: these features do not describe what they were fed.]")
-    download.buttons(page, f"quality of {page.experiment.name}", table)
+    hookpoints = ", ".join(table["hookpoint"])
+    download.buttons(page, f"quality of {page.experiment.name}", table, hookpoint=hookpoints)
 
 
 def line(page: Page) -> None:

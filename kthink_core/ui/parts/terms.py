@@ -106,9 +106,15 @@ TERMS: dict[str, Term] = {
     ),
     "right_minus_wrong": Term(
         "Right − wrong",
-        "Share of generated positions at which a feature fires in inferences with a right final answer, less that in "
-        "inferences with a wrong one. A difference, not a cause: long traces and hard problems weigh in.",
+        "Share of generated positions at which a feature fires in right inferences, less that in wrong ones; what was "
+        "cut off or is ungraded is on neither side. A difference, not a cause: long traces and hard problems weigh in.",
         r"\mathrm{share}_{right} - \mathrm{share}_{wrong}",
+    ),
+    "verdict": Term(
+        "Verdict",
+        "How an inference came out, exactly one of four. **cut off**: it reached the limit of tokens, whatever it had "
+        "written. Of those that ended by themselves, **right** or **wrong**: the final answer against the problem's "
+        "reference; **ungraded**: there is no reference. Every count and contrast goes by it.",
     ),
     "fvu": Term(
         "FVU",

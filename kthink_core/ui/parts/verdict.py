@@ -1,34 +1,40 @@
-"""How an inference ended: right or wrong, finished or cut off."""
+"""How an inference came out, as a page shows it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, Literal
 
-import numpy as np
 import streamlit as st
 
-RIGHT, WRONG, UNGRADED = "right", "wrong", "ungraded"
-COLOURS: dict[str, Literal["green", "red", "gray"]] = {RIGHT: "green", WRONG: "red", UNGRADED: "gray"}
-ICONS = {RIGHT: ":material/check:", WRONG: ":material/close:", UNGRADED: ":material/question_mark:"}
-SIGNS = {RIGHT: "✓", WRONG: "✗", UNGRADED: "?"}
-ENDINGS = {"stop": "finished", "length": "cut off"}
+from kthink_core.store.verdicts import Verdict
+from kthink_core.ui.parts import terms
+
+COLOURS: dict[Verdict, Literal["green", "red", "orange", "gray"]] = {
+    "right": "green",
+    "wrong": "red",
+    "cut off": "orange",
+    "ungraded": "gray",
+}
+ICONS: dict[Verdict, str] = {
+    "right": ":material/check:",
+    "wrong": ":material/close:",
+    "cut off": ":material/content_cut:",
+    "ungraded": ":material/question_mark:",
+}
+SIGNS: dict[Verdict, str] = {"right": "✓", "wrong": "✗", "cut off": "…", "ungraded": "?"}
 
 
-def of(correct: object) -> str:
-    """`correct` of the inferences table in a word; missing where there is no reference."""
-    if not isinstance(correct, bool | np.bool_):
-        return UNGRADED
-    return RIGHT if correct else WRONG
+def signed(verdict: Verdict) -> str:
+    """A sign and the word."""
+    return f"{SIGNS[verdict]} {verdict}"
 
 
 def line(inference: Mapping[str, Any]) -> None:
     """One line: the verdict, the answer beside its reference, and how the text came about."""
-    verdict = of(inference["correct"])
-    ending = ENDINGS[inference["finish_reason"]]
+    verdict: Verdict = inference["verdict"]
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.badge(verdict, icon=ICONS[verdict], color=COLOURS[verdict])
-        st.badge(ending, color="gray" if ending == "finished" else "orange")
+        st.badge(verdict, icon=ICONS[verdict], color=COLOURS[verdict], help=terms.help("verdict"))
         st.badge(inference["mode"], color="gray")
         st.text(
             f"answer {_or_none(inference['answer'])} · reference {_or_none(inference['reference'])} · "

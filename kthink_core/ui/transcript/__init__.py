@@ -2,7 +2,7 @@
 
 `payload` packs tables that `queries` answered → `draw` mounts the component → the browser does the rest without asking
 back: hovering, locking, several features, the ruler, the keyboard. Only what belongs in the link comes back to Python,
-as a `Selection`: a span of tokens, the features shown, a feature to open.
+as a `Selection`: a span of tokens, the features shown, the locked one, what they are shaded by, a feature to open.
 
 In the browser, one concept a file, in this order: text.js how a token is written · tracks.js which feature fires
 where · tokens.js the tokens as elements · shading.js their colours · strip.js the whole trace at a glance ·
@@ -12,6 +12,6 @@ types.
 """
 
 from kthink_core.ui.transcript.drawing import Selection, draw
-from kthink_core.ui.transcript.packing import payload
+from kthink_core.ui.transcript.packing import ALONE, payload
 
-__all__ = ["Selection", "draw", "payload"]
+__all__ = ["ALONE", "Selection", "draw", "payload"]

@@ -12,8 +12,8 @@ from streamlit.components.v2 import component
 from kthink_core.store.scopes import Scope
 from kthink_core.ui.parts import hues
 from kthink_core.ui.parts.scripts import joined
-from kthink_core.ui.transcript.packing import payload
-from kthink_core.ui.view.permalink import MOST_FEATURES
+from kthink_core.ui.transcript.packing import ALONE, payload
+from kthink_core.ui.view.permalink import BASES, MOST_FEATURES
 
 _SCRIPTS = (
     "parts/roving.js",
@@ -44,6 +44,10 @@ class Selection(NamedTuple):
     """The features shown, each in its hue; at most five."""
     feature: int | None
     """The feature that the person has just asked to open, else None."""
+    basis: str = BASES[0]
+    """What activations are divided by the maximum of: "trace" or "experiment"."""
+    locked: int | None = None
+    """The feature that stays lit alone."""
 
 
 def draw(
@@ -64,6 +68,10 @@ def draw(
     verdict: str | None = None,
     standing: pd.DataFrame | None = None,
     lines: Mapping[int, str] | None = None,
+    basis: str = BASES[0],
+    locked: int | None = None,
+    shared: Mapping[int, float] | None = None,
+    bases: Mapping[str, str] = ALONE,
     key: str = "transcript",
     choose: Callable[[Selection], None] = lambda _: None,
 ) -> Selection:
@@ -78,14 +86,19 @@ def draw(
     `scope` of the whole experiment (`queries.feature_maxima`); more features may be given. `labels` name features.
     `span` is marked; the page goes to `position` when it changes. Positions in `marked` have a frame: something is
     reported of them. `verdict` stands in the header of the answer. `standing`, the answer of `queries.span_features` of
-    the span, is what the list shows while the span is marked; `lines` tell of features there: their top tokens.
+    the span, is what the list shows while the span is marked; `lines` tell of features there: their top tokens. `basis`
+    and `locked` are what is chosen at first, and change with what is given. Activations are divided by the larger of
+    the trace's maximum and that in `shared`, by feature; `bases` says both bases in words.
 
     `choose` is called before the next run with what the person has just chosen: a page that keeps its view in the link
     writes it there, and that run already shows it. In a fragment, which has a run of its own, compare what is returned.
     """
 
     def selection(sent: Mapping[str, Any]) -> Selection:
-        return read(sent.get("span"), sent.get("features"), sent.get("feature"), len(tokens), tuple(features), span)
+        chosen = read(sent.get("span"), sent.get("features"), sent.get("feature"), len(tokens), tuple(features), span)
+        return chosen._replace(
+            basis=read_basis(sent.get("basis"), basis), locked=read_locked(sent.get("locked"), locked)
+        )
 
     def chosen() -> None:
         choose(selection(st.session_state[key]))
@@ -107,6 +120,10 @@ def draw(
         verdict=verdict,
         standing=standing,
         lines=lines,
+        basis=basis,
+        locked=locked,
+        shared=shared,
+        bases=bases,
     )
     answer = _component(
         data=data,
@@ -114,6 +131,8 @@ def draw(
         on_span_change=chosen,
         on_features_change=chosen,
         on_feature_change=chosen,
+        on_basis_change=chosen,
+        on_locked_change=chosen,
     )
     return selection(answer)
 
@@ -137,6 +156,19 @@ def read(
         features = tuple(dict.fromkeys(shown))[:MOST_FEATURES]
     opened = _naturals([sent_feature])
     return Selection(span, features, opened[0] if opened else None)
+
+
+def read_basis(sent: object, basis: str) -> str:
+    """What the browser sent, if it is a basis, else `basis`."""
+    return next((known for known in BASES if known == sent), basis)
+
+
+def read_locked(sent: object, locked: int | None) -> int | None:
+    """What the browser sent, [] where it unlocked, if it is one feature at most, else `locked`."""
+    found = _naturals(sent)
+    if found is None or len(found) > 1:
+        return locked
+    return found[0] if found else None
 
 
 def _naturals(sent: object) -> tuple[int, ...] | None:

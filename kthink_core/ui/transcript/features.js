@@ -144,16 +144,18 @@ function fillHeading(view) {
   let name = standing ? `Span ${standing.span.join(" to ")}` : `Features of ${facts.hookpoint}`;
   if (pointed !== null) {
     const { maximum, basis } = maximumOf(facts, pointed, view.basis);
-    name = `Feature ${pointed} ÷ ${numeral(maximum, 2)}, ${BASES[basis]}`;
+    name = `Feature ${pointed} ÷ ${numeral(maximum, 2)}, ${facts.bases[basis]}`;
   }
   const titles = standing ? { count: "n", value: "lift", share: "at least" } : { value: "max", share: "share" };
   const columns = Object.entries(titles).map(([column, title]) => element("span", column, title));
   view.heading.replaceChildren(element("span", "name", name), ...columns);
 }
 
+// Seen at once, and told to the page for its link.
 /** @param {View} view @param {number | null} feature */
 function lockFeature(view, feature) {
   view.lock = feature;
+  view.send("locked", feature === null ? [] : [feature]);
   view.pointed = null;
   listFeatures(view);
   shade(view);

@@ -91,7 +91,10 @@ function take(view, data) {
     setFocus(view, null);
     hideTooltip(view);
   }
-  if (isOther || before.hookpoint !== data.hookpoint) view.lock = view.pointed = null;
+  const isElsewhere = isOther || before.hookpoint !== data.hookpoint;
+  if (isElsewhere) view.pointed = null;
+  if (isElsewhere || before.locked !== data.locked) view.lock = data.locked;
+  if (before?.basis !== data.basis) view.basis = data.basis;
   if (isOther || !same(before.features, data.features)) view.features = data.features;
   const isSpanOther = isOther || !same(before.span, data.span);
   const span = isSpanOther ? data.span : view.span;

@@ -12,11 +12,14 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from kthink_core.store.scopes import SEGMENTS_OF, Scope
-from kthink_core.ui.view.permalink import MOST_FEATURES
+from kthink_core.ui.view.permalink import BASES, MOST_FEATURES
 
 Packed = dict[str, str]
 """`dtype` (uint8, uint16, uint32 or float32) and `base64` of the little-endian values: half the size of JSON numbers,
 and read in a moment."""
+
+ALONE: dict[str, str] = dict(zip(BASES, ("this trace", "whole experiment"), strict=True))
+"""What an activation is divided by the maximum of, in words."""
 
 
 def payload(
@@ -37,6 +40,10 @@ def payload(
     verdict: str | None,
     standing: pd.DataFrame | None = None,
     lines: Mapping[int, str] | None = None,
+    basis: str = BASES[0],
+    locked: int | None = None,
+    shared: Mapping[int, float] | None = None,
+    bases: Mapping[str, str] = ALONE,
 ) -> dict[str, Any]:
     """Everything as plain values; texts stay as they are, the browser sets them as text. Arguments as for `draw`.
 
@@ -87,6 +94,10 @@ def payload(
         "position": None if position is None or position >= length else position,
         "marked": [int(position) for position in marked if position < length],
         "verdict": verdict,
+        "basis": basis,
+        "locked": locked,
+        "shared": {str(feature): float(maximum) for feature, maximum in (shared or {}).items()},
+        "bases": dict(bases),
     }
 
 

@@ -1,7 +1,7 @@
 // The tokens as elements: bands of one segment, in blocks that the browser may skip while they are out of sight.
 
 /** @type {Record<string, string>} */
-const SIGNS = { right: "✓ ", wrong: "✗ " };
+const SIGNS = { right: "✓ ", wrong: "✗ ", cut: "… " };
 const RULE = 50; // The margin says every so many positions where one is.
 const SHORTEST_BLOCK = 24;
 const LONGEST_BLOCK = 500; // A paragraph without end is cut here.

@@ -1,8 +1,5 @@
 // Above the tokens: what is lit, what its activations are divided by, the span, and the help.
 
-/** @type {Record<Basis, string>} */
-const BASES = { trace: "this trace", experiment: "whole experiment" };
-
 /** @param {View} view */
 function newToolbar(view) {
   const toolbar = element("div", "toolbar");
@@ -10,8 +7,8 @@ function newToolbar(view) {
   basis.setAttribute("role", "radiogroup");
   basis.setAttribute("aria-label", "Opacity: activation divided by the maximum of");
   basis.append(element("span", "ask", "activation ÷ max of"));
-  for (const [name, title] of Object.entries(BASES)) {
-    const button = element("button", "choice", title);
+  for (const name of ["trace", "experiment"]) {
+    const button = element("button", "choice");
     button.type = "button";
     button.dataset.basis = name;
     button.setAttribute("role", "radio");
@@ -42,12 +39,14 @@ function setBasis(view, basis) {
   view.basis = basis;
   shade(view);
   fillToolbar(view);
+  view.send("basis", basis);
 }
 
 /** @param {View} view */
 function fillToolbar(view) {
   for (const choice of /** @type {NodeListOf<HTMLElement>} */ (view.root.querySelectorAll(".choice"))) {
     const isChosen = choice.dataset.basis === view.basis;
+    choice.textContent = view.facts.bases[/** @type {Basis} */ (choice.dataset.basis)];
     choice.setAttribute("aria-checked", String(isChosen));
     choice.tabIndex = isChosen ? 0 : -1;
   }
@@ -84,7 +83,7 @@ function legendEntry(view, feature) {
     const elsewhere = track.positions.length ? "; underlined where it fires outside" : "";
     entry.append(element("span", "text", `never fires in scope ${facts.scope} of this inference${elsewhere}`));
   } else {
-    const instead = basis === view.basis ? "" : ` of ${BASES[basis]}: that of the experiment is not at hand`;
+    const instead = basis === view.basis ? "" : ` of ${facts.bases[basis]}: that of the experiment is not at hand`;
     entry.append(element("span", "text", `÷ ${numeral(maximum, 2)}${instead}`));
   }
   if (!track.whole) entry.append(element("span", "text", "· only where it is among the first of a token"));

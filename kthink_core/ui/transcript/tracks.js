@@ -102,11 +102,12 @@ function shareOf(facts, feature) {
 }
 
 // What an activation is divided by, and whether that is the maximum of the trace or of the experiment.
+// Where two traces share a scale, it is the larger of both.
 /** @param {Facts} facts @param {number} feature @param {Basis} basis @returns {{ maximum: number, basis: Basis }} */
 function maximumOf(facts, feature, basis) {
   const everywhere = facts.maxima[feature];
   if (basis === "experiment" && everywhere) return { maximum: everywhere, basis };
-  return { maximum: traceMaximum(facts, feature), basis: "trace" };
+  return { maximum: Math.max(traceMaximum(facts, feature), facts.shared[feature] ?? 0), basis: "trace" };
 }
 
 // Whether two lists of numbers, or two nulls, say the same.

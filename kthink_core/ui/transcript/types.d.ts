@@ -55,6 +55,10 @@ interface Delivered {
   position: number | null;
   marked: number[];
   verdict: string | null;
+  basis: Basis;
+  locked: number | null;
+  shared: Record<number, number>;
+  bases: Record<Basis, string>;
   standing: { span: Span; rows: Standing[] } | null;
 }
 

@@ -54,7 +54,9 @@ def inference(page: Page) -> None:
 def hookpoint(page: Page) -> None:
     _set("hookpoint", page.view.hookpoint)
     # A feature's number means something at its own hookpoint only.
-    bound = _bound("hookpoint", lambda to: replace(page.view, hookpoint=to, feature=None, also=(), watch=()))
+    bound = _bound(
+        "hookpoint", lambda to: replace(page.view, hookpoint=to, feature=None, also=(), watch=(), locked=None)
+    )
     st.selectbox("Hookpoint", list(page.experiment.saes), help="The module whose output was encoded.", **bound)
 
 

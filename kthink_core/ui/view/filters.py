@@ -9,14 +9,16 @@ from typing import NamedTuple
 import pandas as pd
 import streamlit as st
 
+from kthink_core.store.verdicts import Verdict
 from kthink_core.ui.parts import verdict
 from kthink_core.ui.view import choices
 from kthink_core.ui.view.page import Page
 from kthink_core.ui.view.permalink import MODES, OUTCOMES
 
 ANY = OUTCOMES[0]
-OUTCOME_NAMES = {ANY: "all", "right": "✓ right", "wrong": "✗ wrong", "cut": "cut off", "ungraded": "? ungraded"}
-_VERDICTS = {"right": verdict.RIGHT, "wrong": verdict.WRONG, "ungraded": verdict.UNGRADED}
+_VERDICTS: dict[str, Verdict] = {"right": "right", "wrong": "wrong", "cut": "cut off", "ungraded": "ungraded"}
+"""By the word in a link."""
+OUTCOME_NAMES = {ANY: "all"} | {outcome: verdict.signed(meant) for outcome, meant in _VERDICTS.items()}
 
 
 def draw(page: Page, table: pd.DataFrame) -> None:
@@ -45,15 +47,13 @@ def apply(page: Page, table: pd.DataFrame) -> pd.DataFrame:
 class _Facts(NamedTuple):
     """What an inference is kept for, or left out."""
 
-    verdict: str
-    reason: str
+    verdict: Verdict
     mode: str
 
 
 def _facts(table: pd.DataFrame) -> list[_Facts]:
     """By row."""
-    columns = (table[name].tolist() for name in ("correct", "finish_reason", "mode"))
-    return [_Facts(verdict.of(correct), reason, mode) for correct, reason, mode in zip(*columns, strict=True)]
+    return [_Facts(*facts) for facts in zip(table["verdict"].tolist(), table["mode"].tolist(), strict=True)]
 
 
 def _count(kinds: Mapping[_Facts, int], outcome: str, mode: str) -> int:
@@ -61,8 +61,4 @@ def _count(kinds: Mapping[_Facts, int], outcome: str, mode: str) -> int:
 
 
 def _is(facts: _Facts, outcome: str, mode: str) -> bool:
-    if mode not in (ANY, facts.mode):
-        return False
-    if outcome == "cut":
-        return facts.reason == "length"
-    return outcome == ANY or facts.verdict == _VERDICTS[outcome]
+    return mode in (ANY, facts.mode) and (outcome == ANY or facts.verdict == _VERDICTS[outcome])

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pandas as pd
 import streamlit as st
 
 from kthink_core import queries
 from kthink_core.ui.parts import note_panel
-from kthink_core.ui.view import choices
+from kthink_core.ui.view import cache, choices
 from kthink_core.ui.view.page import Page
 
 COLUMNS = (
     "inferences", "active_inferences", "positions", "max_activation", "think_minus_answer", "right_minus_wrong",
 )  # fmt: skip
 """What the table of features shows of each."""
+MOST = 10_000
+"""Rows of a file of features."""
 
 
 def controls(page: Page) -> None:
@@ -30,11 +34,30 @@ def controls(page: Page) -> None:
 def table(page: Page, top: int = 100) -> pd.DataFrame:
     """The first features by the view's sort, of those that its search finds: the answer of `queries.feature_table`."""
     view = page.view
-    found = None
-    if view.search.strip():
-        by_token = page.ask(queries.feature_search, view.hookpoint, view.scope, view.search)["feature"].tolist()
-        found = tuple(dict.fromkeys([*note_panel.label_search(page, view.hookpoint, view.search), *by_token]))
-    return page.ask(queries.feature_table, view.hookpoint, view.scope, view.sort, view.relevant, top, found)
+    return page.ask(queries.feature_table, view.hookpoint, view.scope, view.sort, view.relevant, top, _found(page))
+
+
+def whole(page: Page) -> Callable[[], pd.DataFrame]:
+    """What asks for all of them, `MOST` at most, in any thread."""
+    reader, view, found = cache.reader(page.source), page.view, _found(page)
+    return lambda: queries.feature_table(reader, view.hookpoint, view.scope, view.sort, view.relevant, MOST, found)
+
+
+def held(table: pd.DataFrame) -> str:
+    """What the table shows, and what its files hold."""
+    return (
+        f"The first {len(table)} by this sort; click a row to see the feature. The files below hold all of them, "
+        f"{MOST:,} at most, with labels and top tokens."
+    )
+
+
+def _found(page: Page) -> tuple[int, ...] | None:
+    """The features that the view's search finds; None where it has none."""
+    view = page.view
+    if not view.search.strip():
+        return None
+    by_token = page.ask(queries.feature_search, view.hookpoint, view.scope, view.search, MOST)["feature"].tolist()
+    return tuple(dict.fromkeys([*note_panel.label_search(page, view.hookpoint, view.search), *by_token]))
 
 
 def first(page: Page) -> int:

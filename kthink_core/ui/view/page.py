@@ -98,7 +98,7 @@ def beside(page: Page, name: str) -> Page:
     same = same_features(page.experiment, reader.experiment, hookpoint) and hookpoint == view.hookpoint
     there = replace(view, experiment=name, hookpoint=hookpoint, inference=inference, other=None, against=None)
     if not same:
-        there = replace(there, feature=None, also=(), watch=())
+        there = replace(there, feature=None, also=(), watch=(), locked=None)
     return Page(source, page.statuses, reader.experiment, inferences, there)
 
 
@@ -129,14 +129,15 @@ def link(to: Target, view: View, label: str, icon: str = ":material/arrow_forwar
 
 
 def at_inference(view: View, inference: int, position: int | None = None) -> View:
-    """The view of another inference. Positions of the last one mean nothing there."""
-    return replace(view, inference=inference, position=position, span=None)
+    """The view of another inference. Positions of the last one mean nothing there, and no feature is locked."""
+    return replace(view, inference=inference, position=position, span=None, locked=None)
 
 
 def with_features(view: View, features: Sequence[int]) -> View:
-    """The view with these features shown, the first one the main one; without any, the page takes one."""
+    """The view with these features shown, the first one the main one; without any, the page takes one. None is locked:
+    that one would be lit alone."""
     distinct = tuple(dict.fromkeys(features))[:MOST_FEATURES]
-    return replace(view, feature=distinct[0] if distinct else None, also=distinct[1:])
+    return replace(view, feature=distinct[0] if distinct else None, also=distinct[1:], locked=None)
 
 
 def _under_navigation() -> None:

@@ -42,6 +42,10 @@ SECTIONS = ("contexts", "tokens", "inferences", "company")
 FACETS = ("problems", "features", "quality")
 """Tabs of two experiments."""
 FOLDS = ("closed", "open")
+BASES = ("trace", "experiment")
+"""What the activations of a transcript are divided by the maximum of."""
+SCALES = ("shared", "own")
+"""Whether two transcripts side by side are shaded by one maximum."""
 MOST_FEATURES = 5
 """Features shown at once."""
 
@@ -79,6 +83,10 @@ class View:
     after: str = AFTER[0]
     section: str = SECTIONS[0]
     facet: str = FACETS[0]
+    basis: str = BASES[0]
+    locked: int | None = None
+    """The feature that stays lit alone in a transcript."""
+    scale: str = SCALES[0]
     browse: str = FOLDS[0]
     """Whether the list of features on a feature's page is open."""
 
@@ -152,6 +160,9 @@ def parse(parameters: Mapping[str, str], bounds: Bounds) -> tuple[View, list[str
         after=_name(parameters, "after", AFTER, AFTER[0], problems),
         section=_name(parameters, "section", SECTIONS, SECTIONS[0], problems),
         facet=_name(parameters, "facet", FACETS, FACETS[0], problems),
+        basis=_name(parameters, "basis", BASES, BASES[0], problems),
+        locked=_index(parameters, "locked", features, problems),
+        scale=_name(parameters, "scale", SCALES, SCALES[0], problems),
         browse=_name(parameters, "browse", FOLDS, FOLDS[0], problems),
     )
     return view, problems
