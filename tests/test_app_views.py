@@ -260,7 +260,7 @@ class TestCompare:
         assert [data["trace"] for data in payloads(app, "bands")] == ["demo inference 1", "demo inference 3"]
         app.number_input(key="choose_against").set_value(5).run()
         assert app.query_params["against"] == "5"
-        assert [data["trace"] for data in payloads(app, "bands")] == ["demo 1", "demo 5"]
+        assert [data["trace"] for data in payloads(app, "bands")] == ["demo inference 1", "demo inference 5"]
 
     def test_both_sides_have_one_scale_unless_asked_otherwise(self, visit: Open, cache: Path) -> None:
         app = visit(
@@ -293,7 +293,7 @@ class TestCompare:
 
     def test_two_experiments_with_one_sae(self, visit: Open, cache: Path) -> None:
         app = visit("compare", experiment="demo", inference="2", feature="12", other="again")
-        assert [data["trace"] for data in payloads(app, "bands")] == ["demo 2", "again 2"]
+        assert [data["trace"] for data in payloads(app, "bands")] == ["demo inference 2", "again inference 2"]
         assert tables(app, "here")[0]["problem"].tolist() == [0, 1, 2, 3]
         here, there = tables(at_link(app, facet="features"), "elsewhere")
         counts = ask(cache, "feature_counts", DEEPEST, experiment="again").set_index("feature")["inferences"]
