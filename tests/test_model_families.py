@@ -16,10 +16,13 @@ from transformers import (
     PreTrainedModel,
 )
 
+from kthink_core.model.generate import generate
 from kthink_core.model.hookpoints import hookpoint_names
 from kthink_core.model.language_model import LanguageModel
 from kthink_core.model.logit_lens import unembedding
 from kthink_core.model.replay import replay
+from kthink_core.model.sampling import Sampling
+from kthink_core.records import Problem, Prompt
 
 IDS = [5, 9, 12, 40, 7, 8]
 WIDTH = 32
@@ -70,6 +73,20 @@ def test_residual_is_what_enters_the_layer(family: tuple[LanguageModel, str, str
         vectors = replay(lm, [IDS], [name], "residual")[0].vectors[name]
         torch.testing.assert_close(vectors, states[layer][0], atol=1e-5, rtol=1e-4)
     assert {hookpoint.format(layer) for layer in range(3)} <= set(hookpoint_names(lm.model))
+
+
+def test_a_row_of_a_batch_is_at_its_own_positions(family: tuple[LanguageModel, str, str]) -> None:
+    """Padding comes before the shorter prompt: where positions are absolute, it must not count."""
+    lm, hookpoint, _ = family
+    prompts = [
+        Prompt(index, Problem(index, "q", None), "think", 1, tuple(IDS[:length])) for index, length in enumerate((6, 2))
+    ]
+
+    def written(some: list[Prompt]) -> list[tuple[int, ...]]:
+        made = generate(lm, some, Sampling(0, 1, 8), [hookpoint.format(1)], "hookpoint")
+        return [one.token_ids for one, _ in sorted(made, key=lambda pair: pair[0].prompt.inference)]
+
+    assert written(prompts) == [*written(prompts[:1]), *written(prompts[1:])]
 
 
 def test_the_final_norms_weight_scales_a_direction(family: tuple[LanguageModel, str, str]) -> None:

@@ -92,6 +92,10 @@ def test_think_ends_with_the_first_close(prompt: list[int], generated: list[int]
     assert tuple(segmenter.next(token_id) for token_id in generated) == wanted
 
 
+def test_one_token_may_follow_the_close() -> None:
+    assert segments([1, 7, 8, 2], 1, "think", [7, 8]) == ("prompt", "think", "think", "answer")
+
+
 def test_bypass_is_all_answer() -> None:
     assert segments([1, 2, 3], 1, "bypass", [9]) == ("prompt", "answer", "answer")
 
