@@ -118,8 +118,8 @@ def sample_inferences(experiment: Experiment, count: int | None = None, seed: in
 def write_sample(
     cache: Path, experiment: Experiment, inferences: list[Inference], built: int = 0, *, shown: bool = False
 ) -> None:
-    """Stores inferences, the first `built` of them in the main database, the others in an increment beside it, or, where
-    each is `shown` at once, in several."""
+    """Stores inferences, the first `built` of them in the main database, the others in an increment beside it, or,
+    where each is `shown` at once, in several."""
     with open_writer(cache, experiment) as writer:
         for index, inference in enumerate(inferences):
             writer.append(inference)
