@@ -154,4 +154,4 @@ class LiveTrace:
 
 def _means(table: pd.DataFrame) -> pd.Series:
     """The mean activation of each feature, by feature, in float64."""
-    return table.astype({"activation": np.float64}).groupby("feature")["activation"].mean()
+    return pd.Series(table.astype({"activation": np.float64}).groupby("feature")["activation"].mean())
