@@ -150,6 +150,8 @@ class Inference:
     """Who typed the prompt; None where it is one of the experiment's problems. Then also the sampling is its own:"""
     temperature: float | None = None
     top_p: float | None = None
+    max_new_tokens: int | None = None
+    """None also where it was kept before schema 3."""
     interventions: tuple[Intervention, ...] = ()
     """What was done to the model while it wrote; empty: nothing."""
 

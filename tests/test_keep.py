@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from kthink_core import queries
 from kthink_core.live.api import GenerateRequest, Kept
+from kthink_core.records import Intervention
 from kthink_core.store.reader import open_reader
 from kthink_core.worker.keep import keep
 from tests.store_samples import sample_experiment, sample_inference
@@ -14,16 +16,18 @@ REQUEST = GenerateRequest(prompt="Two?", temperature=0.7, top_p=0.9)
 
 def test_what_a_worker_would_precompute_does_not_part_what_is_kept(tmp_path: Path) -> None:
     """Problems, how many of them, and their seed are no part of a prompt that somebody typed."""
-    makers = [{}, {"limit": 5}, {"limit": None}, {"seed": 3}, {"problems": "gsm8k"}]
+    steering = (Intervention("layers.2.mlp", 1, "ablate"),)  # of the precompute; a live run is not steered
+    makers = [{}, {"steering": steering}, {"limit": 5}, {"limit": None}, {"seed": 3}, {"problems": "gsm8k"}]
     for number, config in enumerate(makers):
         made_by = sample_experiment("any", 12, **config)
         inference = sample_inference(made_by, 7)
         assert keep(tmp_path, made_by, inference, REQUEST, "Ann") == Kept(experiment="live", inference=number)
     with open_reader(tmp_path, "live") as reader:
         assert reader.inference_ids == tuple(range(len(makers)))
-        table = reader.query("SELECT problem, author, temperature, top_p FROM inferences ORDER BY inference")
+        table = queries.inferences(reader)
     assert table["problem"].tolist() == list(range(len(makers)))
     assert set(table["author"]) == {"Ann"} and set(table["temperature"]) == {0.7} and set(table["top_p"]) == {0.9}
+    assert set(table["max_new_tokens"]) == {400}
 
 
 def test_what_shapes_an_answer_does(tmp_path: Path) -> None:

@@ -86,7 +86,7 @@ def rows(table: pd.DataFrame) -> list[tuple[Any, ...]]:
 def test_inferences(reader: Reader) -> None:
     table = queries.inferences(reader)
     names = ["inference", "problem", "question", "prompt", "mode", "seed", "prompt_tokens", "generated_tokens"]
-    names += ["finish_reason", "answer", "reference", "correct", "author", "temperature", "top_p"]
+    names += ["finish_reason", "answer", "reference", "correct", "author", "temperature", "top_p", "max_new_tokens"]
     assert [name for name in table.columns if name != "verdict"] == names
     facts = [tuple(getattr(inference, name) for name in names) for inference in INFERENCES]
     assert rows(table.drop(columns="verdict")) == facts

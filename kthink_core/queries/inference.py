@@ -15,11 +15,12 @@ from kthink_core.store.verdicts import VERDICT
 
 def inferences(reader: Reader) -> pd.DataFrame:
     """All inferences in order: inference, problem, question, prompt, mode, seed, prompt_tokens, generated_tokens,
-    finish_reason, answer, reference, correct (null where there is no reference), verdict; author, temperature, top_p
-    (null unless the prompt was typed live: else the experiment has them)."""
+    finish_reason, answer, reference, correct (null where there is no reference), verdict; author, temperature, top_p,
+    max_new_tokens (null unless the prompt was typed live: else the experiment has them)."""
     return reader.query(f"""
         SELECT inference, problem, question, prompt, mode, seed, prompt_tokens, generated_tokens, finish_reason, answer,
-            reference, correct, {VERDICT} AS verdict, author, temperature, top_p
+            reference, correct, {VERDICT} AS verdict, author, temperature, top_p,
+            max_new_tokens
         FROM inferences ORDER BY inference
     """)
 

@@ -42,7 +42,7 @@ def batches(inferences: Sequence[Inference], hookpoints: Sequence[str]) -> dict[
 
 
 def _inferences(inference: Inference, _: Sequence[str]) -> list[pa.RecordBatch]:
-    integers = ("inference", "problem", "seed", "prompt_tokens", "generated_tokens")
+    integers = ("inference", "problem", "seed", "prompt_tokens", "generated_tokens", "max_new_tokens")
     texts = ("question", "prompt", "mode", "finish_reason", "answer", "reference", "author")
     columns = {name: pa.array([getattr(inference, name)], pa.int64()) for name in integers}
     columns |= {name: pa.array([getattr(inference, name)], pa.string()) for name in texts}

@@ -39,7 +39,8 @@ CREATE TABLE saes (hookpoint hookpoint, num_latents INTEGER, k INTEGER, d_in INT
 CREATE TABLE inferences (
     inference INTEGER, problem INTEGER, question VARCHAR, prompt VARCHAR, mode VARCHAR, seed BIGINT,
     prompt_tokens INTEGER, generated_tokens INTEGER, finish_reason VARCHAR, answer VARCHAR, reference VARCHAR,
-    correct BOOLEAN, author VARCHAR, temperature DOUBLE, top_p DOUBLE
+    correct BOOLEAN, author VARCHAR, temperature DOUBLE, top_p DOUBLE,
+    max_new_tokens INTEGER
 );
 CREATE TABLE interventions (
     inference INTEGER, hookpoint VARCHAR, feature INTEGER, action VARCHAR, value DOUBLE, start INTEGER

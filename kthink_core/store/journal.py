@@ -37,8 +37,9 @@ _INTERVENTION = pa.struct(
         ("start", pa.int32()),
     ]
 )
+_LIMIT = ("max_new_tokens", pa.int32())
 _INTERVENTIONS = ("interventions", pa.list_(_INTERVENTION))
-"""A column that schema 3 brought."""
+"""With it, columns that schema 3 brought."""
 
 _SCALARS = (
     ("inference", pa.int32()),
@@ -53,6 +54,7 @@ _SCALARS = (
     ("reference", pa.string()),
     ("correct", pa.bool_()),
     *_OWN_SAMPLING,
+    _LIMIT,
 )
 _TOKEN = pa.struct(
     [
@@ -110,7 +112,7 @@ def read_segment(path: Path, experiment: Experiment | None = None) -> Inference:
     SchemaTooNew, OSError.
     """
     table, _ = read_sealed(path, experiment.mark if experiment else None, REMEDY)
-    for name, kind in (*_OWN_SAMPLING, _INTERVENTIONS):
+    for name, kind in (*_OWN_SAMPLING, _LIMIT, _INTERVENTIONS):
         if name not in table.column_names:  # an older version wrote the file
             table = table.add_column(_SCHEMA.get_field_index(name), name, pa.nulls(table.num_rows, kind))
     if table.num_rows != 1 or not table.schema.equals(_SCHEMA, check_metadata=False):

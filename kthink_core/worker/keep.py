@@ -36,6 +36,7 @@ def keep(cache: Path, made_by: Experiment, inference: Inference, request: Genera
                 author=author or "unnamed",
                 temperature=request.temperature,
                 top_p=request.top_p,
+                max_new_tokens=request.max_new_tokens,
             )
         )
     return Kept(experiment=experiment.name, inference=index)
@@ -54,7 +55,7 @@ def tidy(cache: Path, name: str, pause: Callable[[], None]) -> None:
 
 
 def _experiment(cache: Path, made_by: Experiment) -> Experiment:
-    config = made_by.config.model_copy(update={"problems": LIVE, "limit": None, "seed": 0})
+    config = made_by.config.model_copy(update={"problems": LIVE, "limit": None, "seed": 0, "steering": ()})
     experiment = made_by.model_copy(update={"name": LIVE, "config": config, "inferences": 0, "open_ended": True})
     try:
         stored = read_experiment(cache, LIVE)

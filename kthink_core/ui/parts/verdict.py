@@ -48,6 +48,9 @@ def _typed(inference: Mapping[str, Any]) -> str:
     if inference["author"] is None or inference["author"] != inference["author"]:
         return ""
     sampled = f"temperature {inference['temperature']:g} · top-p {inference['top_p']:g}"
+    limit = inference["max_new_tokens"]
+    if limit == limit and limit is not None:
+        sampled += f" · at most {int(limit)} new tokens"
     return f" · {sampled} · typed by {inference['author']}"
 
 
