@@ -5,7 +5,7 @@ The way of the data, one module an arrow:
     problem ─prompts→ prompt ─generate→ generation ─hookpoints→ hidden states ─sae→ latents
             ─store.journal→ segment files ─store.database→ experiment.duckdb ─queries→ tables ─ui→ pages
 
-`pipeline` runs the arrows up to the database in order; `queries` holds every question asked of it.
+`precompute.pipeline` runs the arrows up to the database in order; `queries` holds every question asked of it.
 """
 
 from kthink_core.threads import wait_asleep
