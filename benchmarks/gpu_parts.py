@@ -26,7 +26,7 @@ from kthink_core.precompute.pipeline import Plan, precompute
 from kthink_core.precompute.progress import Silent
 from kthink_core.records import Intervention
 from kthink_core.store.journal import read_segment
-from kthink_core.worker.stream import Live
+from kthink_core.worker.stream import generate_live
 
 ROOT = Path(__file__).resolve().parent.parent
 Figures = dict[str, float | str]
@@ -136,7 +136,7 @@ def live(stock: Stock, device: Device, sizes: Sizes) -> Figures:
     sampling = Sampling(0.6, 0.95, sizes.tokens)
     told, bare, plain = [], [], []
     for _ in range(sizes.rounds + 1):
-        stream = iter(Live(ready.lm, ready.saes.by_hookpoint, ready.experiment.config.site, prompt, sampling))
+        stream = generate_live(ready.lm, ready.saes, ready.experiment.config.site, prompt, sampling)
         next(stream)
         told.append(_timed(device, lambda stream=stream: sum(1 for _ in stream)))
         bare.append(1 / _pace(ready, 1, sizes.tokens, ()))

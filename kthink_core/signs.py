@@ -23,7 +23,7 @@ _JOINERS, _VARIANTS = "\u200c\u200d", "\u180b-\u180d\u180f\ufe00-\ufe0f\U000e010
 _NOTHING_BUT_JOINTS = re.compile(f"[{_JOINERS}{_VARIANTS}]+")
 _STRAY = re.compile(f"(?<![^{_JOINERS}{_VARIANTS}])[{_VARIANTS}]|(?<=[{_JOINERS}])[{_JOINERS}]")
 _SPACES = re.compile("[\xa0\u1680\u2000-\u200a\u202f\u205f\u3000]")
-_DOTTED = re.compile("^ +| +$| {2,}")
+_DOTTED = re.compile(r"^ +| +\Z| {2,}")
 
 _UNIT = re.compile(r"\\x([89a-f][0-9a-f])|.", re.DOTALL)
 

@@ -114,7 +114,10 @@ class Oracle:
             shared = sum(min(one.count(token), other.count(token)) for token in set(one))
             return shared >= 0.8 * max(len(one), len(other))
 
+        looked_at: list[tuple[int, int]] = []
+
         def take(band: str, offered: list[tuple[int, int]], most: int) -> None:
+            looked_at.extend(offered)
             for place in offered:
                 if sum(found[0] == band for found in taken.values()) == most:
                     break
@@ -132,6 +135,10 @@ class Oracle:
             low, high = (band - 1) / 4 * largest, band / 4 * largest
             inside = [place for place in peaks if low < float(facts[place][0]) <= high]
             take(str(band), sorted(inside, key=lambda place: (_mixed(*place), place))[: 10 * sampled + top], sampled)
+        for place in dict.fromkeys(looked_at):
+            alike = [other for other in taken if same(facts[place][2], facts[other][2])]
+            if alike and place not in seen:
+                taken[alike[0]][1] += 1
         found = [(band, *place, *facts[place][:2], alike) for place, (band, alike) in taken.items()]
         order = ("highest", "4", "3", "2", "1")
         found.sort(key=lambda row: (order.index(row[0]), -row[3], row[1], row[2]))

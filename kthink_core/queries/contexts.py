@@ -85,6 +85,7 @@ def contexts(
     by_hash = found.loc[found["drawn"] <= looked_at["others"], :].sort_values("drawn")
     for quarter in (4, 3, 2, 1):
         taken.take(str(quarter), by_hash.index[by_hash["quarter"] == quarter], sampled)
+    taken.count(found.index)
     shown = found.loc[list(taken.bands), ["inference", "position", "activation", "times"]]
     shown.insert(0, "band", list(taken.bands.values()))
     shown.insert(5, "alike", list(taken.alike.values()))
@@ -112,12 +113,22 @@ class _Taken:
             if context in self._seen:
                 continue
             self._seen.add(context)
-            same = next((other for other in self.bands if _nearly(self.words[context], self.words[other])), None)
+            same = self._same(context)
             if same is None:
                 self.bands[context], self.alike[context] = band, 0
                 count += 1
             else:
                 self.alike[same] += 1
+
+    def count(self, offered: Iterable[int]) -> None:
+        """Count those of the rest that are nearly as one that was taken."""
+        for context in offered:
+            if context not in self._seen and (same := self._same(context)) is not None:
+                self.alike[same] += 1
+
+    def _same(self, context: int) -> int | None:
+        """The first of those taken that it is nearly as."""
+        return next((other for other in self.bands if _nearly(self.words[context], self.words[other])), None)
 
 
 def _words(tokens: pd.DataFrame, places: int) -> list[Counter[int]]:

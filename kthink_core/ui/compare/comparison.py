@@ -147,13 +147,14 @@ def inference(
         st.caption(f"Feature {feature} fires at {own['positions']} positions, at most {most}, rank {rank}")
 
     def follow(chosen: Selection) -> None:
+        at = view if base is None else base.view
+        same = base is None or same_features(base.experiment, page.experiment, at.hookpoint)
         if chosen.feature is not None:
             lead("feature", with_features(view, (chosen.feature,)))
         elif chosen.features and chosen.features != (feature,):
-            go(with_features(view, chosen.features[-1:]))  # the one that was added
+            if same:
+                go(with_features(at, chosen.features[-1:]))  # the one that was added
         else:
-            at = view if base is None else base.view
-            same = base is None or same_features(base.experiment, page.experiment, at.hookpoint)
             go(replace(at, basis=chosen.basis, locked=chosen.locked if same else at.locked))
 
     reading.trace(page, (feature,), follow, inference=number, scale=scale, key=f"transcript {key}")

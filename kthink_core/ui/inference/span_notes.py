@@ -10,6 +10,7 @@ from streamlit.column_config import TextColumn
 
 from kthink_core.errors import KthinkError
 from kthink_core.notes import Entry, SpanSubject
+from kthink_core.ui.inference import trace_parts
 from kthink_core.ui.notes_list import NOBODY, worded
 from kthink_core.ui.parts import clicks
 from kthink_core.ui.parts.note_panel import notebook
@@ -45,9 +46,13 @@ def draw(page: Page, go: Callable[[tuple[int, int]], None]) -> None:
         "text": TextColumn("Text", width=340),
         "author": TextColumn("Author", width="small"),
     }
-    # Another table for another span: in one that stays, the row that was clicked last could not be clicked again.
-    key = f"notes on spans {view.experiment} {view.inference} {view.span} {view.position}"
-    clicks.table(shown, columns, key, lambda row: go(spans[row]), rows=6, described="Notes on spans")
+
+    def there(row: int) -> None:
+        trace_parts.visit()
+        go(spans[row])
+
+    key = f"notes on spans {view.experiment} {view.inference}"
+    clicks.table(shown, columns, key, there, rows=6, described="Notes on spans")
 
 
 def _span(entry: Entry) -> tuple[int, int]:

@@ -31,6 +31,7 @@ LISTED = 100
 _RANKED = 200
 """Features of which it is asked how unusual they are; no more than fifty are shown."""
 _ALL = 2**31 - 1
+_VISIT = "transcript visit"
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,7 @@ def draw(
     """Draw the transcript; the arguments are those of `transcript.draw`."""
     page, hookpoint = reading.page, reading.hookpoint
     stands = [] if standing is None else standing["feature"].tolist()
+    named = [*reading.shown, *([] if locked is None else [locked]), *drawn.ranked["feature"].tolist(), *stands]
     return transcript.draw(
         f"{page.view.experiment} {reading.called}",
         drawn.tokens,
@@ -99,9 +101,10 @@ def draw(
         features=reading.shown,
         maxima=maxima,
         scope=reading.scope,
-        labels=note_panel.labels(page, hookpoint, [*reading.shown, *drawn.ranked["feature"].tolist(), *stands]),
+        labels=note_panel.labels(page, hookpoint, named),
         span=span,
         position=position,
+        visit=st.session_state.get(_VISIT, 0),
         marked=[firing.position for firing in drawn.firings if firing.watch.hookpoint == hookpoint],
         verdict=verdict,
         basis=basis,
@@ -113,6 +116,11 @@ def draw(
         key=key,
         choose=choose,
     )
+
+
+def visit() -> None:
+    """Before a run that takes the transcript to a position: it goes there although it went there before."""
+    st.session_state[_VISIT] = st.session_state.get(_VISIT, 0) + 1
 
 
 def reports(reading: Reading, firings: Sequence[Firing], look: Callable[[int], None]) -> None:
@@ -140,11 +148,14 @@ def reports(reading: Reading, firings: Sequence[Firing], look: Callable[[int], N
         "activation": activation.config,
         "threshold": threshold.config,
     }
+
+    def there(row: int) -> None:
+        visit()
+        look(latest[row].position)
+
     st.markdown(f"**{len(firings)} firings of watched features**")
     key = f"reports {reading.called} {len(firings)}"
-    clicks.table(
-        shown, columns, key, lambda row: look(latest[row].position), rows=6, described="Firings of watched features"
-    )
+    clicks.table(shown, columns, key, there, rows=6, described="Firings of watched features")
 
 
 def features(reading: Reading, ranked: pd.DataFrame) -> None:
@@ -158,7 +169,7 @@ def span(reading: Reading, first: int, last: int) -> None:
     """What stands out in the marked stretch of tokens."""
     table = reading.trace.span(reading.hookpoint, first, last)
     nothing = f"No feature fires from position {first} to {last}, or none more than once."
-    _table(reading, table, feature_tables.SPAN, f"span {first} to {last} of {reading.called}", nothing)
+    _table(reading, table, feature_tables.SPAN, f"span {first} to {last} of {reading.called}", nothing, "all")
 
 
 def span_title(first: int, last: int) -> None:
@@ -173,7 +184,9 @@ def tab(reading: Reading, name: str, ranked: pd.DataFrame) -> None:
         features(reading, ranked)
     else:
         of = f"{reading.called} of {reading.page.view.experiment}"
-        plot.draw(reading.page, name, _plotted(reading, name), reading.shown, reading.choose, of=of)
+        plot.draw(
+            reading.page, name, _plotted(reading, name), reading.shown, reading.choose, of=of, scope=reading.scope
+        )
 
 
 def unusual(reading: Reading) -> None:
@@ -209,21 +222,30 @@ def with_lift(page: Page, ranked: pd.DataFrame, scope: Scope) -> pd.DataFrame:
 def by_lift(page: Page, trace: Trace, scope: Scope, top: int) -> pd.DataFrame:
     """A trace's features by the lift over the page's yardstick; what never fires there comes first."""
     found = with_lift(page, trace.ranked(page.view.hookpoint, scope, _ALL), scope)
-    if "lift" in found:
+    if "lift" not in found:
+        st.caption("There is nothing stored to measure lift by: the features are by their maximum.")
+    else:
         order = ["lift", "max_activation", "feature"]
         found = found.sort_values(order, ascending=[False, False, True], na_position="first", ignore_index=True)
     return found.head(top).assign(rank=range(1, min(top, len(found)) + 1))
 
 
 def _table(
-    reading: Reading, table: pd.DataFrame, measures: Sequence[str], name: str, nothing: str = "No feature fires here."
+    reading: Reading,
+    table: pd.DataFrame,
+    measures: Sequence[str],
+    name: str,
+    nothing: str = "No feature fires here.",
+    scope: Scope | None = None,
 ) -> None:
     """A table of features beside what the yardstick says of them. A click makes one the main one."""
     if table.empty:
         header.nothing(nothing)
         return
     page = reading.page
-    feature_tables.draw(page, table, measures, reading.choose, name=name, whole=yardstick(page))
+    feature_tables.draw(
+        page, table, measures, reading.choose, name=name, whole=yardstick(page), scope=scope or reading.scope
+    )
 
 
 def _plotted(reading: Reading, name: str) -> pd.DataFrame:

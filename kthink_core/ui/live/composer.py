@@ -137,7 +137,7 @@ def _last(page: Page) -> int:
 def _threshold(hookpoint: str, feature: int, largest: float) -> None:
     key = f"watch {hookpoint} {feature}"
     help = f"Its largest activation in the stored inferences is {numerals.number(largest)}."
-    st.number_input(f"{feature} above", step=1.0, help=help, key=key, persist_state="session")
+    st.number_input(f"{feature} above", min_value=0.0, step=1.0, help=help, key=key, persist_state="session")
 
 
 def _examples(page: Page) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import streamlit as st
 
 from kthink_core.errors import KthinkError
@@ -40,10 +42,15 @@ def _keep(page: Page, worker: Worker, run: LiveRun, shown: tuple[int, ...], span
         return
     kept: Kept | str | None = st.session_state.get(f"{_KEPT} {run.job}")
     if isinstance(kept, Kept):
-        hookpoint = page.view.hookpoint
+        view = page.view
+        watched = {watch.hookpoint for watch in run.watched}
+        here = view.hookpoint in watched or not watched
+        hookpoint = view.hookpoint if here else min(watched)  # a link watches one: that at which somebody did
         watch = tuple((watch.feature, watch.threshold) for watch in run.watched if watch.hookpoint == hookpoint)
         at = View(kept.experiment, hookpoint, kept.inference, watch=watch, span=span)
-        link("inference", with_features(at, shown), f"Kept as inference {kept.inference} of {kept.experiment}")
+        if here:
+            at = replace(with_features(at, shown), basis=view.basis, locked=view.locked)
+        link("inference", at, f"Kept as inference {kept.inference} of {kept.experiment}")
         return
     with st.container(horizontal=True, vertical_alignment="bottom"):
         st.text_input("Your name", key="live_author", max_chars=80)

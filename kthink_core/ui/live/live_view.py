@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
+import pandas as pd
 import streamlit as st
 
 from kthink_core import queries
@@ -17,7 +19,7 @@ from kthink_core.ui.live.presence import Worker
 from kthink_core.ui.parts import header
 from kthink_core.ui.parts.writing import plain
 from kthink_core.ui.view.page import Page, go, lead, with_features
-from kthink_core.ui.view.permalink import MOST_FEATURES
+from kthink_core.ui.view.permalink import MOST_FEATURES, View
 from kthink_core.ui.view.yardstick import yardstick
 
 TICK = 0.15
@@ -57,7 +59,9 @@ def _trace(page: Page, run: LiveRun, was_going: bool) -> None:
     view, shown = page.view, read.shown
     with run.lock:
         going, silence = run.going, run.silence
-        drawn = _drawn(run, view.hookpoint, shown)
+        span = _span(run)
+        standing = run.trace.span(view.hookpoint, *span) if span and not going else None
+        drawn = _drawn(run, view, shown, standing)
         status = _status(run, drawn.firings)
     if was_going and not going:
         st.rerun()
@@ -73,23 +77,25 @@ def _trace(page: Page, run: LiveRun, was_going: bool) -> None:
         if going:
             st.info("Nothing has come yet.", icon=":material/hourglass_empty:")
         return
-    span = _span(run)
-    standing = run.trace.span(view.hookpoint, *span) if span and not going else None
+    exact = drawn.tracks["feature"].unique().tolist()
     chosen = trace_parts.draw(
         read,
         drawn,
-        maxima=reading.maxima(page, view.hookpoint, shown, run.scope),
+        maxima=reading.maxima(page, view.hookpoint, tuple(dict.fromkeys([*shown, *exact])), run.scope),
         span=span,
         position=st.session_state.pop(_GO, None),
         standing=standing,
+        basis=view.basis,
+        locked=view.locked,
         key="live_transcript",
     )
     trace_parts.reports(read, drawn.firings, _look)
     if chosen.feature is not None:
         lead("feature", with_features(view, (chosen.feature,)))
-    if (chosen.span, chosen.features) != (span, shown):
+    if (chosen.span, chosen.features, chosen.basis, chosen.locked) != (span, shown, view.basis, view.locked):
         st.session_state[_SPAN] = (run, chosen.span)
-        go(with_features(view, chosen.features))
+        now = view if chosen.features == shown else with_features(view, chosen.features)
+        go(replace(now, basis=chosen.basis, locked=chosen.locked))
         st.rerun()
 
 
@@ -109,14 +115,16 @@ def _span(run: LiveRun) -> tuple[int, int] | None:
     return span if marked is run else None
 
 
-def _drawn(run: LiveRun, hookpoint: str, shown: tuple[int, ...]) -> Drawn:
+def _drawn(run: LiveRun, view: View, shown: tuple[int, ...], standing: pd.DataFrame | None) -> Drawn:
     """What is drawn next: the same as last time where hardly more has come."""
-    of = (run, hookpoint, shown, run.going)
+    hookpoint, stands = view.hookpoint, [] if standing is None else standing["feature"].tolist()
+    exact = (*shown, *([] if view.locked is None else [view.locked]), *stands)
+    of = (run, hookpoint, exact, run.going)
     last, drawn = st.session_state.get(_DRAWN, (None, None))
     if drawn is not None and last == of and len(run.trace) <= (1 + GROWTH) * len(drawn.tokens):
         return drawn
     ranked = run.trace.ranked(hookpoint, run.scope, LISTED)
-    drawn = trace_parts.drawn(run.trace, hookpoint, shown, ranked, firings(run.trace, run.watched))
+    drawn = trace_parts.drawn(run.trace, hookpoint, exact, ranked, firings(run.trace, run.watched))
     st.session_state[_DRAWN] = (of, drawn)
     return drawn
 

@@ -80,6 +80,7 @@ def draw(
     whole: Page | None = None,
     rows_of_file: Callable[[], pd.DataFrame] | None = None,
     most: int | None = None,
+    scope: Scope | None = None,
 ) -> None:
     """Draw the features of a query's answer with some of its columns, and what downloads it.
 
@@ -87,7 +88,8 @@ def draw(
     `bars_to` says what a full bar is where it is not the column's largest value. `texts` are the features' `tokens`
     where the caller has them. A `narrow` table has labels and tokens in one column. `whole` is the experiment that
     tells tokens and numbers of inferences, where it is another than the page's. `rows_of_file` asks for the rows that
-    the files hold where these are more than the table's, `most` at most.
+    the files hold where these are more than the table's, `most` at most. `scope` is what they count, the view's unless
+    another is named.
     """
     whole = whole or page
     hookpoint = hookpoint or page.view.hookpoint
@@ -119,7 +121,7 @@ def draw(
         )  # fmt: skip
     key = f"{name} {page.source.version} {hookpoint} {hash(features)}"
     clicks.table(shown, columns, key, lambda row: go(features[row]), rows=rows, described=f"Features: {name}")
-    reader, scope = cache.reader(whole.source), page.view.scope
+    reader, counted = cache.reader(whole.source), scope or page.view.scope
     every = (
         labels
         if rows_of_file is None
@@ -127,8 +129,9 @@ def draw(
     )
     download.buttons(
         page, f"{name} {hookpoint}",
-        lambda: worded(reader, hookpoint, scope, table if rows_of_file is None else rows_of_file(), every),
-        hookpoint=hookpoint, rows=len(table) if most is None else f"all, {most} at most",
+        lambda: worded(reader, hookpoint, counted, table if rows_of_file is None else rows_of_file(), every),
+        hookpoint=hookpoint, scope=counted, rows=len(table) if most is None else f"all, {most} at most",
+        measured_by=whole.experiment.name,
     )  # fmt: skip
 
 

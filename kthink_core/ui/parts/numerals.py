@@ -28,7 +28,7 @@ def number(value: float, decimals: int = 2) -> str:
     if pd.isna(value):
         return MISSING
     if value and abs(value) < 10 ** (1 - decimals):
-        return f"{value:.{1 - math.floor(math.log10(abs(value)))}f}".rstrip("0")
+        return f"{value:.{1 - math.floor(math.log10(abs(value)))}f}".rstrip("0").rstrip(".")
     return f"{value:.{decimals}f}"
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 import pandas as pd
 
+from kthink_core.store.scopes import Scope
 from kthink_core.ui.inference import inference_charts
 from kthink_core.ui.parts import charts, clicks, download, header, note_panel
 from kthink_core.ui.view.page import Page
@@ -19,8 +20,10 @@ def draw(
     choose: Callable[[int], None],
     *,
     of: str,
+    scope: Scope,
 ) -> None:
-    """Draw one of `inference_charts.BY_NAME`; `of` says of which inference, and tells it from others.
+    """Draw one of `inference_charts.BY_NAME`; `of` says of which inference, and tells it from others; `scope`,
+    which of its positions count.
 
     A click on a feature's mark calls `choose` with the feature.
     """
@@ -30,8 +33,8 @@ def draw(
     labels = note_panel.labels(page, page.view.hookpoint, table["feature"].tolist() if "feature" in table else ())
     drawn = inference_charts.BY_NAME[name](table, shown, labels)
     if "feature" in table:
-        key = f"{name} {of} {page.view.hookpoint} {page.view.scope}"
+        key = f"{name} {of} {page.view.hookpoint} {scope}"
         clicks.chart(drawn, ("feature",), key, lambda mark: choose(mark["feature"]), described=name)
     else:
         charts.draw(drawn, name)
-    download.buttons(page, f"{name} of {of}", table, chart=True)
+    download.buttons(page, f"{name} of {of}", table, chart=True, scope=scope)

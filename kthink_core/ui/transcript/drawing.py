@@ -64,6 +64,7 @@ def draw(
     labels: Mapping[int, str] | None = None,
     span: tuple[int, int] | None = None,
     position: int | None = None,
+    visit: int = 0,
     marked: Sequence[int] = (),
     verdict: str | None = None,
     standing: pd.DataFrame | None = None,
@@ -84,8 +85,8 @@ def draw(
     `queries.token_features`, `ranked` that of `queries.ranked_features`, in the order in which the list shows them.
     `features` are shown at once, each in its hue (`hues.HUES`), five at most. `maxima` are their largest activations in
     `scope` of the whole experiment (`queries.feature_maxima`); more features may be given. `labels` name features.
-    `span` is marked; the page goes to `position` when it changes. Positions in `marked` have a frame: something is
-    reported of them. `verdict` stands in the header of the answer. `standing`, the answer of `queries.span_features` of
+    `span` is marked; the page goes to `position` when that or `visit` changes. Positions in `marked` have a frame:
+    something is reported of them. `verdict` stands in the header of the answer. `standing`, the answer of `queries.span_features` of
     the span, is what the list shows while the span is marked; `lines` tell of features there: their top tokens. `basis`
     and `locked` are what is chosen at first, and change with what is given. Activations are divided by the larger of
     the trace's maximum and that in `shared`, by feature; `bases` says both bases in words.
@@ -116,6 +117,7 @@ def draw(
         scope=scope,
         span=span,
         position=position,
+        visit=visit,
         marked=marked,
         verdict=verdict,
         standing=standing,

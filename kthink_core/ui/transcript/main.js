@@ -113,7 +113,8 @@ function take(view, data) {
   for (const token of view.marked) token.classList.add("marked");
   fillToolbar(view);
   restTooltip(view);
-  if (data.position !== null && (isOther || before.position !== data.position)) {
+  const isCalled = isOther || before.position !== data.position || before.visit !== data.visit;
+  if (data.position !== null && isCalled) {
     goTo(view, data.position);
     flash(view.tokens[data.position]);
     setFocus(view, data.position);

@@ -44,6 +44,7 @@ def payload(
     locked: int | None = None,
     shared: Mapping[int, float] | None = None,
     bases: Mapping[str, str] = ALONE,
+    visit: int = 0,
 ) -> dict[str, Any]:
     """Everything as plain values; texts stay as they are, the browser sets them as text. Arguments as for `draw`.
 
@@ -92,6 +93,7 @@ def payload(
         "standing": None if standing is None or marked_span is None else _standing(standing, marked_span),
         "lines": {str(feature): line for feature, line in (lines or {}).items()},
         "position": None if position is None or position >= length else position,
+        "visit": visit,
         "marked": [int(position) for position in marked if position < length],
         "verdict": verdict,
         "basis": basis,

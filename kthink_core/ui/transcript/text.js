@@ -107,7 +107,7 @@ function toldAs(texts, written, position) {
 /** @param {number} value @param {number} decimals */
 function numeral(value, decimals) {
   const isSmall = value !== 0 && Math.abs(value) < 10 ** (1 - decimals);
-  return isSmall ? value.toFixed(1 - Math.floor(Math.log10(Math.abs(value)))).replace(/0+$/, "") : value.toFixed(decimals);
+  return isSmall ? value.toFixed(1 - Math.floor(Math.log10(Math.abs(value)))).replace(/\.?0+$/, "") : value.toFixed(decimals);
 }
 
 /**

@@ -74,7 +74,7 @@ function trackOf(facts, feature) {
       activations.push(facts.hover.activations[at]);
     }
   }
-  const track = { positions, activations, whole: facts.features.includes(feature) };
+  const track = { positions, activations, whole: facts.features.includes(feature) || facts.locked === feature };
   facts.tracks.set(feature, track);
   return track;
 }

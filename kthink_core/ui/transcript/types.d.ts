@@ -53,6 +53,8 @@ interface Delivered {
   lines: Record<number, string>;
   span: Span | null;
   position: number | null;
+  /** The transcript goes to the position when this changes, too. */
+  visit: number;
   marked: number[];
   verdict: string | null;
   basis: Basis;
