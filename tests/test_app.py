@@ -10,6 +10,8 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from kthink_core.store.files import Layout
+from kthink_core.store.manifest import read_manifest
 from tests.app_samples import HOOKPOINTS, PAYLOADS, SILENT, sample_experiment, write_experiment
 from tests.app_visits import PAGES, ROOT, Open, texts, transcript, visiting
 
@@ -24,14 +26,20 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_experiment(folder, sample_experiment("gaps", 10), committed=(4, 9))
     write_experiment(folder, sample_experiment("residual", 2, site="residual"))
     write_experiment(folder, sample_experiment("damaged", 3))
-    (database,) = (folder / "damaged").glob("*.duckdb")
+    database = main_database(folder, "damaged")
     database.write_bytes(b"?" * 5000)
     write_experiment(folder, sample_experiment("flipped", 3))
-    (database,) = (folder / "flipped").glob("*.duckdb")
+    database = main_database(folder, "flipped")
     flip(database, ("tokens", "latents", "token_latents", "feature_inferences", "relevant_features"))
     (folder / "broken").mkdir()
     (folder / "broken" / "experiment.json").write_text("{")
     return folder
+
+
+def main_database(folder: Path, name: str) -> Path:
+    manifest, _ = read_manifest(Layout(folder / name))
+    assert manifest.database is not None
+    return folder / name / manifest.database.file
 
 
 def flip(database: Path, tables: tuple[str, ...]) -> None:

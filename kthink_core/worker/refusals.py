@@ -82,5 +82,5 @@ def _system(request: Request, error: Exception) -> Response:
     """An error of the operating system, which the operator hears of, too."""
     assert isinstance(error, OSError)
     sentence = in_words(error) or type(error).__name__
-    log.error("%s %s: %s", request.method, request.url.path, sentence)
+    log.error("%s %s: %s", request.method, request.url.path, encodable(sentence))
     return _answer(507 if is_disk_full(error) else 503, sentence)
