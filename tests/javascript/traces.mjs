@@ -21,4 +21,6 @@ export const SENT = {
   ranked: [],
   features: [7],
   maxima: { 7: 32, 9: 0 },
+  shared: {},
+  locked: null,
 };

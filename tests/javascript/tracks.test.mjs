@@ -52,3 +52,14 @@ test("an activation is divided by the experiment's maximum where that is known, 
   assert.deepEqual(maximumOf(sample(), 7, "experiment"), { maximum: 32, basis: "experiment" });
   assert.deepEqual(maximumOf(sample(), 9, "experiment"), { maximum: 2, basis: "trace" });
 });
+
+test("where two traces share a scale, the larger maximum of both divides", () => {
+  const shared = readFacts({ ...SENT, shared: { 7: 5, 9: 1 } });
+  assert.deepEqual(maximumOf(shared, 7, "trace"), { maximum: 5, basis: "trace" });
+  assert.deepEqual(maximumOf(shared, 9, "trace"), { maximum: 2, basis: "trace" });
+});
+
+test("a locked feature was asked for: that it is nowhere is known", () => {
+  assert.equal(trackOf(readFacts({ ...SENT, locked: 33 }), 33).whole, true);
+  assert.equal(trackOf(sample(), 33).whole, false);
+});
