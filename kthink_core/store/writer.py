@@ -276,4 +276,4 @@ class Writer:
         if found is None or (found.database, found.increments, found.segments, set(found.lost)) != now:
             write_manifest(self._layout, self.experiment.mark, self._built.main, self._built.increments, self._lost)
         if not self._pending and self._journal:
-            self._built.remove_old()
+            self._built.remove_old(is_whole=not self._lost and not self._layout.set_aside())
