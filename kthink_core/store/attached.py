@@ -53,10 +53,16 @@ def shut(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def check_tables(
-    connection: duckdb.DuckDBPyConnection, path: Path, catalog: str = STORE, oldest: int = DATABASE_SCHEMA
+    connection: duckdb.DuckDBPyConnection,
+    path: Path,
+    catalog: str = STORE,
+    oldest: int = DATABASE_SCHEMA,
+    *,
+    open_ended: bool = False,
 ) -> int:
-    """The schema of an attached database. Raises CorruptFile, SchemaTooNew, SchemaTooOld unless it has all tables of
-    its schema, which is `oldest` or a later one that this version knows."""
+    """The schema of an attached database. Raises CorruptFile, SchemaTooNew, SchemaTooOld, which says what to do about
+    an experiment that may be `open_ended`, unless it has all tables of its schema, which is `oldest` or a later one
+    that this version knows."""
     # A table that is a view computes what its author wrote.
     own = "SELECT table_name FROM duckdb_tables() WHERE database_name = ?"
     tables = {name for (name,) in connection.execute(own, [catalog]).fetchall()}
@@ -67,7 +73,7 @@ def check_tables(
     if version > DATABASE_SCHEMA:
         raise SchemaTooNew(path, version, DATABASE_SCHEMA)
     if version < oldest:
-        raise SchemaTooOld(path, version, DATABASE_SCHEMA)
+        raise SchemaTooOld(path, version, DATABASE_SCHEMA, open_ended=open_ended)
     missing = {*TABLES, "feature_stats", "saes"} - tables - ({"interventions"} if version < 3 else set())
     if missing:
         raise CorruptFile(path, REMEDY, f"it lacks {', '.join(sorted(missing))}")

@@ -89,7 +89,7 @@ def make_views(
 def _check(
     connection: duckdb.DuckDBPyConnection, path: Path, catalog: str, entry: DatabaseEntry, experiment: Experiment
 ) -> None:
-    check_tables(connection, path, catalog)
+    check_tables(connection, path, catalog, open_ended=experiment.open_ended)
     check_belongs(connection, path, experiment, catalog)
     rows = connection.execute(f"SELECT inference FROM {catalog}.inferences ORDER BY inference").fetchall()
     if [inference for (inference,) in rows] != sorted(entry.contents()):
