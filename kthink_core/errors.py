@@ -155,9 +155,10 @@ class SchemaTooNew(KthinkError):
 
 
 class SchemaTooOld(KthinkError):
-    def __init__(self, path: Path, found: int, known: int) -> None:
+    def __init__(self, path: Path, found: int, known: int, *, open_ended: bool = False) -> None:
+        remedy = "start the worker (`up`)" if open_ended else "run `precompute` again"
         super().__init__(
-            f"{path} has store schema {found}, this kthink reads {known}; run `precompute` again: "
+            f"{path} has store schema {found}, this kthink reads {known}; {remedy}: "
             "it builds another from the journal, nothing is generated anew"
         )
 

@@ -7,13 +7,14 @@ import os
 from dataclasses import fields
 from pathlib import Path
 
+import duckdb
 import numpy as np
 from numpy.typing import NDArray
 
 from kthink_core.config import Experiment, ExperimentConfig, SaeShape
 from kthink_core.prompts import Segment
 from kthink_core.records import Action, Encoding, Inference, Intervention
-from kthink_core.store.files import Layout
+from kthink_core.store.files import Layout, sha256_of
 from kthink_core.store.manifest import read_manifest
 from kthink_core.store.sealed import open_sealed_json, sealed_json
 from kthink_core.store.writer import open_writer
@@ -141,6 +142,20 @@ def rewrite(path: Path, **fields: object) -> None:
     """Changes some fields of one of the store's JSON files, and seals it again."""
     content, _ = open_sealed_json(path, path.read_bytes())
     path.write_bytes(sealed_json(content | fields))
+
+
+def as_schema_2(folder: Path) -> Path:
+    """Turns the main database of an experiment without increments into one of schema 2, and returns its path."""
+    [path] = Layout(folder).databases()
+    with duckdb.connect(path) as connection:
+        connection.execute("UPDATE experiment SET schema_version = 2")
+        connection.execute("DROP TABLE interventions")
+        connection.execute("ALTER TABLE inferences DROP COLUMN max_new_tokens")
+    database = read_manifest(Layout(folder))[0].model_dump(mode="json")["database"]
+    changed = {"schema_version": 2, "sha256": sha256_of(path)}
+    rewrite(folder / "manifest.json", schema_version=2, database=database | changed)
+    rewrite(folder / "experiment.json", schema_version=2)
+    return path
 
 
 def full_disk(descriptor: int) -> None:

@@ -37,12 +37,15 @@ from kthink_core.precompute.pipeline import Plan, precompute
 from kthink_core.precompute.progress import Silent
 from kthink_core.prompts import prompt_ids
 from kthink_core.records import Encoding, Inference, Problem, Prompt
+from kthink_core.store.completion import is_outdated
 from kthink_core.store.journal import read_segment
+from kthink_core.store.reader import open_reader
 from kthink_core.worker.background import background
 from kthink_core.worker.engine import Engine
 from kthink_core.worker.jobs import Job
+from kthink_core.worker.keeping import Keeping
 from kthink_core.worker.stream import generate_live
-from tests.store_samples import committed
+from tests.store_samples import as_schema_2, committed, sample_experiment, sample_inferences, write_sample
 from tests.worker_process import QUESTIONS, request, tokens_of
 
 
@@ -306,7 +309,7 @@ def test_live_jobs_go_before_the_background(tiny_plan: Plan, tmp_path: Path) -> 
     """A job that comes while the background computes is done before the background's batch is."""
     order: list[str] = []
     heard: list[Heard] = []
-    run = background(tmp_path, 8)
+    run = background(tmp_path, 8, Keeping(tmp_path))
 
     def submit_at_first_token(plan: Plan, engine: Engine) -> None:
         waiting = engine.perform_waiting
@@ -328,8 +331,20 @@ def test_live_jobs_go_before_the_background(tiny_plan: Plan, tmp_path: Path) -> 
     assert order[0] == "job done, stored 0"
 
 
+def test_once_loaded_it_brings_up_to_date_what_an_older_version_kept(tiny_plan: Plan, tmp_path: Path) -> None:
+    kept = sample_experiment("live").model_copy(update={"inferences": 0, "open_ended": True})
+    write_sample(tmp_path, kept, sample_inferences(kept, 3), 3)
+    as_schema_2(tmp_path / "live")
+    engine = Engine(lambda: tiny_plan, background(tmp_path, 8, Keeping(tmp_path)), 8)
+    while is_outdated(tmp_path, "live"):
+        threading.Event().wait(0.01)
+    engine.close()
+    with open_reader(tmp_path, "live") as reader:
+        assert reader.inference_ids == (0, 1, 2)
+
+
 def test_closing_ends_the_background_in_order(tiny_plan: Plan, tmp_path: Path) -> None:
-    engine = Engine(lambda: tiny_plan, background(tmp_path, 1), 8)
+    engine = Engine(lambda: tiny_plan, background(tmp_path, 1, Keeping(tmp_path)), 8)
     while not committed(tmp_path, "tiny"):
         threading.Event().wait(0.005)
     engine.close()

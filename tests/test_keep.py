@@ -7,9 +7,10 @@ from pathlib import Path
 from kthink_core import queries
 from kthink_core.live.api import GenerateRequest, Kept
 from kthink_core.records import Intervention
+from kthink_core.store.manifest import read_experiment
 from kthink_core.store.reader import open_reader
 from kthink_core.worker.keep import keep
-from tests.store_samples import sample_experiment, sample_inference
+from tests.store_samples import sample_experiment, sample_inference, write_sample
 
 REQUEST = GenerateRequest(prompt="Two?", temperature=0.7, top_p=0.9)
 
@@ -39,3 +40,17 @@ def test_what_shapes_an_answer_does(tmp_path: Path) -> None:
     assert [kept.inference for kept in found] == [0, 0, 1, 1]
     assert found[0].experiment == found[2].experiment == "live"
     assert found[1].experiment == found[3].experiment != "live"
+
+
+def test_what_the_same_makers_made_goes_on_whatever_an_older_version_called_it(tmp_path: Path) -> None:
+    made_by = {site: sample_experiment("any", 12, site=site) for site in ("hookpoint", "residual")}
+    inference = sample_inference(made_by["residual"], 7)
+    keep(tmp_path / "before", made_by["residual"], inference, REQUEST, "")
+    before = read_experiment(tmp_path / "before", "live")
+    assert before
+    cache = tmp_path / "cache"
+    write_sample(cache, before.model_copy(update={"name": "live-older"}), [inference])
+    (cache / "live-broken").mkdir()
+    (cache / "live-broken" / "experiment.json").write_text("{}")
+    found = [keep(cache, made_by[site], inference, REQUEST, "") for site in ("hookpoint", "residual")]
+    assert found == [Kept(experiment="live", inference=0), Kept(experiment="live-older", inference=8)]

@@ -7,15 +7,17 @@ import time
 from pathlib import Path
 
 import pytest
-from store_samples import sample_experiment, sample_inferences
+from store_samples import as_schema_2, rewrite, sample_experiment, sample_inferences, write_sample
 
+from kthink_core.errors import SchemaTooOld
 from kthink_core.live.api import GenerateRequest
 from kthink_core.store.files import Layout
+from kthink_core.store.lock import writer_lock
 from kthink_core.store.manifest import read_manifest
 from kthink_core.store.reader import open_reader
 from kthink_core.store.writer import open_writer
 from kthink_core.worker.jobs import Job
-from kthink_core.worker.keep import LIVE
+from kthink_core.worker.keep import LIVE, outdated
 from kthink_core.worker.keeping import Keeping
 
 MADE_BY = sample_experiment()
@@ -86,3 +88,30 @@ def test_what_cannot_be_merged_now_is_left(tmp_path: Path, caplog: pytest.LogCap
         keeping.tidy(LIVE)
     assert "is being written by" in caplog.text and sizes(tmp_path) == [1, 1]
     keeping.tidy("never kept")
+
+
+def test_what_an_older_version_kept_is_brought_up_to_date(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """One that cannot be is told, and keeps none of the others from it."""
+    names = [LIVE, "live-0", "live-1", "live-2"]
+    for name in names:
+        kept = MADE_BY.model_copy(update={"name": name, "inferences": 0, "open_ended": True})
+        write_sample(tmp_path, kept, DRAWN[:3], 3)
+        if name == "live-1":
+            Layout(tmp_path / name).database(1).unlink()
+            segments = [f"{inference:06d}.parquet" for inference in range(3)]
+            rewrite(tmp_path / name / "manifest.json", schema_version=2, database=None, segments=segments)
+        else:
+            as_schema_2(tmp_path / name)
+        with pytest.raises(SchemaTooOld, match=r"has store schema 2, this kthink reads 3; start the worker \(`up`\)"):
+            open_reader(tmp_path, name)
+    with writer_lock(Layout(tmp_path / "live-0")):
+        Keeping(tmp_path).renew(lambda: False)
+    assert "'live-0' are not merged: " in caplog.text
+    for name in names:
+        if name != "live-0":
+            with open_reader(tmp_path, name) as reader:
+                assert reader.inference_ids == (0, 1, 2) and reader.warnings == ()
+    Keeping(tmp_path).renew(lambda: True)
+    assert outdated(tmp_path) == ["live-0"], "the worker was ending"
+    Keeping(tmp_path).renew(lambda: False)
+    assert outdated(tmp_path) == []

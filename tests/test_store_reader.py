@@ -135,18 +135,21 @@ def test_readers_beside_a_writer_see_whole_inferences(tmp_path: Path, monkeypatc
         assert all(read.result() >= 1 for read in reading)
 
 
-@pytest.mark.parametrize("harm", ["truncate", "remove", "another"])
+@pytest.mark.parametrize("harm", ["truncate", "flip", "remove", "another"])
 def test_a_damaged_increment_is_left_out_and_told(tmp_path: Path, harm: str) -> None:
     write_sample(tmp_path, EXPERIMENT, DRAWN[:4], 2)
     path = tmp_path / NAME / "latents-0002.duckdb"
     if harm == "truncate":
         path.write_bytes(path.read_bytes()[:100])
+    elif harm == "flip":
+        flip_latents(path)
     elif harm == "another":
         path.write_bytes((tmp_path / NAME / "latents-0001.duckdb").read_bytes())
     else:
         path.unlink()
     with open_reader(tmp_path, NAME) as reader:
         assert reader.inference_ids == (0, 1) and len(queries.inferences(reader)) == 2
+        assert reader.query("SELECT count(DISTINCT inference) AS number FROM latents")["number"][0] == 2
         [warning] = reader.warnings
         assert warning.startswith("inferences 2 to 3 are left out: ") and str(path) in warning
         assert "precompute" in warning and "\n" not in warning
@@ -161,15 +164,26 @@ def test_a_damaged_increment_is_left_out_and_told(tmp_path: Path, harm: str) -> 
 def test_damage_of_an_increment_that_shows_later_is_told_by_its_name(tmp_path: Path) -> None:
     write_sample(tmp_path, EXPERIMENT, DRAWN[:8], 4)
     path = tmp_path / NAME / "latents-0002.duckdb"
-    with duckdb.connect(path, read_only=True) as connection:
+    message = r"latents-0002\.duckdb is damaged; run `precompute`"
+    with open_reader(tmp_path, NAME) as reader:
+        flip_latents(path)
+        with pytest.raises(CorruptFile, match=message):
+            reader.query("FROM latents")
+
+
+def flip_latents(path: Path) -> None:
+    """Changes one bit of a database, in a block of its table `latents`."""
+    copy = path.read_bytes()
+    beside = path.with_name("copy.duckdb")  # not the file itself, which a reader may have open
+    beside.write_bytes(copy)
+    with duckdb.connect(beside, read_only=True) as connection:
         stored = "SELECT min(block_id) FROM pragma_storage_info('latents') WHERE block_id >= 0"
         [(block,)] = connection.execute(stored).fetchall()
-    content = bytearray(path.read_bytes())
-    content[3 * 4096 + block * 262_144 + 1_000] ^= 1
-    path.write_bytes(content)
-    message = r"latents-0002\.duckdb is damaged; run `precompute`"
-    with open_reader(tmp_path, NAME) as reader, pytest.raises(CorruptFile, match=message):
-        reader.query("FROM latents")
+    beside.unlink()
+    with path.open("r+b") as file:
+        place = 3 * 4096 + block * 262_144 + 1_000
+        file.seek(place)
+        file.write(bytes([copy[place] ^ 1]))
 
 
 def test_readers_read_no_journal(tmp_path: Path) -> None:

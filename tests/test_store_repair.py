@@ -10,7 +10,15 @@ from pathlib import Path
 import duckdb
 import numpy as np
 import pytest
-from store_samples import HOOKPOINTS, committed, rewrite, sample_experiment, sample_inferences, write_sample
+from store_samples import (
+    HOOKPOINTS,
+    as_schema_2,
+    committed,
+    rewrite,
+    sample_experiment,
+    sample_inferences,
+    write_sample,
+)
 
 from kthink_core import queries
 from kthink_core.config import DATABASE_SCHEMA, Experiment
@@ -167,6 +175,41 @@ def test_a_database_that_is_in_use_is_no_loss(tmp_path: Path) -> None:
         pass
     with open_writer(tmp_path, KEPT, lambda line: None) as writer:
         assert writer.committed == {0, 1, 2, 3}
+
+
+@pytest.mark.parametrize("harm", ["segment", "all"])
+def test_a_kept_run_is_taken_from_a_database_of_schema_2(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, harm: str
+) -> None:
+    """As is what the experiment was made with; and the database stays, should more of it be wanted."""
+    monkeypatch.setattr("kthink_core.store.built.GRACE", -1.0)
+    write_sample(tmp_path, KEPT, DRAWN[:4], 4)
+    layout = Layout(tmp_path / KEPT.name)
+    old = as_schema_2(layout.folder)
+    cut(layout.segment(3))
+    if harm == "all":
+        layout.experiment.unlink()
+        layout.manifest.unlink()
+        layout.segment(0).unlink()
+    told: list[str] = []
+    with open_writer(tmp_path, KEPT, told.append, verify=False) as writer:
+        assert writer.committed == {0, 1, 2, 3}
+        writer.build()
+    assert len(told) == (3 if harm == "all" else 1)
+    assert all(line.endswith("is taken from a database that has it") for line in told)
+    assert rows([read_segment(layout.segment(3), KEPT)]) == rows([DRAWN[3]])
+    assert old.exists()
+    with open_reader(tmp_path, KEPT.name) as reader:
+        assert reader.inference_ids == (0, 1, 2, 3)
+
+
+def test_where_nothing_is_lost_a_database_of_schema_2_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kthink_core.store.built.GRACE", -1.0)
+    write_sample(tmp_path, KEPT, DRAWN[:4], 4)
+    old = as_schema_2(tmp_path / KEPT.name)
+    with open_writer(tmp_path, KEPT) as writer:
+        writer.build()
+    assert not old.exists()
 
 
 def test_a_kept_run_of_which_all_has_gone_stays_told(tmp_path: Path) -> None:

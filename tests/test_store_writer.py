@@ -83,6 +83,18 @@ def test_increments_are_merged_so_that_each_is_twice_the_next(tmp_path: Path, mo
     assert [entry.count for entry in manifest.increments] == [8, 2, 1, 1], "the last build, which takes all, is near"
 
 
+def test_increments_that_nobody_merges_do_not_pile_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST_INCREMENTS", 4)
+    sizes: list[list[int]] = []
+    for inference in DRAWN[:7]:
+        with open_writer(tmp_path, EXPERIMENT, verify=False, merge=False) as writer:
+            writer.append(inference)
+        manifest, _ = read_manifest(Layout(tmp_path / NAME))
+        assert manifest.in_databases() == set(range(inference.inference + 1))
+        sizes.append([entry.count for entry in manifest.increments])
+    assert sizes[3:] == [[1] * 4, [5], [5, 1], [5, 1, 1]]
+
+
 def test_what_is_committed_waits_for_ten_times_what_a_build_took(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

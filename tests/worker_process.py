@@ -17,6 +17,7 @@ from kthink_core.precompute.pipeline import Plan
 from kthink_core.settings import WorkerSettings
 from kthink_core.worker.engine import Engine
 from kthink_core.worker.http import Server, make_app
+from kthink_core.worker.keeping import Keeping
 from kthink_core.worker.service import Service
 
 QUESTIONS = ["Two?", "Tom has 3 apples and buys 4 more.", "How many legs have 6 cats?"]
@@ -47,7 +48,7 @@ def working(
         bound.bind((settings.get("host", "127.0.0.1"), port))
         given = WorkerSettings.model_validate({"port": port} | settings)
         engine = Engine(lambda: plan, background, given.queue)
-        app = make_app(Service(engine, plan.experiment.config, given, cache))
+        app = make_app(Service(engine, plan.experiment.config, given, Keeping(cache)))
         server = Server(uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=5), engine)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]})
         bound.listen()  # who comes before the server is up waits

@@ -52,9 +52,17 @@ def shut(connection: duckdb.DuckDBPyConnection) -> None:
     connection.execute("SET enable_external_access = false")
 
 
-def check_tables(connection: duckdb.DuckDBPyConnection, path: Path, catalog: str = STORE) -> None:
-    """Raises CorruptFile, SchemaTooNew, SchemaTooOld unless an attached database has all tables, as this version makes
-    them."""
+def check_tables(
+    connection: duckdb.DuckDBPyConnection,
+    path: Path,
+    catalog: str = STORE,
+    oldest: int = DATABASE_SCHEMA,
+    *,
+    open_ended: bool = False,
+) -> int:
+    """The schema of an attached database. Raises CorruptFile, SchemaTooNew, SchemaTooOld, which says what to do about
+    an experiment that may be `open_ended`, unless it has all tables of its schema, which is `oldest` or a later one
+    that this version knows."""
     # A table that is a view computes what its author wrote.
     own = "SELECT table_name FROM duckdb_tables() WHERE database_name = ?"
     tables = {name for (name,) in connection.execute(own, [catalog]).fetchall()}
@@ -64,11 +72,12 @@ def check_tables(connection: duckdb.DuckDBPyConnection, path: Path, catalog: str
         raise CorruptFile(path, REMEDY, "it is no database of an experiment")
     if version > DATABASE_SCHEMA:
         raise SchemaTooNew(path, version, DATABASE_SCHEMA)
-    if version < DATABASE_SCHEMA:
-        raise SchemaTooOld(path, version, DATABASE_SCHEMA)
-    missing = {*TABLES, "feature_stats", "saes"} - tables
+    if version < oldest:
+        raise SchemaTooOld(path, version, DATABASE_SCHEMA, open_ended=open_ended)
+    missing = {*TABLES, "feature_stats", "saes"} - tables - ({"interventions"} if version < 3 else set())
     if missing:
         raise CorruptFile(path, REMEDY, f"it lacks {', '.join(sorted(missing))}")
+    return version
 
 
 def description(connection: duckdb.DuckDBPyConnection, path: Path, catalog: str = STORE) -> Experiment:

@@ -19,6 +19,7 @@ from kthink_core.store.database import build_database, no_pause
 from kthink_core.store.directions import read_directions
 from kthink_core.store.files import Layout, remove
 from kthink_core.store.manifest import DatabaseEntry, Manifest, ranges
+from kthink_core.store.recovery import is_current
 from kthink_core.store.repair import Tell, sound_database
 
 GRACE = 60.0
@@ -89,14 +90,15 @@ class Built:
     def path(self, entry: DatabaseEntry) -> Path:
         return self._layout.folder / entry.file
 
-    def remove_old(self) -> None:
+    def remove_old(self, *, is_whole: bool) -> None:
         """Those that these have replaced, after their grace. To be called where they have the whole journal: any other
-        may else be all there is."""
+        may else be all there is. Unless it `is_whole`, as it ever was, those of another schema stay."""
         databases = self._layout.databases()
         current = {self.path(entry) for entry in self.entries()} & databases.keys()
         newest = max((databases[path] for path in current), default=0)
         for path in databases.keys() - current:
-            if databases[path] < newest and time.time() - path.stat().st_mtime > GRACE:
+            is_over = databases[path] < newest and time.time() - path.stat().st_mtime > GRACE
+            if is_over and (is_whole or is_current(path)):
                 remove(path)
 
     def _next(self) -> Path:

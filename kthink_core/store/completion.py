@@ -1,4 +1,4 @@
-"""Whether anything of a stored experiment is missing."""
+"""Whether anything of a stored experiment is missing, or is still as an older version left it."""
 
 from __future__ import annotations
 
@@ -42,3 +42,10 @@ def is_finished(cache: Path, name: str, config: ExperimentConfig) -> bool:
         return False
     path = layout.folder / database.file
     return database.count == stored.inferences and path.exists() and is_sound(path, database)
+
+
+def is_outdated(cache: Path, name: str) -> bool:
+    """Whether an experiment has databases of an older schema, or segment files that an older version left in none: no
+    reader reads them before a writer has been there. Raises CorruptFile, SchemaTooNew, OSError."""
+    manifest, _ = read_manifest(Layout(cache / name))
+    return bool(manifest.segments) or any(entry.schema_version < DATABASE_SCHEMA for entry in manifest.databases)

@@ -44,14 +44,15 @@ def damage_told(databases: Mapping[Path, DatabaseEntry]) -> Iterator[None]:
         says_damage = _says_damage(error)
         if not databases or (is_of_content(error) and not says_damage):
             raise
-        damaged = next((path for path, entry in databases.items() if _is_damaged(path, entry)), None)
+        damaged = next((path for path, entry in databases.items() if is_damaged(path, entry)), None)
         if damaged is None and not says_damage:
             raise StoreUnavailable(next(iter(databases)), in_words(error)) from error
         raise CorruptFile(damaged or next(iter(databases)), REMEDY) from error
 
 
-def _is_damaged(path: Path, entry: DatabaseEntry) -> bool:
-    """False where it cannot be told: of one that has gone, or of which no digest is known."""
+def is_damaged(path: Path, entry: DatabaseEntry) -> bool:
+    """Whether a database is another than was built. False where it cannot be told: of one that has gone, or of which no
+    digest is known. Raises OSError."""
     return entry.sha256 is not None and path.is_file() and not is_sound(path, entry)
 
 
@@ -71,7 +72,7 @@ def _state(path: Path) -> tuple[int, ...]:
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=1024)
 def _sha256(path: Path, _state: tuple[int, ...]) -> str:
     """`_state` is what it is remembered by."""
     return sha256_of(path)

@@ -29,7 +29,7 @@ _MOST_MANIFEST_BYTES = 64_000_000
 """A million names of segment files, which older versions wrote, are a third of that."""
 
 _MOST_INCREMENTS = 1_000
-"""Far above what there is: each is at least twice as large as the next, but where none could be merged for long."""
+"""Far above what there is: a writer merges them long before."""
 
 _Model = TypeVar("_Model", bound=BaseModel)
 

@@ -67,7 +67,8 @@ def open_reader(cache: Path, name: str) -> Reader:
     for _ in range(ATTEMPTS):
         manifest, version = read_manifest(layout, experiment.mark)
         if manifest.segments:
-            raise SchemaTooOld(layout.manifest, manifest.schema_version, JOURNAL_SCHEMA)
+            schemas = manifest.schema_version, JOURNAL_SCHEMA
+            raise SchemaTooOld(layout.manifest, *schemas, open_ended=experiment.open_ended)
         try:
             return Reader(layout, experiment, manifest, version)
         except FileNotFoundError as error:

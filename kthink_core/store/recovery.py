@@ -14,7 +14,7 @@ from typing import TypeVar
 
 import duckdb
 
-from kthink_core.config import Experiment
+from kthink_core.config import DATABASE_SCHEMA, Experiment
 from kthink_core.errors import CorruptFile, SchemaTooNew, SchemaTooOld, StoreUnavailable, in_words
 from kthink_core.records import Inference
 from kthink_core.store.attached import STORE, attach, check_belongs, check_tables, connect, description, shut
@@ -24,7 +24,10 @@ from kthink_core.store.journal import misfit
 from kthink_core.store.rows import read_inference
 
 _UNUSABLE = (CorruptFile, SchemaTooOld, SchemaTooNew, FileNotFoundError, ValueError)
-"""Of a database: it is damaged, another's or of another version, and will not be more."""
+"""Of a database: it is damaged, another's or of a version that is not known, and will not be more."""
+
+_OLDEST = 2
+"""The schema from which on a database has whole inferences."""
 
 Found = TypeVar("Found")
 
@@ -35,9 +38,9 @@ def recovered(layout: Layout, experiment: Experiment, inference: int) -> Inferen
     Raises StoreUnavailable where one that may have it cannot be asked now.
     """
 
-    def ask(connection: duckdb.DuckDBPyConnection, path: Path) -> Inference | None:
+    def ask(connection: duckdb.DuckDBPyConnection, path: Path, schema: int) -> Inference | None:
         check_belongs(connection, path, experiment)
-        found = read_inference(connection, experiment, inference, STORE)
+        found = read_inference(connection, experiment, inference, STORE, schema)
         return found if found is not None and misfit(experiment, found) is None else None
 
     return _first(layout, ask)
@@ -48,7 +51,7 @@ def inferences_anywhere(layout: Layout, experiment: Experiment) -> frozenset[int
     Raises StoreUnavailable."""
     found = set[int]()
 
-    def ask(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
+    def ask(connection: duckdb.DuckDBPyConnection, path: Path, _: int) -> None:
         check_belongs(connection, path, experiment)
         rows = connection.execute(f"SELECT inference FROM {STORE}.inferences").fetchall()
         found.update(inference for (inference,) in rows)
@@ -59,7 +62,19 @@ def inferences_anywhere(layout: Layout, experiment: Experiment) -> frozenset[int
 
 def experiment_anywhere(layout: Layout) -> Experiment | None:
     """The configuration and provenance that the newest readable database was built with. Raises StoreUnavailable."""
-    return _first(layout, description)
+    return _first(layout, lambda connection, path, _: description(connection, path))
+
+
+def is_current(path: Path) -> bool:
+    """Whether a database can be read now and is of this version's schema: any other may hold what this version, or
+    this moment, does not show."""
+    with closing(connect()) as connection:
+        try:
+            attach(connection, path)
+            shut(connection)
+            return check_tables(connection, path) == DATABASE_SCHEMA
+        except (*_UNUSABLE, duckdb.Error, OSError):
+            return False
 
 
 def has_databases(layout: Layout) -> bool:
@@ -67,17 +82,16 @@ def has_databases(layout: Layout) -> bool:
     return next(_databases(layout), None) is not None
 
 
-def _first(layout: Layout, ask: Callable[[duckdb.DuckDBPyConnection, Path], Found | None]) -> Found | None:
-    """The first answer that is one, the newest database's first. Raises StoreUnavailable where none has one and one
-    could not be asked: that is no loss."""
+def _first(layout: Layout, ask: Callable[[duckdb.DuckDBPyConnection, Path, int], Found | None]) -> Found | None:
+    """The first answer that is one, the newest database's first; `ask` hears of its schema, too. Raises
+    StoreUnavailable where none has one and one could not be asked: that is no loss."""
     busy: StoreUnavailable | None = None
     for path in _databases(layout):
         with closing(connect()) as connection:
             try:
                 attach(connection, path)
                 shut(connection)
-                check_tables(connection, path)
-                found = ask(connection, path)
+                found = ask(connection, path, check_tables(connection, path, oldest=_OLDEST))
             except _UNUSABLE:
                 continue
             except (duckdb.Error, OSError) as error:

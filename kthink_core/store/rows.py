@@ -11,7 +11,7 @@ from typing import Any
 import duckdb
 import numpy as np
 
-from kthink_core.config import Experiment
+from kthink_core.config import DATABASE_SCHEMA, Experiment
 from kthink_core.records import Encoding, Inference, Intervention
 
 _SCALARS = tuple(
@@ -22,11 +22,17 @@ _SCALARS = tuple(
 
 
 def read_inference(
-    connection: duckdb.DuckDBPyConnection, experiment: Experiment, inference: int, catalog: str
+    connection: duckdb.DuckDBPyConnection,
+    experiment: Experiment,
+    inference: int,
+    catalog: str,
+    schema: int = DATABASE_SCHEMA,
 ) -> Inference | None:
-    """An inference as the tables of a catalog hold it; None where they do not. Raises duckdb.Error, ValueError."""
+    """An inference as the tables of a catalog hold it; None where they do not. `schema`: theirs, 2 or later. Raises
+    duckdb.Error, ValueError."""
+    columns = [f"NULL AS {name}" if name == "max_new_tokens" and schema < 3 else name for name in _SCALARS]
     rows = _ask(
-        connection, f"SELECT {', '.join(_SCALARS)} FROM {catalog}.inferences WHERE inference = $inference", inference
+        connection, f"SELECT {', '.join(columns)} FROM {catalog}.inferences WHERE inference = $inference", inference
     )
     if len(rows) != 1:
         return None
@@ -37,11 +43,11 @@ def read_inference(
         inference,
     )
     token_ids, texts, segments, logprobs = zip(*tokens, strict=True)
-    done = _ask(
-        connection,
-        f"SELECT hookpoint, feature, action, value, start FROM {catalog}.interventions WHERE inference = $inference "
-        "ORDER BY rowid",
-        inference,
+    interventions = f"SELECT hookpoint, feature, action, value, start FROM {catalog}.interventions"
+    done = (
+        _ask(connection, f"{interventions} WHERE inference = $inference ORDER BY rowid", inference)
+        if schema >= 3  # before it there were none
+        else []
     )
     return Inference(
         **dict(zip(_SCALARS, rows[0], strict=True)),

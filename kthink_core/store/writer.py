@@ -33,6 +33,9 @@ from kthink_core.store.repair import Tell, sound_directions, sound_manifest, sto
 PATIENCE = 10.0
 """Readers wait for what is committed by this many times what the last build took."""
 
+MOST_INCREMENTS = 64
+"""So many are merged even where merging is put off: else they pile up where nobody ever tidies."""
+
 TYPICAL = 0.05
 """Seconds that a small build takes, as long as none has been measured."""
 
@@ -46,8 +49,9 @@ def open_writer(
     An experiment stored with an equal configuration is resumed and keeps its provenance. Segment files that a killed
     writer committed are found. What is damaged is set aside and, where another file has it sound, taken from there;
     `tell` hears of it. With `verify` the whole journal is read at once, else each file when a database is built of it.
-    Without `merge` what is committed goes into increments of its own, until `tidy` merges them. At the end readers see
-    all that was committed; where an error ends the block and the disk is full besides, the next writer sees to that.
+    Without `merge` what is committed goes into increments of its own, until `tidy` merges them or they are many. At the
+    end readers see all that was committed; where an error ends the block and the disk is full besides, the next writer
+    sees to that.
     Raises ExperimentBusy, ExperimentMismatch, BadValue (a name that is no plain folder name), ForeignFile (nothing is
     changed then), BadFile (a journal that is a link), CorruptFile, StoreUnavailable, SchemaTooNew, DiskFull, OSError.
     """
@@ -189,7 +193,8 @@ class Writer:
         """Makes readers see all that is committed. Raises as `build`."""
         if pending := self._pending:
             started = time.monotonic()
-            merge = self._merge and not self._complete  # else the last build is near
+            merge = self._merge or len(self._built.increments) >= MOST_INCREMENTS
+            merge = merge and not self._complete  # else the last build is near
             if self._built.is_due(len(self._unmerged if merge else pending)):
                 self._built.build(self._journal, self._read, self._directions is not None, no_pause)
             else:
@@ -276,4 +281,4 @@ class Writer:
         if found is None or (found.database, found.increments, found.segments, set(found.lost)) != now:
             write_manifest(self._layout, self.experiment.mark, self._built.main, self._built.increments, self._lost)
         if not self._pending and self._journal:
-            self._built.remove_old()
+            self._built.remove_old(is_whole=not self._lost and not self._layout.set_aside())

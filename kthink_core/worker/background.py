@@ -1,8 +1,10 @@
-"""The precompute beside the live jobs: between any two of its tokens, and of its other pieces, they go first."""
+"""What a worker does beside the live jobs: between any two tokens of its precompute, and its other pieces, they go
+first. What was kept with an older version is brought up to date in a thread of its own."""
 
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,14 +12,16 @@ from kthink_core.precompute.pipeline import Plan, precompute
 from kthink_core.precompute.progress import Silent
 from kthink_core.records import Inference
 from kthink_core.worker.engine import Engine, Stopped
+from kthink_core.worker.keeping import Keeping
 
 log = logging.getLogger("kthink.background")
 
 
-def background(cache: Path, batch_size: int) -> Callable[[Plan, Engine], None]:
-    """What an engine runs to make the inferences that its experiment lacks."""
+def background(cache: Path, batch_size: int, keeping: Keeping) -> Callable[[Plan, Engine], None]:
+    """What an engine runs, once all is loaded, to make the inferences that its experiment lacks."""
 
     def run(plan: Plan, engine: Engine) -> None:
+        threading.Thread(target=keeping.renew, args=[lambda: engine.is_closing], name="renewal").start()
         precompute(plan, cache, batch_size, _Yielding(engine))
 
     return run

@@ -123,6 +123,10 @@ class Engine:
         with self._changed:
             return Load(len(self._queue), self._running is not None, self._says)
 
+    @property
+    def is_closing(self) -> bool:
+        return self._closing
+
     def close(self, timeout: float = 30) -> None:
         """Cancel everything and end the thread."""
         with self._changed:

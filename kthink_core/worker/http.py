@@ -48,6 +48,7 @@ from kthink_core.worker import metrics
 from kthink_core.worker.background import background
 from kthink_core.worker.engine import Engine
 from kthink_core.worker.jobs import Job
+from kthink_core.worker.keeping import Keeping
 from kthink_core.worker.ports import check_free
 from kthink_core.worker.refusals import add_refusals
 from kthink_core.worker.service import Service, Stream
@@ -221,8 +222,9 @@ def run(config: ExperimentConfig, name: str, cache: Path, device: Device, settin
         leave_a_core()
         return plan(name, config, device, Silent())
 
-    engine = Engine(load, background(cache, BATCH_SIZE), settings.queue)
-    app = make_app(Service(engine, config, settings, cache))
+    keeping = Keeping(cache)
+    engine = Engine(load, background(cache, BATCH_SIZE, keeping), settings.queue)
+    app = make_app(Service(engine, config, settings, keeping))
     options = uvicorn.Config(
         app,
         host=settings.host,

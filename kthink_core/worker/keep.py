@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 from kthink_core.config import Experiment
-from kthink_core.errors import CorruptFile
+from kthink_core.errors import CorruptFile, KthinkError
 from kthink_core.identity import same_makers
 from kthink_core.live.api import GenerateRequest, Kept
 from kthink_core.records import Inference
+from kthink_core.store.completion import is_outdated
 from kthink_core.store.manifest import read_experiment
 from kthink_core.store.writer import open_writer
 
@@ -54,6 +55,29 @@ def tidy(cache: Path, name: str, pause: Callable[[], None]) -> None:
             writer.tidy(pause)
 
 
+def outdated(cache: Path) -> list[str]:
+    """The experiments of kept inferences that no reader reads as they are: `tidy` brings them up to date."""
+    return [stored.name for stored in _stored(cache) if _is_outdated(cache, stored.name)]
+
+
+def _is_outdated(cache: Path, name: str) -> bool:
+    try:
+        return is_outdated(cache, name)
+    except (KthinkError, OSError):  # a writer mends it, or says why not
+        return True
+
+
+def _stored(cache: Path) -> Iterator[Experiment]:
+    """The experiments of kept inferences, whoever made them; those that cannot be read are left out."""
+    for name in [LIVE, *sorted(path.name for path in cache.glob(f"{LIVE}-*"))]:
+        try:
+            stored = read_experiment(cache, name)
+        except (KthinkError, OSError):
+            continue
+        if stored is not None and stored.open_ended and stored.name == name:
+            yield stored
+
+
 def _experiment(cache: Path, made_by: Experiment) -> Experiment:
     config = made_by.config.model_copy(update={"problems": LIVE, "limit": None, "seed": 0, "steering": ()})
     experiment = made_by.model_copy(update={"name": LIVE, "config": config, "inferences": 0, "open_ended": True})
@@ -63,5 +87,8 @@ def _experiment(cache: Path, made_by: Experiment) -> Experiment:
         return experiment
     if stored is None or same_makers(stored, experiment):
         return experiment
+    for other in _stored(cache):  # an older version may have named it otherwise
+        if same_makers(other, experiment):
+            return experiment.model_copy(update={"name": other.name})
     facts = repr((config, experiment.revisions))
     return experiment.model_copy(update={"name": f"{LIVE}-{hashlib.sha256(facts.encode()).hexdigest()[:8]}"})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from kthink_core.config import Experiment
 from kthink_core.errors import KthinkError, PromptRefused, in_words
 from kthink_core.live.api import GenerateRequest, Kept
 from kthink_core.worker.jobs import Job
-from kthink_core.worker.keep import keep, tidy
+from kthink_core.worker.keep import keep, outdated, tidy
 
 log = logging.getLogger("kthink.keep")
 
@@ -50,6 +50,14 @@ class Keeping:
             pass
         except (KthinkError, OSError) as error:  # nothing is lost: readers see all, in more databases
             log.warning("the databases of '%s' are not merged: %s", experiment, in_words(error))
+
+    def renew(self, is_ending: Callable[[], bool]) -> None:
+        """Bring up to date what an older version left, one experiment after another, until the worker ends."""
+        for experiment in outdated(self._cache):
+            if is_ending():
+                return
+            log.info("'%s' is of an older version: its databases are built anew", experiment)
+            self.tidy(experiment)
 
     @contextmanager
     def _counted(self) -> Iterator[None]:

@@ -6,7 +6,6 @@ import asyncio
 import threading
 import time
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 from kthink_core.access.request_rate import RequestRate
 from kthink_core.config import ExperimentConfig
@@ -65,12 +64,12 @@ class Stream:
 class Service:
     """The engine with its limits."""
 
-    def __init__(self, engine: Engine, config: ExperimentConfig, settings: WorkerSettings, cache: Path) -> None:
+    def __init__(self, engine: Engine, config: ExperimentConfig, settings: WorkerSettings, keeping: Keeping) -> None:
         self.engine, self.config, self.settings = engine, config, settings
         self._began = time.monotonic()
         self._rate = RequestRate(settings.requests_per_minute)
         self._tokenizing = threading.Lock()
-        self._keeping = Keeping(cache)
+        self._keeping = keeping
 
     def plan(self) -> Plan:
         """Raises WorkerUnready while it is loading, KthinkError where that failed."""
