@@ -109,7 +109,7 @@ def draw(
         "feature": NumberColumn("Feature", format="%d", width=65, pinned=True),
         "label": TextColumn("Label", width=120),
         "tokens": TextColumn(
-            "Label, top tokens" if narrow and labels else "Top tokens", help=_TOKENS_HELP, width=140 if narrow else 200
+            "Label, top tokens" if narrow and labels else "Top tokens", help=_TOKENS_HELP, width=105 if narrow else 200
         ),
     }
     for measure in measures:
