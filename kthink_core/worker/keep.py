@@ -80,7 +80,9 @@ def _stored(cache: Path) -> Iterator[Experiment]:
 
 def _experiment(cache: Path, made_by: Experiment) -> Experiment:
     config = made_by.config.model_copy(update={"problems": LIVE, "limit": None, "seed": 0, "steering": ()})
-    experiment = made_by.model_copy(update={"name": LIVE, "config": config, "inferences": 0, "open_ended": True})
+    provenance = {name: fact for name, fact in made_by.provenance.items() if name != "problems"}
+    fields = {"name": LIVE, "config": config, "inferences": 0, "open_ended": True, "provenance": provenance}
+    experiment = made_by.model_copy(update=fields)
     try:
         stored = read_experiment(cache, LIVE)
     except CorruptFile:  # the writer mends it, or says why not
