@@ -144,7 +144,7 @@ def test_stopped_and_resumed_equals_a_run_in_one_go(tiny: Path, problems: str, t
             precompute(experiment, tmp_path / "parts", 2, Stop(2))
     with open_reader(tmp_path / "parts", "tiny") as reader:
         stored = queries.inferences(reader)["inference"].tolist()
-    assert stored == list(range(len(stored))) and len(stored) >= 4, "what was whole when it was stopped is there, too"
+    assert stored == list(range(len(stored))) and len(stored) >= 4, "what was heard of is there"
     precompute(experiment, tmp_path / "parts", 2, Silent())
     for one, other in zip(segments_of(tmp_path / "whole"), segments_of(tmp_path / "parts"), strict=True):
         assert one.token_ids.tolist() == other.token_ids.tolist()

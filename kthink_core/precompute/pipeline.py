@@ -150,7 +150,7 @@ def _make(plan: Plan, missing: Sequence[Prompt], batch_size: int, progress: Prog
             beside.tend(writer.catch_up)
         progress.step(number, rows)
 
-    with Beside(store, committed, most=batch_size) as beside:
+    with Beside(store, committed, most=batch_size, pause=progress.pause) as beside:
         while lacking:
             batch = [prompt for prompt in lacking.values() if prompt.inference not in beside.under_way][:batch_size]
             try:
