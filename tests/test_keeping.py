@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from pathlib import Path
 
 import pytest
-from store_samples import as_schema_2, rewrite, sample_experiment, sample_inferences, write_sample
+from store_samples import as_schema_2, full_disk, rewrite, sample_experiment, sample_inferences, write_sample
 
-from kthink_core.errors import SchemaTooOld
+from kthink_core.errors import DiskFull, SchemaTooOld
 from kthink_core.live.api import GenerateRequest
 from kthink_core.store.files import Layout
 from kthink_core.store.lock import writer_lock
@@ -70,6 +71,51 @@ def test_who_keeps_does_not_wait_for_the_merging(tmp_path: Path) -> None:
     assert keeping.keep(done(4), MADE_BY, "Ada").inference == 4
     merging.join()
     assert sizes(tmp_path) == [1] * 5 and keeping.waiting == 0
+
+
+@pytest.mark.parametrize("synced", [0, 1])
+def test_what_is_stored_but_not_shown_is_not_stored_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, synced: int
+) -> None:
+    """The disk is full once the segment has its name: before its folder is synced, or after."""
+    keeping = Keeping(tmp_path)
+    keeping.keep(done(0), MADE_BY, "Ada")
+    segment, sync, after = Layout(tmp_path / LIVE).segment(1), os.fsync, list[int]()
+
+    def fill(descriptor: int) -> None:
+        if segment.exists():
+            after.append(descriptor)
+        if len(after) > synced:
+            full_disk(descriptor)
+        sync(descriptor)
+
+    job = done(1)
+    with monkeypatch.context() as full:
+        full.setattr(os, "fsync", fill)
+        for _ in range(2):
+            with pytest.raises(DiskFull):
+                keeping.keep(job, MADE_BY, "Ada")
+    with open_reader(tmp_path, LIVE) as reader:
+        assert reader.inferences == 1
+    job.inference = None  # the engine lets it go
+    assert keeping.keep(job, MADE_BY, "Ada") == keeping.keep(job, MADE_BY, "Ada")
+    with open_reader(tmp_path, LIVE) as reader:
+        assert reader.inference_ids == (0, 1)
+
+
+def test_what_was_stored_but_is_lost_is_stored_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    keeping = Keeping(tmp_path)
+    keeping.keep(done(0), MADE_BY, "Ada")
+    segment, sync = Layout(tmp_path / LIVE).segment(1), os.fsync
+    job = done(1)
+    with monkeypatch.context() as full:
+        full.setattr(os, "fsync", lambda descriptor: (full_disk if segment.exists() else sync)(descriptor))
+        with pytest.raises(DiskFull):
+            keeping.keep(job, MADE_BY, "Ada")
+    segment.unlink()
+    kept = keeping.keep(job, MADE_BY, "Ada")
+    with open_reader(tmp_path, LIVE) as reader:
+        assert reader.inference_ids == (0, kept.inference)
 
 
 def test_what_cannot_be_merged_now_is_left(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
