@@ -12,6 +12,8 @@ from store_samples import as_schema_2, full_disk, rewrite, sample_experiment, sa
 
 from kthink_core.errors import DiskFull, SchemaTooOld
 from kthink_core.live.api import GenerateRequest
+from kthink_core.live.client import WorkerClient
+from kthink_core.precompute.pipeline import Plan
 from kthink_core.store.files import Layout
 from kthink_core.store.lock import writer_lock
 from kthink_core.store.manifest import read_manifest
@@ -20,6 +22,8 @@ from kthink_core.store.writer import open_writer
 from kthink_core.worker.jobs import Job
 from kthink_core.worker.keep import LIVE, outdated
 from kthink_core.worker.keeping import Keeping
+from tests import worker_process
+from tests.worker_process import request, working
 
 MADE_BY = sample_experiment()
 DRAWN = sample_inferences(MADE_BY)
@@ -48,7 +52,7 @@ def test_what_is_kept_is_seen_at_once_and_merged_afterwards(tmp_path: Path) -> N
 
 
 class Halfway(Keeping):
-    """Merges up to where it could give way, and goes on once somebody waits."""
+    """Merges up to where it could give way, and goes on once somebody waits, or the worker ends."""
 
     def __init__(self, cache: Path) -> None:
         super().__init__(cache)
@@ -56,7 +60,8 @@ class Halfway(Keeping):
 
     def _give_way(self) -> None:
         self.reached.set()
-        while not self.waiting:
+        end = time.monotonic() + 30
+        while not (self.waiting or self.closing) and time.monotonic() < end:
             time.sleep(0.001)
         super()._give_way()
 
@@ -71,6 +76,24 @@ def test_who_keeps_does_not_wait_for_the_merging(tmp_path: Path) -> None:
     assert keeping.keep(done(4), MADE_BY, "Ada").inference == 4
     merging.join()
     assert sizes(tmp_path) == [1] * 5 and keeping.waiting == 0
+
+
+def test_a_worker_that_ends_does_not_wait_for_the_merging(
+    tiny_plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = list[Halfway]()
+
+    def halfway(cache: Path) -> Keeping:
+        made.append(Halfway(cache))
+        return made[0]
+
+    monkeypatch.setattr(worker_process, "Keeping", halfway)
+    with working(tiny_plan, cache=tmp_path) as (settings, _), WorkerClient(settings, "somebody") as client:
+        for _ in range(2):
+            events = list(client.generate(request(hookpoints=tuple(tiny_plan.saes.by_hookpoint))))
+            client.keep(getattr(events[-1], "job"))  # noqa: B009
+        assert made[0].reached.wait(60)
+    assert sizes(tmp_path) == [1, 1]
 
 
 @pytest.mark.parametrize("synced", [0, 1])

@@ -18,7 +18,7 @@ log = logging.getLogger("kthink.keep")
 
 
 class _Wanted(Exception):
-    """Somebody waits to keep."""
+    """Somebody waits to keep, or for the worker to end."""
 
 
 class Keeping:
@@ -29,6 +29,8 @@ class Keeping:
         self._turn, self._counting = threading.Lock(), threading.Lock()
         self.waiting = 0
         """How many want to keep something now."""
+        self.closing = False
+        """Whether merging is to end."""
         self._kept: dict[str, Kept] = {}
         self._committed: dict[str, Kept] = {}
         """Of jobs that may not be seen by readers yet, too."""
@@ -72,6 +74,10 @@ class Keeping:
 
         return keep(self._cache, made_by, inference, job.request, author, committed)
 
+    def close(self) -> None:
+        """End the merging: nobody waits for it."""
+        self.closing = True
+
     @contextmanager
     def _counted(self) -> Iterator[None]:
         with self._counting:
@@ -83,5 +89,5 @@ class Keeping:
                 self.waiting -= 1
 
     def _give_way(self) -> None:
-        if self.waiting:
+        if self.waiting or self.closing:
             raise _Wanted
