@@ -56,14 +56,18 @@ class Halfway(Keeping):
 
     def __init__(self, cache: Path) -> None:
         super().__init__(cache)
-        self.reached = threading.Event()
+        self.reached, self.gave_way = threading.Event(), threading.Event()
 
     def _give_way(self) -> None:
         self.reached.set()
         end = time.monotonic() + 30
         while not (self.waiting or self.closing) and time.monotonic() < end:
             time.sleep(0.001)
-        super()._give_way()
+        try:
+            super()._give_way()
+        except BaseException:
+            self.gave_way.set()
+            raise
 
 
 def test_who_keeps_does_not_wait_for_the_merging(tmp_path: Path) -> None:
@@ -93,6 +97,7 @@ def test_a_worker_that_ends_does_not_wait_for_the_merging(
             events = list(client.generate(request(hookpoints=tuple(tiny_plan.saes.by_hookpoint))))
             client.keep(getattr(events[-1], "job"))  # noqa: B009
         assert made[0].reached.wait(60)
+    assert made[0].gave_way.wait(10)
     assert sizes(tmp_path) == [1, 1]
 
 
