@@ -33,7 +33,8 @@ class Beside:
     ) -> None:
         """`store` runs in the thread beside, `committed` where it is asked. `most`: generations that wait, so that
         memory is bounded. `pause` is called again and again where it is waited for the thread; it may raise."""
-        self._store, self._committed, self._most, self._pause = store, committed, most, pause
+        self._store, self._committed, self._pause = store, committed, pause
+        self.most = most
         self._waiting: deque[tuple[int, Future[Inference]]] = deque()
         self._tended: Future[None] | None = None
         self._thread = ThreadPoolExecutor(1, "beside")
@@ -55,7 +56,7 @@ class Beside:
         """Hand one over; waits while there are too many. Raises what `hear` raises."""
         future = self._thread.submit(self._unless_ending, lambda: self._store(generation, captured))
         self._waiting.append((generation.prompt.inference, future))
-        while len(self._waiting) > self._most:
+        while len(self._waiting) > self.most:
             self._hear_next()
 
     def hear(self) -> None:
