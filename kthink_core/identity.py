@@ -49,12 +49,11 @@ def same_makers(one: Experiment, other: Experiment) -> bool:
 
 def check_same(stored: Experiment, asked: Experiment) -> None:
     """Raises ExperimentMismatch unless `asked` would make just what `stored` is: configuration, SAEs, weights,
-    problems, and how many inferences of them."""
+    problems, and how many inferences of them. What is typed is none of the problems of an open-ended one."""
     differing = _differing(stored.config, asked.config) | _differing_weights(stored, asked)
-    facts: dict[str, tuple[object, object]] = {
-        "inferences": (stored.inferences, asked.inferences),
-        "problems": (stored.provenance.get("problems"), asked.provenance.get("problems")),
-    }
+    facts: dict[str, tuple[object, object]] = {"inferences": (stored.inferences, asked.inferences)}
+    if not stored.open_ended:
+        facts["problems"] = stored.provenance.get("problems"), asked.provenance.get("problems")
     differing |= {name: pair for name, pair in facts.items() if pair[0] != pair[1]}
     if differing:
         raise ExperimentMismatch(stored.name, differing)

@@ -75,6 +75,14 @@ def test_another_number_or_other_problems_is_another_experiment() -> None:
             check_same(HERE, HERE.model_copy(update=other))
 
 
+def test_what_is_typed_is_not_one_of_the_problems() -> None:
+    """Kept inferences stand in experiments that bear the problems of whoever kept the first."""
+    typed = HERE.model_copy(update={"inferences": 0, "open_ended": True})
+    for one, other in (("sha256:x", "sha256:y"), ("sha256:x", None)):
+        facts = [typed.provenance | ({"problems": problems} if problems else {}) for problems in (one, other)]
+        check_same(*(typed.model_copy(update={"provenance": provenance}) for provenance in facts))
+
+
 def test_a_commit_needs_its_repository_and_a_digest_does_not() -> None:
     assert source("org/one", "abc") != source("org/two", "abc")
     assert source("org/one", "sha256:abc") == source("/a/folder", "sha256:abc")

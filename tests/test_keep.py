@@ -21,10 +21,13 @@ def test_what_a_worker_would_precompute_does_not_part_what_is_kept(tmp_path: Pat
     makers = [{}, {"steering": steering}, {"limit": 5}, {"limit": None}, {"seed": 3}, {"problems": "gsm8k"}]
     for number, config in enumerate(makers):
         made_by = sample_experiment("any", 12, **config)
+        facts = made_by.provenance | {"problems": f"sha256:{number}"}
+        made_by = made_by.model_copy(update={"provenance": facts})
         inference = sample_inference(made_by, 7)
         assert keep(tmp_path, made_by, inference, REQUEST, "Ann") == Kept(experiment="live", inference=number)
     with open_reader(tmp_path, "live") as reader:
         assert reader.inference_ids == tuple(range(len(makers)))
+        assert "problems" not in reader.experiment.provenance
         table = queries.inferences(reader)
     assert table["problem"].tolist() == list(range(len(makers)))
     assert set(table["author"]) == {"Ann"} and set(table["temperature"]) == {0.7} and set(table["top_p"]) == {0.9}

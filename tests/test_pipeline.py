@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +17,12 @@ from kthink_core import queries
 from kthink_core.config import ExperimentConfig
 from kthink_core.errors import ExperimentMismatch, OutOfMemory, PromptTooLong, UnknownName, UnsupportedSae
 from kthink_core.model.language_model import LanguageModel
+from kthink_core.model.sae import Sae, encode
+from kthink_core.precompute import pipeline
 from kthink_core.precompute.pipeline import Plan, plan, precompute
 from kthink_core.precompute.progress import Silent
-from kthink_core.records import Inference
+from kthink_core.prompts import Segment
+from kthink_core.records import Encoding, Inference
 from kthink_core.store.journal import read_segment
 from kthink_core.store.reader import open_reader
 
@@ -144,7 +148,7 @@ def test_stopped_and_resumed_equals_a_run_in_one_go(tiny: Path, problems: str, t
             precompute(experiment, tmp_path / "parts", 2, Stop(2))
     with open_reader(tmp_path / "parts", "tiny") as reader:
         stored = queries.inferences(reader)["inference"].tolist()
-    assert stored == list(range(len(stored))) and len(stored) >= 4, "what was whole when it was stopped is there, too"
+    assert stored == list(range(len(stored))) and len(stored) >= 4, "what was heard of is there"
     precompute(experiment, tmp_path / "parts", 2, Silent())
     for one, other in zip(segments_of(tmp_path / "whole"), segments_of(tmp_path / "parts"), strict=True):
         assert one.token_ids.tolist() == other.token_ids.tolist()
@@ -178,6 +182,46 @@ def test_out_of_memory_halves_the_batch(tiny: Path, problems: str, tmp_path: Pat
 def test_out_of_memory_with_one_row_is_an_error(tiny: Path, problems: str, tmp_path: Path) -> None:
     with pytest.raises(OutOfMemory):
         precompute(ready(tiny, problems), tmp_path, 5, Cramped(rows=0))
+
+
+class Narrow:
+    """In the place of `encode`: the device has too little memory for it so many times."""
+
+    def __init__(self, fails: int) -> None:
+        self.fails = fails
+
+    def __call__(self, sae: Sae, vectors: torch.Tensor, labels: Sequence[Segment]) -> Encoding:
+        if self.fails:
+            self.fails -= 1
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+        return encode(sae, vectors, labels)
+
+
+ONE_AFTER_THE_OTHER = ["batches of 1", "one at a time, stored before the next begins"]
+
+
+@pytest.mark.parametrize("fails", [1, 2])
+def test_out_of_memory_beside(
+    tiny: Path, problems: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: int
+) -> None:
+    """At last nothing is generated while something is stored."""
+    progress = Cramped(rows=9)
+    monkeypatch.setattr(pipeline, "encode", Narrow(fails))
+    precompute(ready(tiny, problems), tmp_path, 2, progress)
+    told = [f"out of GPU memory: going on with {what}" for what in ONE_AFTER_THE_OTHER]
+    assert progress.notices == told[:fails]
+    assert len(segments_of(tmp_path)) == len(QUESTIONS)
+
+
+def test_out_of_memory_beside_without_end_is_an_error(
+    tiny: Path, problems: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline, "encode", Narrow(1_000_000))
+    progress = Cramped(rows=9)
+    with pytest.raises(OutOfMemory):
+        precompute(ready(tiny, problems), tmp_path, 5, progress)
+    sizes = [int(notice.rpartition(" ")[2]) for notice in progress.notices[:-1]]
+    assert sizes == sorted(set(sizes), reverse=True) and sizes[-1] == 1, "batches never grow"
 
 
 def test_bypass_answers_at_once(tiny: Path, problems: str, tmp_path: Path) -> None:

@@ -48,8 +48,8 @@ def working(
         bound.bind((settings.get("host", "127.0.0.1"), port))
         given = WorkerSettings.model_validate({"port": port} | settings)
         engine = Engine(lambda: plan, background, given.queue)
-        app = make_app(Service(engine, plan.experiment.config, given, Keeping(cache)))
-        server = Server(uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=5), engine)
+        service = Service(engine, plan.experiment.config, given, Keeping(cache))
+        server = Server(uvicorn.Config(make_app(service), log_level="error", timeout_graceful_shutdown=5), service)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]})
         bound.listen()  # who comes before the server is up waits
         thread.start()

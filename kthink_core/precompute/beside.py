@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Self
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
+from typing import Self, TypeVar
 
 from kthink_core.model.hookpoints import Captured
 from kthink_core.records import Generation, Inference
+
+_Made = TypeVar("_Made")
+
+_BREATH = 0.02
+"""Seconds between two pauses of who waits."""
 
 
 class Beside:
     """Stores generations one after the other. For one thread, which hears what came of them when it asks.
 
-    With `with`: what was put in is stored when the block ends, however it ends.
+    With `with`: a block that ends well has stored and told of all that was put in. Where an error ends it, what is
+    being stored is finished and the rest is dropped. The thread has ended in any case, however often one interrupts.
     """
 
     def __init__(
@@ -22,19 +29,23 @@ class Beside:
         store: Callable[[Generation, Captured], Inference],
         committed: Callable[[Inference], None],
         most: int,
+        pause: Callable[[], None],
     ) -> None:
         """`store` runs in the thread beside, `committed` where it is asked. `most`: generations that wait, so that
-        memory is bounded."""
-        self._store, self._committed, self._most = store, committed, most
+        memory is bounded. `pause` is called again and again where it is waited for the thread; it may raise."""
+        self._store, self._committed, self._pause = store, committed, pause
+        self.most = most
         self._waiting: deque[tuple[int, Future[Inference]]] = deque()
         self._tended: Future[None] | None = None
         self._thread = ThreadPoolExecutor(1, "beside")
+        self._busy = threading.Lock()
+        self._ending = False
 
     def tend(self, work: Callable[[], None]) -> None:
         """Let the thread do something else after what was put in, unless it has still to. What it raises, `hear`
         raises."""
         if self._tended is None:
-            self._tended = self._thread.submit(work)
+            self._tended = self._thread.submit(self._unless_ending, work)
 
     @property
     def under_way(self) -> frozenset[int]:
@@ -43,8 +54,9 @@ class Beside:
 
     def put(self, generation: Generation, captured: Captured) -> None:
         """Hand one over; waits while there are too many. Raises what `hear` raises."""
-        self._waiting.append((generation.prompt.inference, self._thread.submit(self._store, generation, captured)))
-        while len(self._waiting) > self._most:
+        future = self._thread.submit(self._unless_ending, lambda: self._store(generation, captured))
+        self._waiting.append((generation.prompt.inference, future))
+        while len(self._waiting) > self.most:
             self._hear_next()
 
     def hear(self) -> None:
@@ -62,15 +74,49 @@ class Beside:
 
     def _hear_next(self) -> None:
         _, future = self._waiting[0]
-        try:
-            inference = future.result()
-        finally:
-            if future.done():
-                self._waiting.popleft()
-        self._committed(inference)
+        self._wait_for(future)
+        self._waiting.popleft()
+        self._committed(future.result())
+
+    def _unless_ending(self, work: Callable[[], _Made]) -> _Made:
+        with self._busy:
+            if self._ending:
+                raise CancelledError
+            return work()
+
+    def _wait_for(self, future: Future[Inference] | Future[None]) -> None:
+        while not future.done():
+            self._pause()
+            wait([future], _BREATH)
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._thread.shutdown()
+    def __exit__(self, raised: type[BaseException] | None, *_: object) -> None:
+        try:
+            if raised is None:
+                self.finish()
+                if self._tended is not None:
+                    self._wait_for(self._tended)
+                    self.hear()
+        finally:
+            self._end()
+
+    def _end(self) -> None:
+        held: KeyboardInterrupt | None = None
+        ended = False
+        while not ended:
+            try:
+                self._ending = True
+                self._wait_until_idle()
+                self._thread.shutdown(cancel_futures=True)
+                ended = True
+            except KeyboardInterrupt as interrupt:  # whoever comes next has what the thread uses to itself
+                held = interrupt
+        if held is not None:
+            raise held
+
+    def _wait_until_idle(self) -> None:
+        """Apart from `shutdown`, because a thread whose `join` is interrupted counts as ended."""
+        with self._busy:
+            pass

@@ -150,22 +150,37 @@ def _make(plan: Plan, missing: Sequence[Prompt], batch_size: int, progress: Prog
             beside.tend(writer.catch_up)
         progress.step(number, rows)
 
-    with Beside(store, committed, most=batch_size) as beside:
+    with Beside(store, committed, most=batch_size, pause=progress.pause) as beside:
         while lacking:
             batch = [prompt for prompt in lacking.values() if prompt.inference not in beside.under_way][:batch_size]
             try:
                 if not batch:
                     beside.finish()
                     continue
-                for made in generate(plan.lm, batch, sampling, config.hookpoints, config.site, step, plan.steering):
-                    beside.put(*made)
+                made = generate(plan.lm, batch, sampling, config.hookpoints, config.site, step, plan.steering)
+                for one in made if beside.most else list(made):  # a generation under way holds its caches
+                    beside.put(*one)
             except torch.cuda.OutOfMemoryError as error:
-                if batch_size == 1:
+                if beside.most == 0:
                     remedy = "lower --max-new-tokens or take another --device"
                     raise OutOfMemory(plan.lm.device.type, "with a batch of one", remedy) from error
-                batch_size = (len(batch or lacking) + 1) // 2
                 torch.cuda.empty_cache()
-                progress.notice(f"out of GPU memory: going on with batches of {batch_size}")
+                if batch_size > 1:
+                    batch_size = beside.most = (min(len(batch or lacking), batch_size) + 1) // 2
+                    progress.notice(f"out of GPU memory: going on with batches of {batch_size}")
+                else:
+                    beside.most = 0
+                    _drain(beside)
+                    progress.notice("out of GPU memory: going on with one at a time, stored before the next begins")
+
+
+def _drain(beside: Beside) -> None:
+    """Wait for what is under way; what does not fit is made again."""
+    while beside.under_way:
+        try:
+            beside.finish()
+        except torch.cuda.OutOfMemoryError:
+            torch.cuda.empty_cache()
 
 
 def _encoded(plan: Plan, generation: Generation, captured: Captured) -> Inference:

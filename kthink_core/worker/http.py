@@ -197,19 +197,19 @@ class Server(uvicorn.Server):
     """Bounds its connections. Ends by cancelling what is under way, instead of waiting for it; ends where its engine
     has."""
 
-    def __init__(self, config: uvicorn.Config, engine: Engine) -> None:
+    def __init__(self, config: uvicorn.Config, service: Service) -> None:
         super().__init__(config)
-        self._engine = engine
+        self._service = service
 
     async def startup(self, sockets: list[socket] | None = None) -> None:
         bound(asyncio.get_running_loop())
         await super().startup(sockets)
 
     async def on_tick(self, counter: int) -> bool:
-        return await super().on_tick(counter) or self._engine.failure is not None
+        return await super().on_tick(counter) or self._service.engine.failure is not None
 
     async def shutdown(self, sockets: list[socket] | None = None) -> None:
-        await asyncio.to_thread(self._engine.close)
+        await asyncio.to_thread(self._service.close)
         await super().shutdown(sockets)
 
 
@@ -224,15 +224,15 @@ def run(config: ExperimentConfig, name: str, cache: Path, device: Device, settin
 
     keeping = Keeping(cache)
     engine = Engine(load, background(cache, BATCH_SIZE, keeping), settings.queue)
-    app = make_app(Service(engine, config, settings, keeping))
+    service = Service(engine, config, settings, keeping)
     options = uvicorn.Config(
-        app,
+        make_app(service),
         host=settings.host,
         port=settings.port,
         log_level="warning",
         timeout_graceful_shutdown=5,
         proxy_headers=False,  # limits count by address: no caller chooses it
     )
-    Server(options, engine).run()
+    Server(options, service).run()
     if engine.failure is not None:
         raise engine.failure

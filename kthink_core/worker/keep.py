@@ -13,6 +13,7 @@ from kthink_core.identity import same_makers
 from kthink_core.live.api import GenerateRequest, Kept
 from kthink_core.records import Inference
 from kthink_core.store.completion import is_outdated
+from kthink_core.store.files import Layout
 from kthink_core.store.manifest import read_experiment
 from kthink_core.store.writer import open_writer
 
@@ -20,27 +21,49 @@ LIVE = "live"
 """The experiment of kept inferences; where another model or other SAEs have it, theirs gets a suffix."""
 
 
-def keep(cache: Path, made_by: Experiment, inference: Inference, request: GenerateRequest, author: str) -> Kept:
+def keep(
+    cache: Path,
+    made_by: Experiment,
+    inference: Inference,
+    request: GenerateRequest,
+    author: str,
+    committed: Callable[[Kept], None] = lambda kept: None,
+) -> Kept:
     """Commit an inference under the next free number. `made_by`: what the worker would precompute.
 
-    Readers see it when this returns. `tidy` should follow. Raises ExperimentBusy, DiskFull.
+    Readers see it when this returns. `tidy` should follow. `committed` hears of it as soon as it is stored, also where
+    an error keeps readers from seeing it: `show` is to follow then. Raises ExperimentBusy, DiskFull.
     """
     experiment = _experiment(cache, made_by)
     # A keep takes as long however many there are.
     with open_writer(cache, experiment, verify=False, merge=False) as writer:
         index = writer.next_inference
-        writer.append(
-            replace(
-                inference,
-                inference=index,
-                problem=index,
-                author=author or "unnamed",
-                temperature=request.temperature,
-                top_p=request.top_p,
-                max_new_tokens=request.max_new_tokens,
+        kept = Kept(experiment=experiment.name, inference=index)
+        try:
+            writer.append(
+                replace(
+                    inference,
+                    inference=index,
+                    problem=index,
+                    author=author or "unnamed",
+                    temperature=request.temperature,
+                    top_p=request.top_p,
+                    max_new_tokens=request.max_new_tokens,
+                )
             )
-        )
-    return Kept(experiment=experiment.name, inference=index)
+        finally:
+            if Layout(cache / experiment.name).segment(index).exists():
+                committed(kept)
+    return kept
+
+
+def show(cache: Path, kept: Kept) -> bool:
+    """Make readers see what was committed. False where it is there no more. Raises as `tidy`."""
+    experiment = read_experiment(cache, kept.experiment)
+    if experiment is None:
+        return False
+    with open_writer(cache, experiment, verify=False, merge=False) as writer:
+        return kept.inference in writer.committed
 
 
 def tidy(cache: Path, name: str, pause: Callable[[], None]) -> None:
@@ -80,7 +103,9 @@ def _stored(cache: Path) -> Iterator[Experiment]:
 
 def _experiment(cache: Path, made_by: Experiment) -> Experiment:
     config = made_by.config.model_copy(update={"problems": LIVE, "limit": None, "seed": 0, "steering": ()})
-    experiment = made_by.model_copy(update={"name": LIVE, "config": config, "inferences": 0, "open_ended": True})
+    provenance = {name: fact for name, fact in made_by.provenance.items() if name != "problems"}
+    fields = {"name": LIVE, "config": config, "inferences": 0, "open_ended": True, "provenance": provenance}
+    experiment = made_by.model_copy(update=fields)
     try:
         stored = read_experiment(cache, LIVE)
     except CorruptFile:  # the writer mends it, or says why not

@@ -12,13 +12,13 @@ from kthink_core.config import Experiment
 from kthink_core.errors import KthinkError, PromptRefused, in_words
 from kthink_core.live.api import GenerateRequest, Kept
 from kthink_core.worker.jobs import Job
-from kthink_core.worker.keep import keep, outdated, tidy
+from kthink_core.worker.keep import keep, outdated, show, tidy
 
 log = logging.getLogger("kthink.keep")
 
 
 class _Wanted(Exception):
-    """Somebody waits to keep."""
+    """Somebody waits to keep, or for the worker to end."""
 
 
 class Keeping:
@@ -29,15 +29,20 @@ class Keeping:
         self._turn, self._counting = threading.Lock(), threading.Lock()
         self.waiting = 0
         """How many want to keep something now."""
+        self.closing = False
+        """Whether merging is to end."""
         self._kept: dict[str, Kept] = {}
+        self._committed: dict[str, Kept] = {}
+        """Of jobs that may not be seen by readers yet, too."""
 
     def keep(self, job: Job, made_by: Experiment, author: str) -> Kept:
         """Store what a job made, once. Raises PromptRefused where it made nothing that can be stored."""
         with self._counted(), self._turn:
             if job.id not in self._kept:
-                if job.inference is None or not isinstance(job.request, GenerateRequest):
-                    raise PromptRefused("only a generation that is done, at all hookpoints, can be kept")
-                self._kept[job.id] = keep(self._cache, made_by, job.inference, job.request, author)
+                before = self._committed.get(job.id)
+                if before is None or not show(self._cache, before):
+                    before = self._keep(job, made_by, author)
+                self._kept[job.id] = before
             return self._kept[job.id]
 
     def tidy(self, experiment: str) -> None:
@@ -59,6 +64,20 @@ class Keeping:
             log.info("'%s' is of an older version: its databases are built anew", experiment)
             self.tidy(experiment)
 
+    def _keep(self, job: Job, made_by: Experiment, author: str) -> Kept:
+        inference = job.inference  # the engine lets it go at any time
+        if inference is None or not isinstance(job.request, GenerateRequest):
+            raise PromptRefused("only a generation that is done, at all hookpoints, can be kept")
+
+        def committed(kept: Kept) -> None:
+            self._committed[job.id] = kept
+
+        return keep(self._cache, made_by, inference, job.request, author, committed)
+
+    def close(self) -> None:
+        """End the merging: nobody waits for it."""
+        self.closing = True
+
     @contextmanager
     def _counted(self) -> Iterator[None]:
         with self._counting:
@@ -70,5 +89,5 @@ class Keeping:
                 self.waiting -= 1
 
     def _give_way(self) -> None:
-        if self.waiting:
+        if self.waiting or self.closing:
             raise _Wanted

@@ -121,6 +121,11 @@ class Service:
         """To be called after a keep, once its caller has the answer."""
         self._keeping.tidy(kept.experiment)
 
+    def close(self) -> None:
+        """Cancel everything; returns once the engine has ended."""
+        self._keeping.close()
+        self.engine.close()
+
     def health(self) -> Health:
         load, plan = self.engine.load(), self.engine.plan
         limits = {name: getattr(self.settings, name) for name in ("new_tokens", "queue", "jobs_per_client")}
