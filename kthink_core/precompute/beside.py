@@ -6,7 +6,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 from kthink_core.model.hookpoints import Captured
 from kthink_core.records import Generation, Inference
@@ -84,7 +84,7 @@ class Beside:
                 raise CancelledError
             return work()
 
-    def _wait_for(self, future: Future[Inference] | Future[None]) -> None:
+    def _wait_for(self, future: Future[Any]) -> None:
         while not future.done():
             self._pause()
             wait([future], _BREATH)
