@@ -230,7 +230,7 @@ def test_hooks_are_gone_after_an_error(tiny_lm: LanguageModel) -> None:
     ("interventions", "error", "message"),
     [
         ([Intervention("layers.9.mlp", 0, "ablate")], UnknownName, "hookpoint 'layers.9.mlp'"),
-        ([Intervention(HOOKPOINT, 10**6, "ablate")], BadValue, "its SAE has features 0 to"),
+        ([Intervention(HOOKPOINT, SHAPES["tiny"].num_latents, "ablate")], BadValue, "its SAE has features 0 to"),
         ([Intervention(HOOKPOINT, 1, "clamp", -1.0)], BadValue, "activations are never negative"),
         ([Intervention(HOOKPOINT, 1, "ablate"), Intervention(HOOKPOINT, 1, "add", 1.0)], BadValue, "steered twice"),
     ],
