@@ -34,6 +34,11 @@ _RELEVANT = """
 """
 """In how many inferences each feature is among the `relevant` first."""
 
+_ASKED = """asked AS (
+    SELECT unnest($features::INTEGER[]) AS feature, unnest(range(len($features::INTEGER[]))) AS place
+)"""
+"""The features that were asked for, and their places."""
+
 
 def feature_counts(
     reader: Reader, hookpoint: str, scope: Scope = "generated", top: int = 100, relevant: int = RELEVANT
@@ -122,9 +127,7 @@ def feature_maxima(
     asked = check_features(reader, hookpoint, features)
     check_choice("scope", scope, SCOPES)
     sql = f"""
-        WITH asked AS (
-            SELECT unnest($features::INTEGER[]) AS feature, unnest(range(len($features::INTEGER[]))) AS place
-        ), stats AS (
+        WITH {_ASKED}, stats AS (
             SELECT feature, max_activation FROM feature_stats
             WHERE hookpoint = $hookpoint AND scope = $scope AND {AMONG_FEATURES}
         )
@@ -142,9 +145,7 @@ def feature_shares(
     asked = check_features(reader, hookpoint, features)
     check_choice("scope", scope, SCOPES)
     sql = f"""
-        WITH asked AS (
-            SELECT unnest($features::INTEGER[]) AS feature, unnest(range(len($features::INTEGER[]))) AS place
-        ), stats AS (
+        WITH {_ASKED}, stats AS (
             SELECT feature, positions FROM feature_stats
             WHERE hookpoint = $hookpoint AND scope = $scope AND {AMONG_FEATURES}
         )

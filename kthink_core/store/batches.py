@@ -11,18 +11,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from kthink_core.records import Encoding, Inference
+from kthink_core.store.journal import INTERVENTION
 from kthink_core.store.scopes import SEGMENTS
 
-_INTERVENTIONS = pa.schema(
-    [
-        ("inference", pa.int32()),
-        ("hookpoint", pa.string()),
-        ("feature", pa.int32()),
-        ("action", pa.string()),
-        ("value", pa.float64()),
-        ("start", pa.int32()),
-    ]
-)
+_INTERVENTIONS = pa.schema([("inference", pa.int32()), *INTERVENTION])
 
 
 def batches(inferences: Sequence[Inference], hookpoints: Sequence[str]) -> dict[str, pa.Table]:

@@ -28,7 +28,7 @@ REMEDY = "`precompute` sets it aside and computes the inference again"
 
 _OWN_SAMPLING = (("author", pa.string()), ("temperature", pa.float64()), ("top_p", pa.float64()))
 """Columns that schema 2 brought."""
-_INTERVENTION = pa.struct(
+INTERVENTION = pa.struct(
     [
         ("hookpoint", pa.string()),
         ("feature", pa.int32()),
@@ -38,7 +38,7 @@ _INTERVENTION = pa.struct(
     ]
 )
 _LIMIT = ("max_new_tokens", pa.int32())
-_INTERVENTIONS = ("interventions", pa.list_(_INTERVENTION))
+_INTERVENTIONS = ("interventions", pa.list_(INTERVENTION))
 """With it, columns that schema 3 brought."""
 
 _SCALARS = (
@@ -194,7 +194,7 @@ def _to_table(inference: Inference) -> pa.Table:
         )
     )
     done = [asdict(intervention) for intervention in inference.interventions]
-    columns.append(pa.array([done], pa.list_(_INTERVENTION)))
+    columns.append(pa.array([done], pa.list_(INTERVENTION)))
     return pa.Table.from_arrays(columns, schema=_SCHEMA)
 
 

@@ -9,8 +9,8 @@ import pandas as pd
 
 from kthink_core import queries
 from kthink_core.live.watchlist import Firing, Watch, firings
-from kthink_core.queries.trace import StoredTrace, Trace
-from kthink_core.store.scopes import SEGMENTS_OF, Scope
+from kthink_core.queries.trace import StoredTrace, Trace, token_activations
+from kthink_core.store.scopes import Scope
 from kthink_core.ui import transcript
 from kthink_core.ui.inference import trace_parts
 from kthink_core.ui.inference.trace_parts import LISTED, Reading
@@ -77,19 +77,16 @@ def trace(
     view, number = page.view, page.view.inference if inference is None else inference
     read, listed = of_view(page, shown, inference=number), ranked(page, number)
     standing = None if span is None else read.trace.span(view.hookpoint, *span)
-    stands = [] if standing is None else standing["feature"].tolist()
     stored = page.ask(queries.inferences).set_index("inference").loc[number]
-    exact = [*shown, *([] if view.locked is None else [view.locked])]
-    everyone = tuple(dict.fromkeys([*exact, *listed["feature"].tolist(), *stands]))
+    exact = trace_parts.exact(read, standing)
+    everyone = tuple(dict.fromkeys([*exact, *listed["feature"].tolist()]))
     trace_parts.draw(
         read,
-        trace_parts.drawn(read.trace, view.hookpoint, [*exact, *stands], listed, reported),
+        trace_parts.drawn(read.trace, view.hookpoint, exact, listed, reported),
         maxima=maxima(page, view.hookpoint, everyone, view.scope) | (scale.experiments if scale else {}),
         span=span,
         position=position,
         verdict=stored["verdict"],
-        basis=view.basis,
-        locked=view.locked,
         shared=scale.traces if scale else None,
         bases=scale.words if scale else transcript.ALONE,
         standing=standing,
@@ -115,15 +112,9 @@ def one_scale(page: Page, other: Page, shown: Sequence[int]) -> Scale:
 def _peaks(page: Page, features: tuple[int, ...]) -> dict[int, float]:
     """The largest activation of each feature in scope of the view's inference."""
     view = page.view
-    trace = StoredTrace(page.ask, view.inference)
-    tracks, counted = trace.tracks(view.hookpoint, features), SEGMENTS_OF[view.scope]
-    segments = dict(enumerate(trace.tokens()["segment"].tolist()))
-    largest: dict[int, float] = {}
-    rows = zip(tracks["feature"].tolist(), tracks["position"].tolist(), tracks["activation"].tolist(), strict=True)
-    for feature, position, activation in rows:
-        if segments[position] in counted:
-            largest[feature] = max(activation, largest.get(feature, 0))
-    return largest
+    fired = token_activations(StoredTrace(page.ask, view.inference), view.hookpoint, view.scope, features)
+    fired = fired.sort_values("activation")  # the last of a feature stays
+    return dict(zip(fired["feature"].tolist(), fired["activation"].tolist(), strict=True))
 
 
 def _larger(one: Mapping[int, float], other: Mapping[int, float]) -> dict[int, float]:

@@ -21,7 +21,7 @@ from kthink_core.ui.inference import inference_charts
 from kthink_core.ui.parts import clicks, feature_tables, header, note_panel, numerals, plot, terms
 from kthink_core.ui.parts.writing import plain, visible
 from kthink_core.ui.view.page import Page
-from kthink_core.ui.view.permalink import AFTER, BASES
+from kthink_core.ui.view.permalink import AFTER
 from kthink_core.ui.view.yardstick import yardstick
 
 TITLES: dict[str, str] = dict(zip(AFTER, ("Unusual here", "Features", *inference_charts.BY_NAME), strict=True))
@@ -71,6 +71,13 @@ def drawn(
     return Drawn(trace.tokens(), trace.tracks(hookpoint, everyone), trace.strongest(hookpoint), ranked, firings)
 
 
+def exact(reading: Reading, standing: pd.DataFrame | None) -> tuple[int, ...]:
+    """Features of which every firing is drawn, ranked or not: those shown, the locked one, what a span has."""
+    locked = reading.page.view.locked
+    stands = [] if standing is None else standing["feature"].tolist()
+    return tuple(dict.fromkeys([*reading.shown, *([] if locked is None else [locked]), *stands]))
+
+
 def draw(
     reading: Reading,
     drawn: Drawn,
@@ -81,16 +88,14 @@ def draw(
     key: str,
     standing: pd.DataFrame | None = None,
     verdict: str | None = None,
-    basis: str = BASES[0],
-    locked: int | None = None,
     shared: Mapping[int, float] | None = None,
     bases: Mapping[str, str] = transcript.ALONE,
     choose: Callable[[transcript.Selection], None] = lambda _: None,
 ) -> transcript.Selection:
-    """Draw the transcript; the arguments are those of `transcript.draw`."""
+    """Draw the transcript, shaded as the view says; the arguments are those of `transcript.draw`."""
     page, hookpoint = reading.page, reading.hookpoint
     stands = [] if standing is None else standing["feature"].tolist()
-    named = [*reading.shown, *([] if locked is None else [locked]), *drawn.ranked["feature"].tolist(), *stands]
+    named = [*exact(reading, standing), *drawn.ranked["feature"].tolist()]
     return transcript.draw(
         f"{page.view.experiment} {reading.called}",
         drawn.tokens,
@@ -107,8 +112,8 @@ def draw(
         visit=st.session_state.get(_VISIT, 0),
         marked=[firing.position for firing in drawn.firings if firing.watch.hookpoint == hookpoint],
         verdict=verdict,
-        basis=basis,
-        locked=locked,
+        basis=page.view.basis,
+        locked=page.view.locked,
         shared=shared,
         bases=bases,
         standing=standing,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-import pandas as pd
 import streamlit as st
 
 from kthink_core import queries
@@ -19,7 +18,7 @@ from kthink_core.ui.live.presence import Worker
 from kthink_core.ui.parts import header
 from kthink_core.ui.parts.writing import plain
 from kthink_core.ui.view.page import Page, go, lead, with_features
-from kthink_core.ui.view.permalink import MOST_FEATURES, View
+from kthink_core.ui.view.permalink import MOST_FEATURES
 from kthink_core.ui.view.yardstick import yardstick
 
 TICK = 0.15
@@ -61,7 +60,8 @@ def _trace(page: Page, run: LiveRun, was_going: bool) -> None:
         going, silence = run.going, run.silence
         span = _span(run)
         standing = run.trace.span(view.hookpoint, *span) if span and not going else None
-        drawn = _drawn(run, view, shown, standing)
+        exact = trace_parts.exact(read, standing)
+        drawn = _drawn(run, view.hookpoint, exact)
         status = _status(run, drawn.firings)
     if was_going and not going:
         st.rerun()
@@ -77,16 +77,15 @@ def _trace(page: Page, run: LiveRun, was_going: bool) -> None:
         if going:
             st.info("Nothing has come yet.", icon=":material/hourglass_empty:")
         return
-    exact = drawn.tracks["feature"].unique().tolist()
+    # Those of ranked features change with every look while tokens come: they are asked for once, at the end.
+    everyone = exact if going else tuple(dict.fromkeys([*exact, *drawn.ranked["feature"].tolist()]))
     chosen = trace_parts.draw(
         read,
         drawn,
-        maxima=reading.maxima(page, view.hookpoint, tuple(dict.fromkeys([*shown, *exact])), run.scope),
+        maxima=reading.maxima(page, view.hookpoint, everyone, run.scope),
         span=span,
         position=st.session_state.pop(_GO, None),
         standing=standing,
-        basis=view.basis,
-        locked=view.locked,
         key="live_transcript",
     )
     trace_parts.reports(read, drawn.firings, _look)
@@ -115,10 +114,8 @@ def _span(run: LiveRun) -> tuple[int, int] | None:
     return span if marked is run else None
 
 
-def _drawn(run: LiveRun, view: View, shown: tuple[int, ...], standing: pd.DataFrame | None) -> Drawn:
+def _drawn(run: LiveRun, hookpoint: str, exact: tuple[int, ...]) -> Drawn:
     """What is drawn next: the same as last time where hardly more has come."""
-    hookpoint, stands = view.hookpoint, [] if standing is None else standing["feature"].tolist()
-    exact = (*shown, *([] if view.locked is None else [view.locked]), *stands)
     of = (run, hookpoint, exact, run.going)
     last, drawn = st.session_state.get(_DRAWN, (None, None))
     if drawn is not None and last == of and len(run.trace) <= (1 + GROWTH) * len(drawn.tokens):
