@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from kthink_core.store.scopes import SEGMENTS_OF
 from kthink_core.ui import transcript
 from kthink_core.ui.parts import hues
-from kthink_core.ui.transcript.drawing import read, read_basis, read_locked
+from kthink_core.ui.transcript.drawing import Selection, read
 from kthink_core.ui.transcript.packing import floats, integers
 from tests.transcript_samples import CASES, MAXIMA, activation, fires, sample, segments
 
@@ -134,30 +134,43 @@ def test_a_long_trace_is_sent_in_little() -> None:
     assert len(json.dumps(packed("long"))) < 2.5e6
 
 
-GIVEN = ((3, 5), (10, 20))
+GIVEN = Selection((10, 20), (3, 5), None, "trace", 3)
 
 
 @pytest.mark.parametrize(
-    ("sent", "expected"),
+    ("sent", "changed"),
     [
-        ((None, None, None), ((10, 20), (3, 5), None)),
-        (([4, 9], None, None), ((4, 9), (3, 5), None)),
-        (([7, 7], None, None), ((7, 7), (3, 5), None)),
-        (([], None, None), (None, (3, 5), None)),
-        ((None, [3, 5, 8], None), ((10, 20), (3, 5, 8), None)),
-        ((None, [], None), ((10, 20), (), None)),
-        ((None, None, 0), ((10, 20), (3, 5), 0)),
+        (None, {}),
+        ({}, {}),
+        ({"span": [4, 9]}, {"span": (4, 9)}),
+        ({"span": [7, 7]}, {"span": (7, 7)}),
+        ({"span": None}, {"span": None}),
+        ({"features": [3, 5, 8]}, {"features": (3, 5, 8)}),
+        ({"features": []}, {"features": ()}),
+        ({"features": [1, 2, 2, 3, 4, 5, 6, 7]}, {"features": (1, 2, 3, 4, 5)}),
+        ({"feature": 0}, {"feature": 0}),
+        ({"basis": "experiment"}, {"basis": "experiment"}),
+        ({"locked": 5}, {"locked": 5}),
+        ({"locked": None}, {"locked": None}),
+        (
+            {"span": None, "features": [3], "basis": "experiment", "locked": 0, "feature": None},
+            {"span": None, "features": (3,), "basis": "experiment", "locked": 0},
+        ),
         # Nonsense changes nothing.
-        (([9, 4], None, None), ((10, 20), (3, 5), None)),
-        (([4, 300], None, None), ((10, 20), (3, 5), None)),
-        (([-1, 3], ["3"], "x"), ((10, 20), (3, 5), None)),
-        (([1, 2, 3], {"a": 1}, -1), ((10, 20), (3, 5), None)),
-        (("12", [True], 1.5), ((10, 20), (3, 5), None)),
-        ((None, [1, 2, 2, 3, 4, 5, 6, 7], None), ((10, 20), (1, 2, 3, 4, 5), None)),
+        ([1, 2], {}),
+        ({"span": [9, 4], "features": 3}, {}),
+        ({"span": [4, 300], "features": {"a": 1}}, {}),
+        ({"span": [-1, 3], "features": ["3"], "feature": "x"}, {}),
+        ({"span": [1, 2, 3], "features": [True], "feature": -1}, {}),
+        ({"span": "12", "features": None, "feature": 1.5}, {}),
+        ({"span": [], "basis": "", "locked": -1}, {}),
+        ({"basis": [], "locked": [5]}, {}),
+        ({"basis": None, "locked": True}, {}),
+        ({"locked": "5", "feature": None}, {}),
     ],
 )
-def test_what_the_browser_sent_is_read(sent: tuple[Any, Any, Any], expected: tuple[Any, Any, Any]) -> None:
-    assert read(*sent, 300, *GIVEN)[:3] == expected
+def test_what_the_browser_sent_is_read(sent: object, changed: dict[str, Any]) -> None:
+    assert read(sent, 300, GIVEN) == GIVEN._replace(**changed)
 
 
 def luminance(colour: str) -> float:
@@ -191,20 +204,6 @@ def test_the_hues_know_the_colours_of_the_theme() -> None:
 def test_the_hues_reach_the_browser() -> None:
     sheet = hues.stylesheet(".transcript")
     assert all(f"--{name}-{index}: light-dark(#" in sheet for name in ("shade", "line") for index in range(6))
-
-
-@pytest.mark.parametrize(
-    ("sent", "basis"), [("experiment", "experiment"), ("trace", "trace"), ("", "trace"), (None, "trace"), ([], "trace")]
-)
-def test_a_basis_from_the_browser_is_checked(sent: object, basis: str) -> None:
-    assert read_basis(sent, "trace") == basis
-
-
-@pytest.mark.parametrize(
-    ("sent", "locked"), [([5], 5), ([], None), (None, 3), ([1, 2], 3), ([-1], 3), (["5"], 3), (5, 3), ([True], 3)]
-)
-def test_a_locked_feature_from_the_browser_is_checked(sent: object, locked: int | None) -> None:
-    assert read_locked(sent, 3) == locked
 
 
 def test_a_trace_is_shaded_by_its_own_maximum_unless_told_otherwise() -> None:

@@ -5,8 +5,8 @@ import test from "node:test";
 import { TRANSCRIPT, load } from "./scripts.mjs";
 import { SENT } from "./traces.mjs";
 
-const { brief, firing, largest, partOf, percent, readFacts, same, standingIn } = await load(
-  TRANSCRIPT, "brief", "firing", "largest", "partOf", "percent", "readFacts", "same", "standingIn",
+const { brief, firing, largest, partOf, percent, readFacts, same, standingIn, tell } = await load(
+  TRANSCRIPT, "brief", "firing", "largest", "partOf", "percent", "readFacts", "same", "standingIn", "tell",
 );
 
 test("a share has a decimal, a small one two digits", () => {
@@ -38,4 +38,15 @@ test("what stands out is that of the marked span, none of another", () => {
   assert.equal(standingIn({ facts: { standing }, span: [1, 3] }), null);
   assert.equal(standingIn({ facts: { standing: null }, span: [1, 2] }), null);
   assert.ok(same([1, 2], [1, 2]) && same(null, null) && !same([1], null));
+});
+
+test("each message holds all that is chosen: an earlier one may be lost", () => {
+  const sent = [];
+  const view = { span: [1, 2], features: [7], basis: "trace", lock: 9, send: (...message) => sent.push(message) };
+  tell(view);
+  tell({ ...view, span: null, lock: null, basis: "experiment" }, 5);
+  assert.deepEqual(sent, [
+    ["chosen", { span: [1, 2], features: [7], basis: "trace", locked: 9, feature: null }],
+    ["chosen", { span: null, features: [7], basis: "experiment", locked: null, feature: 5 }],
+  ]);
 });

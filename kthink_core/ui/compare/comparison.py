@@ -151,9 +151,8 @@ def inference(
         same = base is None or same_features(base.experiment, page.experiment, at.hookpoint)
         if chosen.feature is not None:
             lead("feature", with_features(view, (chosen.feature,)))
-        elif chosen.features and chosen.features != (feature,):
-            if same:
-                go(with_features(at, chosen.features[-1:]))  # the one that was added
+        elif same and chosen.features and chosen.features != (feature,):
+            go(with_features(at, chosen.features[-1:]))  # the one that was added
         else:
             go(replace(at, basis=chosen.basis, locked=chosen.locked if same else at.locked))
 

@@ -97,10 +97,7 @@ def draw(
     """
 
     def selection(sent: Mapping[str, Any]) -> Selection:
-        chosen = read(sent.get("span"), sent.get("features"), sent.get("feature"), len(tokens), tuple(features), span)
-        return chosen._replace(
-            basis=read_basis(sent.get("basis"), basis), locked=read_locked(sent.get("locked"), locked)
-        )
+        return read(sent.get("chosen"), len(tokens), Selection(span, tuple(features), None, basis, locked))
 
     def chosen() -> None:
         choose(selection(st.session_state[key]))
@@ -131,47 +128,29 @@ def draw(
     answer = _component(
         data=data,
         key=key,
-        on_span_change=chosen,
-        on_features_change=chosen,
-        on_feature_change=chosen,
-        on_basis_change=chosen,
-        on_locked_change=chosen,
+        on_chosen_change=chosen,
     )
     return selection(answer)
 
 
-def read(
-    sent_span: object,
-    sent_features: object,
-    sent_feature: object,
-    length: int,
-    features: tuple[int, ...],
-    span: tuple[int, int] | None,
-) -> Selection:
-    """What the browser sent, as far as it can be: None where it sent nothing, [] where it cleared the span."""
-    ends = _naturals(sent_span)
-    if ends == ():
+def read(sent: object, length: int, given: Selection) -> Selection:
+    """What the browser sent of an inference of `length` tokens; what is missing or makes no sense stays as `given`."""
+    if not isinstance(sent, dict):
+        return given
+    span, features, locked = given.span, given.features, given.locked
+    if sent.get("span", span) is None:
         span = None
-    elif ends is not None and len(ends) == 2 and ends[0] <= ends[1] < length:
+    elif (ends := _naturals(sent.get("span"))) and len(ends) == 2 and ends[0] <= ends[1] < length:
         span = (ends[0], ends[1])
-    shown = _naturals(sent_features)
-    if shown is not None:
+    if (shown := _naturals(sent.get("features"))) is not None:
         features = tuple(dict.fromkeys(shown))[:MOST_FEATURES]
-    opened = _naturals([sent_feature])
-    return Selection(span, features, opened[0] if opened else None)
-
-
-def read_basis(sent: object, basis: str) -> str:
-    """What the browser sent, if it is a basis, else `basis`."""
-    return next((known for known in BASES if known == sent), basis)
-
-
-def read_locked(sent: object, locked: int | None) -> int | None:
-    """What the browser sent, [] where it unlocked, if it is one feature at most, else `locked`."""
-    found = _naturals(sent)
-    if found is None or len(found) > 1:
-        return locked
-    return found[0] if found else None
+    if sent.get("locked", locked) is None:
+        locked = None
+    elif one := _naturals([sent.get("locked")]):
+        locked = one[0]
+    opened = _naturals([sent.get("feature")])
+    basis = next((known for known in BASES if known == sent.get("basis")), given.basis)
+    return Selection(span, features, opened[0] if opened else None, basis, locked)
 
 
 def _naturals(sent: object) -> tuple[int, ...] | None:

@@ -151,11 +151,18 @@ function fillHeading(view) {
   view.heading.replaceChildren(element("span", "name", name), ...columns);
 }
 
+// All that is chosen, whichever has just changed: where two messages come before a run begins, Streamlit keeps the last.
+/** @param {View} view @param {number | null} feature to be opened */
+function tell(view, feature = null) {
+  const { span, features, basis, lock } = view;
+  view.send("chosen", { span, features, basis, locked: lock, feature });
+}
+
 // Seen at once, and told to the page for its link.
 /** @param {View} view @param {number | null} feature */
 function lockFeature(view, feature) {
   view.lock = feature;
-  view.send("locked", feature === null ? [] : [feature]);
+  tell(view);
   view.pointed = null;
   listFeatures(view);
   shade(view);
@@ -171,14 +178,14 @@ function showFeatures(view, features) {
   listFeatures(view);
   shade(view);
   fillToolbar(view);
-  view.send("features", features);
+  tell(view);
 }
 
 /** @param {View} view @param {HTMLElement} button */
 function clickFeature(view, button) {
   const feature = Number(button.dataset.feature);
   const { features } = view;
-  if (button.classList.contains("open")) view.send("feature", feature);
+  if (button.classList.contains("open")) tell(view, feature);
   else if (button.classList.contains("show")) {
     showFeatures(view, features.includes(feature) ? features.filter((f) => f !== feature) : [...features, feature]);
   } else lockFeature(view, view.lock === feature ? null : feature);

@@ -68,7 +68,7 @@ function within(position, length) {
 function onKeyUp(view, event) {
   if (event.key !== "Shift" || !view.unsent) return;
   view.unsent = false;
-  view.send("span", view.span);
+  tell(view);
 }
 
 /** @param {View} view @param {1 | -1} direction */

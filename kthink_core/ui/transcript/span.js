@@ -38,7 +38,7 @@ function endDrag(view) {
   if (drag.moved || drag.shift) {
     setFocus(view, drag.to);
     nameSpan(view);
-    view.send("span", ordered(drag));
+    tell(view);
   } else if (span && span[0] <= drag.to && drag.to <= span[1]) clearSpan(view);
   else clickToken(view, drag.to);
 }
@@ -75,7 +75,7 @@ function clearSpan(view) {
   markSpan(view, null);
   listFeatures(view);
   fillHeading(view);
-  view.send("span", []);
+  tell(view);
   say(view, "The span is cleared");
 }
 

@@ -39,7 +39,7 @@ function setBasis(view, basis) {
   view.basis = basis;
   shade(view);
   fillToolbar(view);
-  view.send("basis", basis);
+  tell(view);
 }
 
 /** @param {View} view */

@@ -116,6 +116,16 @@ interface Drag {
   touch?: boolean;
 }
 
+/** As `drawing.read` reads it. */
+interface Chosen {
+  span: Span | null;
+  features: number[];
+  basis: Basis;
+  locked: number | null;
+  /** To be opened now. */
+  feature: number | null;
+}
+
 /** One transcript on a page; `newView` says what each is. */
 interface View {
   shadow: ShadowRoot;
@@ -139,7 +149,7 @@ interface View {
   marked: TokenElement[];
   rows: FeatureElement[];
   listed: Facts["standing"];
-  send: (name: string, value: unknown) => void;
+  send: (name: "chosen", value: Chosen) => void;
   root: HTMLElement;
   scroller: HTMLElement;
   strip: HTMLCanvasElement;
