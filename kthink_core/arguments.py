@@ -5,9 +5,20 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Iterable
+from pathlib import Path
+from typing import get_args
 
-from kthink_core.config import check_name
+from pydantic import ValidationError
+
+from kthink_core.config import DEMO, PRESETS, Dtype, ExperimentConfig, Site, check_name, preset
 from kthink_core.errors import BadValue, encodable, short
+from kthink_core.prompts import Mode
+from kthink_core.settings import Settings, from_environment
+
+_CONFIG_OPTIONS = (
+    "model", "model_revision", "sae", "sae_revision", "hookpoints", "site", "problems", "limit", "mode",
+    "temperature", "top_p", "max_new_tokens", "seed", "dtype",
+)  # fmt: skip
 
 
 def check_text(arguments: Iterable[str]) -> None:
@@ -28,3 +39,46 @@ def whole_number(text: str) -> int:
     if not re.fullmatch(r"[+-]?[0-9]{1,18}", text):
         raise argparse.ArgumentTypeError(f"'{short(text)}' is no whole number of at most 18 digits")
     return int(text)
+
+
+def add_cache(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--cache", type=Path, default=None, metavar="DIR", help="folder of the experiments")
+
+
+def add_preset(parser: argparse._ActionsContainer) -> None:
+    parser.add_argument("--preset", default=DEMO, help=f"{' or '.join(PRESETS)}")
+
+
+def add_config(parser: argparse.ArgumentParser) -> None:
+    """What an experiment is made with; `config_of` reads it."""
+    parser.add_argument("--model", metavar="M", help="hub id or folder")
+    parser.add_argument("--model-revision", metavar="R", help="commit, tag or branch on the hub")
+    parser.add_argument("--sae", metavar="S", help="hub id or folder")
+    parser.add_argument("--sae-revision", metavar="R", help="commit, tag or branch on the hub")
+    parser.add_argument("--hookpoints", nargs="+", metavar="H", help="modules such as layers.10.mlp")
+    parser.add_argument(
+        "--site", choices=get_args(Site), help="what is captured: the module's output, or its layer's input"
+    )
+    parser.add_argument("--problems", metavar="P", help="demo, gsm8k or a JSONL file")
+    parser.add_argument("--limit", type=whole_number, metavar="N", help="number of problems")
+    parser.add_argument("--mode", choices=get_args(Mode), help="with or without thinking")
+    parser.add_argument("--temperature", type=float, metavar="T", help="0: the most likely token")
+    parser.add_argument("--top-p", type=float, metavar="P")
+    parser.add_argument("--max-new-tokens", type=whole_number, metavar="N")
+    parser.add_argument("--seed", type=whole_number, metavar="S", help="inference i is sampled with seed S + i")
+    parser.add_argument("--dtype", choices=get_args(Dtype), help="of the model")
+
+
+def cache_of(options: argparse.Namespace) -> Path:
+    return options.cache or from_environment(Settings).cache
+
+
+def config_of(options: argparse.Namespace) -> ExperimentConfig:
+    """The preset with the options that were given. Raises BadValue."""
+    given = {name: value for name in _CONFIG_OPTIONS if (value := getattr(options, name, None)) is not None}
+    try:
+        return ExperimentConfig.model_validate(preset(options.preset).model_dump() | given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        flag = "--" + str(first["loc"][0]).replace("_", "-")
+        raise BadValue(f"{flag} {short(first['input'])}: {first['msg'].removeprefix('Value error, ')}") from error

@@ -8,23 +8,24 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn, get_args
 
-from pydantic import ValidationError
-
 import kthink_core
-from kthink_core.arguments import check_text, experiment_name, whole_number
-from kthink_core.config import BATCH_SIZE, DEMO, PRESETS, Device, Dtype, ExperimentConfig, Site, preset
-from kthink_core.errors import BadValue, KthinkError, UnknownName, WorkerFailed, in_words, short
+from kthink_core.arguments import (
+    add_cache,
+    add_config,
+    add_preset,
+    cache_of,
+    check_text,
+    config_of,
+    experiment_name,
+    whole_number,
+)
+from kthink_core.config import BATCH_SIZE, Device, ExperimentConfig, preset
+from kthink_core.errors import BadValue, KthinkError, UnknownName, WorkerFailed, in_words
 from kthink_core.listing import FORMATS, QUERIES, experiments_table, query_table, write_table
-from kthink_core.prompts import Mode
 from kthink_core.settings import Settings, WorkerSettings, from_environment
 from kthink_core.store.completion import is_finished
 from kthink_core.store.reader import list_experiments
 from kthink_core.store.repair import known_experiment
-
-_CONFIG_OPTIONS = (
-    "model", "model_revision", "sae", "sae_revision", "hookpoints", "site", "problems", "limit", "mode",
-    "temperature", "top_p", "max_new_tokens", "seed", "dtype",
-)  # fmt: skip
 
 
 class _Parser(argparse.ArgumentParser):
@@ -78,18 +79,10 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_cache(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--cache", type=Path, default=None, metavar="DIR", help="folder of the experiments")
-
-
-def _add_preset(parser: argparse._ActionsContainer) -> None:
-    parser.add_argument("--preset", default=DEMO, help=f"{' or '.join(PRESETS)}")
-
-
 def _add_experiment(parser: argparse.ArgumentParser) -> None:
     """A preset, or what an experiment of the cache was made with."""
     either = parser.add_mutually_exclusive_group()
-    _add_preset(either)
+    add_preset(either)
     either.add_argument(
         "--experiment", type=experiment_name, metavar="E", help="an experiment of the cache, instead of a preset"
     )
@@ -97,13 +90,13 @@ def _add_experiment(parser: argparse.ArgumentParser) -> None:
 
 def _add_up(parser: argparse.ArgumentParser) -> None:
     _add_experiment(parser)
-    _add_cache(parser)
+    add_cache(parser)
     parser.set_defaults(run=_up)
 
 
 def _add_worker(parser: argparse.ArgumentParser) -> None:
     _add_experiment(parser)
-    _add_cache(parser)
+    add_cache(parser)
     parser.add_argument("--host", metavar="HOST", help="address to listen on (default: loopback)")
     parser.add_argument("--port", type=whole_number, metavar="PORT", help="default: 8765")
     parser.add_argument("--device", choices=get_args(Device), default="auto")
@@ -111,34 +104,19 @@ def _add_worker(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_precompute(parser: argparse.ArgumentParser) -> None:
-    _add_preset(parser)
-    _add_cache(parser)
+    add_preset(parser)
+    add_cache(parser)
     parser.add_argument(
         "--experiment", type=experiment_name, metavar="NAME", help="its name in the cache (default: the preset's)"
     )
-    parser.add_argument("--model", metavar="M", help="hub id or folder")
-    parser.add_argument("--model-revision", metavar="R", help="commit, tag or branch on the hub")
-    parser.add_argument("--sae", metavar="S", help="hub id or folder")
-    parser.add_argument("--sae-revision", metavar="R", help="commit, tag or branch on the hub")
-    parser.add_argument("--hookpoints", nargs="+", metavar="H", help="modules such as layers.10.mlp")
-    parser.add_argument(
-        "--site", choices=get_args(Site), help="what is captured: the module's output, or its layer's input"
-    )
-    parser.add_argument("--problems", metavar="P", help="demo, gsm8k or a JSONL file")
-    parser.add_argument("--limit", type=whole_number, metavar="N", help="number of problems")
-    parser.add_argument("--mode", choices=get_args(Mode), help="with or without thinking")
-    parser.add_argument("--temperature", type=float, metavar="T", help="0: the most likely token")
-    parser.add_argument("--top-p", type=float, metavar="P")
-    parser.add_argument("--max-new-tokens", type=whole_number, metavar="N")
-    parser.add_argument("--seed", type=whole_number, metavar="S", help="inference i is sampled with seed S + i")
+    add_config(parser)
     parser.add_argument("--batch-size", type=whole_number, default=BATCH_SIZE, metavar="B")
     parser.add_argument("--device", choices=get_args(Device), default="auto")
-    parser.add_argument("--dtype", choices=get_args(Dtype), help="of the model")
     parser.set_defaults(run=_precompute)
 
 
 def _add_experiments(parser: argparse.ArgumentParser) -> None:
-    _add_cache(parser)
+    add_cache(parser)
     parser.add_argument("--format", choices=("table", "json"), default="table")
     parser.set_defaults(run=_experiments)
 
@@ -152,30 +130,15 @@ def _add_query(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--scope", default="generated", metavar="S")
     parser.add_argument("--top", type=whole_number, metavar="N")
     parser.add_argument("--format", choices=FORMATS, default="table")
-    _add_cache(parser)
+    add_cache(parser)
     parser.set_defaults(run=_query)
 
 
 def _add_export(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--experiment", type=experiment_name, required=True, metavar="E")
     parser.add_argument("target", type=Path, metavar="OUT.duckdb|OUT.parquet")
-    _add_cache(parser)
+    add_cache(parser)
     parser.set_defaults(run=_export)
-
-
-def _cache(options: argparse.Namespace) -> Path:
-    return options.cache or from_environment(Settings).cache
-
-
-def _config(options: argparse.Namespace) -> ExperimentConfig:
-    """The preset with the options that were given. Raises BadValue."""
-    given = {name: value for name in _CONFIG_OPTIONS if (value := getattr(options, name, None)) is not None}
-    try:
-        return ExperimentConfig.model_validate(preset(options.preset).model_dump() | given)
-    except ValidationError as error:
-        first = error.errors()[0]
-        flag = "--" + str(first["loc"][0]).replace("_", "-")
-        raise BadValue(f"{flag} {short(first['input'])}: {first['msg'].removeprefix('Value error, ')}") from error
 
 
 def _experiment(options: argparse.Namespace) -> tuple[str, ExperimentConfig]:
@@ -183,7 +146,7 @@ def _experiment(options: argparse.Namespace) -> tuple[str, ExperimentConfig]:
     name = options.experiment
     if name is None:
         return options.preset, preset(options.preset)
-    cache = _cache(options)
+    cache = cache_of(options)
     stored = known_experiment(cache, name)
     if stored is None:
         raise UnknownName("experiment", name, [status.name for status in list_experiments(cache) if status.experiment])
@@ -194,7 +157,7 @@ def _experiment(options: argparse.Namespace) -> tuple[str, ExperimentConfig]:
 
 def _precompute(options: argparse.Namespace) -> None:
     _compute(
-        _cache(options), options.experiment or options.preset, _config(options), options.device, options.batch_size
+        cache_of(options), options.experiment or options.preset, config_of(options), options.device, options.batch_size
     )
 
 
@@ -218,7 +181,7 @@ def _up(options: argparse.Namespace) -> int:
 
     name, _ = _experiment(options)
     chosen = ("--experiment" if options.experiment else "--preset", name)
-    settings = from_environment(Settings).model_copy(update={"cache": _cache(options), "experiment": name})
+    settings = from_environment(Settings).model_copy(update={"cache": cache_of(options), "experiment": name})
     return serve(chosen, settings, from_environment(WorkerSettings))
 
 
@@ -228,16 +191,16 @@ def _worker(options: argparse.Namespace) -> None:
     given = {name: value for name in ("host", "port") if (value := getattr(options, name)) is not None}
     settings = from_environment(WorkerSettings, **given)
     name, config = _experiment(options)
-    run(config, name, _cache(options), options.device, settings)
+    run(config, name, cache_of(options), options.device, settings)
 
 
 def _experiments(options: argparse.Namespace) -> None:
-    write_table(experiments_table(_cache(options)), options.format, sys.stdout)
+    write_table(experiments_table(cache_of(options)), options.format, sys.stdout)
 
 
 def _query(options: argparse.Namespace) -> None:
     table = query_table(
-        _cache(options), options.experiment, options.query,
+        cache_of(options), options.experiment, options.query,
         hookpoint=options.hookpoint, feature=options.feature, inference=options.inference,
         scope=options.scope, top=options.top, warn=_warn,
     )  # fmt: skip
@@ -247,5 +210,5 @@ def _query(options: argparse.Namespace) -> None:
 def _export(options: argparse.Namespace) -> None:
     from kthink_core.store.export import export
 
-    export(_cache(options), options.experiment, options.target)
+    export(cache_of(options), options.experiment, options.target)
     print(options.target)

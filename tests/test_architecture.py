@@ -29,18 +29,22 @@ REACHES: dict[str, set[str]] = {
     "notes": {"store"},
     "queries": {"store"},
     "live": {"queries", "store"},
-    "listing": {"queries", "store"},
+    "evidence": {"queries", "store"},
+    "listing": {"evidence", "queries", "store"},
     "demo": set(),
     "model": {"demo"},
     "precompute": {"demo", "model", "store"},
-    "worker": {"access", "demo", "live", "model", "precompute", "store"},
-    "ui": {"access", "live", "notes", "queries", "store"},
-    "pages": {"access", "live", "notes", "queries", "store", "ui"},
-    "app": {"access", "live", "notes", "queries", "store", "ui"},
-    "cli": {"access", "demo", "listing", "live", "model", "precompute", "queries", "store", "worker"},
+    "worker": {"access", "demo", "evidence", "live", "model", "precompute", "store"},
+    "ui": {"access", "evidence", "live", "notes", "queries", "store"},
+    "pages": {"access", "evidence", "live", "notes", "queries", "store", "ui"},
+    "app": {"access", "evidence", "live", "notes", "queries", "store", "ui"},
+    "commands": {"demo", "evidence", "live", "model", "precompute", "queries", "store"},
+    "cli": {
+        "access", "commands", "demo", "evidence", "listing", "live", "model", "precompute", "queries", "store", "worker",
+    },  # fmt: skip
 }
 """The rooms that a room may reach besides itself, by any chain of imports."""
-COMPUTES = {"model", "precompute", "worker", "cli", "bundle"}
+COMPUTES = {"commands", "model", "precompute", "worker", "cli", "bundle"}
 """Who may reach torch."""
 SHOWS = {"ui", "pages", "app"}
 """Who may reach Streamlit."""

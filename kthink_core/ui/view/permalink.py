@@ -41,6 +41,8 @@ SECTIONS = ("contexts", "tokens", "inferences", "company")
 """Tabs of a feature."""
 FACETS = ("problems", "features", "quality")
 """Tabs of two experiments."""
+TESTS = ("scores", "contrasts", "families")
+"""Tabs of the page Reasoning."""
 FOLDS = ("closed", "open")
 BASES = ("trace", "experiment")
 """What the activations of a transcript are divided by the maximum of."""
@@ -83,6 +85,7 @@ class View:
     after: str = AFTER[0]
     section: str = SECTIONS[0]
     facet: str = FACETS[0]
+    test: str = TESTS[0]
     basis: str = BASES[0]
     locked: int | None = None
     """The feature that stays lit alone in a transcript."""
@@ -160,6 +163,7 @@ def parse(parameters: Mapping[str, str], bounds: Bounds) -> tuple[View, list[str
         after=_name(parameters, "after", AFTER, AFTER[0], problems),
         section=_name(parameters, "section", SECTIONS, SECTIONS[0], problems),
         facet=_name(parameters, "facet", FACETS, FACETS[0], problems),
+        test=_name(parameters, "test", TESTS, TESTS[0], problems),
         basis=_name(parameters, "basis", BASES, BASES[0], problems),
         locked=_index(parameters, "locked", features, problems),
         scale=_name(parameters, "scale", SCALES, SCALES[0], problems),

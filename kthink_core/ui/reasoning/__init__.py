@@ -1,0 +1,1 @@
+"""The parts of the page Reasoning: candidates for features of reasoning, and what remains of them."""

@@ -1,0 +1,11 @@
+"""Families: features that say the same."""
+
+from __future__ import annotations
+
+from kthink_core.ui.parts import header
+from kthink_core.ui.view.page import Page
+
+
+def draw(page: Page) -> None:
+    """The tab of the page."""
+    header.nothing(f"Nothing is shown of {page.view.hookpoint} yet.")
