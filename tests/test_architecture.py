@@ -40,8 +40,18 @@ REACHES: dict[str, set[str]] = {
     "app": {"access", "evidence", "live", "notes", "queries", "store", "ui"},
     "commands": {"demo", "evidence", "live", "model", "precompute", "queries", "store"},
     "cli": {
-        "access", "commands", "demo", "evidence", "listing", "live", "model", "precompute", "queries", "store", "worker",
-    },  # fmt: skip
+        "access",
+        "commands",
+        "demo",
+        "evidence",
+        "listing",
+        "live",
+        "model",
+        "precompute",
+        "queries",
+        "store",
+        "worker",
+    },
 }
 """The rooms that a room may reach besides itself, by any chain of imports."""
 COMPUTES = {"commands", "model", "precompute", "worker", "cli", "bundle"}
