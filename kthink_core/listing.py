@@ -10,6 +10,7 @@ import pandas as pd
 
 from kthink_core import cells, queries, signs
 from kthink_core.errors import BadValue, UnknownName
+from kthink_core.evidence.duplicates import families
 from kthink_core.store.reader import list_experiments, open_reader
 
 Format = Literal["table", "json", "csv"]
@@ -52,6 +53,10 @@ QUERIES: dict[str, _Query] = {
     "top-tokens": _Query(
         queries.top_tokens, ("hookpoint", "feature"), ("inference", "scope", "top"),
         ("token_id", "text", "max_activation", "mean_activation", "count"),
+    ),
+    "families": _Query(
+        families, ("hookpoint",), ("scope", "top"),
+        ("family", "feature", "members", "positions", "shared", "overlap", "cosine"),
     ),
 }  # fmt: skip
 

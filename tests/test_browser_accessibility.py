@@ -21,6 +21,7 @@ PAGES = {
     "/inference?also=3.7&span=12.20": ".transcript .legend .feature",
     "/feature?feature=12": ".snippets .snippet",
     "/across": "svg.marks path[aria-label*='Peak at']",
+    "/reasoning?test=families": "[data-testid=stDataFrame] canvas",
     "/compare": ".transcript .legend .feature",
     "/live": "[data-testid=stCode]",
     "/notes": "[data-testid=stDataFrame] canvas",

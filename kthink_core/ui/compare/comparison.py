@@ -14,7 +14,7 @@ from kthink_core import queries
 from kthink_core.identity import same_features
 from kthink_core.ui.inference import reading
 from kthink_core.ui.inference.inference_charts import named
-from kthink_core.ui.parts import download, header, note_panel, numerals, verdict
+from kthink_core.ui.parts import download, header, note_panel, numerals, terms, verdict
 from kthink_core.ui.transcript import Selection
 from kthink_core.ui.view import choices
 from kthink_core.ui.view.page import Page, at_inference, beside, go, lead, link, with_features
@@ -104,7 +104,7 @@ def pair(page: Page, feature: int, other: int) -> None:
             st.metric(title, f"{count:,}", help="Positions in scope, over all inferences.", width="content")
         union = row["both"] + row["only_first"] + row["only_second"]
         overlap = numerals.percent(row["both"] / union) if union else numerals.MISSING
-        st.metric("Overlap", overlap, help="Both ÷ (both + only one): the Jaccard index.", width="content")
+        st.metric("Overlap", overlap, help=terms.help("overlap"), width="content")
     download.buttons(page, f"features {feature} and {other}", table)
 
 

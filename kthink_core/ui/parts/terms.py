@@ -175,6 +175,17 @@ TERMS: dict[str, Term] = {
         "lie near 0.",
         r"\frac{W_{dec}[i] \cdot W_{dec}[j]}{\lVert W_{dec}[i] \rVert\,\lVert W_{dec}[j] \rVert}",
     ),
+    "overlap": Term(
+        "Overlap",
+        "Of the positions in scope at which either of two features fires, the part at which both do (Jaccard 1912).",
+        r"\frac{\#\{p : a_i(p) > 0 \wedge a_j(p) > 0\}}{\#\{p : a_i(p) > 0 \vee a_j(p) > 0\}}",
+    ),
+    "family": Term(
+        "Family",
+        "Features that say the same: they share at least five positions and overlap by half or more, or their decoder "
+        "rows have a cosine of 0.7 or more. Each is like the family's first, the one that is relevant in most "
+        "inferences: no chain of small likenesses makes a family.",
+    ),
 }
 """By name, as `help` takes it and the page of the guide shows it."""
 

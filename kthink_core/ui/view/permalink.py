@@ -43,6 +43,9 @@ FACETS = ("problems", "features", "quality")
 """Tabs of two experiments."""
 TESTS = ("scores", "contrasts", "families")
 """Tabs of the page Reasoning."""
+OVERLAPS = (30, 50, 70, 90)
+"""Per cent of their positions that two features share, from where on they are of one family."""
+DEFAULT_OVERLAP = 50
 FOLDS = ("closed", "open")
 BASES = ("trace", "experiment")
 """What the activations of a transcript are divided by the maximum of."""
@@ -86,6 +89,7 @@ class View:
     section: str = SECTIONS[0]
     facet: str = FACETS[0]
     test: str = TESTS[0]
+    overlap: int = DEFAULT_OVERLAP
     basis: str = BASES[0]
     locked: int | None = None
     """The feature that stays lit alone in a transcript."""
@@ -163,6 +167,7 @@ def parse(parameters: Mapping[str, str], bounds: Bounds) -> tuple[View, list[str
         after=_name(parameters, "after", AFTER, AFTER[0], problems),
         section=_name(parameters, "section", SECTIONS, SECTIONS[0], problems),
         facet=_name(parameters, "facet", FACETS, FACETS[0], problems),
+        overlap=_index(parameters, "overlap", OVERLAPS, problems) or DEFAULT_OVERLAP,
         test=_name(parameters, "test", TESTS, TESTS[0], problems),
         basis=_name(parameters, "basis", BASES, BASES[0], problems),
         locked=_index(parameters, "locked", features, problems),
