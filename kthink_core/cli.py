@@ -127,6 +127,7 @@ def _add_query(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--hookpoint", metavar="H")
     parser.add_argument("--feature", type=whole_number, metavar="F")
     parser.add_argument("--inference", type=whole_number, metavar="I")
+    parser.add_argument("--pattern", metavar="P", help="what a label claims: words, as wait,hmm, or /[Ww]ait/")
     parser.add_argument("--scope", default="generated", metavar="S")
     parser.add_argument("--top", type=whole_number, metavar="N")
     parser.add_argument("--format", choices=FORMATS, default="table")
@@ -201,7 +202,7 @@ def _experiments(options: argparse.Namespace) -> None:
 def _query(options: argparse.Namespace) -> None:
     table = query_table(
         cache_of(options), options.experiment, options.query,
-        hookpoint=options.hookpoint, feature=options.feature, inference=options.inference,
+        hookpoint=options.hookpoint, feature=options.feature, inference=options.inference, pattern=options.pattern,
         scope=options.scope, top=options.top, warn=_warn,
     )  # fmt: skip
     write_table(table, options.format, sys.stdout)

@@ -11,6 +11,7 @@ import pandas as pd
 from kthink_core import cells, queries, signs
 from kthink_core.errors import BadValue, UnknownName
 from kthink_core.evidence.duplicates import families
+from kthink_core.evidence.label_test import label_test
 from kthink_core.store.reader import list_experiments, open_reader
 
 Format = Literal["table", "json", "csv"]
@@ -53,6 +54,11 @@ QUERIES: dict[str, _Query] = {
     "top-tokens": _Query(
         queries.top_tokens, ("hookpoint", "feature"), ("inference", "scope", "top"),
         ("token_id", "text", "max_activation", "mean_activation", "count"),
+    ),
+    "label-test": _Query(
+        label_test, ("hookpoint", "feature", "pattern"), ("scope",),
+        ("half", "inferences", "positions", "firing", "marked", "both", "near_misses", "near_marked", "precision",
+         "recall", "auroc", "low", "high"),
     ),
     "families": _Query(
         families, ("hookpoint",), ("scope", "top"),

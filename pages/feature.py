@@ -14,6 +14,7 @@ from kthink_core.ui.parts import (
     figures,
     header,
     hues,
+    label_figures,
     note_panel,
     quality,
     snippets,
@@ -206,6 +207,7 @@ with errors_shown():
     with right:
         st.header("Label and notes")
         note_panel.panel(page, note_panel.of_feature(page, feature))
+        label_figures.draw(page, feature)
     if fires:
         with choices.tab("section", SECTION_TITLES, page) as section:
             DRAWN[section](page, feature)

@@ -11,8 +11,9 @@ import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from kthink_core.evidence.label_test import label_test
 from kthink_core.notes import FILE, FeatureSubject, InferenceSubject, Notebook, SpanSubject
-from kthink_core.store.reader import list_experiments
+from kthink_core.store.reader import list_experiments, open_reader
 from kthink_core.ui import notes_list
 from kthink_core.ui.parts import note_panel
 from kthink_core.ui.view.cache import Source
@@ -79,7 +80,7 @@ def listed(app: AppTest) -> pd.DataFrame:
 def test_a_feature_is_named_rated_flagged_and_written_about(panel: Open, book: Notebook) -> None:
     app = panel()
     assert texts(app).count("No label or note yet.") == 2
-    label, author, _ = app.text_input
+    label, _, author, _ = app.text_input
     label.set_value("says *Hmm*")
     author.set_value("Ann")
     app.checkbox[0].check()
@@ -94,7 +95,24 @@ def test_a_feature_is_named_rated_flagged_and_written_about(panel: Open, book: N
         ("label", "says *Hmm*", "Ann", "demo"), ("flag", "1", "Ann", "demo"), ("note", "first\nsecond", "Ann", "demo"),
     ]  # fmt: skip
     assert app.text_area[0].value == ""
-    assert [field.value for field in app.text_input] == ["says *Hmm*", "Ann", "Ann"]
+    assert [field.value for field in app.text_input] == ["says *Hmm*", "", "Ann", "Ann"]
+
+
+def test_a_label_is_tested_beside_it_by_its_pattern(open_page: Open, panel: Open, book: Notebook) -> None:
+    app = panel()
+    app.text_input(key=next(box.key for box in app.text_input if box.label == "Pattern")).set_value("clips,  wait ")
+    next(button for button in app.button if button.label == "Save").click().run()
+    assert [(entry.what, entry.value) for entry in book.entries(FEATURE)] == [("pattern", "clips, wait")]
+    app = open_page("feature", feature="12", hookpoint=HOOKPOINTS[1])
+    with open_reader(book.path.parent, "demo") as reader:
+        held = label_test(reader, HOOKPOINTS[1], 12, "clips, wait").iloc[0]
+    (shown,) = [metric.value for metric in app.metric if metric.label == "Recall"]
+    assert shown == f"{held['recall']:.2f}" and held["firing"] > 0
+    assert f"{held['firing']} firing, {held['marked']} marked, {held['both']} both" in texts(app)
+    book.write(FEATURE, "pattern", "/(/")
+    assert "is no regular expression" in texts(open_page("feature", feature="12", hookpoint=HOOKPOINTS[1]))
+    book.write(FEATURE, "pattern", "nowhere")
+    assert "the pattern matches nothing" in texts(open_page("feature", feature="12", hookpoint=HOOKPOINTS[1]))
 
 
 def test_a_span_keeps_its_text_with_the_note(panel: Open, book: Notebook) -> None:

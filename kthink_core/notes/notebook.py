@@ -1,7 +1,8 @@
 """The file of notes: rows are only ever added, so that two people who write at once lose nothing.
 
 Rows of one *thread* follow each other: the newest counts, and one without a value takes back what was written. A
-subject has one thread each for its label, its flag and its rating, whoever writes them, and one for every note.
+subject has one thread each for its label, its pattern, its flag and its rating, whoever writes them, and one for every
+note.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from kthink_core.notes import file, text
 from kthink_core.notes.subjects import PLACES, FeatureSubject, Subject, columns, identity, subject
 
 FILE = "notes.sqlite"
-What = Literal["label", "flag", "rating", "note"]
+What = Literal["label", "pattern", "flag", "rating", "note"]
 
 _NUMBERS = ("feature", "inference", "first", "last")
 COLUMNS = ("thread", "kind", "experiment", *PLACES, "what", "value", "author", "created", "updated", "quote")
@@ -29,7 +30,7 @@ COLUMNS = ("thread", "kind", "experiment", *PLACES, "what", "value", "author", "
 
 @dataclass(frozen=True)
 class Entry:
-    """A label, flag, rating or note as it stands."""
+    """A label, pattern, flag, rating or note as it stands."""
 
     thread: int
     """Names the entry; stays when it changes."""
@@ -72,7 +73,7 @@ class Notebook:
     def write(
         self, about: Subject, what: What, value: str, author: str = "", experiment: str = "", quote: str = ""
     ) -> int:
-        """Adds a note, or sets label, flag or rating: an empty value takes these back. Returns the thread.
+        """Adds a note, or sets label, pattern, flag or rating: an empty value takes these back. Returns the thread.
 
         `experiment`: in which a feature was looked at. Raises TooLong, BadValue.
         """
@@ -138,9 +139,9 @@ class Notebook:
 
 
 def search(table: pd.DataFrame, words: str) -> pd.DataFrame:
-    """The rows of `Notebook.table` whose label, note or quote contains `words`, in whatever case."""
+    """The rows of `Notebook.table` whose label, pattern, note or quote contains `words`, in whatever case."""
     wanted = text.clean(words).casefold()
-    texts = table["value"].where(table["what"].isin(["label", "note"]), "") + "\n" + table["quote"]
+    texts = table["value"].where(table["what"].isin(["label", "pattern", "note"]), "") + "\n" + table["quote"]
     return table.loc[[wanted in written.casefold() for written in texts]]
 
 
@@ -151,7 +152,7 @@ def _same(about: Subject, table: str = "") -> tuple[str, tuple[str | int, ...]]:
 
 
 def _thread(connection: sqlite3.Connection, about: Subject, what: What) -> int | None:
-    """The thread of a subject's label, flag or rating; None where it has none yet."""
+    """The thread of a subject's label, pattern, flag or rating; None where it has none yet."""
     condition, values = _same(about)
     (thread,) = connection.execute(
         f"SELECT min(thread) FROM entries WHERE {condition} AND what = ?", (*values, what)

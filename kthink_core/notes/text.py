@@ -7,7 +7,7 @@ import unicodedata
 
 from kthink_core.errors import BadValue, TooLong
 
-LONGEST = {"label": 120, "note": 10_000, "author": 60, "quote": 500}
+LONGEST = {"label": 120, "pattern": 200, "note": 10_000, "author": 60, "quote": 500}
 """Characters, after cleaning."""
 RATINGS = range(1, 6)
 
@@ -32,10 +32,12 @@ def one_line(name: str, text: str) -> str:
 
 
 def value(what: str, given: str) -> str | None:
-    """A label, flag, rating or note as it is stored; None where it is empty. Raises TooLong, BadValue."""
+    """A label, pattern, flag, rating or note as it is stored; None where it is empty. Raises TooLong, BadValue."""
     if what == "label":
         return one_line("label", given) or None
     text = clean(given)
+    if what == "pattern":
+        return one_line("pattern", text) or None
     if what == "note":
         if not text:
             raise BadValue("a note without text: write something")

@@ -21,6 +21,7 @@ from kthink_core.notes import (
     Subject,
     What,
 )
+from kthink_core.ui.parts import terms
 from kthink_core.ui.parts.writing import plain
 from kthink_core.ui.view.page import Page
 
@@ -33,13 +34,15 @@ class _Opinion(NamedTuple):
     """What a subject has one of."""
 
     label: str
+    pattern: str
+    """What the label claims of the text around: evidence/pattern.py."""
     flag: str
     """`1` or empty."""
     rating: str
     """`1` to `5` or empty."""
 
 
-_WHATS: tuple[What, ...] = ("label", "flag", "rating")
+_WHATS: tuple[What, ...] = ("label", "pattern", "flag", "rating")
 
 
 def notebook(page: Page) -> Notebook:
@@ -101,7 +104,7 @@ def _standing(book: Notebook, about: Subject, here: str) -> None:
 
 
 def _opinion_line(entries: Sequence[Entry], here: str) -> None:
-    """Label, rating and flag, and who gave them last."""
+    """Label, pattern, rating and flag, and who gave them last."""
     one = {entry.what: entry for entry in entries if entry.what != "note"}
     if not one:
         return
@@ -113,6 +116,8 @@ def _opinion_line(entries: Sequence[Entry], here: str) -> None:
             st.badge("★" * stars + "☆" * (5 - stars), color="orange")
         if "flag" in one:
             st.badge("flagged", icon=":material/flag:", color="red")
+    if "pattern" in one:
+        st.text(f"Claimed to fire at: {one['pattern'].value}")
     by: dict[str, list[str]] = {}
     for what, entry in one.items():
         by.setdefault(_signature(entry, here), []).append(what)
@@ -154,7 +159,7 @@ def _form(page: Page, book: Notebook, about: Subject, quote: str, key: str) -> N
     except KthinkError:
         now = _opinion(())  # said already; what was typed must not vanish with the form
     kind = type(about)
-    # New fields after each saving; label, rating and flag are new, too, where somebody else has changed them.
+    # New fields after each saving; label, pattern, rating and flag are new, too, where somebody else has changed them.
     saved = st.session_state.setdefault(f"{key} saved", 0)
     keys = {name: f"{key} {name} {saved} {now}" for name in _Opinion._fields} | {"note": f"{key} note {saved}"}
     keys["author"] = f"{key} author {st.session_state.get(_AUTHOR, '')}"
@@ -164,6 +169,10 @@ def _form(page: Page, book: Notebook, about: Subject, quote: str, key: str) -> N
             st.text_input(
                 "Label", now.label, LONGEST["label"], key=keys["label"], placeholder="What does it stand for?"
             )
+            st.text_input(
+                "Pattern", now.pattern, LONGEST["pattern"], key=keys["pattern"],
+                placeholder="wait, hmm", help=terms.help("pattern"),
+            )  # fmt: skip
         with st.container(horizontal=True, vertical_alignment="center"):
             st.feedback("stars", default=int(now.rating) - 1 if now.rating else None, key=keys["rating"])
             st.checkbox("Flag", bool(now.flag), key=keys["flag"], help="Marks it as worth another look.")
@@ -182,6 +191,7 @@ def _save(
     rating, flag = state[keys["rating"]], state[keys["flag"]]
     given = _Opinion(
         label=state.get(keys["label"], before.label),
+        pattern=state.get(keys["pattern"], before.pattern),
         flag="1" if flag else "",
         rating="" if rating is None else str(rating + 1),
     )
@@ -221,7 +231,7 @@ def labelled(page: Page, hookpoint: str) -> dict[int, str]:
 
 def _opinion(entries: Sequence[Entry]) -> _Opinion:
     values = {entry.what: entry.value for entry in entries}
-    return _Opinion(values.get("label", ""), values.get("flag", ""), values.get("rating", ""))
+    return _Opinion(**{name: values.get(name, "") for name in _Opinion._fields})
 
 
 def _is(author: str) -> bool:

@@ -180,6 +180,24 @@ TERMS: dict[str, Term] = {
         "Of the positions in scope at which either of two features fires, the part at which both do (Jaccard 1912).",
         r"\frac{\#\{p : a_i(p) > 0 \wedge a_j(p) > 0\}}{\#\{p : a_i(p) > 0 \vee a_j(p) > 0\}}",
     ),
+    "pattern": Term(
+        "Pattern of a label",
+        "What a label claims of the text at which the feature fires: words with commas between them (**wait, hmm**), "
+        "each found as a whole word in whatever case, or a regular expression between slashes (**/[Ww]ait|Hmm/**, with "
+        "an **i** behind it in whatever case). It can look around itself: **/(?<=\\n)So/** is a “So” that begins a "
+        "line.",
+    ),
+    "label_test": Term(
+        "Label test",
+        "How well the pattern of a label says where the feature fires, on the inferences with odd numbers: look at the "
+        "even ones when you write it. **Precision**: of the positions that the pattern marks, the part at which the "
+        "feature fires. **Recall**: of those at which it fires, the part that is marked. **AUROC**: the mark as a yes "
+        "or no, firing positions weighed equally by tenths of the feature's range, silent ones half by near misses "
+        "(the feature fires on the same token elsewhere), half by others; ½ is chance. Its interval of 95 % is by "
+        "bootstrap over inferences. After the detection test of Paulo et al. 2024, arXiv 2410.13928, over all "
+        "positions.",
+        r"\mathrm{AUROC} = \tfrac{1}{2}\big(\mathrm{TPR} + 1 - \mathrm{FPR}\big)",
+    ),
     "family": Term(
         "Family",
         "Features that say the same: they share at least five positions and overlap by half or more, or their decoder "
