@@ -70,8 +70,6 @@ def read_vocabulary(path: Path) -> tuple[str, ...]:
 
 
 def _group(line: str) -> Group:
-    if len(line) > LONGEST_WORD + 2:
-        raise BadValue(f"the vocabulary's '{short(line)}' has {len(line):,} characters; a word has {LONGEST_WORD}")
     if line.startswith("#"):
         token_ids = tuple(int(part.removeprefix("#")) for part in line.split()) if _IDS.fullmatch(line) else ()
         if not 0 < len(token_ids) <= MOST_IDS:
@@ -80,6 +78,10 @@ def _group(line: str) -> Group:
                 "begins with # goes between double quotes"
             )
         return Group(line, frozenset(), token_ids)
+    if len(line) > LONGEST_WORD + 2:
+        raise BadValue(
+            f"the vocabulary's '{short(line)}' has {len(line):,} characters; a word has {LONGEST_WORD} at most"
+        )
     if len(line) > 2 and line[0] == line[-1] == '"':
         return Group(line, frozenset([line[1:-1]]))
     small = line.lower()

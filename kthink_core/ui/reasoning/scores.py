@@ -37,21 +37,20 @@ def draw(page: Page) -> None:
         "words and nothing more. They are candidates.",
         help=terms.help("reason_score"),
     )
-    left, right = st.columns([1, 3], gap="medium")
-    with left:
+    settings, words, spread = st.columns([2, 3, 3], gap="medium")
+    with settings:
         _settings(page)
-    with right:
-        try:
-            scores, matches = _asked(page)
-        except BadValue as error:
+    try:
+        scores, matches = _asked(page)
+    except BadValue as error:
+        with words:
             st.error(plain(str(error)), icon=":material/error:")
-            return
-        _ranked(page, scores, matches)
-    below, beside = st.columns([1, 1], gap="medium")
-    with below:
+        return
+    with words:
         _words(page, matches)
-    with beside:
+    with spread:
         _spread(page, scores)
+    _ranked(page, scores)
     _evidence(page, scores)
 
 
@@ -79,7 +78,7 @@ def _asked(page: Page) -> tuple[pd.DataFrame, pd.DataFrame]:
     return page.ask(reason_score, view.hookpoint, view.scope, words, view.window, view.alpha, every), matches
 
 
-def _ranked(page: Page, scores: pd.DataFrame, matches: pd.DataFrame) -> None:
+def _ranked(page: Page, scores: pd.DataFrame) -> None:
     positive, negative, within = (
         int(scores[name].iloc[0]) for name in ("positive_positions", "negative_positions", "of")
     )
@@ -91,8 +90,6 @@ def _ranked(page: Page, scores: pd.DataFrame, matches: pd.DataFrame) -> None:
     )
     if scores["low"].isna().all():
         st.caption("Too few inferences have a word for an interval: it takes five.")
-    for line in missing_words(matches, page.view.scope):
-        st.caption(plain(f"{line[0].upper()}{line[1:]}."))
     feature_tables.draw(
         page, scores.head(INTERVALS), COLUMNS, lambda to: lead("feature", with_features(page.view, (to,))),
         name="features by ReasonScore", rows=ROWS, rows_of_file=lambda: scores, most=len(scores),
@@ -101,7 +98,7 @@ def _ranked(page: Page, scores: pd.DataFrame, matches: pd.DataFrame) -> None:
 
 def _words(page: Page, matches: pd.DataFrame) -> None:
     st.header("Words", help=terms.help("word_match"))
-    counted = {"matches": "Matches", "positions": "Positions in scope", "inferences": "Inferences"}
+    counted = {"matches": "Matches", "positions": "Positive", "inferences": "Inferences"}
     shown = pd.DataFrame({"word": [signs.visible(word) for word in matches["word"]]})
     columns = {name: numerals.column(title, matches[name].tolist()) for name, title in counted.items()}
     st.dataframe(
@@ -111,13 +108,15 @@ def _words(page: Page, matches: pd.DataFrame) -> None:
         height="content" if len(shown) <= ROWS else 35 * (ROWS + 1),
         alt="Words of the vocabulary, and how often they occur",
     )
+    for line in missing_words(matches, page.view.scope):
+        st.caption(plain(f"{line[0].upper()}{line[1:]}."))
     download.buttons(page, "words of the vocabulary", matches)
 
 
 def _spread(page: Page, scores: pd.DataFrame) -> None:
     st.header("All scores", help=terms.help("reason_score"))
     table = histogram(pd.DataFrame({"activation": scores["score"]}), BINS)
-    drawn = charts.histogram(table, height=300, one="Score", many="Features")
+    drawn = charts.histogram(table, height=330, one="Score", many="Features")
     charts.draw(drawn, f"Histogram of the ReasonScores of {len(scores):,} features")
     download.buttons(page, "histogram of ReasonScores", table, chart=True)
 
@@ -125,7 +124,7 @@ def _spread(page: Page, scores: pd.DataFrame) -> None:
 def _evidence(page: Page, scores: pd.DataFrame) -> None:
     """What one feature does at each word: the view's, else the first of the list."""
     view, words = page.view, _lines(page)
-    st.header("At the words", help="Where the feature is most active near each word, and how active it is near it.")
+    st.header("At the words", help=terms.help("reason_entropy"))
     left, right = st.columns([1, 3], gap="medium", vertical_alignment="bottom")
     with left:
         feature = choices.feature(page, int(scores["feature"].iloc[0]), key="scored")
@@ -155,7 +154,7 @@ def _bands(activations: pd.DataFrame) -> dict[str, tuple[str, str]]:
         row["word"]: (
             signs.visible(row["word"]),
             f"mean {numerals.number(row['mean_activation'])} over {row['positions']:,} positions, active at "
-            f"{row['active']:,} of them; {numerals.percent(row['share'])} of p",
+            f"{row['active']:,} of them, p = {numerals.number(row['share'])}",
         )
         for row in ordered.to_dict("records")
     }
