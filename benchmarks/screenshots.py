@@ -98,6 +98,7 @@ def views(options: argparse.Namespace) -> dict[str, str]:
         "compare-inferences": _address("compare", replace(at, against=options.inference + 1)),
         "live": _address("live", replace(at, also=others)),
         "notes": _address("notes", at),
+        "reasoning": _address("reasoning", View(EXPERIMENT, hookpoint)),
         "guide": _address("guide", at),
     }
     others = [status.name for status in list_experiments(options.cache) if status.name != EXPERIMENT]

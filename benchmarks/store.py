@@ -9,7 +9,7 @@ import argparse
 import resource
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -44,12 +44,12 @@ class Written(NamedTuple):
     path: Path
 
 
-def experiment(inferences: int) -> Experiment:
+def experiment(inferences: int, hookpoints: Sequence[str] = HOOKPOINTS) -> Experiment:
     return Experiment(
         name="benchmark",
-        config=ExperimentConfig(hookpoints=HOOKPOINTS, limit=inferences),
+        config=ExperimentConfig(hookpoints=tuple(hookpoints), limit=inferences),
         inferences=inferences,
-        saes={name: SaeShape(num_latents=LATENTS, k=K, d_in=WIDTH, activation="topk") for name in HOOKPOINTS},
+        saes={name: SaeShape(num_latents=LATENTS, k=K, d_in=WIDTH, activation="topk") for name in hookpoints},
         provenance={"created": "by benchmarks/store.py"},
     )
 
@@ -57,11 +57,11 @@ def experiment(inferences: int) -> Experiment:
 class Source:
     """Inferences of the article's shape: features by Zipf's law in a shuffled order, another order a hookpoint."""
 
-    def __init__(self) -> None:
+    def __init__(self, hookpoints: Sequence[str] = HOOKPOINTS) -> None:
         self._random = np.random.default_rng(0)
         weights = 1 / np.arange(1, LATENTS + 1) ** 0.9
         self._share = np.cumsum(weights) / weights.sum()
-        self.order = {name: self._random.permutation(LATENTS).astype(np.int32) for name in HOOKPOINTS}
+        self.order = {name: self._random.permutation(LATENTS).astype(np.int32) for name in hookpoints}
         """By hookpoint: feature ids, the most frequent first."""
 
     def inference(self, index: int) -> Inference:
@@ -92,7 +92,7 @@ class Source:
             texts=tuple(f" t{token_id}" for token_id in token_ids),
             segments=segments,
             logprobs=logprobs,
-            encodings={name: self._encoding(name) for name in HOOKPOINTS},
+            encodings={name: self._encoding(name) for name in self.order},
         )
 
     def _encoding(self, hookpoint: str) -> Encoding:

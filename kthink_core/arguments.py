@@ -41,6 +41,14 @@ def whole_number(text: str) -> int:
     return int(text)
 
 
+def whole_pair(text: str) -> tuple[int, int]:
+    """The value of an option: two whole numbers with a comma between them."""
+    parts = text.split(",")
+    if len(parts) != 2:
+        raise argparse.ArgumentTypeError(f"'{short(text)}' is not two whole numbers such as 1,2")
+    return whole_number(parts[0]), whole_number(parts[1])
+
+
 def add_cache(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cache", type=Path, default=None, metavar="DIR", help="folder of the experiments")
 

@@ -18,9 +18,11 @@ from kthink_core.arguments import (
     config_of,
     experiment_name,
     whole_number,
+    whole_pair,
 )
 from kthink_core.config import BATCH_SIZE, Device, ExperimentConfig, preset
 from kthink_core.errors import BadValue, KthinkError, UnknownName, WorkerFailed, in_words
+from kthink_core.evidence.vocabulary import read_vocabulary
 from kthink_core.listing import FORMATS, QUERIES, experiments_table, query_table, write_table
 from kthink_core.settings import Settings, WorkerSettings, from_environment
 from kthink_core.store.completion import is_finished
@@ -130,6 +132,9 @@ def _add_query(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--pattern", metavar="P", help="what a label claims: words, as wait,hmm, or /[Ww]ait/")
     parser.add_argument("--scope", default="generated", metavar="S")
     parser.add_argument("--top", type=whole_number, metavar="N")
+    parser.add_argument("--vocabulary", type=Path, metavar="FILE", help="a word a line (default: ReasonScore's)")
+    parser.add_argument("--window", type=whole_pair, metavar="L,R", help="positions that belong to a word (1,2)")
+    parser.add_argument("--alpha", type=float, metavar="A", help="weight of ReasonScore's entropy (0.7)")
     parser.add_argument("--format", choices=FORMATS, default="table")
     add_cache(parser)
     parser.set_defaults(run=_query)
@@ -203,7 +208,8 @@ def _query(options: argparse.Namespace) -> None:
     table = query_table(
         cache_of(options), options.experiment, options.query,
         hookpoint=options.hookpoint, feature=options.feature, inference=options.inference, pattern=options.pattern,
-        scope=options.scope, top=options.top, warn=_warn,
+        scope=options.scope, top=options.top, window=options.window, alpha=options.alpha,
+        vocabulary=options.vocabulary and read_vocabulary(options.vocabulary), warn=_warn,
     )  # fmt: skip
     write_table(table, options.format, sys.stdout)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TextIO
 
@@ -10,6 +10,7 @@ import pandas as pd
 
 from kthink_core import cells, queries, signs
 from kthink_core.errors import BadValue, UnknownName
+from kthink_core.evidence import reason_score
 from kthink_core.evidence.duplicates import families
 from kthink_core.evidence.label_test import label_test
 from kthink_core.store.reader import list_experiments, open_reader
@@ -26,6 +27,8 @@ class _Query(NamedTuple):
     """Options that may be given; `scope` has a default and may be given to every query."""
     columns: tuple[str, ...]
     """The contract: exactly these are printed, in this order."""
+    remarks: Callable[..., Sequence[str]] | None = None
+    """Asked the same: what the reader of the answer should know, a line each."""
 
 
 QUERIES: dict[str, _Query] = {
@@ -64,15 +67,20 @@ QUERIES: dict[str, _Query] = {
         families, ("hookpoint",), ("scope", "top"),
         ("family", "feature", "members", "positions", "shared", "overlap", "cosine"),
     ),
+    "reason-score": _Query(
+        reason_score.reason_score, ("hookpoint",), ("scope", "top", "vocabulary", "window", "alpha"),
+        reason_score.COLUMNS, reason_score.remarks,
+    ),
 }  # fmt: skip
 
 
 def query_table(
-    cache: Path, experiment: str, query: str, scope: str, warn: Callable[[str], None], **options: str | int | None
+    cache: Path, experiment: str, query: str, scope: str, warn: Callable[[str], None], **options: object
 ) -> pd.DataFrame:
     """The answer to a query by name, its contract columns only. `warn` hears what is left out of it, a line each.
 
-    options: hookpoint, feature, inference, top; None where not given. Raises UnknownName, OutOfRange, BadValue, and
+    options: hookpoint, feature, inference, top and those of single queries; None where not given.
+    Raises UnknownName, OutOfRange, BadValue, and
     what opening the experiment raises.
     """
     if query not in QUERIES:
@@ -91,7 +99,10 @@ def query_table(
                 raise BadValue(f"query {query} takes no --{name}")
         if "scope" in chosen.takes:
             given["scope"] = scope
-        return chosen.ask(reader, **given).filter(items=list(chosen.columns))
+        table = chosen.ask(reader, **given).filter(items=list(chosen.columns))
+        for remark in chosen.remarks(reader, **given) if chosen.remarks else ():
+            warn(remark)
+        return table
 
 
 def experiments_table(cache: Path) -> pd.DataFrame:

@@ -50,17 +50,18 @@ def tooltip(*shown: tuple[str, str] | tuple[str, str, str]) -> list[Channel]:
     ]
 
 
-def histogram(table: pd.DataFrame, height: int = HEIGHT) -> Chart:
-    """Activations by size (low, high, count), counts on a log axis: an empty bin has no bar."""
+def histogram(table: pd.DataFrame, height: int = HEIGHT, one: str = "Activation", many: str = "Activations") -> Chart:
+    """Activations by size (low, high, count), counts on a log axis: an empty bin has no bar. Or other numbers: `one` of
+    them, and how `many` there are, by these names."""
     spec = {
         "height": height,
         "mark": {"type": "bar", "color": PLAIN},
         "encoding": {
-            "x": quantity("low", "Activation", scale={"zero": False, "nice": False}),
+            "x": quantity("low", one, scale={"zero": False, "nice": False}),
             "x2": {"field": "high"},
-            "y": quantity("count", "Activations", scale={"type": "log", "domainMin": 0.5}, axis=_LOG_AXIS),
+            "y": quantity("count", many, scale={"type": "log", "domainMin": 0.5}, axis=_LOG_AXIS),
             "y2": {"datum": 0.5},
-            "tooltip": tooltip(("low", "From", ".3f"), ("high", "To", ".3f"), ("count", "Activations")),
+            "tooltip": tooltip(("low", "From", ".3f"), ("high", "To", ".3f"), ("count", many)),
         },
     }
     return Chart(table.loc[table["count"] > 0, :], spec)

@@ -32,6 +32,8 @@ class Measure(NamedTuple):
     help: str | None = None
     column: str | None = None
     """Of the query's answer, where it has another name there."""
+    short: bool = False
+    """Whether its numbers are: a column less wide does."""
 
 
 def _measures(of: int) -> dict[str, Measure]:
@@ -60,6 +62,14 @@ def _measures(of: int) -> dict[str, Measure]:
         "overlap": Measure("Overlap", 1, "%", bar=True, help=terms.help("overlap")),
         "family_cosine": Measure("Cosine", 3, bar=True, help=terms.help("cosine"), column="cosine"),
         "cosine": Measure("Cosine", 3, bar=True, help=terms.help("cosine")),
+        "score": Measure("Score", 4, help=terms.help("reason_score")),
+        "score_low": Measure("At least", 4, help=terms.help("score_interval"), column="low"),
+        "score_high": Measure("At most", 4, help=terms.help("score_interval"), column="high"),
+        "mean_positive": Measure("μ⁺", 3, help=terms.help("reason_means")),
+        "mean_negative": Measure("μ⁻", 3, help=terms.help("reason_means")),
+        "entropy": Measure("H", 2, help=terms.help("reason_entropy"), short=True),
+        "active_positive": Measure("n⁺", help="Positive positions at which it fires.", short=True),
+        "near_words_in": Measure("In", help="Inferences in which it fires at one.", column="inferences", short=True),
         "think_minus_answer": Measure("Think − answer", 1, "%", help=terms.help("think_minus_answer")),
         "right_minus_wrong": Measure("Right − wrong", 1, "%", help=terms.help("right_minus_wrong")),
     }
@@ -166,6 +176,8 @@ def tokens(page: Page, hookpoint: str, features: Sequence[int]) -> dict[int, str
 
 def _width(measure: Measure, narrow: bool) -> int:
     """Pixels."""
+    if measure.short:
+        return 60
     if measure.bar:
         return 105 if narrow else 115
     return 75 if narrow else 90

@@ -40,11 +40,12 @@ def draw(
     go: Callable[[int, int], None],
     *,
     key: str = "snippets",
+    bands: Mapping[str, tuple[str, str]] = BANDS,
 ) -> None:
     """Draw what `queries.contexts` and `queries.context_tokens` of its places answered.
 
     `lengths` is the number of positions by inference. `go` is called before the next run with the inference and the
-    position that were clicked.
+    position that were clicked. `bands`: title and note of each kind of places, in the order in which they are shown.
     """
 
     def opened() -> None:
@@ -52,10 +53,15 @@ def draw(
         if place is not None:
             go(*place)
 
-    _component(data=payload(places, tokens, lengths), key=key, on_opened_change=opened)
+    _component(data=payload(places, tokens, lengths, bands), key=key, on_opened_change=opened)
 
 
-def payload(places: pd.DataFrame, tokens: pd.DataFrame, lengths: Mapping[int, int]) -> dict[str, Any]:
+def payload(
+    places: pd.DataFrame,
+    tokens: pd.DataFrame,
+    lengths: Mapping[int, int],
+    bands: Mapping[str, tuple[str, str]] = BANDS,
+) -> dict[str, Any]:
     """What the browser needs, as plain lists. Texts stay as they are: the browser sets them as text.
 
     A snippet's lists are its tokens in order, the first at position `first`; colour is activation over `maximum`, the
@@ -68,7 +74,7 @@ def payload(places: pd.DataFrame, tokens: pd.DataFrame, lengths: Mapping[int, in
         "activations": tokens["activation"].fillna(0).astype(float).round(4).tolist(),
     }
     positions, of_place = tokens["position"].tolist(), tokens["place"].tolist()
-    groups: dict[str, list[dict[str, Any]]] = {band: [] for band in BANDS}
+    groups: dict[str, list[dict[str, Any]]] = {band: [] for band in bands}
     for index, place in enumerate(places.to_dict("records")):
         begin, end = bisect_left(of_place, index), bisect_right(of_place, index)
         facts = {name: place[name] for name in ("inference", "position", "activation", "times", "alike")}
@@ -76,7 +82,7 @@ def payload(places: pd.DataFrame, tokens: pd.DataFrame, lengths: Mapping[int, in
         groups[place["band"]].append(facts | {name: values[begin:end] for name, values in columns.items()})
     shown = [
         {"title": title, "note": note, "snippets": groups[band]}
-        for band, (title, note) in BANDS.items()
+        for band, (title, note) in bands.items()
         if groups[band]
     ]
     return {"groups": shown, "maximum": max(places["activation"].tolist()), "near": NEAR}

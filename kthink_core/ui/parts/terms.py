@@ -162,6 +162,43 @@ TERMS: dict[str, Term] = {
         "quarters of the maximum. The sample is drawn by a fixed order and is the same on every visit.",
         r"\text{quarter } j:\ \tfrac{j-1}{4}\,a_{max} < a \le \tfrac{j}{4}\,a_{max}",
     ),
+    "reason_score": Term(
+        "ReasonScore",
+        "How much more of all activation near words of reasoning is this feature's than elsewhere, weighed down where"
+        " it answers to few of the words (Galichin et al. 2025, arXiv 2503.18878). μ⁺ and μ⁻: mean activations near "
+        "the words and elsewhere; H: entropy over the words; α: 0.7, unless another is chosen. It picks features **by"
+        " words**: a feature that only detects *Wait* scores high, too. A candidate, not a finding.",
+        r"\frac{\mu^+_i}{\sum_j \mu^+_j}\,H_i^{\alpha} - \frac{\mu^-_i}{\sum_j \mu^-_j}",
+    ),
+    "reason_means": Term(
+        "μ⁺ and μ⁻ of a ReasonScore",
+        "Mean activation over all positive positions in scope, and over all others; where the feature is silent "
+        "counts as 0. Positive: within a match of a word, widened by the window, one position to the left and two to "
+        "the right unless other numbers are chosen. Matches are sought in whole traces, prompts included. What begins"
+        " or ends a sequence is on neither side.",
+        r"\mu^+_i = \frac{1}{\#P} \sum_{p \in P} a_i(p),\quad \mu^-_i = \frac{1}{\#N} \sum_{p \in N} a_i(p)",
+    ),
+    "reason_entropy": Term(
+        "H of a ReasonScore",
+        "How evenly a feature answers to the words g of the vocabulary G: 0 for one word only, 1 for all alike. m_g "
+        "is its mean activation over the positions near g, zeros included. All words count in |G|, those that occur "
+        "nowhere, too; of one word alone H is 1.",
+        r"H = -\frac{1}{\ln |G|} \sum_{g} p_g \ln p_g,\quad p_g = \frac{m_g}{\sum_{g'} m_{g'}}",
+    ),
+    "word_match": Term(
+        "Match of a word",
+        "A word stands for its spellings with and without a space before it, in small letters and with the first one "
+        "large; in double quotes for itself as it is written; `#14190`, or `#1 #2`, for tokens by id. A match is a "
+        "token whose text is a spelling, or several that together are one and stand somewhere in the experiment as a "
+        "word of their own.",
+    ),
+    "score_interval": Term(
+        "At least, at most: a ReasonScore",
+        "Percentile interval of 95 %: the score anew for 1,000 draws of whole inferences, with replacement. Tokens of"
+        " one trace are no independent cases. It does not make up for looking at the largest of thousands of scores: "
+        "the first of the list are somewhat too large. Missing where fewer than five inferences have a word, and "
+        "beyond the first hundred features.",
+    ),
     "logit_lens": Term(
         "Logit lens",
         "What the feature's decoder direction adds to the logit of each token if it went straight to the output, "

@@ -66,12 +66,12 @@ def scope(page: Page) -> None:
     st.selectbox("Scope", list(SCOPES), help=SCOPE_HELP, **bound)
 
 
-def feature(page: Page, default: int) -> int:
+def feature(page: Page, default: int, key: str = "feature") -> int:
     """The feature to show: the link's, else `default`."""
     chosen = page.view.feature if page.view.feature is not None else default
     last = _last(page)
-    _set("feature", chosen)
-    bound = _bound("feature", lambda to: with_features(page.view, (to, *page.view.also)))
+    _set(key, chosen)
+    bound = _bound(key, lambda to: with_features(page.view, (to, *page.view.also)))
     st.number_input(f"Feature (0 to {last})", 0, last, step=1, **bound)
     return chosen
 
@@ -131,6 +131,36 @@ def search(page: Page) -> None:
     bound = _bound("search", lambda to: replace(page.view, search=to))
     help = "Features whose label, or one of whose five top tokens, contains this text."
     st.text_input("Label or token contains", icon=":material/search:", max_chars=60, live=True, help=help, **bound)
+
+
+def number(
+    label: str,
+    field: str,
+    low: float,
+    high: float,
+    page: Page,
+    *,
+    step: float = 1,
+    help: str = "",
+    at: int | None = None,
+) -> None:
+    """A number of the view, or of one of its pairs: the one `at` that place."""
+    now = getattr(page.view, field)
+    name = field if at is None else f"{field}_{at}"
+
+    def changed(to: float) -> View:
+        return replace(page.view, **{field: to if at is None else (*now[:at], to, *now[at + 1 :])})
+
+    _set(name, now if at is None else now[at])
+    st.number_input(label, low, high, step=step, help=help, **_bound(name, changed))
+
+
+def lines(label: str, field: str, default: str, most: int, page: Page, *, help: str = "") -> None:
+    """A text of several lines, of at most so many characters. The view has nothing for the `default`, and a blank for
+    an empty text."""
+    _set(field, getattr(page.view, field).strip(" ") if getattr(page.view, field) else default)
+    bound = _bound(field, lambda to: replace(page.view, **{field: "" if to == default else to or " "}))
+    st.text_area(label, height=260, max_chars=most, help=help, **bound)
 
 
 def pick(label: str, field: str, names: Mapping[Any, str], page: Page, *, chosen: Any = None) -> None:

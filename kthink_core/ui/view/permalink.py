@@ -12,9 +12,12 @@ from difflib import get_close_matches
 from typing import TypeVar
 
 from kthink_core.errors import encodable, short
+from kthink_core.evidence.matches import WINDOW, Window
+from kthink_core.evidence.reason_score import ALPHA
 from kthink_core.queries import RANKINGS, SORTS, Ranking, Sort
 from kthink_core.store.feature_stats import RELEVANT
 from kthink_core.store.scopes import SCOPES, Scope
+from kthink_core.ui.view import score_link
 
 Name = TypeVar("Name", bound=str)
 
@@ -29,7 +32,6 @@ _THRESHOLD = re.compile(r"[0-9]{1,18}(\.[0-9]{1,30})?(e-[0-9]{1,3})?")
 _INTEGER = re.compile(r"-?[0-9]{1,18}")
 _SHOWN = 60
 """Longest part of a text that is looked at."""
-
 
 OUTCOMES = ("any", "right", "wrong", "cut", "ungraded")
 MODES = ("any", "think", "bypass")
@@ -96,6 +98,12 @@ class View:
     scale: str = SCALES[0]
     browse: str = FOLDS[0]
     """Whether the list of features on a feature's page is open."""
+    words: str = ""
+    """The vocabulary of a ReasonScore, a word a line; empty: its own."""
+    window: Window = WINDOW
+    """How far a word of it reaches, to the left and to the right."""
+    alpha: float = ALPHA
+    """The weight of its entropy."""
 
 
 @dataclass(frozen=True)
@@ -173,6 +181,9 @@ def parse(parameters: Mapping[str, str], bounds: Bounds) -> tuple[View, list[str
         locked=_index(parameters, "locked", features, problems),
         scale=_name(parameters, "scale", SCALES, SCALES[0], problems),
         browse=_name(parameters, "browse", FOLDS, FOLDS[0], problems),
+        words=score_link.words(parameters, problems),
+        window=score_link.window(parameters, problems),
+        alpha=score_link.alpha(parameters, problems),
     )
     return view, problems
 

@@ -1,0 +1,115 @@
+"""How long evidence takes to reckon, and in how much memory, part by part.
+
+`python -m benchmarks.evidence [PART …] [--folder FOLDER]` prints Markdown; without a part, all of them. The large store
+needs about 1.5 GB of disk; FOLDER keeps it for the next time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from multiprocessing import get_context
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from benchmarks.report import machine, markdown
+from benchmarks.store import HOOKPOINTS, POSITIONS, K, Source, experiment, peak
+from kthink_core.records import Inference
+from kthink_core.store.manifest import committed_count
+from kthink_core.store.reader import open_reader
+from kthink_core.store.writer import open_writer
+
+HOOKPOINT = HOOKPOINTS[1]
+INFERENCES = 2_070
+"""Of which one hookpoint has 30 million latents."""
+WORDS = (" alternatively", " Hmm", " maybe", " Wait", " perhaps", " let", " Therefore", " However", "But", "Another")
+FIRST_ID = 149_000
+"""Of the words; the other tokens are far more frequent than ids so large."""
+
+
+class Taken(NamedTuple):
+    """Seconds, and the peak memory of the process in GB."""
+
+    seconds: float
+    peak: float
+
+
+def worded(inference: Inference) -> Inference:
+    """The inference with a word of reasoning at one position in fifty; `let` is followed by `me`."""
+    random = np.random.default_rng(inference.inference)
+    token_ids, texts = inference.token_ids.copy(), list(inference.texts)
+    for position in random.choice(POSITIONS - 1, POSITIONS // 50, replace=False).tolist():
+        word = int(random.integers(len(WORDS)))
+        token_ids[position], texts[position] = FIRST_ID + word, WORDS[word]
+        if WORDS[word] == " let":
+            token_ids[position + 1], texts[position + 1] = FIRST_ID + len(WORDS), " me"
+    return replace(inference, token_ids=token_ids, texts=tuple(texts))
+
+
+def large_store(cache: Path) -> None:
+    """One hookpoint of 65,536 features in 2,070 inferences; what is there stays."""
+    whole = experiment(INFERENCES, (HOOKPOINT,))
+    if committed_count(cache, whole.name) == INFERENCES:
+        return
+    source = Source((HOOKPOINT,))
+    with open_writer(cache, whole) as writer:
+        for index in range(INFERENCES):
+            inference = worded(source.inference(index))
+            if index not in writer.committed:
+                writer.append(inference)
+        writer.build()
+
+
+def score(cache: Path) -> Taken:
+    """The first hundred features with their intervals."""
+    from kthink_core.evidence.reason_score import reason_score
+
+    with open_reader(cache, experiment(INFERENCES, (HOOKPOINT,)).name) as reader:
+        start = time.perf_counter()
+        assert len(reason_score(reader, HOOKPOINT)) == 100
+        return Taken(time.perf_counter() - start, peak())
+
+
+def alone(task: Callable[[Path], Taken], cache: Path) -> Taken:
+    """Runs a task in a fresh process, whose peak memory is its own."""
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        return pool.submit(task, cache).result()
+
+
+def reason_score(cache: Path) -> dict[str, str]:
+    """Rows of the table."""
+    large_store(cache)
+    taken = [alone(score, cache) for _ in range(3)]
+    rows = INFERENCES * POSITIONS * K / 1e6
+    seconds = ", ".join(f"{one.seconds:.1f}" for one in taken)
+    return {
+        f"ReasonScore, {rows:.1f} million latent rows of a hookpoint, three runs": f"{seconds} s (target ≤ 10 s)",
+        "memory, peak": f"{max(one.peak for one in taken):.2f} GB (target ≤ 4 GB)",
+    }
+
+
+PARTS: dict[str, Callable[[Path], dict[str, str]]] = {"reason-score": reason_score}
+"""By name: what measures it, in a folder for stores."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
+    parser.add_argument("--folder", type=Path, help="where stores go; they stay there, and are used again")
+    options = parser.parse_args()
+    unknown = set(options.parts) - PARTS.keys()
+    if unknown:
+        parser.error(f"no part {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
+    with tempfile.TemporaryDirectory() as temporary:
+        for part in options.parts or PARTS:
+            print(markdown(f"Evidence: {part}", PARTS[part](options.folder or Path(temporary)), machine()))
+
+
+if __name__ == "__main__":
+    main()
