@@ -12,6 +12,7 @@ from kthink_core import cells, queries, signs
 from kthink_core.errors import BadValue, UnknownName
 from kthink_core.evidence.duplicates import families
 from kthink_core.evidence.label_test import label_test
+from kthink_core.evidence import passport
 from kthink_core.store.reader import list_experiments, open_reader
 
 Format = Literal["table", "json", "csv"]
@@ -64,6 +65,7 @@ QUERIES: dict[str, _Query] = {
         families, ("hookpoint",), ("scope", "top"),
         ("family", "feature", "members", "positions", "shared", "overlap", "cosine"),
     ),
+    "quality": _Query(passport.passport, (), ("hookpoint", "inference", "scope"), passport.COLUMNS),
 }  # fmt: skip
 
 

@@ -117,9 +117,7 @@ def _reconstructed(sae: Sae, vectors: Tensor) -> Tensor:
     return torch.cat([sae.decode(sae.encode(part)) for part in parts]).to(vectors.dtype)
 
 
-def _compared(
-    lm: LanguageModel, hidden: Sequence[Tensor], token_ids: Tensor
-) -> list[tuple[np.ndarray, np.ndarray]]:
+def _compared(lm: LanguageModel, hidden: Sequence[Tensor], token_ids: Tensor) -> list[tuple[np.ndarray, np.ndarray]]:
     """For each row, [positions] as `Fidelity` has them: log-probability of the token that stands there, and the KL
     divergence from the first row's distribution. `hidden`: [positions, width] each."""
     head = lm.model.get_output_embeddings()

@@ -1,4 +1,4 @@
-"""`fidelity/NNNNNN.parquet`: what an inference's tokens were predicted with, SAE in and module out, a file an inference.
+"""`fidelity/NNNNNN.parquet`: how well the tokens of an inference are predicted through its SAEs, a file an inference.
 
 Columns: hookpoint, position, token_id, and those of `records.Fidelity`. A file is written beside the journal once its
 inference is measured, whole or not at all, so that a kill loses one. It holds the tokens that it was measured on: what
