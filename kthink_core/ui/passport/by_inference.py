@@ -51,7 +51,7 @@ def _chart(page: Page, table: pd.DataFrame, field: str, title: str, scale: dict[
         "height": _HEIGHT,
         "mark": {"type": "circle", "size": 60, "opacity": 0.85, "cursor": "pointer", "color": PLAIN},
         "encoding": {
-            "x": quantity("inference", "Inference", scale={"zero": False}, axis={"tickMinStep": 1, "format": "d"}),
+            "x": quantity("inference", "Inference", scale={"nice": False}, axis={"tickMinStep": 1, "format": "d"}),
             "y": quantity(field, title, scale=scale),
             "tooltip": tooltip(
                 ("inference", "Inference"),

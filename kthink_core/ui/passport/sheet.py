@@ -97,7 +97,7 @@ def _marked(hookpoint: str, fvu: float) -> str:
 
 def _width(title: str) -> int:
     """Pixels."""
-    return 75 if len(title) < 7 else 85 if len(title) < 10 else 105
+    return 85 if title in ("KL", "CE with x̂", "CE with 0") else 65 if len(title) < 6 else 75 if len(title) < 9 else 105
 
 
 def _said(page: Page, table: pd.DataFrame) -> str:
