@@ -36,6 +36,7 @@ from kthink_core.model.steering import steering
 from kthink_core.precompute.pipeline import Plan, precompute
 from kthink_core.precompute.progress import Silent
 from kthink_core.records import Fidelity, Intervention
+from kthink_core.store import built
 from kthink_core.store.completion import is_finished
 from kthink_core.store.export import export
 from kthink_core.store.fidelity_files import read_fidelity
@@ -241,7 +242,9 @@ def test_a_killed_measuring_goes_on_where_it_was(tiny_plan: Plan, tmp_path: Path
                 np.testing.assert_allclose(figures.logprob[generated], inference.logprobs[generated], atol=1e-4)
 
 
-def test_what_an_older_version_finished_is_measured_and_nothing_generated(tiny_plan: Plan, tmp_path: Path) -> None:
+def test_what_an_older_version_finished_is_measured_and_nothing_generated(
+    tiny_plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     precompute(tiny_plan, tmp_path, 3, Silent())
     layout = Layout(tmp_path / "tiny")
     with open_reader(tmp_path, "tiny") as reader:
@@ -251,6 +254,7 @@ def test_what_an_older_version_finished_is_measured_and_nothing_generated(tiny_p
     assert not is_finished(tmp_path, "tiny", tiny_plan.experiment.config)
     with pytest.raises(SchemaTooOld):
         open_reader(tmp_path, "tiny")
+    monkeypatch.setattr(built, "MINIMUM_UNMERGED", 3)  # so many wait for the last build
     again, seen = Watched(), list[int]()
 
     def look() -> None:

@@ -178,8 +178,9 @@ def _make(plan: Plan, missing: Sequence[Prompt], batch_size: int, progress: Prog
 
 
 def _measure(plan: Plan, writer: Writer, pause: Callable[[], None], progress: Progress) -> None:
-    """What the reconstruction costs the model, inference by inference. Readers see all that is there before it."""
-    writer.publish()
+    """What the reconstruction costs the model, inference by inference. Readers do not wait for it."""
+    if writer.awaits_last_build:
+        writer.publish()
     site, saes = plan.experiment.config.site, plan.saes.by_hookpoint
     for index, inference in enumerate(writer.unmeasured()):
         if index == 0:

@@ -136,7 +136,7 @@ class Writer:
         return self._journal - self._built.in_main
 
     @property
-    def _awaits_last_build(self) -> bool:
+    def awaits_last_build(self) -> bool:
         """Whether so much is missing in the main database of a complete experiment that only its last build, which is
         asked for, once there are directions, shows it."""
         return self._complete and self._built.is_due(len(self._pending))
@@ -166,7 +166,7 @@ class Writer:
         if manifest:
             self._built.find(manifest, self._tell)
         self._lost -= self._journal  # somebody had a copy
-        if not self._awaits_last_build:  # until then readers keep what they have
+        if not self.awaits_last_build:  # until then readers keep what they have
             self.publish()
 
     def append(self, inference: Inference) -> None:
@@ -185,7 +185,7 @@ class Writer:
     @property
     def is_behind(self) -> bool:
         """Whether it is time for `catch_up`. May be asked from any thread."""
-        return time.monotonic() >= self._due and bool(self._pending) and not self._awaits_last_build
+        return time.monotonic() >= self._due and bool(self._pending) and not self.awaits_last_build
 
     def catch_up(self) -> None:
         """Makes readers see what is committed, unless the last time was just now. To be called now and then, also where
