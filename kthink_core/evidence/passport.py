@@ -47,11 +47,11 @@ def passport(
     table = quality(reader, scope, inference).rename(columns={"dead_share": "dead"})
     table = table.merge(norms(reader, scope, inference), on="hookpoint", how="left")
     losses = _losses(reader, scope, inference)
-    rows = [_fidelity(losses.loc[losses["hookpoint"] == name]) for name in table["hookpoint"]]
+    rows = [_fidelity(losses.loc[losses["hookpoint"] == name, :]) for name in table["hookpoint"]]
     table = pd.concat([table, pd.DataFrame(rows)], axis=1).assign(scope=scope)
     if hookpoint is not None:
-        table = table.loc[table["hookpoint"] == hookpoint].reset_index(drop=True)
-    return table[list(COLUMNS)]
+        table = table.loc[table["hookpoint"] == hookpoint, :].reset_index(drop=True)
+    return table.filter(items=list(COLUMNS))
 
 
 COLUMNS = (
@@ -92,7 +92,7 @@ def _losses(reader: Reader, scope: Scope, inference: int | None = None) -> pd.Da
 
 def _fidelity(losses: pd.DataFrame) -> dict[str, float | int | None]:
     """The measured figures of one hookpoint."""
-    predictions = int(losses["predictions"].sum())
+    predictions = sum(losses["predictions"].tolist())
     sums = losses[list(_LOSSES)].to_numpy(np.float64)
     model, spliced, zero = sums.sum(axis=0)
     low, high = _interval(sums)
@@ -100,7 +100,7 @@ def _fidelity(losses: pd.DataFrame) -> dict[str, float | int | None]:
         "loss_recovered": (zero - spliced) / (zero - model) if zero > model else np.nan,
         "low": low,
         "high": high,
-        "kl": float(losses["kl"].sum()) / predictions if predictions else np.nan,
+        "kl": sum(losses["kl"].tolist()) / predictions if predictions else np.nan,
         "predictions": predictions,
         "inferences": len(losses),
         **{

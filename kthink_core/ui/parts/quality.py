@@ -69,7 +69,7 @@ def mark(page: Page, hookpoint: str) -> str:
 def _fvu(page: Page, hookpoint: str) -> float:
     """Over all inferences, in the view's scope; NaN where it has none."""
     table = page.ask(queries.quality, page.view.scope)
-    return float(table.set_index("hookpoint")["fvu"].get(hookpoint, float("nan")))
+    return dict(zip(table["hookpoint"], table["fvu"].tolist(), strict=True)).get(hookpoint, float("nan"))
 
 
 def site_note(experiment: Experiment) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pandas as pd
 import streamlit as st
 
@@ -24,23 +26,24 @@ def draw(page: Page) -> None:
     if table.empty:
         header.nothing(f"No inference has a position in scope {view.scope}.")
         return
-    verdicts = page.ask(queries.inferences).set_index("inference")["verdict"]
-    table = table.assign(verdict=[verdict.signed(verdicts[inference]) for inference in table["inference"]])
-    st.caption(f"Click a point to read the inference. {_spread(table['fvu'], 'FVU')}")
+    stored = page.ask(queries.inferences)
+    signs = {one: verdict.signed(each) for one, each in zip(stored["inference"], stored["verdict"], strict=True)}
+    table = table.assign(verdict=[signs[inference] for inference in table["inference"]])
+    st.caption(f"Click a point to read the inference. {_spread(table['fvu'].tolist(), 'FVU')}")
     left, right = st.columns(2, gap="medium")
     with left:
         st.markdown("**FVU**")
         _chart(page, table, "fvu", "FVU", {"zero": True})
     with right:
         st.markdown("**Loss recovered**", help=terms.help("loss_recovered"))
-        if table["loss_recovered"].isna().all():
+        found = [value for value in table["loss_recovered"].tolist() if value == value]
+        if not found:
             header.nothing("It is measured of none of them.")
         else:
             low, high = _LOSS_AXIS
-            found = table["loss_recovered"].dropna()
-            scale = {"domain": [max(low, min(0.0, found.min())), min(high, max(1.0, found.max()))], "clamp": True}
+            scale = {"domain": [max(low, min(0.0, *found)), min(high, max(1.0, *found))], "clamp": True}
             _chart(page, table, "loss_recovered", "Loss recovered", scale)
-            beyond = int(((found < low) | (found > high)).sum())
+            beyond = sum(not low <= value <= high for value in found)
             edge = f" {beyond} beyond the edges are drawn on them." if beyond else ""
             st.caption(f"{_spread(found, 'Loss recovered')}{edge}")
     download.buttons(page, f"quality by inference at {view.hookpoint}", table)
@@ -72,10 +75,10 @@ def _chart(page: Page, table: pd.DataFrame, field: str, title: str, scale: dict[
     )  # fmt: skip
 
 
-def _spread(values: pd.Series, title: str) -> str:
-    """Its quartiles in words."""
-    found = values.dropna()
+def _spread(values: Sequence[float], title: str) -> str:
+    """Its quartiles in words, of the values that there are."""
+    found = pd.Series([value for value in values if value == value], dtype=float)
     if found.empty:
         return f"{title}: in no inference."
-    low, middle, high = (float(found.quantile(part)) for part in (0.25, 0.5, 0.75))
+    low, middle, high = found.quantile([0.25, 0.5, 0.75]).tolist()
     return f"{title}: median {middle:.3f}, half of {len(found)} inferences between {low:.3f} and {high:.3f}."

@@ -86,7 +86,13 @@ def _histogram(table: pd.DataFrame) -> Chart:
         },
     }
     rule = {
-        "mark": {"type": "rule", "color": HUES[3], "strokeDash": [4, 3], "tooltip": f"sinks: above {limit:.3g}"},
+        "mark": {
+            "type": "rule",
+            "aria": False,
+            "color": HUES[3],
+            "strokeDash": [4, 3],
+            "tooltip": f"sinks: above {limit:.3g}",
+        },
         "encoding": {"x": {"datum": limit}},
     }
     return Chart(shown, {"height": _HEIGHT, "layer": [bars, rule]})
