@@ -10,9 +10,9 @@ import pandas as pd
 
 from kthink_core import cells, queries, signs
 from kthink_core.errors import BadValue, UnknownName
+from kthink_core.evidence import passport
 from kthink_core.evidence.duplicates import families
 from kthink_core.evidence.label_test import label_test
-from kthink_core.evidence import passport
 from kthink_core.store.reader import list_experiments, open_reader
 
 Format = Literal["table", "json", "csv"]
