@@ -23,9 +23,10 @@ JOURNAL_SCHEMA = 3
 an older kthink would misread; what older ones wrote is read as it is.
 2: whose prompt it was and its own sampling. 3: interventions; a manifest with increments."""
 
-DATABASE_SCHEMA = 3
+DATABASE_SCHEMA = 4
 """Version of the tables of a database; raised with every change of them. Those of another version are built again.
-2: features by inference and by token, decoder directions. 3: interventions; a trace that was cut off is not wrong."""
+2: features by inference and by token, decoder directions. 3: interventions; a trace that was cut off is not wrong.
+4: fidelity."""
 
 BATCH_SIZE = 32
 """Inferences generated at once, unless asked otherwise."""

@@ -10,7 +10,7 @@ import pandas as pd
 
 from kthink_core import cells, queries, signs
 from kthink_core.errors import BadValue, UnknownName
-from kthink_core.evidence import reason_score
+from kthink_core.evidence import passport, reason_score
 from kthink_core.evidence.duplicates import families
 from kthink_core.evidence.label_test import label_test
 from kthink_core.store.reader import list_experiments, open_reader
@@ -71,6 +71,7 @@ QUERIES: dict[str, _Query] = {
         reason_score.reason_score, ("hookpoint",), ("scope", "top", "vocabulary", "window", "alpha"),
         reason_score.COLUMNS, reason_score.remarks,
     ),
+    "quality": _Query(passport.passport, (), ("hookpoint", "inference", "scope"), passport.COLUMNS),
 }  # fmt: skip
 
 
@@ -80,8 +81,7 @@ def query_table(
     """The answer to a query by name, its contract columns only. `warn` hears what is left out of it, a line each.
 
     options: hookpoint, feature, inference, top and those of single queries; None where not given.
-    Raises UnknownName, OutOfRange, BadValue, and
-    what opening the experiment raises.
+    Raises UnknownName, OutOfRange, BadValue, and what opening the experiment raises.
     """
     if query not in QUERIES:
         raise UnknownName("query", query, QUERIES)

@@ -101,6 +101,23 @@ class Directions(NamedTuple):
     """[features, ranks]"""
 
 
+class Fidelity(NamedTuple):
+    """What the model predicts of one inference's tokens with another vector in the place of a hookpoint's own.
+
+    Position t holds what concerns the prediction *of* the token at t, made at t − 1; NaN at 0. Natural logarithms, the
+    model's own distribution (temperature 1, no filter). How: model/fidelity.py.
+    """
+
+    logprob: NDArray[np.float32]
+    """[positions] log-probability of the token that stands there, the model left alone."""
+    spliced_logprob: NDArray[np.float32]
+    """[positions] with the SAE's reconstruction in the place of the captured vector, at every position."""
+    zeroed_logprob: NDArray[np.float32]
+    """[positions] with 0 in its place."""
+    kl: NDArray[np.float32]
+    """[positions] KL(p ‖ p̂), p the distribution of the model left alone, p̂ with the reconstruction; in nats."""
+
+
 Action = Literal["clamp", "add", "ablate"]
 ACTIONS: tuple[Action, ...] = get_args(Action)
 

@@ -60,7 +60,7 @@ with errors_shown():
         choices.place(page)
     with header.title("Across inferences"):
         pass
-    quality.site_note(page.experiment)
+    quality.notes(page)
     listed.controls(page)
     table = listed.table(page)
     if table.empty:

@@ -39,6 +39,7 @@ def two_inferences(page: Page, feature: int) -> None:
 
 def experiments(page: Page, feature: int) -> None:
     other = comparison.second_experiment(page)
+    quality.warning(other)
     with choices.tab("facet", FACET_TITLES, page) as chosen:
         if chosen == "quality":
             two_experiments.quality(page, other)
@@ -61,6 +62,6 @@ with errors_shown():
         feature = choices.feature(page, default=int(ranked["feature"].iloc[0]) if len(ranked) else 0)
     with header.title("Compare"):
         pass
-    quality.site_note(page.experiment)
+    quality.notes(page)
     what = comparison.choose(page)
     {"features": two_features, "inferences": two_inferences, "experiments": experiments}[what](page, feature)

@@ -63,7 +63,7 @@ def head(page: Page, feature: int) -> None:
     label = note_panel.labels(page, view.hookpoint, (feature,)).get(feature)
     if label:
         st.header(plain(label))
-    quality.site_note(page.experiment)
+    quality.notes(page)
     summary = page.ask(queries.feature_summary, view.hookpoint, feature, view.scope).iloc[0]
     stored = page.ask(queries.quality, view.scope).set_index("hookpoint").loc[view.hookpoint]
     figures.feature(summary.to_dict(), int(stored["positions"]))

@@ -22,7 +22,7 @@ def head(page: Page) -> None:
     verdict.line(row)
     st.text(row["question"])
     quality.line(page)
-    quality.site_note(page.experiment)
+    quality.notes(page)
 
 
 def chosen_first(view: View, shown: tuple[int, ...], feature: int) -> View:

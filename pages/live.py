@@ -3,13 +3,14 @@
 import streamlit as st
 
 from kthink_core.ui.live import composer, live_view, presence
-from kthink_core.ui.parts import header
+from kthink_core.ui.parts import header, quality
 from kthink_core.ui.view.page import errors_shown, open_page
 
 with errors_shown():
     page = open_page()
     with header.title("Live"):
         pass
+    quality.notes(page)
     with st.container():  # a place of its own: what is below stays where it is when the worker comes and goes
         found = presence.reach()
     if found is not None and presence.matches(page, found):

@@ -29,7 +29,7 @@ def features(page: Page) -> None:
         counts = page.ask(queries.feature_counts, hookpoint, page.view.scope, top=FEATURES)
         at = replace(page.view, hookpoint=hookpoint)
         with column:
-            st.markdown(f"**{hookpoint}**")
+            st.markdown(f"**{hookpoint}**{quality.mark(page, hookpoint)}")
             if counts.empty:
                 header.nothing(f"No feature fires in scope {page.view.scope}.")
                 continue

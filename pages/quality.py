@@ -3,8 +3,13 @@
 import streamlit as st
 
 from kthink_core.ui.parts import header, quality
+from kthink_core.ui.passport import audit, sheet
 from kthink_core.ui.view import choices
 from kthink_core.ui.view.page import errors_shown, open_page, require_inferences
+from kthink_core.ui.view.permalink import PASSPORTS
+
+TITLES = dict(zip(PASSPORTS, ("Figures", "Audit of the site"), strict=True))
+DRAWN = dict(zip(PASSPORTS, (sheet.draw, audit.draw), strict=True))
 
 with errors_shown():
     page = open_page()
@@ -13,5 +18,6 @@ with errors_shown():
         choices.place(page)
     with header.title("Quality"):
         pass
-    quality.site_note(page.experiment)
-    quality.strip(page)
+    quality.notes(page)
+    with choices.tab("passport", TITLES, page) as chosen:
+        DRAWN[chosen](page)

@@ -18,6 +18,6 @@ with errors_shown():
         choices.place(page)
     with header.title("Reasoning"):
         pass
-    quality.site_note(page.experiment)
+    quality.notes(page)
     with choices.tab("test", TITLES, page) as test:
         DRAWN[test](page)

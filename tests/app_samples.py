@@ -13,6 +13,7 @@ from kthink_core.config import Experiment, ExperimentConfig, SaeShape
 from kthink_core.prompts import Mode, Segment
 from kthink_core.records import Encoding, Inference
 from kthink_core.store.writer import open_writer
+from tests.store_samples import sample_fidelity
 
 HOOKPOINTS = ("layers.2.mlp", "layers.4.mlp")
 LATENTS = 64
@@ -86,12 +87,14 @@ def sample_inference(experiment: Experiment, inference: int) -> Inference:
 def write_experiment(
     cache: Path, experiment: Experiment, committed: Sequence[int] | None = None, modes: Sequence[Mode] = ("think",)
 ) -> None:
-    """Stores the `committed` inferences, else all, in these modes by turns; the last one stays a segment file beside
-    the database."""
+    """Stores the `committed` inferences, else all, in these modes by turns, measured; the last one is in an increment
+    beside the database."""
     inferences = range(experiment.inferences) if committed is None else committed
     with open_writer(cache, experiment) as writer:
         for inference in inferences:
-            writer.append(replace(sample_inference(experiment, inference), mode=modes[inference % len(modes)]))
+            made = replace(sample_inference(experiment, inference), mode=modes[inference % len(modes)])
+            writer.append(made)
+            writer.fidelity.put(made, sample_fidelity(made))
             if inference in inferences[-2:-1]:
                 writer.build()
 

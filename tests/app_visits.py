@@ -13,7 +13,7 @@ import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = ("overview", "inference", "feature", "across", "compare")
+PAGES = ("overview", "inference", "feature", "across", "quality", "compare")
 """Those that show an experiment."""
 PATIENCE = 180
 """Seconds that a page may take: a busy machine is no failure."""

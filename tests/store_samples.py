@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 from dataclasses import fields
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from kthink_core.config import Experiment, ExperimentConfig, SaeShape
 from kthink_core.prompts import Segment
-from kthink_core.records import Action, Encoding, Inference, Intervention
+from kthink_core.records import Action, Encoding, Fidelity, Inference, Intervention
 from kthink_core.store.files import Layout, sha256_of
 from kthink_core.store.manifest import read_manifest
 from kthink_core.store.sealed import open_sealed_json, sealed_json
@@ -96,6 +97,18 @@ def sample_inference(experiment: Experiment, inference: int, seed: int = 0) -> I
     )
 
 
+def sample_fidelity(inference: Inference, seed: int = 0) -> dict[str, Fidelity]:
+    """What might have been measured of an inference: with nothing in its place, each module is missed."""
+    random = np.random.default_rng([seed, inference.inference, 7])
+    found: dict[str, Fidelity] = {}
+    for hookpoint in inference.encodings:
+        own = -random.exponential(0.5, len(inference.token_ids))
+        figures = [own, own - random.exponential(0.1, own.shape), own - random.exponential(1, own.shape), -own / 7]
+        arrays = [np.concatenate([[np.nan], figure[1:]]).astype(np.float32) for figure in figures]
+        found[hookpoint] = Fidelity(*arrays)
+    return found
+
+
 def _encoding(random: np.random.Generator, segments: tuple[Segment, ...], latents: int, k: int, d_in: int) -> Encoding:
     positions = len(segments)
     features = np.array([random.choice(latents // 2, k, replace=False) for _ in segments], np.int32).reshape(-1, k)
@@ -146,15 +159,28 @@ def rewrite(path: Path, **fields: object) -> None:
 
 def as_schema_2(folder: Path) -> Path:
     """Turns the main database of an experiment without increments into one of schema 2, and returns its path."""
+    older = ("DROP TABLE interventions", "ALTER TABLE inferences DROP COLUMN max_new_tokens")
+    path = _as_schema(2, folder, *older)
+    for name in ("manifest.json", "experiment.json"):
+        rewrite(folder / name, schema_version=2)
+    return path
+
+
+def as_schema_3(folder: Path) -> Path:
+    """As version 0.5 left it: nothing of it is measured."""
+    shutil.rmtree(Layout(folder).fidelity, ignore_errors=True)
+    return _as_schema(3, folder)
+
+
+def _as_schema(version: int, folder: Path, *statements: str) -> Path:
     [path] = Layout(folder).databases()
     with duckdb.connect(path) as connection:
-        connection.execute("UPDATE experiment SET schema_version = 2")
-        connection.execute("DROP TABLE interventions")
-        connection.execute("ALTER TABLE inferences DROP COLUMN max_new_tokens")
+        connection.execute("UPDATE experiment SET schema_version = ?", [version])
+        for statement in ("DROP TABLE fidelity", *statements):
+            connection.execute(statement)
     database = read_manifest(Layout(folder))[0].model_dump(mode="json")["database"]
-    changed = {"schema_version": 2, "sha256": sha256_of(path)}
-    rewrite(folder / "manifest.json", schema_version=2, database=database | changed)
-    rewrite(folder / "experiment.json", schema_version=2)
+    changed = {"schema_version": version, "sha256": sha256_of(path), "fidelity": []}
+    rewrite(folder / "manifest.json", database=database | changed)
     return path
 
 

@@ -22,6 +22,7 @@ PAGES = {
     "/feature?feature=12": ".snippets .snippet",
     "/across": "svg.marks path[aria-label*='Peak at']",
     "/reasoning?test=families": "[data-testid=stDataFrame] canvas",
+    "/quality": "svg.marks path[aria-label*='Loss recovered']",
     "/compare": ".transcript .legend .feature",
     "/live": "[data-testid=stCode]",
     "/notes": "[data-testid=stDataFrame] canvas",

@@ -27,6 +27,8 @@ COLUMNS = {
     "relevant-features": "rank feature max_activation",
     "feature-counts": "feature inferences of max_activation",
     "top-tokens": "token_id text max_activation mean_activation count",
+    "quality": "hookpoint scope fvu l0 dead loss_recovered kl low high positions predictions inferences ce_model "
+    "ce_spliced ce_zero mean_norm median_norm max_norm sinks",
 }
 
 
@@ -65,6 +67,7 @@ ARGUMENTS = {
     "feature-frequencies": ["--inference", "0", "--hookpoint", H1],
     "relevant-features": ["--inference", "0", "--hookpoint", H1],
     "feature-counts": ["--hookpoint", H1],
+    "quality": ["--scope", "all", "--inference", "1"],
 }
 
 

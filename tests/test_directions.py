@@ -12,7 +12,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from sparsify import SparseCoder
-from store_samples import HOOKPOINTS, sample_experiment, sample_inferences, write_sample
+from store_samples import HOOKPOINTS, sample_experiment, sample_fidelity, sample_inferences, write_sample
 
 from benchmarks.stand_in import SHAPES
 from kthink_core import queries
@@ -231,6 +231,8 @@ def test_directions_make_another_database_and_another_version(tmp_path: Path) ->
     assert not is_finished(tmp_path, NAME, EXPERIMENT.config)
     with open_writer(tmp_path, EXPERIMENT) as writer:
         writer.put_directions({name: made_up(kept) for name, kept in writer.active_features.items()}, TEXTS)
+        for inference in writer.unmeasured():
+            writer.fidelity.put(inference, sample_fidelity(inference))
         assert writer.build().name == "latents-0002.duckdb" == writer.build().name
     assert is_finished(tmp_path, NAME, EXPERIMENT.config)
     assert store_version(tmp_path, NAME) != before

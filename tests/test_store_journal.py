@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
@@ -16,6 +17,7 @@ from kthink_core.errors import CorruptFile, DiskFull, SchemaTooNew
 from kthink_core.records import Encoding, Inference
 from kthink_core.store.files import Layout
 from kthink_core.store.journal import read_segment, write_segment
+from kthink_core.store.sealed import sealed
 
 EXPERIMENT = sample_experiment()
 
@@ -110,6 +112,14 @@ def test_a_file_under_another_name_is_corrupt(folder: Path) -> None:
     path = write_segment(folder, sample_inference(EXPERIMENT, 0))
     with pytest.raises(CorruptFile):
         read_segment(path.rename(path.with_name("000001.parquet")))
+
+
+def test_a_file_of_another_kind_is_corrupt(folder: Path) -> None:
+    """However few columns it has, and though it is sealed."""
+    path = Layout(folder).segment(0)
+    path.write_bytes(sealed(pa.table({"feature": [1]}), None)[0])
+    with pytest.raises(CorruptFile):
+        read_segment(path)
 
 
 def test_a_newer_schema_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

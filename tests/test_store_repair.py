@@ -364,10 +364,10 @@ def test_a_flipped_bit_is_found_by_the_writer_and_the_database_is_built_again(tm
 
 
 def rewrite_directions(cache: Path) -> None:
-    """Lets the manifest say that the database has directions, as that of a finished experiment."""
+    """Lets the manifest say that the database has directions and fidelity, as that of a finished experiment."""
     manifest, _ = read_manifest(Layout(cache / NAME))
     assert manifest.database
-    entry = manifest.database.model_copy(update={"directions": "sha256:0"})
+    entry = manifest.database.model_copy(update={"directions": "sha256:0", "fidelity": manifest.database.inferences})
     rewrite(cache / NAME / "manifest.json", database=entry.model_dump())
 
 

@@ -164,6 +164,7 @@ def test_a_build_takes_everything_and_is_not_repeated(tmp_path: Path) -> None:
     manifest = json.loads((tmp_path / NAME / "manifest.json").read_text())
     assert manifest["database"] == {
         "file": "latents-0002.duckdb", "inferences": [[0, 5]], "schema_version": DATABASE_SCHEMA, "directions": None,
+        "fidelity": [],
         "sha256": hashlib.sha256((tmp_path / NAME / "latents-0002.duckdb").read_bytes()).hexdigest(),
     }  # fmt: skip
     assert manifest["segments"] == []

@@ -20,7 +20,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from store_samples import HOOKPOINTS, sample_experiment, sample_inferences, write_sample
+from store_samples import HOOKPOINTS, sample_experiment, sample_fidelity, sample_inferences, write_sample
 
 from kthink_core import queries
 from kthink_core.errors import KthinkError, in_words
@@ -57,6 +57,8 @@ def write(cache: Path, numbers: frozenset[int], seed: int = 0, name: str = "one"
     with open_writer(cache, experiment) as writer:
         found = {hookpoint: directions(kept) for hookpoint, kept in writer.active_features.items()}
         writer.put_directions(found, {0: "a", 1: "b"})
+        for inference in writer.unmeasured():
+            writer.fidelity.put(inference, sample_fidelity(inference, seed))
 
 
 def directions(features: np.ndarray) -> Directions:

@@ -2,14 +2,15 @@
 
     plan        configuration → problems, model, SAEs, prompts; every mistake that can be seen is seen here
     precompute  the missing inferences, a batch at a time: generate, and beside it encode → journal; then the decoder
-                directions of the features that were active in them; then the database
+                directions of the features that were active in them, and what the SAEs' reconstruction costs the model
+                in each; then the database
 
 Whatever happens in between, an inference is in the journal whole or not at all, and the next run makes the rest.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 
 from kthink_core.config import Device, Experiment, ExperimentConfig, Revisions
 from kthink_core.errors import BadValue, OutOfMemory, PromptTooLong
+from kthink_core.model.fidelity import fidelity
 from kthink_core.model.generate import generate
 from kthink_core.model.hookpoints import Captured
 from kthink_core.model.language_model import LanguageModel, load_model, pick_device, text_of, token_text
@@ -106,7 +108,7 @@ def plan(name: str, config: ExperimentConfig, device: Device, progress: Progress
 
 
 def precompute(plan: Plan, cache: Path, batch_size: int, progress: Progress) -> None:
-    """Make the inferences that the experiment's journal lacks, then its directions, then its database.
+    """Make the inferences that the experiment's journal lacks, then its directions and fidelity, then its database.
 
     Memory is bounded by two batches: one is generated while the other is stored. Raises ExperimentBusy,
     ExperimentMismatch, DiskFull, OutOfMemory.
@@ -125,6 +127,7 @@ def precompute(plan: Plan, cache: Path, batch_size: int, progress: Progress) -> 
         if not writer.has_directions:
             progress.stage("comparing the features' decoder directions")
             writer.put_directions(*directions(plan.lm, plan.saes.by_hookpoint, writer.active_features, pause))
+        _measure(plan, writer, pause, progress)
         progress.stage("building the database")
         writer.build()
 
@@ -172,6 +175,19 @@ def _make(plan: Plan, missing: Sequence[Prompt], batch_size: int, progress: Prog
                     beside.most = 0
                     _drain(beside)
                     progress.notice("out of GPU memory: going on with one at a time, stored before the next begins")
+
+
+def _measure(plan: Plan, writer: Writer, pause: Callable[[], None], progress: Progress) -> None:
+    """What the reconstruction costs the model, inference by inference. Readers do not wait for it."""
+    if writer.awaits_last_build:
+        writer.publish()
+    site, saes = plan.experiment.config.site, plan.saes.by_hookpoint
+    for index, inference in enumerate(writer.unmeasured()):
+        if index == 0:
+            progress.stage("measuring what the SAEs' reconstruction costs the model")
+        token_ids, prompt_tokens = inference.token_ids.tolist(), inference.prompt_tokens
+        found = fidelity(plan.lm, saes, site, token_ids, pause, plan.steering, prompt_tokens)
+        writer.fidelity.put(inference, found)
 
 
 def _drain(beside: Beside) -> None:

@@ -16,6 +16,7 @@ from kthink_core.queries.inference import (
     relevant_features,
     transcript,
 )
+from kthink_core.queries.norms import first_norms, norm_histogram, norms, sinks
 from kthink_core.queries.overview import (
     SORTS,
     Sort,
@@ -35,7 +36,7 @@ from kthink_core.queries.positions import (
     span_features,
     token_features,
 )
-from kthink_core.queries.reconstruction import quality
+from kthink_core.queries.reconstruction import quality, quality_by_inference
 from kthink_core.store.scopes import SCOPES, Scope
 
 __all__ = [
@@ -64,12 +65,17 @@ __all__ = [
     "feature_table",
     "feature_tracks",
     "fires_with",
+    "first_norms",
     "inferences",
     "neighbours",
+    "norm_histogram",
+    "norms",
     "promoted_tokens",
     "quality",
+    "quality_by_inference",
     "ranked_features",
     "relevant_features",
+    "sinks",
     "span_features",
     "token_features",
     "top_tokens",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from kthink_core.queries.checks import check_inference, in_scope
+from kthink_core.queries.checks import check_hookpoint, check_inference, in_scope
 from kthink_core.store.reader import Reader
 from kthink_core.store.scopes import Scope
 
@@ -71,3 +71,32 @@ def quality(reader: Reader, scope: Scope = "generated", inference: int | None = 
         ORDER BY saes.hookpoint
     """
     return reader.query(sql, {"scope": scope} if inference is None else {"inference": inference})
+
+
+def quality_by_inference(reader: Reader, hookpoint: str, scope: Scope = "generated") -> pd.DataFrame:
+    """One row an inference with positions in scope, in order: inference, positions, fvu, as `quality` has it of one."""
+    check_hookpoint(reader, hookpoint)
+    condition = f"hookpoint = $hookpoint AND {in_scope(scope)}"
+    sql = f"""
+        WITH errors AS (
+            SELECT inference, count(*) AS positions, sum(squared_error::DOUBLE) AS squared_error,
+                sum(squared_norm::DOUBLE) AS squared_norm
+            FROM quality WHERE {condition} GROUP BY inference
+        ), totals AS (
+            SELECT inference, sum(value) AS total
+            FROM (
+                SELECT inference, unnest(sum) AS value, generate_subscripts(sum, 1) AS dimension
+                FROM vector_sums WHERE {condition}
+            )
+            GROUP BY inference, dimension
+        ), squares AS (
+            SELECT inference, sum(total * total) AS squared_sum FROM totals GROUP BY inference
+        ), scatter AS (
+            SELECT inference, positions, squared_error, squared_norm - squared_sum / positions AS variation
+            FROM errors JOIN squares USING (inference)
+        )
+        SELECT inference, positions::BIGINT AS positions,
+            CASE WHEN positions > 1 AND variation > 0 THEN squared_error / variation END AS fvu
+        FROM scatter ORDER BY inference
+    """
+    return reader.query(sql, {"hookpoint": hookpoint})

@@ -16,8 +16,12 @@ from kthink_core.store.database import quoted
 TABLES = (
     "inferences", "interventions", "tokens", "latents", "token_latents", "quality", "vector_sums", "feature_inferences",
     "relevant_features", "feature_tokens", "segment_sums", "neighbours", "promoted_tokens",
+    "fidelity",
 )  # fmt: skip
 """Of several databases of one experiment, the rows of all."""
+
+_SINCE = {"interventions": 3, "fidelity": 4}
+"""The schema that brought a table, of those that younger ones brought."""
 
 STORE = "store"
 """What a database is called in a connection that has one."""
@@ -74,7 +78,8 @@ def check_tables(
         raise SchemaTooNew(path, version, DATABASE_SCHEMA)
     if version < oldest:
         raise SchemaTooOld(path, version, DATABASE_SCHEMA, open_ended=open_ended)
-    missing = {*TABLES, "feature_stats", "saes"} - tables - ({"interventions"} if version < 3 else set())
+    missing = {*TABLES, "feature_stats", "saes"} - tables
+    missing -= {table for table, since in _SINCE.items() if version < since}
     if missing:
         raise CorruptFile(path, REMEDY, f"it lacks {', '.join(sorted(missing))}")
     return version

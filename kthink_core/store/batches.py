@@ -11,6 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from kthink_core.records import Encoding, Inference
+from kthink_core.store.fidelity_files import FIGURES, Measured
 from kthink_core.store.journal import INTERVENTION
 from kthink_core.store.scopes import SEGMENTS
 
@@ -31,6 +32,19 @@ def batches(inferences: Sequence[Inference], hookpoints: Sequence[str]) -> dict[
         name: pa.Table.from_batches([batch for inference in inferences for batch in make(inference, hookpoints)])
         for name, make in makers.items()
     }
+
+
+def fidelity_rows(inference: Inference, found: Measured, hookpoints: Sequence[str]) -> pa.Table:
+    """The rows of `fidelity`, in the order of `hookpoints`; NaN, at position 0, becomes NULL."""
+    return pa.Table.from_batches(
+        [
+            pa.RecordBatch.from_pydict(
+                _place(inference, index, hookpoints)
+                | {name: pa.array(getattr(found[hookpoint], name), from_pandas=True) for name in FIGURES}
+            )
+            for index, hookpoint in enumerate(hookpoints)
+        ]
+    )
 
 
 def _inferences(inference: Inference, _: Sequence[str]) -> list[pa.RecordBatch]:

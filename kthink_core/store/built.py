@@ -17,6 +17,7 @@ from kthink_core.config import DATABASE_SCHEMA, Experiment
 from kthink_core.records import Inference
 from kthink_core.store.database import build_database, no_pause
 from kthink_core.store.directions import read_directions
+from kthink_core.store.fidelity_files import FidelityFiles, Measured
 from kthink_core.store.files import Layout, remove
 from kthink_core.store.manifest import DatabaseEntry, Manifest, ranges
 from kthink_core.store.recovery import is_current
@@ -38,8 +39,8 @@ Read = Callable[[int], Inference | None]
 class Built:
     """For one thread that holds the writer's lock."""
 
-    def __init__(self, layout: Layout, experiment: Experiment) -> None:
-        self._layout, self._experiment = layout, experiment
+    def __init__(self, layout: Layout, experiment: Experiment, fidelity: FidelityFiles) -> None:
+        self._layout, self._experiment, self._fidelity = layout, experiment, fidelity
         self.main: DatabaseEntry | None = None
         self.increments: tuple[DatabaseEntry, ...] = ()
         """The oldest first."""
@@ -64,10 +65,10 @@ class Built:
         mark = self._experiment.mark
         rows, digest = read_directions(self._layout.directions, mark) if directions else (None, None)
         path = self._next()
-        built = _Reading(inferences, read)
-        sha256 = build_database(path, self._experiment, built, rows, pause)
+        built = _Reading(inferences, read, self._fidelity)
+        sha256 = build_database(path, self._experiment, built, rows, pause, built.fidelity)
         before, increments = self.main, self.increments
-        main = _entry(path, built.found, digest, sha256)
+        main = _entry(path, built, digest, sha256)
         self._take(main, ())
         self._retire([before] if before else [])
         self._retire_increments(increments)
@@ -77,9 +78,9 @@ class Built:
         """Builds one increment of some inferences and of all increments from number `first` on."""
         path = self._next()
         replaced = self.increments[first:]
-        built = _Reading({*inferences}.union(*(entry.contents() for entry in replaced)), read)
-        sha256 = build_database(path, self._experiment, built, pause=pause)
-        added = (_entry(path, built.found, None, sha256),) if built.found else ()
+        built = _Reading({*inferences}.union(*(entry.contents() for entry in replaced)), read, self._fidelity)
+        sha256 = build_database(path, self._experiment, built, pause=pause, fidelity=built.fidelity)
+        added = (_entry(path, built, None, sha256),) if built.found else ()
         self._take(self.main, (*self.increments[:first], *added))
         self._retire_increments(replaced)
 
@@ -126,11 +127,18 @@ class Built:
 
 
 class _Reading:
-    """Inferences as they are read, in order, and which were found."""
+    """Inferences as they are read, in order, which were found, and which of them are measured."""
 
-    def __init__(self, inferences: Iterable[int], read: Read) -> None:
-        self._inferences, self._read = sorted(inferences), read
+    def __init__(self, inferences: Iterable[int], read: Read, fidelity: FidelityFiles) -> None:
+        self._inferences, self._read, self._fidelity = sorted(inferences), read, fidelity
         self.found: list[int] = []
+        self.measured: list[int] = []
+
+    def fidelity(self, inference: Inference) -> Measured | None:
+        found = self._fidelity.of(inference)
+        if found is not None:
+            self.measured.append(inference.inference)
+        return found
 
     def __iter__(self) -> Iterator[Inference]:
         for inference in self._inferences:
@@ -150,11 +158,12 @@ def mergeable(increments: Sequence[DatabaseEntry], added: int) -> int:
     return first
 
 
-def _entry(path: Path, inferences: Iterable[int], directions: str | None, sha256: str) -> DatabaseEntry:
+def _entry(path: Path, built: _Reading, directions: str | None, sha256: str) -> DatabaseEntry:
     return DatabaseEntry(
         file=path.name,
-        inferences=ranges(inferences),
+        inferences=ranges(built.found),
         schema_version=DATABASE_SCHEMA,
         directions=directions,
+        fidelity=ranges(built.measured),
         sha256=sha256,
     )

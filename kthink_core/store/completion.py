@@ -13,8 +13,8 @@ from kthink_core.store.manifest import read_experiment, read_manifest
 
 
 def is_finished(cache: Path, name: str, config: ExperimentConfig) -> bool:
-    """Whether an experiment has all its inferences, its directions, and a database of them in which readers of this
-    version find all they ask for. Needs neither weights nor torch.
+    """Whether an experiment has all its inferences, directions and fidelity, and a database of them in which readers
+    of this version find all they ask for. Needs neither weights nor torch.
 
     The database is read as a whole, to see whether it is sound. What a writer repairs is not finished. Raises
     ExperimentMismatch where one of that name has another configuration; CorruptFile, SchemaTooNew, OSError.
@@ -38,6 +38,7 @@ def is_finished(cache: Path, name: str, config: ExperimentConfig) -> bool:
         or manifest.segments
         or database.schema_version < DATABASE_SCHEMA
         or database.directions is None
+        or database.fidelity != database.inferences
     ):
         return False
     path = layout.folder / database.file

@@ -16,8 +16,9 @@ import pyarrow as pa
 
 from kthink_core.config import DATABASE_SCHEMA, Experiment
 from kthink_core.records import Inference
-from kthink_core.store.batches import batches
+from kthink_core.store.batches import batches, fidelity_rows
 from kthink_core.store.feature_stats import fill_feature_stats
+from kthink_core.store.fidelity_files import Measured
 from kthink_core.store.files import disk_full, publish, remove, sha256_of, temporary
 from kthink_core.store.scopes import SEGMENTS
 from kthink_core.store.segment_sums import SegmentSums
@@ -56,6 +57,10 @@ CREATE TABLE token_latents (
 );
 CREATE TABLE quality (
     inference INTEGER, hookpoint hookpoint, position INTEGER, squared_error FLOAT, squared_norm FLOAT, segment segment
+);
+CREATE TABLE fidelity (
+    inference INTEGER, hookpoint hookpoint, position INTEGER, logprob FLOAT, spliced_logprob FLOAT,
+    zeroed_logprob FLOAT, kl FLOAT, segment segment
 );
 CREATE TABLE vector_sums (inference INTEGER, hookpoint hookpoint, segment segment, positions INTEGER, sum DOUBLE[]);
 CREATE TABLE feature_stats (
@@ -105,17 +110,24 @@ def no_pause() -> None:
     """Nothing waits for what is built."""
 
 
+def not_measured(_: Inference) -> Measured | None:
+    """Of no inference is the fidelity known."""
+    return None
+
+
 def build_database(
     target: Path,
     experiment: Experiment,
     inferences: Iterable[Inference],
     directions: pa.Table | None = None,
     pause: Callable[[], None] = no_pause,
+    fidelity: Callable[[Inference], Measured | None] = not_measured,
 ) -> str:
     """Writes the database of some inferences, given in order, beside `target`; then gives it that name. Returns the
     SHA-256 of the file.
 
-    `directions`: the rows of store/directions.py, where there are any yet. `pause` is called between the parts of the
+    `directions`: the rows of store/directions.py, where there are any yet. `fidelity`: what was measured of an
+    inference. `pause` is called between the parts of the
     work; what it raises ends the build, and nothing is left of it. Memory is bounded whatever the number of
     inferences. Raises DiskFull; CorruptFile where reading them does.
     """
@@ -133,7 +145,7 @@ def build_database(
             connection.execute(
                 f"ATTACH {file} AS built (STORAGE_VERSION '{STORAGE_VERSION}', RECOVERY_MODE no_wal_writes)"
             )
-            _fill(connection, experiment, inferences, directions, pause)
+            _fill(connection, experiment, inferences, directions, pause, fidelity)
             connection.execute("CHECKPOINT built")
             connection.execute("USE memory; DETACH built")
         finally:
@@ -160,6 +172,7 @@ def _fill(
     inferences: Iterable[Inference],
     directions: pa.Table | None,
     pause: Callable[[], None],
+    fidelity: Callable[[Inference], Measured | None],
 ) -> None:
     create_tables(connection, "built", experiment)
     connection.execute("BEGIN")
@@ -169,6 +182,9 @@ def _fill(
             _insert(connection, rows, f"INSERT INTO {table} BY NAME FROM incoming")
         for inference in chunk:
             sums.add(inference)
+            if found := fidelity(inference):
+                rows = fidelity_rows(inference, found, list(experiment.saes))
+                _insert(connection, rows, "INSERT INTO fidelity BY NAME FROM incoming")
         pause()
     _insert(connection, sums.table(list(experiment.saes)), "INSERT INTO segment_sums BY NAME FROM incoming")
     if directions is not None:

@@ -9,9 +9,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from kthink_core.errors import BadValue, CorruptFile
+from kthink_core.records import Inference
 from kthink_core.store.damage import REMEDY, is_sound
 from kthink_core.store.database import build_database
 from kthink_core.store.directions import read_directions
+from kthink_core.store.fidelity_files import Measured, read_fidelity
 from kthink_core.store.files import Layout, disk_full, publish, remove, temporary
 from kthink_core.store.manifest import read_manifest
 from kthink_core.store.reader import Reader, open_reader
@@ -59,7 +61,12 @@ def _export_database(layout: Layout, reader: Reader, target: Path) -> None:
     else:
         experiment = reader.experiment
         directions = read_directions(layout.directions, experiment.mark)[0] if layout.directions.exists() else None
-        build_database(target, experiment, map(reader.inference, reader.inference_ids), directions)
+
+        def fidelity(inference: Inference) -> Measured | None:
+            return read_fidelity(layout.fidelity_of(inference.inference), inference, experiment.mark)
+
+        inferences = map(reader.inference, reader.inference_ids)
+        build_database(target, experiment, inferences, directions, fidelity=fidelity)
 
 
 def _export_parquet(reader: Reader, target: Path) -> None:

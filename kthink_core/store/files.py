@@ -59,6 +59,10 @@ class Layout(NamedTuple):
         return self.folder / "directions.parquet"
 
     @property
+    def fidelity(self) -> Path:
+        return self.folder / "fidelity"
+
+    @property
     def lock(self) -> Path:
         return self.folder / "writer.lock"
 
@@ -68,6 +72,9 @@ class Layout(NamedTuple):
 
     def segment(self, inference: int) -> Path:
         return self.journal / f"{inference:06d}.parquet"
+
+    def fidelity_of(self, inference: int) -> Path:
+        return self.fidelity / f"{inference:06d}.parquet"
 
     def database(self, generation: int) -> Path:
         return self.folder / f"latents-{generation:04d}.duckdb"

@@ -114,7 +114,8 @@ def read_segment(path: Path, experiment: Experiment | None = None) -> Inference:
     table, _ = read_sealed(path, experiment.mark if experiment else None, REMEDY)
     for name, kind in (*_OWN_SAMPLING, _LIMIT, _INTERVENTIONS):
         if name not in table.column_names:  # an older version wrote the file
-            table = table.add_column(_SCHEMA.get_field_index(name), name, pa.nulls(table.num_rows, kind))
+            at = min(_SCHEMA.get_field_index(name), table.num_columns)  # a stranger's may have few columns
+            table = table.add_column(at, name, pa.nulls(table.num_rows, kind))
     if table.num_rows != 1 or not table.schema.equals(_SCHEMA, check_metadata=False):
         raise CorruptFile(path, REMEDY)
     try:

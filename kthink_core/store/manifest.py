@@ -61,6 +61,8 @@ class DatabaseEntry(BaseModel):
     """Of its tables; version 1 did not say so."""
     directions: str | None = Field(default=None, max_length=100)
     """Digest of the directions that are in it; None where it has none."""
+    fidelity: Annotated[tuple[tuple[int, int], ...], AfterValidator(_are_ranges)] = ()
+    """The inferences whose fidelity is in it, as ranges; none where an older version built it."""
     sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
     """Of the whole file; None where an older version built it."""
 
@@ -74,7 +76,11 @@ class DatabaseEntry(BaseModel):
 
     def contents(self) -> frozenset[int]:
         """The inferences in it."""
-        return frozenset(inference for first, last in self.inferences for inference in range(first, last + 1))
+        return _numbers(self.inferences)
+
+    def measured(self) -> frozenset[int]:
+        """Those whose fidelity is in it."""
+        return _numbers(self.fidelity)
 
 
 class Manifest(BaseModel):
@@ -117,6 +123,10 @@ class Manifest(BaseModel):
     def unbuilt(self) -> frozenset[int]:
         """The inferences that an older version left in segment files only."""
         return frozenset(int(Path(segment).stem) for segment in self.segments)
+
+
+def _numbers(given: tuple[tuple[int, int], ...]) -> frozenset[int]:
+    return frozenset(number for first, last in given for number in range(first, last + 1))
 
 
 def ranges(inferences: Iterable[int]) -> tuple[tuple[int, int], ...]:

@@ -23,6 +23,7 @@ from kthink_core.records import Directions, Inference
 from kthink_core.store.built import Built, mergeable
 from kthink_core.store.database import no_pause
 from kthink_core.store.directions import write_directions
+from kthink_core.store.fidelity_files import FidelityFiles
 from kthink_core.store.files import Layout, disk_full, set_aside, sweep
 from kthink_core.store.journal import misfit, read_segment, write_segment
 from kthink_core.store.lock import writer_lock
@@ -93,7 +94,9 @@ class Writer:
         self._lost = set[int]()
         """Kept inferences of which nothing sound is left."""
         self._directions: str | None = None
-        self._built = Built(layout, self.experiment)
+        self.fidelity = FidelityFiles(layout, self.experiment, tell)
+        """What the SAEs' reconstruction costs the model in each inference. Readers see it once `build` has."""
+        self._built = Built(layout, self.experiment, self.fidelity)
         self._due = time.monotonic() + PATIENCE * TYPICAL
         """When, on the monotonic clock, readers are to see what is committed."""
 
@@ -133,7 +136,7 @@ class Writer:
         return self._journal - self._built.in_main
 
     @property
-    def _awaits_last_build(self) -> bool:
+    def awaits_last_build(self) -> bool:
         """Whether so much is missing in the main database of a complete experiment that only its last build, which is
         asked for, once there are directions, shows it."""
         return self._complete and self._built.is_due(len(self._pending))
@@ -152,6 +155,7 @@ class Writer:
                 found = self._read(inference)
                 if found is not None:
                     self._count(found)
+                    self.fidelity.of(found)
         self._directions = sound_directions(self._layout, self.experiment, self._tell)
         if manifest:
             stored = manifest.in_databases() | manifest.unbuilt()
@@ -162,7 +166,7 @@ class Writer:
         if manifest:
             self._built.find(manifest, self._tell)
         self._lost -= self._journal  # somebody had a copy
-        if not self._awaits_last_build:  # until then readers keep what they have
+        if not self.awaits_last_build:  # until then readers keep what they have
             self.publish()
 
     def append(self, inference: Inference) -> None:
@@ -181,7 +185,7 @@ class Writer:
     @property
     def is_behind(self) -> bool:
         """Whether it is time for `catch_up`. May be asked from any thread."""
-        return time.monotonic() >= self._due and bool(self._pending) and not self._awaits_last_build
+        return time.monotonic() >= self._due and bool(self._pending) and not self.awaits_last_build
 
     def catch_up(self) -> None:
         """Makes readers see what is committed, unless the last time was just now. To be called now and then, also where
@@ -226,14 +230,23 @@ class Writer:
         """Stores directions by hookpoint and the texts of their tokens, for the next database. Raises DiskFull."""
         self._directions = write_directions(self._layout.directions, directions, texts, self.experiment.mark)
 
+    def unmeasured(self) -> Iterator[Inference]:
+        """The committed inferences whose fidelity is not stored, in order, each once it is its turn; verified and
+        appended ones are known."""
+        for index in sorted(self._journal - self.fidelity.known):
+            found = self._read(index)
+            if found is not None:
+                yield found
+
     def build(self) -> Path:
-        """Builds a main database of all committed inferences and the directions, in place of all others, and returns
-        its path.
+        """Builds a main database of all committed inferences, directions and fidelity, in place of all others, and
+        returns its path.
 
         Nothing is built where the current one has them all. Raises DiskFull, SchemaTooNew, ForeignFile.
         """
         main = self._built.main
-        if main is None or self._unmerged or main.directions != self._directions:
+        lacking = main is None or self._unmerged or self.fidelity.known - main.measured()
+        if main is None or lacking or main.directions != self._directions:
             main = self._built.build(self._journal, self._read, self._directions is not None, no_pause)
             self._show()
         return self._built.path(main)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Literal
 
 import pandas as pd
 import streamlit as st
@@ -45,7 +46,7 @@ def table(
         st.html(_SCRIPT, unsafe_allow_javascript=True)
         st.dataframe(
             shown,
-            height="auto" if len(shown) <= rows else 35 * (rows + 1),
+            height=_height(len(shown), rows),
             hide_index=True,
             column_config=dict(columns),
             key=key,
@@ -54,6 +55,13 @@ def table(
             placeholder=MISSING,
             alt=described,
         )
+
+
+def _height(length: int, rows: int) -> int | Literal["auto"]:
+    """Pixels: all rows where they are few enough to be in sight; Streamlit's own height shows ten."""
+    if length <= 10:
+        return "auto"
+    return 35 * (length + 1) + 2 if length <= rows else 35 * (rows + 1)
 
 
 def chart(

@@ -7,6 +7,7 @@ import streamlit as st
 from kthink_core import queries
 from kthink_core.config import Experiment
 from kthink_core.ui.parts import download, numerals, terms
+from kthink_core.ui.parts.writing import plain
 from kthink_core.ui.view.page import Page
 
 
@@ -22,8 +23,8 @@ def strip(page: Page) -> None:
                 st.metric("FVU", numerals.number(row["fvu"], 3), help=terms.help("fvu"), width="content")
                 st.metric("L0", numerals.number(row["l0"], 1), help=terms.help("l0"), width="content")
                 st.metric("Dead", numerals.percent(row["dead_share"]), help=terms.help("dead"), width="content")
-            if row["fvu"] > 1:
-                st.caption(":red[Worse than the mean: these features do not describe what they were fed.]")
+            if row["fvu"] >= 1:
+                st.caption(":red[No better than the mean: these features do not describe what they were fed.]")
     hookpoints = ", ".join(table["hookpoint"])
     download.buttons(page, f"quality of {page.experiment.name}", table, hookpoint=hookpoints)
 
@@ -37,6 +38,38 @@ def line(page: Page) -> None:
         f"{view.hookpoint} in this inference: FVU {numerals.number(row['fvu'], 3)}, L0 {numerals.number(row['l0'], 1)}",
         help=terms.help("fvu"),
     )
+
+
+def notes(page: Page) -> None:
+    """What a reader of any feature of the view's hookpoint must know first: a foreign capture site, and `warning`."""
+    site_note(page.experiment)
+    warning(page)
+
+
+def warning(page: Page) -> None:
+    """Beside every feature of the view's hookpoint, where its SAE is no better than the mean in the view's scope."""
+    view = page.view
+    fvu = _fvu(page, view.hookpoint)
+    if fvu >= 1:
+        st.warning(
+            f"**FVU {numerals.number(fvu, 2)}** at {view.hookpoint} of {plain(page.experiment.name)}, scope "
+            f"{view.scope}: what the SAE makes of the vectors is no nearer to them than their mean. Its features do "
+            "not describe what passes here: what they say of a token may mean nothing. The page Quality has the "
+            "figures.",
+            icon=":material/warning:",
+        )
+
+
+def mark(page: Page, hookpoint: str) -> str:
+    """Markdown behind a hookpoint's name where features of several stand beside each other; mostly empty."""
+    fvu = _fvu(page, hookpoint)
+    return f" :red[⚠ FVU {numerals.number(fvu, 2)}]" if fvu >= 1 else ""
+
+
+def _fvu(page: Page, hookpoint: str) -> float:
+    """Over all inferences, in the view's scope; NaN where it has none."""
+    table = page.ask(queries.quality, page.view.scope)
+    return dict(zip(table["hookpoint"], table["fvu"].tolist(), strict=True)).get(hookpoint, float("nan"))
 
 
 def site_note(experiment: Experiment) -> None:

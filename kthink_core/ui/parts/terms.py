@@ -133,10 +133,46 @@ TERMS: dict[str, Term] = {
         "leave many features silent that are alive.",
         r"\frac{\#\{i : a_i(p) = 0 \text{ for all } p\}}{\#\{i\}}",
     ),
+    "loss_recovered": Term(
+        "Loss recovered",
+        "How much of what a module gives the model its SAE keeps: CE is the mean cross-entropy of the tokens in scope, "
+        "predicted with 0, with the reconstruction x̂ (CE_sae), or with nothing else in the place of the captured "
+        "vector x, at every position. 1: the model does as well as before; 0: no better than without the module. "
+        "Missing where the model does not miss the module. A prediction counts where its token does. (Rajamanoharan "
+        "et al. 2024, arXiv 2404.16014)",
+        r"\frac{CE_{zero} - CE_{sae}}{CE_{zero} - CE_{model}}",
+    ),
+    "loss_recovered_interval": Term(
+        "At least, at most, of loss recovered",
+        "A 95 % interval by bootstrap: the inferences are drawn anew, with repetition, a thousand times; tokens of one "
+        "text are no independent cases. Missing for fewer than five inferences, and where one of the thousand does not "
+        "miss the module.",
+    ),
+    "cross_entropy": Term(
+        "Cross-entropy (CE)",
+        "Mean of −log p of the tokens in scope, in nats, each predicted from all before it, as the text was written: "
+        "by the model alone, with the reconstruction x̂, or with 0 in the place of x at every position. The first "
+        "token of a text is predicted by nothing.",
+        r"CE = -\frac{1}{n} \sum_{t \,\in\, \text{scope}} \log p(w_t \mid w_{<t})",
+    ),
+    "kl": Term(
+        "KL divergence",
+        "How far the distribution of the next token moves when the reconstruction x̂ takes the place of x at every "
+        "position, mean over the predictions of tokens in scope, in nats: p of the untouched model, p̂ with x̂. 0: "
+        "nothing changes, also for tokens that were not written.",
+        r"\mathrm{KL}(p \,\Vert\, \hat p) = \sum_w p(w) \log \frac{p(w)}{\hat p(w)}",
+    ),
+    "norms": Term(
+        "Norms",
+        "Lengths ‖x‖ of the captured vectors over the positions in scope. A mean or a largest one far above the median "
+        "tells of sinks, which weigh in FVU as the square of their length.",
+        r"\lVert x \rVert = \sqrt{\textstyle\sum_d x_d^2}",
+    ),
     "sink": Term(
         "Sink",
-        "A position whose captured vector is more than ten times as long as the median one: often the first token. Its "
-        "activations dwarf all others.",
+        "A position whose captured vector is more than ten times as long as the median one of its hookpoint, over all "
+        "positions of all inferences: often the first token. Its activations dwarf all others. (attention sinks: Xiao "
+        "et al. 2023, arXiv 2309.17453; massive activations: Sun et al. 2024, arXiv 2402.17762)",
         r"\lVert x_p \rVert > 10 \cdot \mathrm{median}_q \lVert x_q \rVert",
     ),
     "percentile": Term(

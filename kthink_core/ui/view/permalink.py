@@ -48,6 +48,8 @@ TESTS = ("scores", "contrasts", "families")
 OVERLAPS = (30, 50, 70, 90)
 """Per cent of their positions that two features share, from where on they are of one family."""
 DEFAULT_OVERLAP = 50
+PASSPORTS = ("figures", "audit")
+"""Tabs of the page Quality."""
 FOLDS = ("closed", "open")
 BASES = ("trace", "experiment")
 """What the activations of a transcript are divided by the maximum of."""
@@ -92,6 +94,7 @@ class View:
     facet: str = FACETS[0]
     test: str = TESTS[0]
     overlap: int = DEFAULT_OVERLAP
+    passport: str = PASSPORTS[0]
     basis: str = BASES[0]
     locked: int | None = None
     """The feature that stays lit alone in a transcript."""
@@ -177,6 +180,7 @@ def parse(parameters: Mapping[str, str], bounds: Bounds) -> tuple[View, list[str
         facet=_name(parameters, "facet", FACETS, FACETS[0], problems),
         overlap=_index(parameters, "overlap", OVERLAPS, problems) or DEFAULT_OVERLAP,
         test=_name(parameters, "test", TESTS, TESTS[0], problems),
+        passport=_name(parameters, "passport", PASSPORTS, PASSPORTS[0], problems),
         basis=_name(parameters, "basis", BASES, BASES[0], problems),
         locked=_index(parameters, "locked", features, problems),
         scale=_name(parameters, "scale", SCALES, SCALES[0], problems),
