@@ -21,6 +21,7 @@ from kthink_core.arguments import (
 )
 from kthink_core.config import BATCH_SIZE, Device, ExperimentConfig, preset
 from kthink_core.errors import BadValue, KthinkError, UnknownName, WorkerFailed, in_words
+from kthink_core.evidence.divides import BETWEEN
 from kthink_core.listing import FORMATS, QUERIES, experiments_table, query_table, write_table
 from kthink_core.settings import Settings, WorkerSettings, from_environment
 from kthink_core.store.completion import is_finished
@@ -130,6 +131,11 @@ def _add_query(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--pattern", metavar="P", help="what a label claims: words, as wait,hmm, or /[Ww]ait/")
     parser.add_argument("--scope", default="generated", metavar="S")
     parser.add_argument("--top", type=whole_number, metavar="N")
+    parser.add_argument("--between", metavar="A:B", help=f"the sides of a contrast: {', '.join(BETWEEN)}")
+    parser.add_argument("--word", metavar="W", help="of before:after: 3 positions on either side of it")
+    parser.add_argument(
+        "--other", type=experiment_name, metavar="E", help="another experiment, of think:bypass and experiments"
+    )
     parser.add_argument("--format", choices=FORMATS, default="table")
     add_cache(parser)
     parser.set_defaults(run=_query)
@@ -203,7 +209,8 @@ def _query(options: argparse.Namespace) -> None:
     table = query_table(
         cache_of(options), options.experiment, options.query,
         hookpoint=options.hookpoint, feature=options.feature, inference=options.inference, pattern=options.pattern,
-        scope=options.scope, top=options.top, warn=_warn,
+        scope=options.scope, top=options.top, between=options.between, word=options.word, other=options.other,
+        warn=_warn,
     )  # fmt: skip
     write_table(table, options.format, sys.stdout)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TextIO
 
@@ -10,6 +11,8 @@ import pandas as pd
 
 from kthink_core import cells, queries, signs
 from kthink_core.errors import BadValue, UnknownName
+from kthink_core.evidence.caveats import caveats
+from kthink_core.evidence.differences import contrast
 from kthink_core.evidence.duplicates import families
 from kthink_core.evidence.label_test import label_test
 from kthink_core.store.reader import list_experiments, open_reader
@@ -26,6 +29,8 @@ class _Query(NamedTuple):
     """Options that may be given; `scope` has a default and may be given to every query."""
     columns: tuple[str, ...]
     """The contract: exactly these are printed, in this order."""
+    notes: Callable[[pd.DataFrame, dict[str, Any]], list[str]] | None = None
+    """What to know before believing an answer, of it and the options given."""
 
 
 QUERIES: dict[str, _Query] = {
@@ -64,6 +69,12 @@ QUERIES: dict[str, _Query] = {
         families, ("hookpoint",), ("scope", "top"),
         ("family", "feature", "members", "positions", "shared", "overlap", "cosine"),
     ),
+    "contrast": _Query(
+        contrast, ("hookpoint", "between"), ("scope", "top", "word", "other"),
+        ("feature", "rate_a", "rate_b", "mean_a", "mean_b", "difference", "low", "high", "p", "q", "inferences_a",
+         "inferences_b", "matched", "needed", "tested", "labelings"),
+        lambda table, given: caveats(table, given["between"]),
+    ),
 }  # fmt: skip
 
 
@@ -72,14 +83,15 @@ def query_table(
 ) -> pd.DataFrame:
     """The answer to a query by name, its contract columns only. `warn` hears what is left out of it, a line each.
 
-    options: hookpoint, feature, inference, top; None where not given. Raises UnknownName, OutOfRange, BadValue, and
-    what opening the experiment raises.
+    options: hookpoint, feature, inference, top, between, word, other (another experiment's name); None where not given.
+    Raises UnknownName, OutOfRange, BadValue, NotComparable, and what opening the experiments raises.
     """
     if query not in QUERIES:
         raise UnknownName("query", query, QUERIES)
     chosen = QUERIES[query]
     given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
-    with open_reader(cache, experiment) as reader:
+    with ExitStack() as opened:
+        reader = opened.enter_context(open_reader(cache, experiment))
         for warning in reader.warnings:
             warn(warning)
         for name in chosen.needs:
@@ -91,7 +103,12 @@ def query_table(
                 raise BadValue(f"query {query} takes no --{name}")
         if "scope" in chosen.takes:
             given["scope"] = scope
-        return chosen.ask(reader, **given).filter(items=list(chosen.columns))
+        if "other" in given:
+            given["other"] = opened.enter_context(open_reader(cache, given["other"]))
+        table = chosen.ask(reader, **given)
+        for note in chosen.notes(table, given) if chosen.notes else ():
+            warn(note)
+        return table.filter(items=list(chosen.columns))
 
 
 def experiments_table(cache: Path) -> pd.DataFrame:

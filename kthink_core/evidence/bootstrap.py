@@ -23,7 +23,8 @@ def intervals(
     inferences: NDArray[np.int64],
     resamples: int = RESAMPLES,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Ends of the 95 % interval of rate_a − rate_b, [features] each: percentiles 2.5 and 97.5 over resamples (Efron 1979).
+    """Ends of the 95 % interval of rate_a − rate_b, [features] each: percentiles 2.5 and 97.5 over resamples
+    (Efron 1979, Annals of Statistics 7:1).
 
     counts: [units, features] at how many of a unit's `positions` each feature is active. A resample draws inferences
     with replacement, as many as there are of those on side a alone, on b alone and on both; an inference brings all its

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -12,8 +13,9 @@ from scipy.sparse import coo_array, csc_array
 from kthink_core.errors import BadValue, NotComparable
 from kthink_core.evidence import permutation
 from kthink_core.evidence.bootstrap import intervals
-from kthink_core.evidence.divides import Between, Side, sides
+from kthink_core.evidence.divides import Between, Cells, Side, sides, stretch
 from kthink_core.evidence.strata import by_group, by_length
+from kthink_core.evidence.stretches import common, shortest, starts
 from kthink_core.identity import check_comparable, settings_apart
 from kthink_core.queries.checks import check_top
 from kthink_core.store.reader import Reader
@@ -21,6 +23,10 @@ from kthink_core.store.scopes import Scope
 
 _ELSEWHERE = 10**9
 """Added to the numbers of another experiment's inferences."""
+_PAIRED: tuple[Between, ...] = ("think:answer", "before:after")
+"""Both sides are parts of one inference."""
+_LIKE: tuple[Between, ...] = ("right:wrong", "before:after")
+"""Units that are compared have about as many positions."""
 _POWER = 0.8416212335729143
 """The 80 % point of the normal distribution."""
 
@@ -38,6 +44,9 @@ class _Units(NamedTuple):
     on_a: NDArray[np.bool_]
     inferences: NDArray[np.int64]
     strata: NDArray[np.int64]
+    tested: csc_array
+    """As `counts`, of the positions that are tested."""
+    tested_positions: NDArray[np.int64]
 
 
 def contrast(
@@ -60,7 +69,8 @@ def contrast(
     permuting the sides' labels among like inferences, over all features of the hookpoint that fire (`permutation`,
     `discoveries`); matched: the difference among these, which p and q are of. Alike are: both parts of one inference
     (think:answer, before:after); inferences of one problem (experiments, think:bypass, and wherever a problem was run
-    several times), of about one length (right:wrong).
+    several times), of about one length (right:wrong). Where lengths of the sides are not alike, matched, p and q are of
+    equally many positions of those compared (`stretches`): the first ones, of think:answer a stretch drawn at random.
 
     inferences_a and inferences_b are on either side, `tested` of both have another of the other side that is like them,
     and so many `labelings` were compared: p is at least 1 / labelings. needed: how many inferences, in the proportions
@@ -75,9 +85,9 @@ def contrast(
         _check_other(reader, other, hookpoint, between)
     one, two = sides(reader, hookpoint, between, scope, word, other)
     if between == "think:bypass" and other is not None and reader.experiment.config.mode == "bypass":
-        one, two = two, one
+        one, two, reader, other = two, one, other, reader
     _check_sides(reader, between, scope, one, two)
-    table = _table(_units(between, one, two))
+    table = _table(_units(reader, hookpoint, between, one, two, other))
     table = table.assign(size=table["difference"].abs().round(9))
     table = table.sort_values(["q", "p", "size", "feature"], ascending=[True, True, False, True])
     return table.drop(columns="size").head(top).reset_index(drop=True)
@@ -107,31 +117,55 @@ def _check_sides(reader: Reader, between: Between, scope: Scope, one: Side, two:
         raise BadValue("the two experiments have no problem in common: nothing in them can be compared")
 
 
-def _units(between: Between, one: Side, two: Side) -> _Units:
+def _units(reader: Reader, hookpoint: str, between: Between, one: Side, two: Side, other: Reader | None) -> _Units:
     elsewhere = _ELSEWHERE if between in ("think:bypass", "experiments") else 0
     inferences = np.concatenate([one.inferences, two.inferences + elsewhere])
     positions = np.concatenate([one.positions, two.positions])
     on_a = np.arange(len(inferences)) < len(one.inferences)
     features = np.unique(np.concatenate([one.cells.feature, two.cells.feature]))
-    parts, sums = [], np.zeros((2, len(features)))
-    for number, (side, first) in enumerate(((one, 0), (two, len(one.inferences)))):
-        column = np.searchsorted(features, side.cells.feature)
-        row = first + np.searchsorted(side.inferences, side.cells.inference)
-        parts.append((side.cells.positions, row, column))
-        sums[number] = np.bincount(column, side.cells.activation_sum, len(features))
-    values, rows, columns = (np.concatenate(part) for part in zip(*parts, strict=True))
-    counts = coo_array((values.astype(np.float32), (rows, columns)), (len(inferences), len(features)))
+    cells = one.cells, two.cells
+    sums = [np.bincount(np.searchsorted(features, each.feature), each.activation_sum, len(features)) for each in cells]
+    counts = _counts(features, (one, two), cells)
+    strata = _strata(between, one, two, inferences, positions)
+    tested, tested_positions = counts, positions
+    if between not in _LIKE:
+        by_nature = between == "finished:cut-off"
+        lengths = common(strata, on_a, positions) if by_nature else shortest(strata, positions)
+        firsts = np.concatenate([one.firsts, two.firsts])
+        firsts = firsts + starts(lengths, positions, anywhere=between == "think:answer")
+        used = lengths > 0
+        readers = (reader, other or reader)
+        parts = [
+            stretch(each, hookpoint, inferences[side & used] % _ELSEWHERE, firsts[side & used], lengths[side & used])
+            for each, side in zip(readers, (on_a, ~on_a), strict=True)
+        ]
+        tested, tested_positions = _counts(features, (one, two), parts), np.maximum(lengths, 1)
+        strata = np.where(used, strata, strata.max() + 1 + np.arange(len(strata)))  # alone: with nothing to compare
+    return _Units(features, counts, np.stack(sums), positions, on_a, inferences, strata, tested, tested_positions)
+
+
+def _counts(features: NDArray[np.int64], of: Sequence[Side], cells: Sequence[Cells]) -> csc_array:
+    """[units, features]"""
+    rows = [np.searchsorted(side.inferences, each.inference) for side, each in zip(of, cells, strict=True)]
+    row = np.concatenate([rows[0], rows[1] + len(of[0].inferences)])
+    column = np.searchsorted(features, np.concatenate([each.feature for each in cells]))
+    values = np.concatenate([each.positions for each in cells]).astype(np.float32)
+    shape = sum(len(side.inferences) for side in of), len(features)
+    return coo_array((values, (row, column)), shape).tocsc()
+
+
+def _strata(
+    between: Between, one: Side, two: Side, inferences: NDArray[np.int64], positions: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Which units are alike: [units]."""
+    if between in _PAIRED:
+        return by_group(inferences)
     problems = [*one.problems, *two.problems]
     numbers = {problem: number for number, problem in enumerate(dict.fromkeys(problems))}
     of_problem = np.array([numbers[problem] for problem in problems], np.int64)
-    if between in ("think:answer", "before:after"):
-        strata = by_group(inferences)
-    elif elsewhere or len(numbers) < len(problems):
-        strata = by_length(of_problem, positions) if between == "right:wrong" else by_group(of_problem)
-    else:
-        alike = np.zeros(len(problems), np.int64)
-        strata = by_length(alike, positions) if between == "right:wrong" else alike
-    return _Units(features, counts.tocsc(), sums, positions, on_a, inferences, strata)
+    if between in ("right:wrong", "finished:cut-off") and len(numbers) == len(problems):  # none was run twice
+        of_problem = np.zeros_like(of_problem)
+    return by_length(of_problem, positions) if between == "right:wrong" else by_group(of_problem)
 
 
 def _table(units: _Units) -> pd.DataFrame:
@@ -143,7 +177,7 @@ def _table(units: _Units) -> pd.DataFrame:
         sums = units.activation_sums[number]
         means.append(np.divide(sums, active, out=np.zeros_like(sums), where=active > 0))
     low, high = intervals(counts, positions, on_a, units.inferences)
-    tested = permutation.test(counts, positions, on_a, units.strata)
+    tested = permutation.test(units.tested, units.tested_positions, on_a, units.strata)
     return pd.DataFrame(
         {
             "feature": units.features,

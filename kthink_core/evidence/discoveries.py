@@ -1,7 +1,7 @@
 """q-values over thousands of dependent features: how many of those called different shuffled labels would call so.
 
-With 1,000 permutations no p is below 1/1001, and Benjamini and Hochberg's procedure on 65,536 of them could find nothing:
-here the permuted statistics of all features are one pool.
+With 1,000 permutations no p is below 1/1001, and Benjamini and Hochberg's procedure on 65,536 of them could find
+nothing: here the permuted statistics of all features are one pool.
 """
 
 from __future__ import annotations
@@ -41,8 +41,9 @@ class Exceedances:
         rate of calling all these different, and a feature's q the smallest of those at which it is called (Storey and
         Tibshirani 2003, PNAS 100:9440, with all features taken for null; Benjamini and Hochberg 1995). Whatever the
         features' dependence, shuffled labels must not seem to find something: no q is below the share of labelings
-        whose own smallest q is as small (Westfall and Young 1993: the minimum over all tests, permuted). Where labelings
-        are a sample, both counts are the upper ends of their one-sided 95 % intervals: no luck of the draw makes a find.
+        whose own smallest q is as small (Westfall and Young 1993: the minimum over all tests, permuted). Where
+        labelings are a sample, both counts are the upper ends of their one-sided 95 % intervals: no luck of the draw
+        makes a find.
         """
         if not len(sizes):
             return np.empty(0), math.nan

@@ -42,6 +42,8 @@ class Side(NamedTuple):
     """[inferences] ascending."""
     positions: NDArray[np.int64]
     """[inferences] how many of its positions are on the side."""
+    firsts: NDArray[np.int64]
+    """[inferences] the first of them; the others follow, but for before:after."""
     problems: list[tuple[int, str]]
     """[inferences] number and question."""
     cells: Cells
@@ -77,9 +79,8 @@ def _whole(reader: Reader, hookpoint: str, scope: Scope, facts: pd.DataFrame | N
     """All positions in scope, of all inferences or of those in `facts`."""
     facts = _facts(reader) if facts is None else facts
     sizes = reader.query(
-        f"""SELECT inference, sum(positions)::BIGINT AS positions FROM vector_sums
-        WHERE hookpoint = $hookpoint AND {in_scope(scope)} GROUP BY inference HAVING sum(positions) > 0""",
-        {"hookpoint": hookpoint},
+        f"""SELECT inference, count(*) AS positions, min(position) AS first FROM tokens
+        WHERE {in_scope(scope)} GROUP BY inference ORDER BY inference"""
     )
     sql = f"""SELECT inference, feature, positions, activation_sum FROM feature_inferences
         WHERE hookpoint = $hookpoint AND {in_scope(scope)}"""
@@ -120,7 +121,7 @@ def _around(reader: Reader, hookpoint: str, scope: Scope, word: str) -> tuple[Si
     made = []
     for side in places:
         table = pd.DataFrame(side, columns=["inference", "position"])
-        sizes = table.groupby("inference").size().rename("positions").reset_index()
+        sizes = table.groupby("inference")["position"].agg(positions="size", first="min").reset_index()
         asked = {"inferences": table["inference"].tolist(), "positions": table["position"].tolist()}
         made.append(_side(facts, sizes, _cells(reader, sql, {"hookpoint": hookpoint} | asked)))
     return made[0], made[1]
@@ -137,15 +138,14 @@ def _traces(reader: Reader, scope: Scope) -> Iterator[tuple[int, int, list[str]]
 
 
 def _facts(reader: Reader, outcome: str = "NULL") -> pd.DataFrame:
-    return reader.query(
-        f"SELECT inference, problem, question, {outcome} AS outcome FROM inferences ORDER BY inference"
-    )
+    return reader.query(f"SELECT inference, problem, question, {outcome} AS outcome FROM inferences ORDER BY inference")
 
 
 def _side(facts: pd.DataFrame, sizes: pd.DataFrame, cells: Cells) -> Side:
     table = facts.merge(sizes, on="inference").sort_values("inference")
     problems = list(zip(table["problem"].tolist(), table["question"].tolist(), strict=True))
-    return Side(table["inference"].to_numpy(np.int64), table["positions"].to_numpy(np.int64), problems, cells)
+    inferences, positions, firsts = (table[name].to_numpy(np.int64) for name in ("inference", "positions", "first"))
+    return Side(inferences, positions, firsts, problems, cells)
 
 
 def _among(side: Side, kept: NDArray[np.bool_]) -> Side:
@@ -153,7 +153,31 @@ def _among(side: Side, kept: NDArray[np.bool_]) -> Side:
     inferences = side.inferences[kept]
     cells = Cells(*(values[np.isin(side.cells.inference, inferences)] for values in side.cells))
     problems = [problem for problem, one in zip(side.problems, kept, strict=True) if one]
-    return Side(inferences, side.positions[kept], problems, cells)
+    return Side(inferences, side.positions[kept], side.firsts[kept], problems, cells)
+
+
+def stretch(
+    reader: Reader,
+    hookpoint: str,
+    inferences: NDArray[np.int64],
+    firsts: NDArray[np.int64],
+    lengths: NDArray[np.int64],
+) -> Cells:
+    """Where features fire in one stretch of each inference: `lengths` positions from `firsts` on."""
+    sql = """
+        WITH stretches AS (
+            SELECT unnest($inferences::INTEGER[]) AS inference, unnest($firsts::INTEGER[]) AS first,
+                unnest($lengths::INTEGER[]) AS length
+        ), latents AS (
+            SELECT inference, unnest(features) AS feature, unnest(activations) AS activation
+            FROM token_latents JOIN stretches USING (inference)
+            WHERE hookpoint = $hookpoint AND position >= first AND position < first + length
+        )
+        SELECT inference, feature, count(*) AS positions, sum(activation::DOUBLE) AS activation_sum
+        FROM latents GROUP BY inference, feature
+    """
+    asked = {"inferences": inferences.tolist(), "firsts": firsts.tolist(), "lengths": lengths.tolist()}
+    return _cells(reader, sql, {"hookpoint": hookpoint} | asked)
 
 
 def _cells(reader: Reader, sql: str, parameters: Mapping[str, Any]) -> Cells:

@@ -81,7 +81,9 @@ def plan(name: str, config: ExperimentConfig, device: Device, progress: Progress
     lm = load_model(config.model, config.model_revision, where, config.dtype)
     check_widths(saes.by_hookpoint, replay(lm, [[0]], config.hookpoints, config.site)[0].vectors)
     if config.samples * len(problems) > MOST_INFERENCES:
-        raise BadValue(f"--samples {config.samples} of {len(problems):,} problems: at most {MOST_INFERENCES:,} inferences")
+        raise BadValue(
+            f"--samples {config.samples} of {len(problems):,} problems: at most {MOST_INFERENCES:,} inferences"
+        )
     token_ids = [tuple(prompt_ids(lm.tokenizer, lm.frames, problem.question, config.mode)) for problem in problems]
     # All problems once, then all again: the first are what they are without further samples.
     prompts = [
