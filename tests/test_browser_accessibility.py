@@ -23,6 +23,7 @@ PAGES = {
     "/across": "svg.marks path[aria-label*='Peak at']",
     "/reasoning?test=families": "[data-testid=stDataFrame] canvas",
     "/compare": ".transcript .legend .feature",
+    "/reasoning?test=contrasts&between=think-answer": "[data-testid=stDataFrame] canvas",
     "/live": "[data-testid=stCode]",
     "/notes": "[data-testid=stDataFrame] canvas",
     "/guide": ".katex-display",

@@ -24,7 +24,10 @@ def pattern(word: str) -> re.Pattern[str]:
     """What finds a word: as written, in lower case, and in title case of its first letter; no part of a longer word."""
     spellings = dict.fromkeys((word, word.lower(), word[:1].upper() + word[1:].lower()))
     either = "|".join(map(re.escape, spellings))
-    return re.compile(rf"(?<!\w)(?:{either})(?!\w)")
+    opens, closes = (
+        rf"(?{look}\w)" if re.match(r"\w", end) else "" for look, end in (("<!", word[0]), ("!", word[-1]))
+    )
+    return re.compile(f"{opens}(?:{either}){closes}")
 
 
 def around(texts: Sequence[str], found: re.Pattern[str], first: int = 0) -> Around:

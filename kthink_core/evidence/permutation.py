@@ -58,9 +58,12 @@ def test(
     distribution, where labels are exchangeable within strata. q: `discoveries`.
     """
     used = informative(strata, on_a)
+    features = counts.shape[1]
+    if not used.any():
+        none, sure = np.full(features, np.nan), np.ones(features)
+        return Tested(np.zeros(features), none, sure, sure, np.nan, 1, used)
     rows = np.flatnonzero(used)[np.argsort(strata[used], kind="stable")]
     ways = labelings(strata[rows], on_a[rows], permutations, seed)
-    features = counts.shape[1]
     z, summed, p = np.zeros(features), np.zeros(features), np.ones(features)
     exceedances = Exceedances(len(ways), len(rows), drawn=len(ways) > permutations)
     kept = counts.tocsr()[rows].tocsc()
@@ -76,8 +79,7 @@ def test(
         sizes[:, 1:] += _TIE
         p[here] = np.where(deviation > 0, (sizes >= sizes[:, :1]).mean(axis=1), 1)
         exceedances.add(sizes)
-    weight = _weight(positions[rows], strata[rows], on_a[rows])
-    matched = summed / weight if weight else np.full(features, np.nan)
+    matched = summed / _weight(positions[rows], strata[rows], on_a[rows])
     q, threshold = exceedances.q_values(np.abs(z))
     return Tested(z, matched, p, q, threshold, len(ways), used)
 
@@ -100,7 +102,8 @@ def _excess(
 
 def _weight(positions: NDArray[np.int64], strata: NDArray[np.int64], on_a: NDArray[np.bool_]) -> float:
     a, b = np.bincount(strata, positions * on_a), np.bincount(strata, positions * ~on_a)
-    return float(np.divide(a * b, a + b, out=np.zeros_like(a), where=a + b > 0).sum())
+    there = a + b > 0
+    return float((a[there] * b[there] / (a + b)[there]).sum())
 
 
 def _chunks(counts: csc_array) -> Iterator[tuple[int, NDArray[np.float32]]]:
