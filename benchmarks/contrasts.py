@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import argparse
 import resource
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -96,7 +98,7 @@ def taken(cache: Path, name: str, hookpoint: str, between: Between, word: str | 
         table = contrast(reader, hookpoint, between, word=word, top=LATENTS)
         seconds = time.perf_counter() - start
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-    return seconds, peak, len(table), int((table["q"] < 0.05).sum())
+    return seconds, peak, len(table), int((table["q"].to_numpy() < 0.05).sum())
 
 
 def timed(cache: Path, name: str, hookpoint: str, target: str) -> dict[str, str]:
@@ -217,11 +219,13 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, default=Path("cache"), help="where the experiment `demo` is")
     parser.add_argument("--folder", type=Path, help="where the large store goes; stays there, and is used again")
     options = parser.parse_args()
-    if not any(status.name == "demo" for status in list_experiments(options.cache)):
-        parser.error(f"there is no experiment `demo` in {options.cache}")
     with tempfile.TemporaryDirectory() as temporary:
+        cache = options.cache
+        if not any(status.name == "demo" for status in list_experiments(cache)):
+            cache = Path(temporary) / "demo"
+            subprocess.run([sys.executable, "-m", "kthink_core", "precompute", "--cache", str(cache)], check=True)
         for part in options.parts:
-            rows = PARTS[part](options.cache, options.folder or Path(temporary))
+            rows = PARTS[part](cache, options.folder or Path(temporary) / "large")
             print(markdown(f"Contrasts: {part}", rows, machine()), flush=True)
 
 

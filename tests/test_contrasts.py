@@ -222,7 +222,7 @@ def plain(sample: Sample) -> tuple[list[float], list[float], list[float], int]:
 
 
 @given(small())
-@settings(max_examples=200)
+@settings(max_examples=60)
 def test_p_and_q_are_those_of_all_labelings(sample: Sample) -> None:
     tested = sample.tested()
     z, p, q, ways = plain(sample)

@@ -30,7 +30,7 @@ def intervals(
     with replacement, as many as there are of those on side a alone, on b alone and on both; an inference brings all its
     units. NaN where a side has fewer than `FEWEST`.
     """
-    features = counts.shape[1]
+    features = len(counts.indptr) - 1
     if min(on_a.sum(), (~on_a).sum()) < FEWEST:
         return np.full(features, np.nan), np.full(features, np.nan)
     weights = _weights(on_a, inferences, resamples)

@@ -58,7 +58,7 @@ def caveats(table: pd.DataFrame, between: Between) -> list[str]:
             "What is cut off is longer than what finishes: p, q and the matched difference are of equally many "
             "positions from the beginning of both, the difference itself of whole traces."
         )
-    if not (table["q"] < ALPHA).any():
+    if not (table["q"].to_numpy() < ALPHA).any():
         told.append(_nothing_found(table))
     return told
 

@@ -141,7 +141,17 @@ def _units(reader: Reader, hookpoint: str, between: Between, one: Side, two: Sid
         ]
         tested, tested_positions = _counts(features, (one, two), parts), np.maximum(lengths, 1)
         strata = np.where(used, strata, strata.max() + 1 + np.arange(len(strata)))  # alone: with nothing to compare
-    return _Units(features, counts, np.stack(sums), positions, on_a, inferences, strata, tested, tested_positions)
+    return _Units(
+        features,
+        counts,
+        np.stack(sums).astype(np.float64),
+        positions,
+        on_a,
+        inferences,
+        strata,
+        tested,
+        tested_positions,
+    )
 
 
 def _counts(features: NDArray[np.int64], of: Sequence[Side], cells: Sequence[Cells]) -> csc_array:

@@ -151,7 +151,9 @@ def _side(facts: pd.DataFrame, sizes: pd.DataFrame, cells: Cells) -> Side:
 def _among(side: Side, kept: NDArray[np.bool_]) -> Side:
     """The part of a side that some of its inferences are."""
     inferences = side.inferences[kept]
-    cells = Cells(*(values[np.isin(side.cells.inference, inferences)] for values in side.cells))
+    cells = side.cells
+    among = np.isin(cells.inference, inferences)
+    cells = Cells(cells.inference[among], cells.feature[among], cells.positions[among], cells.activation_sum[among])
     problems = [problem for problem, one in zip(side.problems, kept, strict=True) if one]
     return Side(inferences, side.positions[kept], side.firsts[kept], problems, cells)
 
@@ -181,13 +183,13 @@ def stretch(
 
 
 def _cells(reader: Reader, sql: str, parameters: Mapping[str, Any]) -> Cells:
-    types = (np.int64, np.int64, np.float64, np.float64)
     parts: list[list[NDArray[Any]]] = []
     with reader.stream(sql, parameters) as batches:
         for batch in batches:
             parts.append([column.to_numpy(zero_copy_only=False) for column in batch.columns])
-    columns = [[part[number] for part in parts] for number in range(len(types))]
+    if not parts:
+        return Cells(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0), np.empty(0))
+    inference, feature, positions, sums = (np.concatenate(column) for column in zip(*parts, strict=True))
     return Cells(
-        *(np.concatenate(column).astype(kind) if column else np.empty(0, kind)
-          for column, kind in zip(columns, types, strict=True))
-    )  # fmt: skip
+        inference.astype(np.int64), feature.astype(np.int64), positions.astype(np.float64), sums.astype(np.float64)
+    )

@@ -58,7 +58,7 @@ def test(
     distribution, where labels are exchangeable within strata. q: `discoveries`.
     """
     used = informative(strata, on_a)
-    features = counts.shape[1]
+    features = len(counts.indptr) - 1
     if not used.any():
         none, sure = np.full(features, np.nan), np.ones(features)
         return Tested(np.zeros(features), none, sure, sure, np.nan, 1, used)
@@ -97,7 +97,7 @@ def _excess(
     excess[np.abs(excess) < 1e-5 * positions[:, None]] = 0  # equal rates, but for rounding
     share = of_a * (sizes - of_a) / (sizes * (sizes - 1))
     squares = np.add.reduceat(np.square(excess, dtype=np.float64), starts, axis=0)
-    return excess, np.sqrt(share @ squares)
+    return excess.astype(np.float32, copy=False), np.sqrt(share @ squares)
 
 
 def _weight(positions: NDArray[np.int64], strata: NDArray[np.int64], on_a: NDArray[np.bool_]) -> float:
@@ -107,5 +107,5 @@ def _weight(positions: NDArray[np.int64], strata: NDArray[np.int64], on_a: NDArr
 
 
 def _chunks(counts: csc_array) -> Iterator[tuple[int, NDArray[np.float32]]]:
-    for first in range(0, counts.shape[1], CHUNK):
+    for first in range(0, len(counts.indptr) - 1, CHUNK):
         yield first, counts[:, first : first + CHUNK].toarray()

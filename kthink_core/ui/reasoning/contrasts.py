@@ -139,7 +139,7 @@ def _plot(page: Page, table: pd.DataFrame, sides: tuple[str, str]) -> None:
 def _table(page: Page, table: pd.DataFrame, sides: tuple[str, str]) -> None:
     st.header("Features by how surely they differ", help=terms.help("matched"))
     titles = {"rate_a": sides[0].capitalize(), "rate_b": sides[1].capitalize()}
-    columns = [name for name in COLUMNS if not table[name].isna().all()]
+    columns = [name for name in COLUMNS if table[name].notna().to_numpy().any()]
     feature_tables.draw(
         page, table.head(ROWS), columns, lambda feature: _open(page, feature), name=f"contrast {page.view.between}",
         titles=titles, rows_of_file=lambda: table.head(_OF_FILE), most=_OF_FILE,
