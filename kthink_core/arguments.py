@@ -17,7 +17,7 @@ from kthink_core.settings import Settings, from_environment
 
 _CONFIG_OPTIONS = (
     "model", "model_revision", "sae", "sae_revision", "hookpoints", "site", "problems", "limit", "mode",
-    "temperature", "top_p", "max_new_tokens", "seed", "dtype",
+    "temperature", "top_p", "max_new_tokens", "seed", "samples", "dtype",
 )  # fmt: skip
 
 
@@ -74,6 +74,9 @@ def add_config(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--top-p", type=float, metavar="P")
     parser.add_argument("--max-new-tokens", type=whole_number, metavar="N")
     parser.add_argument("--seed", type=whole_number, metavar="S", help="inference i is sampled with seed S + i")
+    parser.add_argument(
+        "--samples", type=whole_number, metavar="N", help="run each problem N times, every time with another seed"
+    )
     parser.add_argument("--dtype", choices=get_args(Dtype), help="of the model")
 
 

@@ -22,6 +22,7 @@ from kthink_core.arguments import (
 )
 from kthink_core.config import BATCH_SIZE, Device, ExperimentConfig, preset
 from kthink_core.errors import BadValue, KthinkError, UnknownName, WorkerFailed, in_words
+from kthink_core.evidence.divides import BETWEEN
 from kthink_core.evidence.vocabulary import read_vocabulary
 from kthink_core.listing import FORMATS, QUERIES, experiments_table, query_table, write_table
 from kthink_core.settings import Settings, WorkerSettings, from_environment
@@ -135,6 +136,11 @@ def _add_query(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--vocabulary", type=Path, metavar="FILE", help="a word a line (default: ReasonScore's)")
     parser.add_argument("--window", type=whole_pair, metavar="L,R", help="positions that belong to a word (1,2)")
     parser.add_argument("--alpha", type=float, metavar="A", help="weight of ReasonScore's entropy (0.7)")
+    parser.add_argument("--between", metavar="A:B", help=f"the sides of a contrast: {', '.join(BETWEEN)}")
+    parser.add_argument("--word", metavar="W", help="of before:after: 3 positions on either side of it")
+    parser.add_argument(
+        "--other", type=experiment_name, metavar="E", help="another experiment, of think:bypass and experiments"
+    )
     parser.add_argument("--format", choices=FORMATS, default="table")
     add_cache(parser)
     parser.set_defaults(run=_query)
@@ -209,7 +215,8 @@ def _query(options: argparse.Namespace) -> None:
         cache_of(options), options.experiment, options.query,
         hookpoint=options.hookpoint, feature=options.feature, inference=options.inference, pattern=options.pattern,
         scope=options.scope, top=options.top, window=options.window, alpha=options.alpha,
-        vocabulary=options.vocabulary and read_vocabulary(options.vocabulary), warn=_warn,
+        vocabulary=options.vocabulary and read_vocabulary(options.vocabulary),
+        between=options.between, word=options.word, other=options.other, warn=_warn,
     )  # fmt: skip
     write_table(table, options.format, sys.stdout)
 

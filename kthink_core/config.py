@@ -96,6 +96,13 @@ class ExperimentConfig(BaseModel):
     top_p: float = Field(default=0.95, gt=0, le=1)
     max_new_tokens: int = Field(default=400, ge=1)
     seed: int = Field(default=0, ge=0, lt=2**31, description="inference i is sampled with seed + i")
+    samples: int = Field(
+        default=1,
+        ge=1,
+        le=MOST_INFERENCES,
+        description="how often each problem is run: of P problems, inference i is of problem i mod P",
+        exclude_if=lambda samples: samples == 1,  # as what has no such setting was written, and is read by older ones
+    )
     dtype: Dtype = "auto"
     steering: tuple[Intervention, ...] = Field(default=(), max_length=64, description="done while the model writes")
 

@@ -102,6 +102,14 @@ class ExperimentMismatch(KthinkError):
         super().__init__(f"experiment '{name}' exists with another configuration ({parts}); choose --experiment NAME")
 
 
+class NotComparable(KthinkError):
+    """Two experiments whose features, or what they were found in, differ by more than what is compared."""
+
+    def __init__(self, one: str, other: str, differing: dict[str, tuple[object, object]]) -> None:
+        parts = ", ".join(f"{key}: {short(here)} and {short(there)}" for key, (here, there) in differing.items())
+        super().__init__(f"experiments '{one}' and '{other}' cannot be compared: they differ in {parts}")
+
+
 class ExperimentBusy(KthinkError):
     """A second writer on one experiment."""
 

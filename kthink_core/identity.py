@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from kthink_core.config import Experiment, ExperimentConfig, Site
-from kthink_core.errors import ExperimentMismatch
+from kthink_core.errors import ExperimentMismatch, NotComparable
 
 
 class Maker(NamedTuple):
@@ -40,6 +40,25 @@ def same_features(one: Experiment, other: Experiment, hookpoint: str) -> bool:
     """Whether a feature's number means the same in both: they have the same SAE at the hookpoint."""
     makers = maker(one, hookpoint), maker(other, hookpoint)
     return makers[0] is not None and makers[1] is not None and makers[0].sae == makers[1].sae
+
+
+def check_comparable(one: Experiment, other: Experiment, hookpoint: str) -> None:
+    """Raises NotComparable unless model, SAE and capture site are the same at the hookpoint."""
+    here, there = maker(one, hookpoint), maker(other, hookpoint)
+    if here is None or there is None:
+        hookpoints = " ".join(one.saes), " ".join(other.saes)
+        raise NotComparable(one.name, other.name, {"hookpoints": hookpoints})
+    if here != there:
+        pairs = zip(Maker._fields, here, there, strict=True)
+        raise NotComparable(one.name, other.name, {name: (a, b) for name, a, b in pairs if a != b})
+
+
+def settings_apart(one: Experiment, other: Experiment) -> dict[str, tuple[object, object]]:
+    """The settings that differ between two experiments and may show in what the model wrote: not how many inferences
+    there are, nor of what seeds, nor what names its files have."""
+    left_out = {"model", "model_revision", "sae", "sae_revision", "hookpoints", "limit", "seed", "samples"}
+    differing = _differing(one.config, other.config)
+    return {name: pair for name, pair in differing.items() if name not in left_out}
 
 
 def same_makers(one: Experiment, other: Experiment) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TextIO
 
@@ -11,9 +12,11 @@ import pandas as pd
 from kthink_core import cells, queries, signs
 from kthink_core.errors import BadValue, UnknownName
 from kthink_core.evidence import passport, reason_score
+from kthink_core.evidence.caveats import caveats
+from kthink_core.evidence.differences import contrast
 from kthink_core.evidence.duplicates import families
 from kthink_core.evidence.label_test import label_test
-from kthink_core.store.reader import list_experiments, open_reader
+from kthink_core.store.reader import Reader, list_experiments, open_reader
 
 Format = Literal["table", "json", "csv"]
 FORMATS: tuple[Format, ...] = ("table", "json", "csv")
@@ -27,8 +30,8 @@ class _Query(NamedTuple):
     """Options that may be given; `scope` has a default and may be given to every query."""
     columns: tuple[str, ...]
     """The contract: exactly these are printed, in this order."""
-    remarks: Callable[..., Sequence[str]] | None = None
-    """Asked the same: what the reader of the answer should know, a line each."""
+    remarks: Callable[[Reader, pd.DataFrame, dict[str, Any]], Sequence[str]] | None = None
+    """What to know before believing an answer, a line each: of it and the options given."""
 
 
 QUERIES: dict[str, _Query] = {
@@ -69,9 +72,15 @@ QUERIES: dict[str, _Query] = {
     ),
     "reason-score": _Query(
         reason_score.reason_score, ("hookpoint",), ("scope", "top", "vocabulary", "window", "alpha"),
-        reason_score.COLUMNS, reason_score.remarks,
+        reason_score.COLUMNS, lambda reader, _, given: reason_score.remarks(reader, **given),
     ),
     "quality": _Query(passport.passport, (), ("hookpoint", "inference", "scope"), passport.COLUMNS),
+    "contrast": _Query(
+        contrast, ("hookpoint", "between"), ("scope", "top", "word", "other"),
+        ("feature", "rate_a", "rate_b", "mean_a", "mean_b", "difference", "low", "high", "p", "q", "inferences_a",
+         "inferences_b", "matched", "needed", "tested", "labelings"),
+        lambda _, table, given: caveats(table, given["between"]),
+    ),
 }  # fmt: skip
 
 
@@ -80,14 +89,16 @@ def query_table(
 ) -> pd.DataFrame:
     """The answer to a query by name, its contract columns only. `warn` hears what is left out of it, a line each.
 
-    options: hookpoint, feature, inference, top and those of single queries; None where not given.
-    Raises UnknownName, OutOfRange, BadValue, and what opening the experiment raises.
+    options: hookpoint, feature, inference, top and those of single queries, `other` another experiment's name; None
+    where not given.
+    Raises UnknownName, OutOfRange, BadValue, NotComparable, and what opening the experiments raises.
     """
     if query not in QUERIES:
         raise UnknownName("query", query, QUERIES)
     chosen = QUERIES[query]
     given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
-    with open_reader(cache, experiment) as reader:
+    with ExitStack() as opened:
+        reader = opened.enter_context(open_reader(cache, experiment))
         for warning in reader.warnings:
             warn(warning)
         for name in chosen.needs:
@@ -99,10 +110,12 @@ def query_table(
                 raise BadValue(f"query {query} takes no --{name}")
         if "scope" in chosen.takes:
             given["scope"] = scope
-        table = chosen.ask(reader, **given).filter(items=list(chosen.columns))
-        for remark in chosen.remarks(reader, **given) if chosen.remarks else ():
+        if "other" in given:
+            given["other"] = opened.enter_context(open_reader(cache, given["other"]))
+        table = chosen.ask(reader, **given)
+        for remark in chosen.remarks(reader, table, given) if chosen.remarks else ():
             warn(remark)
-        return table
+        return table.filter(items=list(chosen.columns))
 
 
 def experiments_table(cache: Path) -> pd.DataFrame:

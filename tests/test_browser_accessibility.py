@@ -24,6 +24,7 @@ PAGES = {
     "/reasoning?test=families": "[data-testid=stDataFrame] canvas",
     "/quality": "svg.marks path[aria-label*='Loss recovered']",
     "/compare": ".transcript .legend .feature",
+    "/reasoning?test=contrasts&between=think-answer": "[data-testid=stDataFrame] canvas",
     "/live": "[data-testid=stCode]",
     "/notes": "[data-testid=stDataFrame] canvas",
     "/guide": ".katex-display",

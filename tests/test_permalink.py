@@ -11,6 +11,7 @@ from hypothesis import strategies as some
 from kthink_core.store.scopes import SCOPES
 from kthink_core.ui.view.permalink import (
     BASES,
+    CONTRASTS,
     FACETS,
     FOLDS,
     MODES,
@@ -56,6 +57,8 @@ def views(draw: some.DrawFn) -> View:
         outcome=draw(some.sampled_from(OUTCOMES)),
         mode=draw(some.sampled_from(MODES)),
         search=draw(some.text(max_size=20)),
+        between=draw(some.sampled_from(list(CONTRASTS))),
+        word=draw(some.text(max_size=20)),
         relevant=draw(some.integers(1, 100)),
         against=draw(some.none() | some.sampled_from(BOUNDS.inferences)),
         other=draw(some.none() | some.sampled_from(BOUNDS.others)),

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from kthink_core.config import Device, Experiment, ExperimentConfig, Revisions
+from kthink_core.config import MOST_INFERENCES, Device, Experiment, ExperimentConfig, Revisions
 from kthink_core.errors import BadValue, OutOfMemory, PromptTooLong
 from kthink_core.model.fidelity import fidelity
 from kthink_core.model.generate import generate
@@ -82,17 +82,18 @@ def plan(name: str, config: ExperimentConfig, device: Device, progress: Progress
     saes = load_saes(config.sae, config.sae_revision, config.hookpoints, where)
     lm = load_model(config.model, config.model_revision, where, config.dtype)
     check_widths(saes.by_hookpoint, replay(lm, [[0]], config.hookpoints, config.site)[0].vectors)
-    prompts = [
-        Prompt(
-            problem.problem,
-            problem,
-            config.mode,
-            config.seed + problem.problem,
-            tuple(prompt_ids(lm.tokenizer, lm.frames, problem.question, config.mode)),
+    if config.samples * len(problems) > MOST_INFERENCES:
+        raise BadValue(
+            f"--samples {config.samples} of {len(problems):,} problems: at most {MOST_INFERENCES:,} inferences"
         )
-        for problem in problems
+    token_ids = [tuple(prompt_ids(lm.tokenizer, lm.frames, problem.question, config.mode)) for problem in problems]
+    # All problems once, then all again: the first are what they are without further samples.
+    prompts = [
+        Prompt(inference, problems[at], config.mode, config.seed + inference, token_ids[at])
+        for inference in range(config.samples * len(problems))
+        for at in [inference % len(problems)]
     ]
-    for prompt in prompts:
+    for prompt in prompts[: len(problems)]:
         if len(prompt.token_ids) + config.max_new_tokens > lm.context:
             tokens = len(prompt.token_ids)
             raise PromptTooLong(prompt.problem.problem, tokens, config.max_new_tokens, lm.context)

@@ -102,7 +102,8 @@ def _stored(cache: Path) -> Iterator[Experiment]:
 
 
 def _experiment(cache: Path, made_by: Experiment) -> Experiment:
-    config = made_by.config.model_copy(update={"problems": LIVE, "limit": None, "seed": 0, "steering": ()})
+    typed = {"problems": LIVE, "limit": None, "seed": 0, "samples": 1, "steering": ()}
+    config = made_by.config.model_copy(update=typed)
     provenance = {name: fact for name, fact in made_by.provenance.items() if name != "problems"}
     fields = {"name": LIVE, "config": config, "inferences": 0, "open_ended": True, "provenance": provenance}
     experiment = made_by.model_copy(update=fields)

@@ -72,6 +72,17 @@ def _measures(of: int) -> dict[str, Measure]:
         "near_words_in": Measure("In", help="Inferences in which it fires at one.", column="inferences", short=True),
         "think_minus_answer": Measure("Think − answer", 1, "%", help=terms.help("think_minus_answer")),
         "right_minus_wrong": Measure("Right − wrong", 1, "%", help=terms.help("right_minus_wrong")),
+        "rate_a": Measure("Rate a", 2, "%", help=terms.help("share")),
+        "rate_b": Measure("Rate b", 2, "%", help=terms.help("share")),
+        "difference": Measure("Difference", 2, "%", help=terms.help("difference")),
+        "low": Measure("From", 2, "%", help=terms.help("bootstrap_interval")),
+        "high": Measure("To", 2, "%", help=terms.help("bootstrap_interval")),
+        "matched": Measure("Matched", 2, "%", help=terms.help("matched")),
+        "p": Measure("p", 3, help=terms.help("p_value")),
+        "q": Measure("q", 3, help=terms.help("q_value")),
+        "inferences_a": Measure("n of first", help="Inferences on the first of the two sides."),
+        "inferences_b": Measure("n of second", help="Inferences on the second of the two sides."),
+        "needed": Measure("Would take", help=terms.help("needed")),
     }
 
 
@@ -95,6 +106,7 @@ def draw(
     rows_of_file: Callable[[], pd.DataFrame] | None = None,
     most: int | None = None,
     scope: Scope | None = None,
+    titles: Mapping[str, str] | None = None,
 ) -> None:
     """Draw the features of a query's answer with some of its columns, and what downloads it.
 
@@ -103,7 +115,7 @@ def draw(
     where the caller has them. A `narrow` table has labels and tokens in one column. `whole` is the experiment that
     tells tokens and numbers of inferences, where it is another than the page's. `rows_of_file` asks for the rows that
     the files hold where these are more than the table's, `most` at most. `scope` is what they count, the view's unless
-    another is named.
+    another is named. `titles` are those of some measures where their own do not tell enough.
     """
     whole = whole or page
     hookpoint = hookpoint or page.view.hookpoint
@@ -130,8 +142,8 @@ def draw(
         facts = known[measure]
         full: float | Literal["largest"] | None = (bars_to or {}).get(measure, "largest") if facts.bar else None
         shown[measure], columns[measure] = numerals.column(
-            facts.title, table[facts.column or measure].tolist(), unit=facts.unit, bar_to=full,
-            decimals=facts.decimals, help=facts.help, width=_width(facts, narrow),
+            (titles or {}).get(measure, facts.title), table[facts.column or measure].tolist(), unit=facts.unit,
+            bar_to=full, decimals=facts.decimals, help=facts.help, width=_width(facts, narrow),
         )  # fmt: skip
     key = f"{name} {page.source.version} {hookpoint} {hash(features)}"
     clicks.table(shown, columns, key, lambda row: go(features[row]), rows=rows, described=f"Features: {name}")

@@ -34,6 +34,7 @@ def line(experiment: Experiment) -> None:
         "greedy" if greedy else f"temperature {config.temperature:g}, top-p {config.top_p:g}",
         f"at most {config.max_new_tokens} new tokens",
         f"seed {config.seed}",
+        *([f"{config.samples} samples a problem"] if config.samples > 1 else []),
     ]
     parts = [
         f"model {_with_revision(config.model, config.model_revision)}",

@@ -110,6 +110,53 @@ TERMS: dict[str, Term] = {
         "cut off or is ungraded is on neither side. A difference, not a cause: long traces and hard problems weigh in.",
         r"\mathrm{share}_{right} - \mathrm{share}_{wrong}",
     ),
+    "difference": Term(
+        "Difference of a contrast",
+        "Share of side a's positions at which a feature fires, less that of side b's: over all positions of the sides, "
+        "whatever the lengths of their inferences.",
+        r"d = \mathrm{rate}_a - \mathrm{rate}_b",
+    ),
+    "bootstrap_interval": Term(
+        "From, to",
+        "The 95 % interval of a difference: its percentiles 2.5 and 97.5 over 1,000 resamples of the inferences, each "
+        "with all its positions (Efron 1979). Words of one trace are no independent cases; resampled, they would make "
+        "it far too narrow. It is of one feature looked at alone: of thousands, q says which to believe.",
+    ),
+    "matched": Term(
+        "Matched difference",
+        "The difference among inferences that are alike: both parts of one inference; inferences of one problem; else, "
+        "of right and wrong ones, six to eleven of neighbouring lengths, since wrong ones are longer and what fires "
+        "late, or once a trace, would differ for that alone. Where lengths differ by nature it is of equally "
+        "many positions of those compared: the first ones; of thinking and answer, a stretch of the longer. Groups s "
+        "weigh by positions (Mantel and Haenszel 1959). "
+        "Where it is far from the plain difference, lengths or problems made that one. p and q are of this one.",
+        r"\frac{\sum_s w_s\, d_s}{\sum_s w_s},\quad w_s = \frac{N_{a,s}\, N_{b,s}}{N_{a,s} + N_{b,s}}",
+    ),
+    "p_value": Term(
+        "p of a contrast",
+        "How often the sides' labels, dealt out anew among inferences that are alike, give a matched difference as "
+        "large, either way: of 1,000 such labelings and the true one, or of all where they are fewer. z is the matched "
+        "difference in units of its standard deviation over all labelings. p is of one feature alone: of 1,000 "
+        "features in which nothing differs, 50 have p < 0.05.",
+        r"p = \frac{\#\{\text{labelings } l : |z_l| \ge |z|\}}{\#\{l\}}",
+    ),
+    "q_value": Term(
+        "q of a contrast",
+        "Of the features called different at this q or a smaller one, about so many are not: the false discovery rate "
+        "(Benjamini and Hochberg 1995), counted on shuffled labels over all features of the hookpoint that fire, V of "
+        "which reach |z| = t (Storey and Tibshirani 2003). Nor is q below the share of shuffled labelings whose own "
+        "smallest q is as small (Westfall and Young 1993): shuffled labels seem to find something in 5 % of cases at "
+        "most. Both counts are at the upper end of what 1,000 labelings leave open.",
+        r"q = \min_{t \le |z|} \frac{\overline{V_l(t)}}{V(t)}",
+    ),
+    "needed": Term(
+        "How many inferences it would take",
+        "So many inferences, on both sides together and in the proportions of the n there are, would show the matched "
+        "difference with four chances of five, if it is as large as it seems and varies as it does. t is what the "
+        "largest |z| of any feature exceeds in 5 % of shuffled labelings. The largest of many differences seems larger "
+        "than it is: rather more are needed.",
+        r"n \left(\frac{t + 0.84}{|z|}\right)^2",
+    ),
     "verdict": Term(
         "Verdict",
         "How an inference came out, exactly one of four. **cut off**: it reached the limit of tokens, whatever it had "

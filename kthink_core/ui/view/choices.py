@@ -170,6 +170,20 @@ def pick(label: str, field: str, names: Mapping[Any, str], page: Page, *, chosen
     st.segmented_control(label, list(names), required=True, format_func=names.__getitem__, **bound)
 
 
+def select(label: str, field: str, names: Mapping[Any, str], page: Page, *, chosen: Any = None) -> None:
+    """One of some values of a field of the view, in a list that opens."""
+    _set(field, getattr(page.view, field) if chosen is None else chosen)
+    bound = _bound(field, lambda to: replace(page.view, **{field: to}))
+    st.selectbox(label, list(names), format_func=names.__getitem__, width=300, **bound)
+
+
+def word(page: Page) -> None:
+    _set("word", page.view.word)
+    bound = _bound("word", lambda to: replace(page.view, word=to))
+    help = "Stands in lower case or with a first capital, as a whole word. Three positions on either side count."
+    st.text_input("Word", max_chars=60, help=help, width=200, **bound)
+
+
 @contextmanager
 def tab(field: str, titles: Mapping[Value, str], page: Page) -> Iterator[Value]:
     """Tabs, by the values of a field of the view. Yields the open one's value; what is drawn meanwhile is in it: what

@@ -12,6 +12,7 @@ from difflib import get_close_matches
 from typing import TypeVar
 
 from kthink_core.errors import encodable, short
+from kthink_core.evidence.divides import BETWEEN, Between
 from kthink_core.evidence.matches import WINDOW, Window
 from kthink_core.evidence.reason_score import ALPHA
 from kthink_core.queries import RANKINGS, SORTS, Ranking, Sort
@@ -50,6 +51,8 @@ OVERLAPS = (30, 50, 70, 90)
 DEFAULT_OVERLAP = 50
 PASSPORTS = ("figures", "audit")
 """Tabs of the page Quality."""
+CONTRASTS: dict[str, Between] = {between.replace(":", "-"): between for between in BETWEEN}
+"""What two sides are of, by their name in a link."""
 FOLDS = ("closed", "open")
 BASES = ("trace", "experiment")
 """What the activations of a transcript are divided by the maximum of."""
@@ -95,6 +98,9 @@ class View:
     test: str = TESTS[0]
     overlap: int = DEFAULT_OVERLAP
     passport: str = PASSPORTS[0]
+    between: str = next(iter(CONTRASTS))
+    word: str = "wait"
+    """What a contrast of before and after is around."""
     basis: str = BASES[0]
     locked: int | None = None
     """The feature that stays lit alone in a transcript."""
@@ -170,7 +176,7 @@ def parse(parameters: Mapping[str, str], bounds: Bounds) -> tuple[View, list[str
         sort=_name(parameters, "sort", SORTS, SORTS[0], problems),
         outcome=_name(parameters, "outcome", OUTCOMES, OUTCOMES[0], problems),
         mode=_name(parameters, "mode", MODES, MODES[0], problems),
-        search=encodable(parameters.get("search", "")[:_SHOWN])[:_SHOWN],
+        search=_search(parameters.get("search", "")),
         relevant=_index(parameters, "relevant", range(1, MOST_RELEVANT + 1), problems) or RELEVANT,
         against=_index(parameters, "against", bounds.inferences, problems),
         other=_name(parameters, "other", bounds.others, bounds.others[0], problems) if compares else None,
@@ -181,6 +187,8 @@ def parse(parameters: Mapping[str, str], bounds: Bounds) -> tuple[View, list[str
         overlap=_index(parameters, "overlap", OVERLAPS, problems) or DEFAULT_OVERLAP,
         test=_name(parameters, "test", TESTS, TESTS[0], problems),
         passport=_name(parameters, "passport", PASSPORTS, PASSPORTS[0], problems),
+        between=_name(parameters, "between", CONTRASTS, View.between, problems),
+        word=_search(parameters.get("word", View.word)),
         basis=_name(parameters, "basis", BASES, BASES[0], problems),
         locked=_index(parameters, "locked", features, problems),
         scale=_name(parameters, "scale", SCALES, SCALES[0], problems),
@@ -190,6 +198,11 @@ def parse(parameters: Mapping[str, str], bounds: Bounds) -> tuple[View, list[str
         alpha=score_link.alpha(parameters, problems),
     )
     return view, problems
+
+
+def _search(given: str) -> str:
+    """A text that is looked for, as far as it is looked at."""
+    return encodable(given[:_SHOWN])[:_SHOWN]
 
 
 def _indices(
