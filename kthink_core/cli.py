@@ -19,7 +19,7 @@ from kthink_core.arguments import (
     experiment_name,
     whole_number,
 )
-from kthink_core.commands import audit, reproduce
+from kthink_core.commands import auditing, reproduce
 from kthink_core.config import BATCH_SIZE, Device, ExperimentConfig, preset
 from kthink_core.errors import BadValue, KthinkError, UnknownName, WorkerFailed, in_words
 from kthink_core.listing import FORMATS, QUERIES, experiments_table, query_table, write_table
@@ -77,7 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_experiments(commands.add_parser("experiments", help="list the experiments"))
     _add_query(commands.add_parser("query", help="ask an experiment"))
     _add_export(commands.add_parser("export", help="write an experiment into one file"))
-    audit.add(commands.add_parser("audit", help="at which site of its layer was each SAE trained?"))
+    auditing.add(commands.add_parser("audit", help="at which site of its layer was each SAE trained?"))
     reproduce.add(commands.add_parser("reproduce", help="check the article's figures with the real weights"))
     return parser
 

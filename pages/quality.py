@@ -3,6 +3,7 @@
 import streamlit as st
 
 from kthink_core.ui.parts import header, quality
+from kthink_core.ui.passport import audit
 from kthink_core.ui.view import choices
 from kthink_core.ui.view.page import errors_shown, open_page, require_inferences
 
@@ -15,3 +16,4 @@ with errors_shown():
         pass
     quality.site_note(page.experiment)
     quality.strip(page)
+    audit.draw(page)
