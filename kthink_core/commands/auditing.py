@@ -76,14 +76,12 @@ def table(audits: list[Audit]) -> pd.DataFrame:
 
 def verdict(audit: Audit) -> str:
     """In one line, where an SAE was trained and how clear that is."""
-    best, *others = audit.sites
+    others = audit.sites[1:]
+    named = f"; clearly not at the {audit.named} that its name says" if audit.is_misnamed else ""
+    if not audit.alike:
+        return f"{audit.hookpoint}: undecided: at none of these sites it is better than a constant"
     if audit.trained is None:
-        if not best.fvu < 1:
-            return f"{audit.hookpoint}: undecided: at none of these sites it is better than a constant"
-        return (
-            f"{audit.hookpoint}: undecided: {best.site} and {others[0].site} are alike "
-            f"(the second leaves {audit.clearness:.2f} times as much unexplained)"
-        )
-    clear = f"{others[0].site}, the next, leaves {audit.clearness:.1f} times as much unexplained" if others else "alone"
-    elsewhere = "" if audit.trained == audit.named else f"; its name says {audit.named}"
-    return f"{audit.hookpoint}: trained at: {audit.trained} ({clear}){elsewhere}"
+        told = f"undecided: {' and '.join(audit.alike)} are alike"
+        return f"{audit.hookpoint}: {told} (the next leaves {audit.clearness:.2f} times as much unexplained){named}"
+    clear = f"{others[0].site}, the next, leaves {audit.clearness:.1f} times as much" if others else "there is no other"
+    return f"{audit.hookpoint}: trained at: {audit.trained} ({clear}){named}"

@@ -74,10 +74,21 @@ class Audit(NamedTuple):
         return others[0].fvu / best.fvu
 
     @property
+    def alike(self) -> list[str]:
+        """The best site and those that are not clearly worse; none where the best is no better than a constant."""
+        best = self.sites[0].fvu
+        return [each.site for each in self.sites if best < 1 and (each.fvu < CLEAR * best or each is self.sites[0])]
+
+    @property
     def trained(self) -> str | None:
         """The site that the SAE was trained at: FVU below 1 there, and clearly less than anywhere else. None:
         undecided."""
-        return self.sites[0].site if self.sites[0].fvu < 1 and self.clearness >= CLEAR else None
+        return self.alike[0] if len(self.alike) == 1 else None
+
+    @property
+    def is_misnamed(self) -> bool:
+        """Whether the SAE works elsewhere, and clearly not at the site that its hookpoint names."""
+        return bool(self.alike) and self.named not in self.alike and not math.isnan(self.fvu(self.named))
 
     def fvu(self, site: str) -> float:
         """Of one site; NaN where it is none of these."""

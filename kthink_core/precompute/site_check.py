@@ -23,13 +23,14 @@ def check_site(lm: LanguageModel, saes: Mapping[str, Sae], prompts: Sequence[Seq
     captured = capture(lm, [prompt[:_TOKENS] for prompt in shortest], list(saes))
     for hookpoint, sae in saes.items():
         audit = measured(lm, hookpoint, sae, captured[hookpoint])
-        if audit.trained not in (None, audit.named):
-            raise _wrong(audit, audit.trained)
+        if audit.is_misnamed:
+            raise _wrong(audit)
 
 
-def _wrong(audit: Audit, trained: str) -> WrongSite:
+def _wrong(audit: Audit) -> WrongSite:
+    best, *others = audit.alike
     remedy = "take --site residual"
-    if trained != LAYER_INPUT:
-        remedy = f"give its folder the name {audit.modules[trained]} and take that hookpoint"
-    at = [(site, audit.fvu(site)) for site in (trained, audit.named)]
-    return WrongSite(audit.hookpoint, *at, remedy)
+    if best != LAYER_INPUT:
+        remedy = f"give its folder the name {audit.modules[best]} and take that hookpoint"
+    found, asked = ((site, audit.fvu(site)) for site in (best, audit.named))
+    return WrongSite(audit.hookpoint, found, others, asked, remedy)

@@ -185,8 +185,8 @@ def _overlap(page: Page, sides: Sequence[Page], shared: tuple[int, ...]) -> None
 def _first_tokens(page: Page, sides: Sequence[Page], shared: tuple[int, ...]) -> None:
     st.header("The first two tokens", help=terms.help("sink"))
     st.markdown(
-        "Activations grow with the length ‖x‖ of what is encoded. In the article's model the residual stream is longest "
-        "at the first two tokens, so that at its layer 10 they reach 4,631 and 4,580, where the third has 103."
+        "Activations grow with the length ‖x‖ of what is encoded. In the article (layer 10, site residual) the largest "
+        "ones at the first two tokens are 4,631 and 4,580, and 103 at the third."
     )
     table = _both(sides, [side.ask(capture_sites.first_tokens, page.view.hookpoint, shared) for side in sides])
     usual = table[table["position"].isna()].set_index("site")["largest"]
