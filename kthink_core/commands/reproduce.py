@@ -42,7 +42,7 @@ def run(options: argparse.Namespace) -> int:
     print(f"source: {published.source}\n\nwithout sampling, at {published.hookpoint}, site {published.config.site}:")
     fixed = prompt_figures(published, ready.lm, ready.saes.by_hookpoint[published.hookpoint])
     write_table(fixed, "table", sys.stdout)
-    held = int(fixed["holds"].sum())
+    held = fixed["holds"].tolist().count(True)
     print(f"{held} of {len(fixed)} hold", flush=True)  # the rest takes a while
     try:
         precompute(ready, cache, options.batch_size, progress, site_is_chosen=True)

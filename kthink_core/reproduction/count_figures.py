@@ -23,7 +23,7 @@ def count_figures(published: Published, reader: Reader) -> pd.DataFrame:
     for count in published.counts:
         found = _relevant_in(reader, count.hookpoint, count.feature)
         sides = ((count.inferences, published.of), (found, reader.inferences))
-        p = fisher_exact([[k, n - k] for k, n in sides]).pvalue
+        _, p = fisher_exact([[k, n - k] for k, n in sides])
         (low, high), (found_low, found_high) = (binomial_range(k, n) for k, n in sides)
         rows.append((count.hookpoint, count.feature, *sides[0], low, high, *sides[1], found_low, found_high, p))
     names = ["hookpoint", "feature", "published", "of", "low", "high", "found", "found_of", "found_low", "found_high"]

@@ -130,10 +130,10 @@ def _sizes(page: Page, sides: Sequence[Page], shared: tuple[int, ...]) -> None:
     if both.empty:
         header.nothing(f"No feature fires in scope {view.scope} of these traces.")
         return
-    domain = [float(both["low"].min()), float(both["high"].max())]
+    domain = [min(both["low"].tolist()), max(both["high"].tolist())]
     for side, table in zip(sides, tables, strict=True):
         site = side.experiment.config.site
-        count = int(table["count"].sum())
+        count = sum(table["count"].tolist())
         st.markdown(f"**{site}** :gray[{SITES[site]}; {count:,} activations]")
         draw_chart(_histogram(table, domain), f"Sizes of activations at site {site}")
         download.buttons(page, f"sizes of activations at site {site}", table, chart=True, site=site)
