@@ -7,6 +7,7 @@ COPY requirements.txt constraints.txt ./
 RUN pip install --no-cache-dir -c constraints.txt -r requirements.txt
 COPY . .
 RUN python -m kthink_core precompute --preset demo \
+ && python -m kthink_core precompute --preset demo-residual \
  && mkdir hub && useradd --create-home kthink && chown -R kthink cache hub
 USER kthink
 # The worker listens inside the container only. `cache` and `hub` (models from the hub) are worth a volume each.

@@ -54,21 +54,32 @@ def add_cache(parser: argparse.ArgumentParser) -> None:
 
 
 def add_preset(parser: argparse._ActionsContainer) -> None:
-    parser.add_argument("--preset", default=DEMO, help=f"{' or '.join(PRESETS)}")
+    parser.add_argument("--preset", default=DEMO, help=", ".join(PRESETS))
 
 
-def add_config(parser: argparse.ArgumentParser) -> None:
-    """What an experiment is made with; `config_of` reads it."""
+def add_weights(parser: argparse.ArgumentParser) -> None:
+    """Model and SAEs; `config_of` reads them."""
     parser.add_argument("--model", metavar="M", help="hub id or folder")
     parser.add_argument("--model-revision", metavar="R", help="commit, tag or branch on the hub")
     parser.add_argument("--sae", metavar="S", help="hub id or folder")
     parser.add_argument("--sae-revision", metavar="R", help="commit, tag or branch on the hub")
+    parser.add_argument("--dtype", choices=get_args(Dtype), help="of the model")
+
+
+def add_problems(parser: argparse.ArgumentParser) -> None:
+    """`config_of` reads them."""
+    parser.add_argument("--problems", metavar="P", help="demo, gsm8k or a JSONL file")
+    parser.add_argument("--limit", type=whole_number, metavar="N", help="number of problems")
+
+
+def add_config(parser: argparse.ArgumentParser) -> None:
+    """What an experiment is made with; `config_of` reads it."""
+    add_weights(parser)
     parser.add_argument("--hookpoints", nargs="+", metavar="H", help="modules such as layers.10.mlp")
     parser.add_argument(
         "--site", choices=get_args(Site), help="what is captured: the module's output, or its layer's input"
     )
-    parser.add_argument("--problems", metavar="P", help="demo, gsm8k or a JSONL file")
-    parser.add_argument("--limit", type=whole_number, metavar="N", help="number of problems")
+    add_problems(parser)
     parser.add_argument("--mode", choices=get_args(Mode), help="with or without thinking")
     parser.add_argument("--temperature", type=float, metavar="T", help="0: the most likely token")
     parser.add_argument("--top-p", type=float, metavar="P")
@@ -77,7 +88,6 @@ def add_config(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--samples", type=whole_number, metavar="N", help="run each problem N times, every time with another seed"
     )
-    parser.add_argument("--dtype", choices=get_args(Dtype), help="of the model")
 
 
 def cache_of(options: argparse.Namespace) -> Path:
@@ -86,9 +96,14 @@ def cache_of(options: argparse.Namespace) -> Path:
 
 def config_of(options: argparse.Namespace) -> ExperimentConfig:
     """The preset with the options that were given. Raises BadValue."""
+    return config_with(preset(options.preset), options)
+
+
+def config_with(base: ExperimentConfig, options: argparse.Namespace) -> ExperimentConfig:
+    """A configuration with the options that were given. Raises BadValue."""
     given = {name: value for name in _CONFIG_OPTIONS if (value := getattr(options, name, None)) is not None}
     try:
-        return ExperimentConfig.model_validate(preset(options.preset).model_dump() | given)
+        return ExperimentConfig.model_validate(base.model_dump() | given)
     except ValidationError as error:
         first = error.errors()[0]
         flag = "--" + str(first["loc"][0]).replace("_", "-")

@@ -20,6 +20,7 @@ from kthink_core.arguments import (
     whole_number,
     whole_pair,
 )
+from kthink_core.commands import auditing, reproduce
 from kthink_core.config import BATCH_SIZE, Device, ExperimentConfig, preset
 from kthink_core.errors import BadValue, KthinkError, UnknownName, WorkerFailed, in_words
 from kthink_core.evidence.divides import BETWEEN
@@ -79,6 +80,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_experiments(commands.add_parser("experiments", help="list the experiments"))
     _add_query(commands.add_parser("query", help="ask an experiment"))
     _add_export(commands.add_parser("export", help="write an experiment into one file"))
+    auditing.add(commands.add_parser("audit", help="at which site of its layer was each SAE trained?"))
+    reproduce.add(commands.add_parser("reproduce", help="check the article's figures with the real weights"))
     return parser
 
 
@@ -168,12 +171,13 @@ def _experiment(options: argparse.Namespace) -> tuple[str, ExperimentConfig]:
 
 
 def _precompute(options: argparse.Namespace) -> None:
-    _compute(
-        cache_of(options), options.experiment or options.preset, config_of(options), options.device, options.batch_size
-    )
+    name, config, chosen = options.experiment or options.preset, config_of(options), options.site is not None
+    _compute(cache_of(options), name, config, options.device, options.batch_size, site_is_chosen=chosen)
 
 
-def _compute(cache: Path, name: str, config: ExperimentConfig, device: Device, batch_size: int) -> None:
+def _compute(
+    cache: Path, name: str, config: ExperimentConfig, device: Device, batch_size: int, *, site_is_chosen: bool
+) -> None:
     """Make what the experiment lacks. A complete one is recognised without importing torch."""
     if is_finished(cache, name, config):
         print(f"experiment '{name}' is complete in {cache}", file=sys.stderr)
@@ -183,7 +187,8 @@ def _compute(cache: Path, name: str, config: ExperimentConfig, device: Device, b
 
     progress = TerminalProgress()
     try:
-        precompute(plan(name, config, device, progress), cache, batch_size, progress)
+        ready = plan(name, config, device, progress)
+        precompute(ready, cache, batch_size, progress, site_is_chosen=site_is_chosen)
     finally:
         progress.close()
 

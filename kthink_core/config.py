@@ -195,8 +195,12 @@ class Experiment(BaseModel):
         return hashlib.sha256(facts.encode()).hexdigest()[:16]
 
 
+DEMO_RESIDUAL = "demo-residual"
+"""The demo's second experiment: its first problems, captured where the article captured them."""
+
 PRESETS: dict[str, ExperimentConfig] = {
     DEMO: ExperimentConfig(),
+    DEMO_RESIDUAL: ExperimentConfig(site="residual", limit=8),
     "r1-distill-qwen-1.5b": ExperimentConfig(
         model="deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B",
         sae="EleutherAI/sae-DeepSeek-R1-Distill-Qwen-1.5B-65k",
@@ -211,3 +215,8 @@ def preset(name: str) -> ExperimentConfig:
     if name not in PRESETS:
         raise UnknownName("preset", name, PRESETS)
     return PRESETS[name]
+
+
+def companion(name: str, config: ExperimentConfig) -> str | None:
+    """The preset that a worker makes once it has made this experiment, with the same model and SAEs; None: none."""
+    return DEMO_RESIDUAL if (name, config) == (DEMO, PRESETS[DEMO]) else None

@@ -83,6 +83,21 @@ class UnsupportedSae(KthinkError):
     """An SAE that does not fit the model, or is of a kind that kthink does not encode."""
 
 
+class WrongSite(KthinkError):
+    """An SAE that was clearly trained at another site than it would be used at."""
+
+    def __init__(
+        self, hookpoint: str, best: tuple[str, float], alike: Sequence[str], asked: tuple[str, float], remedy: str
+    ) -> None:
+        """`best`, `asked`: a site and the FVU there; `alike`: further sites at which it is about as small."""
+        others = f" (or {', '.join(alike)}, which is alike)" if alike else ""
+        super().__init__(
+            f"the SAE of {hookpoint} was trained at the {best[0]}{others}, where its FVU is {best[1]:.2f}; at the "
+            f"{asked[0]}, which would be captured, it is {asked[1]:.2f}: {remedy}, or go on as it is with "
+            "--site hookpoint"
+        )
+
+
 class UnsupportedModel(KthinkError):
     """A model that is whole, and of a kind that kthink does not load."""
 

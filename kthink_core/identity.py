@@ -61,6 +61,17 @@ def settings_apart(one: Experiment, other: Experiment) -> dict[str, tuple[object
     return {name: pair for name, pair in differing.items() if name not in left_out}
 
 
+def sites_apart(one: Experiment, other: Experiment, hookpoint: str) -> bool:
+    """Whether both ask the same SAE about what the same model wrote, captured at different sites: problems, seed and
+    sampling are the same too. One may have fewer problems, or other hookpoints besides."""
+    makers = maker(one, hookpoint), maker(other, hookpoint)
+    if makers[0] is None or makers[1] is None or one.open_ended or other.open_ended:
+        return False
+    weights = {"model", "model_revision", "sae", "sae_revision"}
+    differing = _differing(one.config, other.config).keys() - weights - {"hookpoints", "limit"}
+    return makers[0][:2] == makers[1][:2] and differing == {"site"}
+
+
 def same_makers(one: Experiment, other: Experiment) -> bool:
     """Whether inferences of both could stand in one experiment: same configuration, SAEs and weights."""
     return not _differing(one.config, other.config) and not _differing_weights(one, other)

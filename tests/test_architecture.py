@@ -34,11 +34,12 @@ REACHES: dict[str, set[str]] = {
     "demo": set(),
     "model": {"demo"},
     "precompute": {"demo", "model", "store"},
+    "reproduction": {"demo", "model", "queries", "store"},
     "worker": {"access", "demo", "evidence", "live", "model", "precompute", "store"},
     "ui": {"access", "evidence", "live", "notes", "queries", "store"},
     "pages": {"access", "evidence", "live", "notes", "queries", "store", "ui"},
     "app": {"access", "evidence", "live", "notes", "queries", "store", "ui"},
-    "commands": {"demo", "evidence", "live", "model", "precompute", "queries", "store"},
+    "commands": {"demo", "evidence", "listing", "live", "model", "precompute", "queries", "reproduction", "store"},
     "cli": {
         "access",
         "commands",
@@ -49,12 +50,13 @@ REACHES: dict[str, set[str]] = {
         "model",
         "precompute",
         "queries",
+        "reproduction",
         "store",
         "worker",
     },
 }
 """The rooms that a room may reach besides itself, by any chain of imports."""
-COMPUTES = {"commands", "model", "precompute", "worker", "cli", "bundle"}
+COMPUTES = {"commands", "model", "precompute", "reproduction", "worker", "cli", "bundle"}
 """Who may reach torch."""
 SHOWS = {"ui", "pages", "app"}
 """Who may reach Streamlit."""

@@ -88,12 +88,18 @@ def _attach(
     module = module_of(model, hookpoint)
     if site == "hookpoint":
         return module.register_forward_hook(output)
-    layer = _LAYER.match(hookpoint)
+    layer = layer_of(hookpoint)
     if layer is None:
         raise UnknownName(
             "layer of hookpoint", hookpoint, hookpoint_names(model), "site residual needs a decoder layer"
         )
-    return module_of(model, layer.group()).register_forward_pre_hook(inputs, with_kwargs=True)
+    return module_of(model, layer).register_forward_pre_hook(inputs, with_kwargs=True)
+
+
+def layer_of(hookpoint: str) -> str | None:
+    """The decoder layer that a hookpoint belongs to, `layers.10` of `layers.10.mlp`; None where it is in none."""
+    layer = _LAYER.match(hookpoint)
+    return layer and layer.group()
 
 
 def module_of(model: PreTrainedModel, hookpoint: str) -> nn.Module:

@@ -61,11 +61,16 @@ def load_saes(source: str, revision: str | None, hookpoints: Sequence[str], devi
     return LoadedSaes(loaded, found.revision, {hookpoint: found.part(hookpoint) for hookpoint in hookpoints})
 
 
+def hookpoints_in(folder: Path) -> list[str]:
+    """Those that a folder has an SAE of, by layer."""
+    names = (cfg.parent.name for cfg in folder.glob("*/cfg.json"))
+    return sorted(names, key=lambda name: [(int(part) if part.isdecimal() else -1, part) for part in name.split(".")])
+
+
 def _load(source: str, folder: Path, hookpoint: str, device: torch.device) -> KSparse:
     path = folder / hookpoint
     if not (path / "cfg.json").is_file():
-        there = sorted(str(cfg.parent.relative_to(folder)) for cfg in folder.glob("*/cfg.json"))
-        raise UnknownName("SAE hookpoint", hookpoint, there, f"{source} has no {hookpoint}/cfg.json")
+        raise UnknownName("SAE hookpoint", hookpoint, hookpoints_in(folder), f"{source} has no {hookpoint}/cfg.json")
     cfg = _read_cfg(path / "cfg.json")
     latents = cfg.num_latents or cfg.d_in * cfg.expansion_factor
     shapes = {

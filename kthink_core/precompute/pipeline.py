@@ -33,8 +33,10 @@ from kthink_core.model.sparse_coder import load_saes
 from kthink_core.model.steering import Steering, steering
 from kthink_core.precompute.beside import Beside
 from kthink_core.precompute.problems import load_problems
+from kthink_core.precompute.site_check import check_site
 from kthink_core.prompts import Segment, final_answer, is_correct, prompt_ids, segments, think_close
-from kthink_core.records import Encoding, Generation, Inference, Intervention, Prompt
+from kthink_core.records import Encoding, Generation, Inference, Intervention, Problem, Prompt
+from kthink_core.store.completion import has_begun
 from kthink_core.store.writer import Writer, open_writer
 
 
@@ -81,6 +83,17 @@ def plan(name: str, config: ExperimentConfig, device: Device, progress: Progress
     progress.stage(f"loading {config.model} and {len(config.hookpoints)} SAEs on {where}")
     saes = load_saes(config.sae, config.sae_revision, config.hookpoints, where)
     lm = load_model(config.model, config.model_revision, where, config.dtype)
+    return _planned(name, config, problems, lm, saes)
+
+
+def plan_with(loaded: Plan, name: str, config: ExperimentConfig) -> Plan:
+    """The plan of an experiment with the model and SAEs of another, which are loaded once. Raises as `plan`."""
+    return _planned(name, config, load_problems(config.problems, config.limit), loaded.lm, loaded.saes)
+
+
+def _planned(
+    name: str, config: ExperimentConfig, problems: Sequence[Problem], lm: LanguageModel, saes: LoadedSaes
+) -> Plan:
     check_widths(saes.by_hookpoint, replay(lm, [[0]], config.hookpoints, config.site)[0].vectors)
     if config.samples * len(problems) > MOST_INFERENCES:
         raise BadValue(
@@ -108,14 +121,20 @@ def plan(name: str, config: ExperimentConfig, device: Device, progress: Progress
     return Plan(experiment, prompts, lm, saes, steering(config.steering, saes.by_hookpoint))
 
 
-def precompute(plan: Plan, cache: Path, batch_size: int, progress: Progress) -> None:
+def precompute(plan: Plan, cache: Path, batch_size: int, progress: Progress, *, site_is_chosen: bool = False) -> None:
     """Make the inferences that the experiment's journal lacks, then its directions and fidelity, then its database.
 
-    Memory is bounded by two batches: one is generated while the other is stored. Raises ExperimentBusy,
-    ExperimentMismatch, DiskFull, OutOfMemory.
+    `site_is_chosen`: somebody named the capture site, and it is not doubted. Memory is bounded by two batches: one is
+    generated while the other is stored. Raises WrongSite before anything is stored of a new experiment;
+    ExperimentBusy, ExperimentMismatch, DiskFull, OutOfMemory.
     """
     if batch_size < 1:
         raise BadValue(f"--batch-size {batch_size}: at least 1")
+    experiment = plan.experiment
+    # The other site is none that anybody gets without asking for it; what has begun was decided then.
+    if not site_is_chosen and experiment.config.site == "hookpoint" and not has_begun(cache, experiment.name):
+        progress.stage("trying the SAEs at the sites of their layers")
+        check_site(plan.lm, plan.saes.by_hookpoint, [prompt.token_ids for prompt in plan.prompts])
     with open_writer(cache, plan.experiment, progress.notice) as writer:
         missing = [prompt for prompt in plan.prompts if prompt.inference not in writer.committed]
         progress.start(len(plan.prompts), len(plan.prompts) - len(missing))

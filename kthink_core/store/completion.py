@@ -50,3 +50,9 @@ def is_outdated(cache: Path, name: str) -> bool:
     reader reads them before a writer has been there. Raises CorruptFile, SchemaTooNew, OSError."""
     manifest, _ = read_manifest(Layout(cache / name))
     return bool(manifest.segments) or any(entry.schema_version < DATABASE_SCHEMA for entry in manifest.databases)
+
+
+def has_begun(cache: Path, name: str) -> bool:
+    """Whether there is anything of an experiment, be it damaged."""
+    layout = Layout(cache / name)
+    return layout.experiment.exists() or layout.has_segments()

@@ -8,7 +8,8 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from kthink_core.precompute.pipeline import Plan, precompute
+from kthink_core.config import companion, preset
+from kthink_core.precompute.pipeline import Plan, plan_with, precompute
 from kthink_core.precompute.progress import Silent
 from kthink_core.records import Inference
 from kthink_core.worker.engine import Engine, Stopped
@@ -18,11 +19,15 @@ log = logging.getLogger("kthink.background")
 
 
 def background(cache: Path, batch_size: int, keeping: Keeping) -> Callable[[Plan, Engine], None]:
-    """What an engine runs, once all is loaded, to make the inferences that its experiment lacks."""
+    """What an engine runs, once all is loaded, to make the inferences that its experiment lacks, then those that its
+    companion lacks."""
 
     def run(plan: Plan, engine: Engine) -> None:
         threading.Thread(target=keeping.renew, args=[lambda: engine.is_closing], name="renewal").start()
         precompute(plan, cache, batch_size, _Yielding(engine))
+        name = companion(plan.experiment.name, plan.experiment.config)
+        if name is not None:
+            precompute(plan_with(plan, name, preset(name)), cache, batch_size, _Yielding(engine))
 
     return run
 

@@ -222,6 +222,31 @@ TERMS: dict[str, Term] = {
         "et al. 2023, arXiv 2309.17453; massive activations: Sun et al. 2024, arXiv 2402.17762)",
         r"\lVert x_p \rVert > 10 \cdot \mathrm{median}_q \lVert x_q \rVert",
     ),
+    "capture_site": Term(
+        "Capture site",
+        "Where the vectors that the SAE is fed are taken from. **hookpoint**: the output of the module that it is "
+        "named after, which it was trained on; **residual**: the residual stream that enters the module's layer, as "
+        "the article had it. `python -m kthink_core audit` finds the site that an SAE was trained at: the one with "
+        "an FVU below 1 where every other leaves at least 1.5 times as much unexplained, sinks left out.",
+    ),
+    "bootstrap_range": Term(
+        "95 % range by bootstrap",
+        "Inferences are drawn again with replacement, as many as there are, 1,000 times; the range holds the middle "
+        "95 % of what comes out. Positions of one inference are not independent and are never drawn by themselves. "
+        "Fewer than five inferences: no range.",
+    ),
+    "activation_sizes": Term(
+        "Sizes of activations",
+        "All activations in scope by size, in bins of a tenth of a factor of ten, as shares of them all. The vectors "
+        "of two sites have different lengths, and activations grow with them.",
+        r"\left\lfloor 10 \log_{10} a_i(p) \right\rfloor",
+    ),
+    "site_overlap": Term(
+        "Overlap of relevant features",
+        "Of the features that are relevant in a trace at either of two capture sites, H and R, the part that is so at "
+        "both: the Jaccard index.",
+        r"\frac{|H \cap R|}{|H \cup R|}",
+    ),
     "percentile": Term(
         "Percentile",
         "The share of the stored inferences whose own maximum of the feature, 0 where it never fires, is below this.",
