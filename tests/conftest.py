@@ -27,7 +27,7 @@ from kthink_core.model.language_model import LanguageModel, load_model
 from kthink_core.precompute.pipeline import Plan, plan
 from kthink_core.precompute.progress import Silent
 from kthink_core.store import writer
-from tests.browsing import Visit, visiting
+from tests.browsing import Tabs, Visit, visiting
 from tests.worker_process import QUESTIONS
 
 settings.register_profile(
@@ -100,8 +100,13 @@ def browser() -> Iterator[Browser]:
         yield opened
 
 
+@pytest.fixture(scope="session")
+def tabs(browser: Browser) -> Tabs:
+    return Tabs(browser)
+
+
 @pytest.fixture
-def visit(browser: Browser, address: str) -> Iterator[Visit]:
+def visit(tabs: Tabs, address: str) -> Iterator[Visit]:
     """Opens pages of the server whose `address` the test's module gives."""
-    with visiting(browser, address) as opened:
+    with visiting(tabs, address) as opened:
         yield opened
