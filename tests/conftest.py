@@ -22,9 +22,9 @@ from streamlit.components.v2 import manifest_scanner
 
 from benchmarks.browser import chromium, open_browser
 from benchmarks.stand_in import SHAPES, make_stand_in
-from kthink_core.config import ExperimentConfig
+from kthink_core.config import ExperimentConfig, preset
 from kthink_core.model.language_model import LanguageModel, load_model
-from kthink_core.precompute.pipeline import Plan, plan
+from kthink_core.precompute.pipeline import Plan, plan, precompute
 from kthink_core.precompute.progress import Silent
 from kthink_core.store import writer
 from tests.browsing import Tabs, Visit, visiting
@@ -89,6 +89,14 @@ def tiny_plan(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Plan:
         problems=str(problems), max_new_tokens=24, temperature=1.0,
     )  # fmt: skip
     return plan("tiny", config, "cpu", Silent())
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache with the bundle's demo, complete. Who would change it takes a copy."""
+    cache = tmp_path_factory.mktemp("demo")
+    precompute(plan("demo", preset("demo"), "cpu", Silent()), cache, 32, Silent())
+    return cache
 
 
 @pytest.fixture(scope="session")

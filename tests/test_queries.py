@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from covering import meeting
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from query_oracle import verdict
@@ -116,8 +117,7 @@ def test_a_hookpoint_alone_gives_a_transcript_without_activations(reader: Reader
     assert queries.transcript(reader, 0, HOOKPOINTS[0])["activation"].isna().all()
 
 
-@pytest.mark.parametrize("scope", SCOPES)
-@pytest.mark.parametrize("top", [1, 7, 400])
+@pytest.mark.parametrize(("reader", "scope", "top"), meeting(STORES, SCOPES, [1, 7, 400]), indirect=["reader"])
 def test_feature_activations(reader: Reader, scope: Scope, top: int) -> None:
     for index, inference in enumerate(INFERENCES):
         for hookpoint in HOOKPOINTS if top == 7 else HOOKPOINTS[:1]:
@@ -155,8 +155,7 @@ def test_relevant_features(reader: Reader, scope: Scope) -> None:
         assert rows(queries.relevant_features(reader, index, HOOKPOINTS[2], scope, top=3)) == expected[:3]
 
 
-@pytest.mark.parametrize("scope", SCOPES)
-@pytest.mark.parametrize("relevant", [1, 4, 10])
+@pytest.mark.parametrize(("reader", "scope", "relevant"), meeting(STORES, SCOPES, [1, 4, 10]), indirect=["reader"])
 def test_feature_counts(reader: Reader, scope: Scope, relevant: int) -> None:
     for hookpoint in HOOKPOINTS:
         number: dict[int, int] = defaultdict(int)
@@ -175,8 +174,7 @@ def test_feature_counts(reader: Reader, scope: Scope, relevant: int) -> None:
         assert rows(queries.feature_counts(reader, hookpoint, scope, 2, relevant)) == expected[:2]
 
 
-@pytest.mark.parametrize("scope", SCOPES)
-@pytest.mark.parametrize("index", [None, 3, 5])
+@pytest.mark.parametrize(("reader", "scope", "index"), meeting(STORES, SCOPES, [None, 3, 5]), indirect=["reader"])
 def test_top_tokens(reader: Reader, scope: Scope, index: int | None) -> None:
     for feature in (0, 5, LATENTS - 1):
         texts: dict[int, str] = {}
@@ -197,8 +195,7 @@ def test_top_tokens(reader: Reader, scope: Scope, index: int | None) -> None:
         assert rows(queries.top_tokens(reader, HOOKPOINTS[0], feature, index, scope, top=1)) == expected[:1]
 
 
-@pytest.mark.parametrize("scope", SCOPES)
-@pytest.mark.parametrize("bins", [1, 5, 50])
+@pytest.mark.parametrize(("reader", "scope", "bins"), meeting(STORES, SCOPES, [1, 5, 50]), indirect=["reader"])
 def test_activation_histogram(reader: Reader, scope: Scope, bins: int) -> None:
     for index, inference in enumerate(INFERENCES):
         table = queries.activation_histogram(reader, index, HOOKPOINTS[0], scope, bins)
@@ -260,8 +257,7 @@ def vectors_of(inference: Inference, hookpoint: str, scope: Scope) -> tuple[np.n
     return sum((encoding.vector_sums[segment] for segment in kept), np.zeros(5)), at
 
 
-@pytest.mark.parametrize("scope", SCOPES)
-@pytest.mark.parametrize("index", [None, *INDICES])
+@pytest.mark.parametrize(("reader", "scope", "index"), meeting(STORES, SCOPES, [None, *INDICES]), indirect=["reader"])
 def test_quality(reader: Reader, scope: Scope, index: int | None) -> None:
     table = queries.quality(reader, scope, index)
     assert list(table.columns) == ["hookpoint", "positions", "fvu", "l0", "dead_share"]
