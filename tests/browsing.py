@@ -81,11 +81,12 @@ def visiting(tabs: Tabs, address: str) -> Iterator[Visit]:
 
 
 def settled(page: Page) -> None:
-    """Waits until nothing on the page is being computed or drawn."""
+    """Waits until nothing on the page is being computed or drawn, a run that was asked for included."""
     expect(page.locator("h1").first).to_be_visible(timeout=PATIENCE)
-    expect(page.locator("[data-testid=stStatusWidget], [data-testid=stSkeleton], [data-stale=true]")).to_have_count(
-        0, timeout=PATIENCE
-    )
+    under_way = "[data-testid=stStatusWidget], [data-testid=stSkeleton], [data-stale=true]"
+    expect(
+        page.locator(f"[data-testid=stApp][data-test-script-state=notRunning]:not(:has({under_way}))")
+    ).to_have_count(1, timeout=PATIENCE)
 
 
 def _is_complaint(message: ConsoleMessage) -> bool:

@@ -244,6 +244,7 @@ def test_rows_lead_to_pages_and_the_bar_keeps_the_view(visit: Visit) -> None:
     page = visit("/")
     click_row(page, -1, 2)
     expect(page.locator("h1")).to_have_text("Inference 2")
+    settled(page)
     page.get_by_role("link", name="Feature", exact=True).click()
     expect(page.locator("h1")).to_contain_text("of layers.4.mlp")
     expect(page.get_by_label("Inference (0 to 5)")).to_have_value("2")
@@ -252,6 +253,7 @@ def test_rows_lead_to_pages_and_the_bar_keeps_the_view(visit: Visit) -> None:
     settled(page)
     click_row(page, 0, 1)
     expect(page.locator("h1")).to_contain_text("of layers.2.mlp")
+    settled(page)
     page.go_back()
     expect(page.locator("h1")).to_have_text("demo")
 
@@ -265,6 +267,7 @@ def test_a_cell_of_the_matrix_leads_to_the_peak_token(visit: Visit) -> None:
     )
     cell.click()
     expect(page.locator("h1")).to_have_text(f"Inference {inference}")
+    settled(page)
     assert (parameter(page, "feature"), parameter(page, "position")) == (feature, peak)
     expect(page.locator(".token").nth(int(peak))).to_be_in_viewport()
 
@@ -279,6 +282,7 @@ def test_a_context_widens_and_leads_to_its_place(visit: Visit) -> None:
     place = re.findall(r"inference (\d+) · (\d+)", context.locator(".place").inner_text())[0]
     context.locator(".place").click()
     expect(page.locator("h1")).to_have_text(f"Inference {place[0]}")
+    settled(page)
     assert parameter(page, "position") == place[1]
 
 
@@ -300,6 +304,7 @@ def test_every_plot_is_drawn(visit: Visit) -> None:
         page.get_by_role("tab", name=tab).click()
         chart = page.get_by_role("tabpanel", name=tab).locator("[data-testid=stVegaLiteChart] canvas, svg.marks").first
         expect(chart).to_be_visible()
+        settled(page)
         box = chart.bounding_box()
         assert box and box["width"] > 400 and box["height"] > 200
     page = visit("/feature")
