@@ -88,14 +88,18 @@ def test_feature_tracks(asked: Asked, features: tuple[int, ...]) -> None:
             assert found.empty
 
 
-@pytest.mark.parametrize(("asked", "scope", "features"), meeting(STORES, SCOPES, [FEATURES, (11, 0, 11), ()]), indirect=["asked"])
+@pytest.mark.parametrize(
+    ("asked", "scope", "features"), meeting(STORES, SCOPES, [FEATURES, (11, 0, 11), ()]), indirect=["asked"]
+)
 def test_feature_maxima(asked: Asked, features: tuple[int, ...], scope: Scope) -> None:
     reader, oracle = asked
     found = queries.feature_maxima(reader, HOOKPOINTS[2], features, scope)
     agree(found, oracle.feature_maxima(HOOKPOINTS[2], features, scope))
 
 
-@pytest.mark.parametrize(("asked", "scope", "features"), meeting(STORES, SCOPES, [FEATURES, (11, 0, 11), ()]), indirect=["asked"])
+@pytest.mark.parametrize(
+    ("asked", "scope", "features"), meeting(STORES, SCOPES, [FEATURES, (11, 0, 11), ()]), indirect=["asked"]
+)
 def test_feature_shares(asked: Asked, features: tuple[int, ...], scope: Scope) -> None:
     reader, oracle = asked
     number = oracle.size(scope)
@@ -221,7 +225,9 @@ def test_feature_table(asked: Asked, scope: Scope, sort: Sort) -> None:
         agree(found, oracle.feature_table(HOOKPOINTS[2], scope, sort, relevant, top, features))
 
 
-@pytest.mark.parametrize(("asked", "scope", "features"), meeting(STORES, SCOPES, [FEATURES, (11, 0, 11), ()]), indirect=["asked"])
+@pytest.mark.parametrize(
+    ("asked", "scope", "features"), meeting(STORES, SCOPES, [FEATURES, (11, 0, 11), ()]), indirect=["asked"]
+)
 def test_feature_matrix(asked: Asked, scope: Scope, features: tuple[int, ...]) -> None:
     reader, oracle = asked
     found = queries.feature_matrix(reader, HOOKPOINTS[0], scope, features)

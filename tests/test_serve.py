@@ -157,32 +157,23 @@ def built(demo: Path, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_one_signal_ends_both(built: Path) -> None:
-    with running_up(built) as up:
-        end_both(up, signal.SIGKILL)
-
-
 def test_one_signal_ends_both_while_the_demo_is_made(tmp_path: Path) -> None:
     with running_up(tmp_path) as up:
         end_both(up, signal.SIGINT)
 
 
-def test_a_crashed_worker_comes_back_and_the_app_stays_until_a_signal_ends_both(built: Path) -> None:
-    with running_up(built) as up:
-        (worker,) = up.workers()
-        worker.kill()
-        assert answers(up.app + "/_stcore/health")
-        wait_until(lambda: any(other != worker for other in up.workers()))
-        up.wait_for(up.worker + "/health")
-        end_both(up, signal.SIGTERM)
-
-
-def test_a_worker_that_hangs_is_killed_and_comes_back_until_a_signal_ends_both(built: Path) -> None:
+def test_a_worker_that_crashed_or_hangs_comes_back_and_the_app_stays_until_a_signal_ends_both(built: Path) -> None:
     with running_up(built, KTHINK_WORKER_SILENCE="8", KTHINK_WORKER_TOKEN="a-token-of-its-own") as up:
+        (first,) = up.workers()
+        first.kill()
+        assert answers(up.app + "/_stcore/health")
+        wait_until(lambda: any(other != first for other in up.workers()))
+        up.wait_for(up.worker + "/health")
         (worker,) = up.workers()
         headers = {"authorization": "Bearer a-token-of-its-own"}
         # By then it has been asked many times.
         wait_until(lambda: httpx.get(up.worker + "/health", headers=headers, trust_env=False).json()["uptime"] > 5)
+        assert "hangs" not in up.log.read_text()
         worker.suspend()
         wait_until(lambda: any(other != worker for other in up.workers()))
         up.wait_for(up.worker + "/health")
@@ -192,15 +183,18 @@ def test_a_worker_that_hangs_is_killed_and_comes_back_until_a_signal_ends_both(b
         end_both(up, signal.SIGHUP)
 
 
-@pytest.mark.parametrize("started", [("--preset", "demo"), ("--experiment", "demo")], ids=lambda option: option[0])
-def test_what_is_damaged_is_mended_beside_the_app(built: Path, started: tuple[str, str]) -> None:
+@pytest.mark.parametrize(("started", "number"), [("--preset", signal.SIGTERM), ("--experiment", signal.SIGKILL)])
+def test_what_is_damaged_is_mended_beside_the_app_until_a_signal_ends_both(
+    built: Path, started: str, number: signal.Signals
+) -> None:
     folder = built / "demo"
     for name in ("experiment.json", "manifest.json"):
         (folder / name).write_bytes((folder / name).read_bytes()[:-7])
-    with running_up(built, *started) as up:
+    with running_up(built, started, "demo") as up:
         wait_until(lambda: is_finished(built, "demo", PRESETS["demo"]))
         assert (folder / "experiment.json.damaged").exists()
         assert answers(up.app + "/_stcore/health")
+        end_both(up, number)
     with open_reader(built, "demo") as reader:
         assert reader.inferences == 32 and reader.warnings == ()
 
