@@ -15,6 +15,7 @@ from query_oracle import verdict
 from store_samples import HOOKPOINTS, sample_experiment, sample_inferences, write_sample
 
 from kthink_core import queries
+from kthink_core.config import SaeShape
 from kthink_core.errors import BadValue, OutOfRange, UnknownName
 from kthink_core.queries import SCOPES, Scope
 from kthink_core.records import Inference
@@ -360,6 +361,24 @@ def test_an_empty_experiment_answers(tmp_path: Path) -> None:
         assert list(queries.quality(reader)["positions"]) == [0, 0, 0]
         with pytest.raises(OutOfRange, match="inference 0 is out of range: there is none yet"):
             queries.transcript(reader, 0)
+
+
+@pytest.mark.parametrize("built", [0, 3])
+def test_the_first_hundred_features_of_an_inference_are_ranked(tmp_path: Path, built: int) -> None:
+    shape = SaeShape(num_latents=1000, k=40, d_in=5, activation="topk")
+    experiment = EXPERIMENT.model_copy(update={"saes": dict.fromkeys(HOOKPOINTS, shape)})
+    drawn = sample_inferences(experiment, 3)
+    write_sample(tmp_path, experiment, drawn, built)
+    with open_reader(tmp_path, experiment.name) as reader:
+        for index, inference in enumerate(drawn):
+            order = ranking(active(inference, HOOKPOINTS[0], "all"))
+            assert len(order) > 100
+            found = reader.query(
+                "SELECT feature FROM relevant_features WHERE hookpoint = $1 AND scope = 'all' AND inference = $2"
+                " ORDER BY rank",
+                [HOOKPOINTS[0], index],
+            )
+            assert found["feature"].tolist() == order[:100]
 
 
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
