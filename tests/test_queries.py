@@ -379,6 +379,11 @@ def test_the_first_hundred_features_of_an_inference_are_ranked(tmp_path: Path, b
                 [HOOKPOINTS[0], index],
             )
             assert found["feature"].tolist() == order[:100]
+        orders = [ranking(active(inference, HOOKPOINTS[0], "all")) for inference in drawn]
+        behind = min(set().union(*orders) - set().union(*(order[:10] for order in orders)))
+        summary = queries.feature_summary(reader, HOOKPOINTS[0], behind, "all")
+        assert summary["relevant_inferences"].tolist() == [0]
+        assert reader.query("FROM feature_stats WHERE relevant_inferences IS NULL").empty
 
 
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -173,7 +173,6 @@ def test_a_worker_that_crashed_or_hangs_comes_back_and_the_app_stays_until_a_sig
         headers = {"authorization": "Bearer a-token-of-its-own"}
         # By then it has been asked many times.
         wait_until(lambda: httpx.get(up.worker + "/health", headers=headers, trust_env=False).json()["uptime"] > 5)
-        assert "hangs" not in up.log.read_text()
         worker.suspend()
         wait_until(lambda: any(other != worker for other in up.workers()))
         up.wait_for(up.worker + "/health")
