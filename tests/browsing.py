@@ -1,4 +1,4 @@
-"""Pages in a real browser, for tests: each in a session of its own, drawn to the end, with a silent console."""
+"""Pages in a real browser, for tests: each as if the first of its browser, drawn to the end, with a silent console."""
 
 from __future__ import annotations
 
@@ -15,36 +15,78 @@ PATIENCE = 120_000
 expect.set_options(timeout=60_000)
 
 
+class Tabs:
+    """Tabs, each in a browser context of its own, that are used again and again.
+
+    A new context starts a process, fetches Streamlit's scripts and compiles them: two thirds of what a visit costs.
+    """
+
+    def __init__(self, browser: Browser) -> None:
+        self._browser = browser
+        self._free: dict[bool, list[Page]] = {False: [], True: []}
+        self._complaints: dict[Page, list[str]] = {}
+
+    def take(self, touch: bool) -> Page:
+        """A tab that no other visit has, with nothing stored, allowed or logged."""
+        return self._free[touch].pop() if self._free[touch] else self._new(touch)
+
+    def give_back(self, page: Page, touch: bool) -> list[str]:
+        """Empties a tab, which ends what runs in it, for the next visit. What it complained about.
+
+        One that a test closed is not used again.
+        """
+        complaints = list(self._complaints[page])
+        if page.is_closed():
+            page.context.close()
+            return complaints
+        if page.url.startswith("http"):
+            page.evaluate("() => { localStorage.clear(); sessionStorage.clear(); }")
+        page.goto("about:blank")
+        page.mouse.up()
+        page.mouse.move(0, 0)  # nothing on the next page is under the pointer
+        page.context.clear_cookies()
+        page.context.clear_permissions()
+        self._complaints[page].clear()
+        self._free[touch].append(page)
+        return complaints
+
+    def _new(self, touch: bool) -> Page:
+        context = self._browser.new_context(has_touch=touch)
+        context.set_default_timeout(PATIENCE)
+        page = context.new_page()
+        complaints = self._complaints[page] = []
+        page.on("console", lambda message: complaints.append(message.text) if _is_complaint(message) else None)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        return page
+
+
 @contextmanager
-def visiting(browser: Browser, address: str) -> Iterator[Visit]:
-    """A function that opens a path in a session of its own. At the end the sessions close; none may have complained."""
-    contexts, complaints = [], []
+def visiting(tabs: Tabs, address: str) -> Iterator[Visit]:
+    """A function that opens a path in a tab of its own. At the end the tabs are emptied; none may have complained."""
+    taken: list[tuple[Page, bool]] = []
 
     def opened(
         path: str, scheme: Scheme = "light", width: int = 1440, base: str = address, touch: bool = False
     ) -> Page:
-        context = browser.new_context(viewport={"width": width, "height": 1000}, color_scheme=scheme, has_touch=touch)
-        contexts.append(context)
-        context.set_default_timeout(PATIENCE)
-        page = context.new_page()
-        page.on("console", lambda message: complaints.append(message.text) if _is_complaint(message) else None)
-        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page = tabs.take(touch)
+        taken.append((page, touch))
+        page.set_viewport_size({"width": width, "height": 1000})
+        page.emulate_media(color_scheme=scheme)
         page.goto(base + path)
         settled(page)
         return page
 
     yield opened
-    for context in contexts:
-        context.close()
-    assert not complaints
+    assert not [complaint for page, touch in taken for complaint in tabs.give_back(page, touch)]
 
 
 def settled(page: Page) -> None:
-    """Waits until nothing on the page is being computed or drawn."""
+    """Waits until nothing on the page is being computed or drawn, a run that was asked for included."""
     expect(page.locator("h1").first).to_be_visible(timeout=PATIENCE)
-    expect(page.locator("[data-testid=stStatusWidget], [data-testid=stSkeleton], [data-stale=true]")).to_have_count(
-        0, timeout=PATIENCE
-    )
+    under_way = "[data-testid=stStatusWidget], [data-testid=stSkeleton], [data-stale=true]"
+    expect(
+        page.locator(f"[data-testid=stApp][data-test-script-state=notRunning]:not(:has({under_way}))")
+    ).to_have_count(1, timeout=PATIENCE)
 
 
 def _is_complaint(message: ConsoleMessage) -> bool:

@@ -22,12 +22,12 @@ from streamlit.components.v2 import manifest_scanner
 
 from benchmarks.browser import chromium, open_browser
 from benchmarks.stand_in import SHAPES, make_stand_in
-from kthink_core.config import ExperimentConfig
+from kthink_core.config import ExperimentConfig, preset
 from kthink_core.model.language_model import LanguageModel, load_model
-from kthink_core.precompute.pipeline import Plan, plan
+from kthink_core.precompute.pipeline import Plan, plan, precompute
 from kthink_core.precompute.progress import Silent
 from kthink_core.store import writer
-from tests.browsing import Visit, visiting
+from tests.browsing import Tabs, Visit, visiting
 from tests.worker_process import QUESTIONS
 
 settings.register_profile(
@@ -92,6 +92,14 @@ def tiny_plan(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Plan:
 
 
 @pytest.fixture(scope="session")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache with the bundle's demo, complete. Who would change it takes a copy."""
+    cache = tmp_path_factory.mktemp("demo")
+    precompute(plan("demo", preset("demo"), "cpu", Silent()), cache, 32, Silent())
+    return cache
+
+
+@pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     if chromium() is None:
         message = "no Chromium on the PATH; `apt-get install chromium`"
@@ -100,8 +108,13 @@ def browser() -> Iterator[Browser]:
         yield opened
 
 
+@pytest.fixture(scope="session")
+def tabs(browser: Browser) -> Tabs:
+    return Tabs(browser)
+
+
 @pytest.fixture
-def visit(browser: Browser, address: str) -> Iterator[Visit]:
+def visit(tabs: Tabs, address: str) -> Iterator[Visit]:
     """Opens pages of the server whose `address` the test's module gives."""
-    with visiting(browser, address) as opened:
+    with visiting(tabs, address) as opened:
         yield opened

@@ -12,7 +12,7 @@ from benchmarks.served import served
 from kthink_core.notes import FILE, FeatureSubject, Notebook, SpanSubject
 from tests.accessibility import assert_accessible, violations
 from tests.app_samples import HOOKPOINTS, sample_experiment, write_experiment
-from tests.browsing import Visit
+from tests.browsing import Visit, settled
 
 pytestmark = pytest.mark.browser
 
@@ -87,6 +87,7 @@ def test_the_list_of_features_is_one_stop_and_arrows_go_through_it(visit: Visit)
     expect(rows.nth(1).locator(".show")).to_be_focused()
     page.keyboard.press("Enter")
     page.wait_for_url(re.compile(rf"also={second}(&|$)"))
+    settled(page)
     expect(rows.nth(1).locator(".show")).to_be_focused()
     expect(rows.nth(1).locator(".show")).to_have_text("−")
     page.keyboard.press("End")
@@ -126,4 +127,5 @@ def test_a_cell_of_the_matrix_is_reached_and_opened_by_keys(visit: Visit) -> Non
     assert inference == "1" and f"row: {feature};" not in first
     page.keyboard.press("Enter")
     expect(page.locator("h1")).to_have_text(f"Inference {inference}")
+    settled(page)
     assert f"feature={feature}" in page.url and f"position={peak}" in page.url

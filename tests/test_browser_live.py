@@ -63,6 +63,7 @@ def box(page: Page):
 
 
 def run(page: Page, prompt: str, most: str = "30") -> None:
+    settled(page)
     page.get_by_label("Most new tokens").fill(most)
     page.get_by_label("Most new tokens").press("Enter")
     settled(page)
@@ -101,6 +102,7 @@ def test_a_prompt_becomes_a_transcript_and_is_kept(visit: Visit) -> None:
     page.get_by_role("link", name=re.compile("Kept as inference 0 of live")).click()
     expect(page.locator("h1")).to_have_text("Inference 0")
     expect(page.locator(".transcript")).to_contain_text("<b>Two?</b>")
+    settled(page)
     assert "experiment=live" in page.url
 
 
@@ -156,11 +158,14 @@ def test_what_was_set_is_there_after_a_visit_to_another_page(visit: Visit) -> No
     settled(page)
     page.get_by_role("combobox", name="Watchlist").fill("3")
     page.keyboard.press("Enter")
+    expect(page.get_by_label("3 above", exact=True)).to_be_visible()
+    settled(page)
     page.get_by_label("3 above", exact=True).fill("2")
     page.get_by_label("3 above", exact=True).press("Enter")
     settled(page)
     page.get_by_role("link", name="Guide", exact=True).click()
     expect(page.locator("h1").first).to_have_text("Guide")
+    settled(page)
     page.get_by_role("link", name="Live", exact=True).click()
     expect(page.get_by_label("Most new tokens")).to_have_value("37")
     expect(page.get_by_label("3 above", exact=True)).to_have_value("2.00")

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import shutil
 import socket
 import threading
 import time
@@ -199,8 +200,9 @@ os.execv(sys.executable, [sys.executable, *sys.argv[2:]])
 """
 
 
-def test_a_crowd_with_half_requests_ends_and_fills_no_log(tmp_path: Path) -> None:
+def test_a_crowd_with_half_requests_ends_and_fills_no_log(demo: Path, tmp_path: Path) -> None:
     """More of them than either process may have files."""
+    shutil.copytree(demo / "demo", tmp_path / "demo")  # else the worker would make it meanwhile
     log, port = tmp_path / "log", free_port()
     command = ("-c", WITH_FEW_FILES % (FILES, FILES), str(log), *UP)
     with served(tmp_path, command, KTHINK_WORKER_PORT=str(port)) as app, ExitStack() as crowd:

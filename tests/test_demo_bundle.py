@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from bundle.phrases import REASONING_WORDS
-from kthink_core import demo, queries
-from kthink_core.config import preset
-from kthink_core.precompute.pipeline import plan, precompute
-from kthink_core.precompute.progress import Silent
+from kthink_core import demo as bundled
+from kthink_core import queries
 from kthink_core.store.reader import Reader, open_reader
 
 WORDS = {word.casefold() for word in REASONING_WORDS} | {"okay", "so", "hmm", "wait", "therefore", "alright", "maybe"}
@@ -19,14 +18,13 @@ NAMED = re.compile(r"^\| (layers\.\d+\.mlp):(\d+) \|.*\| (\d+) \|$", re.MULTILIN
 
 
 @pytest.fixture(scope="module")
-def reader(tmp_path_factory: pytest.TempPathFactory) -> Reader:
-    cache = tmp_path_factory.mktemp("cache")
-    precompute(plan("demo", preset("demo"), "cpu", Silent()), cache, 32, Silent())
-    return open_reader(cache, "demo")
+def reader(demo: Path) -> Iterator[Reader]:
+    with open_reader(demo, "demo") as reader:
+        yield reader
 
 
 def test_weights_are_small_and_safetensors_only() -> None:
-    folder = Path(demo.__file__).parent
+    folder = Path(bundled.__file__).parent
     weights = [path for path in folder.rglob("*") if path.stat().st_size > 500_000]
     assert {path.suffix for path in weights} == {".safetensors"}
     assert sum(path.stat().st_size for path in folder.rglob("*.safetensors")) <= 30e6
@@ -51,7 +49,7 @@ def test_saes(reader: Reader) -> None:
 
 def test_the_articles_finding_can_be_made_again(reader: Reader) -> None:
     """The features that the bundle's page names answer to reasoning words and matter in at least 8 inferences."""
-    named = NAMED.findall((Path(demo.__file__).parent / "README.md").read_text("utf-8"))
+    named = NAMED.findall((Path(bundled.__file__).parent / "README.md").read_text("utf-8"))
     assert len(named) >= 5
     for hookpoint, feature, _ in named:
         assert queries.feature_summary(reader, hookpoint, int(feature)).iloc[0]["relevant_inferences"] >= 8

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from kthink_core.live.api import Latents, Tokens
@@ -33,6 +33,7 @@ def tokens(first: int, latents: list[Position], segment: str) -> Tokens:
     )
 
 
+@settings(max_examples=30)
 @given(some.lists(positions, min_size=1, max_size=5), some.lists(positions, max_size=10))
 def test_tables_are_what_was_added(prompt: list[Position], written: list[Position]) -> None:
     trace = LiveTrace()

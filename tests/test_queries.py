@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from covering import meeting
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from query_oracle import verdict
 from store_samples import HOOKPOINTS, sample_experiment, sample_inferences, write_sample
 
 from kthink_core import queries
+from kthink_core.config import SaeShape
 from kthink_core.errors import BadValue, OutOfRange, UnknownName
 from kthink_core.queries import SCOPES, Scope
 from kthink_core.records import Inference
@@ -116,8 +118,7 @@ def test_a_hookpoint_alone_gives_a_transcript_without_activations(reader: Reader
     assert queries.transcript(reader, 0, HOOKPOINTS[0])["activation"].isna().all()
 
 
-@pytest.mark.parametrize("scope", SCOPES)
-@pytest.mark.parametrize("top", [1, 7, 400])
+@pytest.mark.parametrize(("reader", "scope", "top"), meeting(STORES, SCOPES, [1, 7, 400]), indirect=["reader"])
 def test_feature_activations(reader: Reader, scope: Scope, top: int) -> None:
     for index, inference in enumerate(INFERENCES):
         for hookpoint in HOOKPOINTS if top == 7 else HOOKPOINTS[:1]:
@@ -155,8 +156,7 @@ def test_relevant_features(reader: Reader, scope: Scope) -> None:
         assert rows(queries.relevant_features(reader, index, HOOKPOINTS[2], scope, top=3)) == expected[:3]
 
 
-@pytest.mark.parametrize("scope", SCOPES)
-@pytest.mark.parametrize("relevant", [1, 4, 10])
+@pytest.mark.parametrize(("reader", "scope", "relevant"), meeting(STORES, SCOPES, [1, 4, 10]), indirect=["reader"])
 def test_feature_counts(reader: Reader, scope: Scope, relevant: int) -> None:
     for hookpoint in HOOKPOINTS:
         number: dict[int, int] = defaultdict(int)
@@ -175,8 +175,7 @@ def test_feature_counts(reader: Reader, scope: Scope, relevant: int) -> None:
         assert rows(queries.feature_counts(reader, hookpoint, scope, 2, relevant)) == expected[:2]
 
 
-@pytest.mark.parametrize("scope", SCOPES)
-@pytest.mark.parametrize("index", [None, 3, 5])
+@pytest.mark.parametrize(("reader", "scope", "index"), meeting(STORES, SCOPES, [None, 3, 5]), indirect=["reader"])
 def test_top_tokens(reader: Reader, scope: Scope, index: int | None) -> None:
     for feature in (0, 5, LATENTS - 1):
         texts: dict[int, str] = {}
@@ -197,8 +196,7 @@ def test_top_tokens(reader: Reader, scope: Scope, index: int | None) -> None:
         assert rows(queries.top_tokens(reader, HOOKPOINTS[0], feature, index, scope, top=1)) == expected[:1]
 
 
-@pytest.mark.parametrize("scope", SCOPES)
-@pytest.mark.parametrize("bins", [1, 5, 50])
+@pytest.mark.parametrize(("reader", "scope", "bins"), meeting(STORES, SCOPES, [1, 5, 50]), indirect=["reader"])
 def test_activation_histogram(reader: Reader, scope: Scope, bins: int) -> None:
     for index, inference in enumerate(INFERENCES):
         table = queries.activation_histogram(reader, index, HOOKPOINTS[0], scope, bins)
@@ -260,8 +258,7 @@ def vectors_of(inference: Inference, hookpoint: str, scope: Scope) -> tuple[np.n
     return sum((encoding.vector_sums[segment] for segment in kept), np.zeros(5)), at
 
 
-@pytest.mark.parametrize("scope", SCOPES)
-@pytest.mark.parametrize("index", [None, *INDICES])
+@pytest.mark.parametrize(("reader", "scope", "index"), meeting(STORES, SCOPES, [None, *INDICES]), indirect=["reader"])
 def test_quality(reader: Reader, scope: Scope, index: int | None) -> None:
     table = queries.quality(reader, scope, index)
     assert list(table.columns) == ["hookpoint", "positions", "fvu", "l0", "dead_share"]
@@ -364,6 +361,29 @@ def test_an_empty_experiment_answers(tmp_path: Path) -> None:
         assert list(queries.quality(reader)["positions"]) == [0, 0, 0]
         with pytest.raises(OutOfRange, match="inference 0 is out of range: there is none yet"):
             queries.transcript(reader, 0)
+
+
+@pytest.mark.parametrize("built", [0, 3])
+def test_the_first_hundred_features_of_an_inference_are_ranked(tmp_path: Path, built: int) -> None:
+    shape = SaeShape(num_latents=1000, k=40, d_in=5, activation="topk")
+    experiment = EXPERIMENT.model_copy(update={"saes": dict.fromkeys(HOOKPOINTS, shape)})
+    drawn = sample_inferences(experiment, 3)
+    write_sample(tmp_path, experiment, drawn, built)
+    with open_reader(tmp_path, experiment.name) as reader:
+        for index, inference in enumerate(drawn):
+            order = ranking(active(inference, HOOKPOINTS[0], "all"))
+            assert len(order) > 100
+            found = reader.query(
+                "SELECT feature FROM relevant_features WHERE hookpoint = $1 AND scope = 'all' AND inference = $2"
+                " ORDER BY rank",
+                [HOOKPOINTS[0], index],
+            )
+            assert found["feature"].tolist() == order[:100]
+        orders = [ranking(active(inference, HOOKPOINTS[0], "all")) for inference in drawn]
+        behind = min(set().union(*orders) - set().union(*(order[:10] for order in orders)))
+        summary = queries.feature_summary(reader, HOOKPOINTS[0], behind, "all")
+        assert summary["relevant_inferences"].tolist() == [0]
+        assert reader.query("FROM feature_stats WHERE relevant_inferences IS NULL").empty
 
 
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from covering import meeting
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from query_oracle import Oracle
@@ -87,16 +88,18 @@ def test_feature_tracks(asked: Asked, features: tuple[int, ...]) -> None:
             assert found.empty
 
 
-@pytest.mark.parametrize("scope", SCOPES)
-@pytest.mark.parametrize("features", [FEATURES, (11, 0, 11), ()])
+@pytest.mark.parametrize(
+    ("asked", "scope", "features"), meeting(STORES, SCOPES, [FEATURES, (11, 0, 11), ()]), indirect=["asked"]
+)
 def test_feature_maxima(asked: Asked, features: tuple[int, ...], scope: Scope) -> None:
     reader, oracle = asked
     found = queries.feature_maxima(reader, HOOKPOINTS[2], features, scope)
     agree(found, oracle.feature_maxima(HOOKPOINTS[2], features, scope))
 
 
-@pytest.mark.parametrize("scope", SCOPES)
-@pytest.mark.parametrize("features", [FEATURES, (11, 0, 11), ()])
+@pytest.mark.parametrize(
+    ("asked", "scope", "features"), meeting(STORES, SCOPES, [FEATURES, (11, 0, 11), ()]), indirect=["asked"]
+)
 def test_feature_shares(asked: Asked, features: tuple[int, ...], scope: Scope) -> None:
     reader, oracle = asked
     number = oracle.size(scope)
@@ -106,8 +109,7 @@ def test_feature_shares(asked: Asked, features: tuple[int, ...], scope: Scope) -
     agree(queries.feature_shares(reader, HOOKPOINTS[2], features, scope), wanted)
 
 
-@pytest.mark.parametrize("scope", SCOPES)
-@pytest.mark.parametrize("factor", [0.5, 1, 2])
+@pytest.mark.parametrize(("asked", "scope", "factor"), meeting(STORES, SCOPES, [0.5, 1, 2]), indirect=["asked"])
 def test_feature_percentiles(asked: Asked, scope: Scope, factor: float) -> None:
     """At, below and above the largest maxima; a tie is not below."""
     reader, oracle = asked
@@ -130,8 +132,7 @@ def test_feature_percentiles(asked: Asked, scope: Scope, factor: float) -> None:
         queries.feature_percentiles(reader, HOOKPOINTS[2], FEATURES, values[1:], scope)
 
 
-@pytest.mark.parametrize("scope", SCOPES)
-@pytest.mark.parametrize("ranking", RANKINGS)
+@pytest.mark.parametrize(("asked", "scope", "ranking"), meeting(STORES, SCOPES, RANKINGS), indirect=["asked"])
 def test_ranked_features(asked: Asked, scope: Scope, ranking: Ranking) -> None:
     reader, oracle = asked
     for inference in reader.inference_ids:
@@ -162,13 +163,17 @@ def test_what_fires_once_by_chance_does_not_lead_a_span() -> None:
     assert standing_out(counts.head(0), 10).empty
 
 
-@pytest.mark.parametrize("scope", SCOPES)
-@pytest.mark.parametrize(("top", "sampled", "reach"), [(10, 4, 12), (1, 1, 1), (400, 400, 2), (3, 2, 3)])
-def test_contexts(asked: Asked, scope: Scope, top: int, sampled: int, reach: int) -> None:
+@pytest.mark.parametrize(
+    ("asked", "scope", "shown"),
+    meeting(STORES, SCOPES, [(10, 4, 12), (1, 1, 1), (400, 400, 2), (3, 2, 3)]),
+    indirect=["asked"],
+)
+def test_contexts(asked: Asked, scope: Scope, shown: tuple[int, int, int]) -> None:
+    """How many at the top, how many sampled, and how far they reach."""
     reader, oracle = asked
     for feature in FEATURES:
-        found = queries.contexts(reader, HOOKPOINTS[2], feature, scope, top, sampled, reach)
-        agree(found, oracle.contexts(HOOKPOINTS[2], feature, scope, top, sampled, reach))
+        found = queries.contexts(reader, HOOKPOINTS[2], feature, scope, *shown)
+        agree(found, oracle.contexts(HOOKPOINTS[2], feature, scope, *shown))
 
 
 @pytest.mark.parametrize(("before", "after"), [(12, 12), (0, 0), (1, 3)])
@@ -181,8 +186,7 @@ def test_context_tokens(asked: Asked, before: int, after: int) -> None:
             agree(found, oracle.context_tokens(HOOKPOINTS[1], feature, places, before, after))
 
 
-@pytest.mark.parametrize("scope", SCOPES)
-@pytest.mark.parametrize("bins", [1, 7])
+@pytest.mark.parametrize(("asked", "scope", "bins"), meeting(STORES, SCOPES, [1, 7]), indirect=["asked"])
 def test_feature_histogram(asked: Asked, scope: Scope, bins: int) -> None:
     reader, oracle = asked
     for feature in FEATURES:
@@ -197,8 +201,7 @@ def test_feature_contrast(asked: Asked) -> None:
             agree(queries.feature_contrast(reader, hookpoint, feature), oracle.feature_contrast(hookpoint, feature))
 
 
-@pytest.mark.parametrize("scope", SCOPES)
-@pytest.mark.parametrize("top", [2, 20])
+@pytest.mark.parametrize(("asked", "scope", "top"), meeting(STORES, SCOPES, [2, 20]), indirect=["asked"])
 def test_fires_with(asked: Asked, scope: Scope, top: int) -> None:
     reader, oracle = asked
     for feature in FEATURES:
@@ -214,8 +217,7 @@ def test_feature_pair(asked: Asked, scope: Scope) -> None:
         agree(found, oracle.feature_pair(HOOKPOINTS[1], one, other, scope))
 
 
-@pytest.mark.parametrize("scope", SCOPES)
-@pytest.mark.parametrize("sort", SORTS)
+@pytest.mark.parametrize(("asked", "scope", "sort"), meeting(STORES, SCOPES, SORTS), indirect=["asked"])
 def test_feature_table(asked: Asked, scope: Scope, sort: Sort) -> None:
     reader, oracle = asked
     for relevant, top, features in [(10, 100, None), (1, 3, None), (100, 100, FEATURES), (10, 100, ())]:
@@ -223,8 +225,9 @@ def test_feature_table(asked: Asked, scope: Scope, sort: Sort) -> None:
         agree(found, oracle.feature_table(HOOKPOINTS[2], scope, sort, relevant, top, features))
 
 
-@pytest.mark.parametrize("scope", SCOPES)
-@pytest.mark.parametrize("features", [FEATURES, (11, 0, 11), ()])
+@pytest.mark.parametrize(
+    ("asked", "scope", "features"), meeting(STORES, SCOPES, [FEATURES, (11, 0, 11), ()]), indirect=["asked"]
+)
 def test_feature_matrix(asked: Asked, scope: Scope, features: tuple[int, ...]) -> None:
     reader, oracle = asked
     found = queries.feature_matrix(reader, HOOKPOINTS[0], scope, features)

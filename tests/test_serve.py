@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -17,7 +18,6 @@ import psutil
 import pytest
 
 from benchmarks.served import free_port
-from kthink_core.cli import main
 from kthink_core.config import PRESETS
 from kthink_core.settings import WorkerSettings
 from kthink_core.store.completion import is_finished
@@ -150,24 +150,25 @@ def end_both(up: Up, number: signal.Signals) -> None:
     assert not answers(up.app + "/_stcore/health") and not answers(up.worker + "/health")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
-def test_one_signal_ends_both(tmp_path: Path, number: signal.Signals) -> None:
-    with running_up(tmp_path) as up:
-        end_both(up, number)
+@pytest.fixture
+def built(demo: Path, tmp_path: Path) -> Path:
+    """A cache in which a worker has nothing to make."""
+    shutil.copytree(demo / "demo", tmp_path / "demo")
+    return tmp_path
 
 
-def test_a_crashed_worker_comes_back_and_the_app_stays_until_a_signal_ends_both(tmp_path: Path) -> None:
+def test_one_signal_ends_both_while_the_demo_is_made(tmp_path: Path) -> None:
     with running_up(tmp_path) as up:
-        (worker,) = up.workers()
-        worker.kill()
+        end_both(up, signal.SIGINT)
+
+
+def test_a_worker_that_crashed_or_hangs_comes_back_and_the_app_stays_until_a_signal_ends_both(built: Path) -> None:
+    with running_up(built, KTHINK_WORKER_SILENCE="8", KTHINK_WORKER_TOKEN="a-token-of-its-own") as up:
+        (first,) = up.workers()
+        first.kill()
         assert answers(up.app + "/_stcore/health")
-        wait_until(lambda: any(other != worker for other in up.workers()))
+        wait_until(lambda: any(other != first for other in up.workers()))
         up.wait_for(up.worker + "/health")
-        end_both(up, signal.SIGTERM)
-
-
-def test_a_worker_that_hangs_is_killed_and_comes_back_until_a_signal_ends_both(tmp_path: Path) -> None:
-    with running_up(tmp_path, KTHINK_WORKER_SILENCE="8", KTHINK_WORKER_TOKEN="a-token-of-its-own") as up:
         (worker,) = up.workers()
         headers = {"authorization": "Bearer a-token-of-its-own"}
         # By then it has been asked many times.
@@ -181,17 +182,19 @@ def test_a_worker_that_hangs_is_killed_and_comes_back_until_a_signal_ends_both(t
         end_both(up, signal.SIGHUP)
 
 
-@pytest.mark.parametrize("started", [("--preset", "demo"), ("--experiment", "demo")], ids=lambda option: option[0])
-def test_what_is_damaged_is_mended_beside_the_app(tmp_path: Path, started: tuple[str, str]) -> None:
-    assert main(["precompute", "--cache", str(tmp_path)]) == 0
-    folder = tmp_path / "demo"
+@pytest.mark.parametrize(("started", "number"), [("--preset", signal.SIGTERM), ("--experiment", signal.SIGKILL)])
+def test_what_is_damaged_is_mended_beside_the_app_until_a_signal_ends_both(
+    built: Path, started: str, number: signal.Signals
+) -> None:
+    folder = built / "demo"
     for name in ("experiment.json", "manifest.json"):
         (folder / name).write_bytes((folder / name).read_bytes()[:-7])
-    with running_up(tmp_path, *started) as up:
-        wait_until(lambda: is_finished(tmp_path, "demo", PRESETS["demo"]))
+    with running_up(built, started, "demo") as up:
+        wait_until(lambda: is_finished(built, "demo", PRESETS["demo"]))
         assert (folder / "experiment.json.damaged").exists()
         assert answers(up.app + "/_stcore/health")
-    with open_reader(tmp_path, "demo") as reader:
+        end_both(up, number)
+    with open_reader(built, "demo") as reader:
         assert reader.inferences == 32 and reader.warnings == ()
 
 

@@ -323,7 +323,7 @@ def flipped(path: Path, place: int) -> None:
 
 def blocks(path: Path) -> range:
     """A place in each block of a database, its three headers included."""
-    return range(1_000, path.stat().st_size, 262_144 // 8)
+    return range(1_000, path.stat().st_size, 262_144 // 4)
 
 
 def test_a_flipped_bit_anywhere_ends_in_a_right_answer_or_one_line(tmp_path: Path) -> None:

@@ -192,6 +192,41 @@ def test_text_can_be_read_on_every_shade(hue: str, theme: hues.Theme) -> None:
     assert (levels[1] + 0.05) / (levels[0] + 0.05) >= 4.5
 
 
+def most_of(hue: str, other: str, against: str, least: float) -> str:
+    """The largest share, in per cent, of a hue in a mix that has a contrast: as a colour."""
+    one, rest = ([int(colour[at : at + 2], 16) for at in (1, 3, 5)] for colour in (hue, other))
+    mixes = [
+        "#" + "".join(f"{round((share * x + (100 - share) * y) / 100):02x}" for x, y in zip(one, rest, strict=True))
+        for share in range(101)
+    ]
+    return [mix for mix in mixes if hues.contrast(mix, against) >= least][-1]
+
+
+@pytest.mark.parametrize("theme", [hues.LIGHT, hues.DARK])
+@pytest.mark.parametrize("hue", [*hues.HUES, hues.SIXTH])
+def test_no_more_of_a_hue_could_be_read(hue: str, theme: hues.Theme) -> None:
+    assert hues.shade(hue, theme) == most_of(hue, theme.page, theme.text, 5.0)
+    assert hues.line(hue, theme) == most_of(hue, theme.text, theme.page, 2.2)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "known"),
+    [
+        ("#000000", "#ffffff", 21),
+        ("#ffffff", "#000000", 21),
+        ("#767676", "#ffffff", 4.54),
+        ("#ff0000", "#ffffff", 4.00),
+        ("#00ff00", "#ffffff", 1.37),
+        ("#0000ff", "#ffffff", 8.59),
+        ("#0a0a0a", "#000000", 1.06),  # dark ones are not raised to a power
+        ("#123456", "#123456", 1),
+    ],
+)
+def test_contrast_is_as_published(one: str, other: str, known: float) -> None:
+    """As the checkers of the web say of these pairs."""
+    assert hues.contrast(one, other) == pytest.approx(known, abs=0.005)
+
+
 def test_the_hues_know_the_colours_of_the_theme() -> None:
     """Streamlit's own where the settings name none."""
     theme = tomllib.loads((Path(__file__).parents[1] / ".streamlit" / "config.toml").read_text())["theme"]

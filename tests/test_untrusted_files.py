@@ -36,7 +36,7 @@ OTHER = sample_experiment("other", NUMBER)
 MEMORY = 1_000_000
 """Kilobytes that the process may grow by."""
 BOUNDED = settings(
-    max_examples=40,
+    max_examples=20,
     deadline=timedelta(seconds=30),
     phases=[Phase.explicit, Phase.generate],  # an example says enough, and to find a smaller one takes minutes
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
