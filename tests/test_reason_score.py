@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as some
 
 from kthink_core import queries
@@ -153,6 +153,7 @@ PIECES = some.sampled_from(["a", "A", "b", " a", " ", "ab", " Ab", "", "<s>", ".
     ),
     some.tuples(some.integers(0, 4), some.integers(0, 4)),
 )
+@example([["a"], ["b", "a"]], ["ab", "#0 #1", "#1 #0"], (1, 1))
 def test_matches_and_windows_are_those_of_brute_force(
     texts: list[list[str]], lines: list[str], window: tuple[int, int]
 ) -> None:
