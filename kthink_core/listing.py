@@ -10,7 +10,7 @@ import pandas as pd
 
 from kthink_core import cells, queries, signs
 from kthink_core.errors import BadValue, UnknownName
-from kthink_core.evidence import passport, reason_score
+from kthink_core.evidence import injection_results, passport, reason_score
 from kthink_core.evidence.duplicates import families
 from kthink_core.evidence.label_test import label_test
 from kthink_core.store.reader import list_experiments, open_reader
@@ -72,6 +72,9 @@ QUERIES: dict[str, _Query] = {
         reason_score.COLUMNS, reason_score.remarks,
     ),
     "quality": _Query(passport.passport, (), ("hookpoint", "inference", "scope"), passport.COLUMNS),
+    "injection": _Query(
+        injection_results.injection, ("hookpoint",), ("feature", "top"), injection_results.COLUMNS
+    ),
 }  # fmt: skip
 
 

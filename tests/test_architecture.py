@@ -34,11 +34,11 @@ REACHES: dict[str, set[str]] = {
     "demo": set(),
     "model": {"demo"},
     "precompute": {"demo", "model", "store"},
-    "worker": {"access", "demo", "evidence", "live", "model", "precompute", "store"},
+    "worker": {"access", "demo", "evidence", "live", "model", "precompute", "queries", "store"},
     "ui": {"access", "evidence", "live", "notes", "queries", "store"},
     "pages": {"access", "evidence", "live", "notes", "queries", "store", "ui"},
     "app": {"access", "evidence", "live", "notes", "queries", "store", "ui"},
-    "commands": {"demo", "evidence", "live", "model", "precompute", "queries", "store"},
+    "commands": {"demo", "evidence", "listing", "live", "model", "precompute", "queries", "store"},
     "cli": {
         "access",
         "commands",
