@@ -34,9 +34,9 @@ def _by_sort(sort: str) -> Ranking:
 
 
 def _by_reason_score(reader: Reader, hookpoint: str, top: int) -> list[int]:
-    from kthink_core.evidence.reason_score import reason_score  # type: ignore[import-not-found]
+    from kthink_core.evidence.reason_score import reason_score
 
-    return reason_score(reader, hookpoint)["feature"].tolist()[:top]
+    return reason_score(reader, hookpoint, top=top)["feature"].tolist()
 
 
 RANKINGS: dict[str, Ranking] = {
