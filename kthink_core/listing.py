@@ -11,7 +11,7 @@ import pandas as pd
 
 from kthink_core import cells, queries, signs
 from kthink_core.errors import BadValue, UnknownName
-from kthink_core.evidence import passport, reason_score
+from kthink_core.evidence import injection_results, passport, reason_score
 from kthink_core.evidence.caveats import caveats
 from kthink_core.evidence.differences import contrast
 from kthink_core.evidence.duplicates import families
@@ -80,6 +80,9 @@ QUERIES: dict[str, _Query] = {
         ("feature", "rate_a", "rate_b", "mean_a", "mean_b", "difference", "low", "high", "p", "q", "inferences_a",
          "inferences_b", "matched", "needed", "tested", "labelings"),
         lambda _, table, given: caveats(table, given["between"]),
+    ),
+    "injection": _Query(
+        injection_results.injection, ("hookpoint",), ("feature", "top"), injection_results.COLUMNS
     ),
 }  # fmt: skip
 

@@ -7,6 +7,7 @@ import streamlit as st
 from kthink_core import queries
 from kthink_core.ui.compare import sides
 from kthink_core.ui.inference import inference_tables
+from kthink_core.ui.injection import injection_panel
 from kthink_core.ui.parts import (
     charts,
     download,
@@ -14,6 +15,7 @@ from kthink_core.ui.parts import (
     figures,
     header,
     hues,
+    injection_badge,
     label_figures,
     note_panel,
     quality,
@@ -64,6 +66,7 @@ def head(page: Page, feature: int) -> None:
     if label:
         st.header(plain(label))
     quality.notes(page)
+    injection_badge.line(page, view.hookpoint, feature)
     summary = page.ask(queries.feature_summary, view.hookpoint, feature, view.scope).iloc[0]
     stored = page.ask(queries.quality, view.scope).set_index("hookpoint").loc[view.hookpoint]
     figures.feature(summary.to_dict(), int(stored["positions"]))
@@ -183,9 +186,13 @@ def inferences(page: Page, feature: int) -> None:
 
 
 SECTION_TITLES = dict(
-    zip(SECTIONS, ("Contexts", "Tokens", "Inferences and contrast", "Features beside it"), strict=True)
+    zip(
+        SECTIONS,
+        ("Contexts", "Tokens", "Inferences and contrast", "Features beside it", "Its words?"),
+        strict=True,
+    )
 )
-DRAWN = dict(zip(SECTIONS, (contexts, tokens, inferences, company), strict=True))
+DRAWN = dict(zip(SECTIONS, (contexts, tokens, inferences, company, injection_panel.draw), strict=True))
 
 with errors_shown():
     page = open_page()

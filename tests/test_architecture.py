@@ -35,7 +35,7 @@ REACHES: dict[str, set[str]] = {
     "model": {"demo"},
     "precompute": {"demo", "model", "store"},
     "reproduction": {"demo", "model", "queries", "store"},
-    "worker": {"access", "demo", "evidence", "live", "model", "precompute", "store"},
+    "worker": {"access", "demo", "evidence", "live", "model", "precompute", "queries", "store"},
     "ui": {"access", "evidence", "live", "notes", "queries", "store"},
     "pages": {"access", "evidence", "live", "notes", "queries", "store", "ui"},
     "app": {"access", "evidence", "live", "notes", "queries", "store", "ui"},

@@ -10,7 +10,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter
 
-from kthink_core.config import Site
+from kthink_core.config import Site, check_name
+from kthink_core.errors import BadValue
 from kthink_core.identity import Maker, source
 from kthink_core.prompts import Mode, Segment
 from kthink_core.records import FinishReason
@@ -44,6 +45,15 @@ def _typed(text: str) -> str:
 
 def _line(text: str) -> str:
     return _plain(" ".join(text.split()))
+
+
+def _named(name: str) -> str:
+    """A plain name of an experiment."""
+    try:
+        check_name(name)
+    except BadValue as error:
+        raise ValueError(str(error)) from error
+    return name
 
 
 _Whole = BeforeValidator(_whole)  # first of all: what pydantic itself says of such text names no character
@@ -94,6 +104,19 @@ class EncodeRequest(_Request):
     text: Typed
     hookpoints: Hookpoints = ()
     special: bool = False
+
+
+class InjectRequest(_Request):
+    """Is a stored feature more than its words? Tested with the worker's model and SAE, stored with the experiment."""
+
+    experiment: Annotated[str, Field(max_length=100), _Whole, AfterValidator(_named)]
+    hookpoint: Hookpoint
+    feature: int = Field(ge=0, lt=2**31)
+    seed: int = Field(default=0, ge=0, lt=2**31)
+
+    @property
+    def hookpoints(self) -> tuple[str, ...]:
+        return (self.hookpoint,)
 
 
 class Tokenized(_Answer):
@@ -147,6 +170,15 @@ class Tokens(_Answer):
     """By hookpoint."""
 
 
+class Progressed(_Answer):
+    """How far a test is."""
+
+    event: Literal["progressed"] = "progressed"
+    done: int
+    of: int
+    """Features, those drawn to compare with among them."""
+
+
 class Done(_Answer):
     event: Literal["done"] = "done"
     job: str
@@ -168,18 +200,23 @@ class Cancelled(_Answer):
     job: str
 
 
-Event = Queued | Started | Tokens | Done | Failed | Cancelled
+Event = Queued | Started | Tokens | Progressed | Done | Failed | Cancelled
 ENDS = (Done, Failed, Cancelled)
 """After one of these nothing more comes."""
 
 EVENT: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="event")])
 
 
+Kind = Literal["generate", "encode", "inject"]
+KINDS: dict[type[_Request], Kind] = {GenerateRequest: "generate", EncodeRequest: "encode", InjectRequest: "inject"}
+"""What a request asks for."""
+
+
 class JobStatus(_Answer):
     """Where one job stands."""
 
     job: str
-    kind: Literal["generate", "encode"]
+    kind: Kind
     state: JobState
     position: int | None = None
     """Jobs before it, while it is queued."""

@@ -18,6 +18,7 @@ from kthink_core.live.api import (
     Event,
     GenerateRequest,
     Health,
+    InjectRequest,
     JobStatus,
     Kept,
     Tokenized,
@@ -86,6 +87,10 @@ class WorkerClient:
     def encode(self, request: EncodeRequest) -> Generator[Event, None, None]:
         """The events of an encoding. Raises as `generate` does."""
         return self._events("/encode", request.model_dump())
+
+    def inject(self, request: InjectRequest) -> Generator[Event, None, None]:
+        """The events of a test, whose result the worker stores. Raises as `generate` does."""
+        return self._events("/inject", request.model_dump())
 
     def _events(self, path: str, body: dict[str, Any]) -> Generator[Event, None, None]:
         began = False

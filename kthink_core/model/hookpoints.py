@@ -113,3 +113,24 @@ def module_of(model: PreTrainedModel, hookpoint: str) -> nn.Module:
 def hookpoint_names(model: PreTrainedModel) -> list[str]:
     """Modules inside the decoder layers down to one level: `layers.0`, `layers.0.self_attn`, `layers.0.mlp`, …"""
     return [name for name, _ in model.base_model.named_modules() if _LAYER.match(name) and name.count(".") <= 2]
+
+
+class _Reached(Exception):
+    """A forward pass has come as far as it is needed."""
+
+
+@contextmanager
+def ending_at(model: PreTrainedModel, hookpoint: str, site: Site) -> Iterator[None]:
+    """A forward pass in this block ends where the hookpoint has been captured: nothing behind it is computed. To be
+    opened inside `passing`, whose hooks run first; what follows the pass in the block is left out."""
+
+    def reached(_: Tensor) -> Tensor | None:
+        raise _Reached
+
+    handle = _attach(model, hookpoint, site, reached)
+    try:
+        yield
+    except _Reached:
+        pass
+    finally:
+        handle.remove()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -15,6 +16,7 @@ from kthink_core.store.database import build_database
 from kthink_core.store.directions import read_directions
 from kthink_core.store.fidelity_files import Measured, read_fidelity
 from kthink_core.store.files import Layout, disk_full, publish, remove, temporary
+from kthink_core.store.injections import read_injections
 from kthink_core.store.manifest import read_manifest
 from kthink_core.store.reader import Reader, open_reader
 
@@ -30,10 +32,11 @@ ORDER BY latents.hookpoint, feature, inference, position
 def export(cache: Path, name: str, target: Path) -> Path:
     """Writes what is visible of an experiment to one file, which stands alone; returns `target`.
 
-    `.duckdb`: a database with all tables. `.parquet`: every activation with its token (hookpoint, feature, inference,
-    position, activation, token_id, text, segment); configuration and provenance in the file's metadata under
-    `kthink.experiment`. An existing file is replaced when the new one is whole. Raises BadValue for another ending or a
-    missing folder, CorruptFile where the database is not what was built, and what `open_reader` raises; DiskFull.
+    `.duckdb`: a database with all tables, and `injections`: what token injection said of features. `.parquet`: every
+    activation with its token (hookpoint, feature, inference, position, activation, token_id, text, segment);
+    configuration and provenance in the file's metadata under `kthink.experiment`. An existing file is replaced when the
+    new one is whole. Raises BadValue for another ending or a missing folder, CorruptFile where the database is not what
+    was built, and what `open_reader` raises; DiskFull.
     """
     if target.suffix not in (".duckdb", ".parquet"):
         raise BadValue(f"{target} ends in neither .duckdb nor .parquet")
@@ -47,6 +50,28 @@ def export(cache: Path, name: str, target: Path) -> Path:
     return target
 
 
+_INJECTIONS = """
+CREATE TABLE injections (
+    hookpoint VARCHAR, feature INTEGER, verdict VARCHAR, strategy VARCHAR, d DOUBLE, p DOUBLE, p_best DOUBLE, n INTEGER,
+    fires_in DOUBLE, controls DOUBLE, other INTEGER, other_d DOUBLE, result VARCHAR
+)
+"""
+
+
+def _add_injections(path: Path, reader: Reader) -> None:
+    """What token injection said of features, in a table of its own; `result` is the stored document, as JSON."""
+    rows = [
+        (hookpoint, one.feature, one.verdict, one.strategy, one.d, one.p, one.p_best, one.n, one.fires_in,
+         one.same_verdict, one.other, one.other_d, one.model_dump_json())
+        for hookpoint in reader.experiment.saes
+        for one in read_injections(reader.layout, reader.experiment, hookpoint).found
+    ]  # fmt: skip
+    with duckdb.connect(str(path), config={"autoinstall_known_extensions": "false"}) as connection:
+        connection.execute(_INJECTIONS)
+        if rows:
+            connection.executemany(f"INSERT INTO injections VALUES ({', '.join('?' * len(rows[0]))})", rows)
+
+
 def _export_database(layout: Layout, reader: Reader, target: Path) -> None:
     manifest, version = read_manifest(layout, reader.experiment.mark)
     entry = manifest.database
@@ -57,6 +82,7 @@ def _export_database(layout: Layout, reader: Reader, target: Path) -> None:
             shutil.copyfile(path, beside)
             if not is_sound(beside, entry):
                 raise CorruptFile(path, REMEDY)
+            _add_injections(beside, reader)
             publish(beside, target)
     else:
         experiment = reader.experiment
@@ -66,7 +92,11 @@ def _export_database(layout: Layout, reader: Reader, target: Path) -> None:
             return read_fidelity(layout.fidelity_of(inference.inference), inference, experiment.mark)
 
         inferences = map(reader.inference, reader.inference_ids)
-        build_database(target, experiment, inferences, directions, fidelity=fidelity)
+        beside = temporary(target)
+        with disk_full(target, beside):
+            build_database(beside, experiment, inferences, directions, fidelity=fidelity)
+            _add_injections(beside, reader)
+            publish(beside, target)
 
 
 def _export_parquet(reader: Reader, target: Path) -> None:

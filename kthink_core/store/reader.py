@@ -92,6 +92,8 @@ class Reader:
 
     def __init__(self, layout: Layout, experiment: Experiment, manifest: Manifest, version: str) -> None:
         self.experiment = experiment
+        self.layout = layout
+        """Where the experiment's files lie."""
         self.version = version
         """Equal to `store_version` as long as nothing was added."""
         self._guard = threading.Lock()

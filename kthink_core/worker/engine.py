@@ -19,18 +19,18 @@ import torch
 
 from kthink_core.errors import Busy, KthinkError, QueueFull, UnknownName, WorkerFailed, WorkerUnready
 from kthink_core.live.api import (
+    KINDS,
     Cancelled,
     Done,
     Event,
     Failed,
-    GenerateRequest,
     JobState,
     JobStatus,
     Queued,
     Started,
 )
 from kthink_core.precompute.pipeline import Plan
-from kthink_core.worker.jobs import Job, Outcome
+from kthink_core.worker.jobs import Dropped, Job, Outcome
 from kthink_core.worker.perform import perform
 
 _REMEMBERED = 100
@@ -70,6 +70,8 @@ class Engine:
         self._changed = threading.Condition()
         self._queue: deque[Job] = deque()
         self._running: Job | None = None
+        self._aside: list[Job] = []
+        """Running, and giving way at the moment."""
         self._closing = False
         self._ended: OrderedDict[str, Job] = OrderedDict()
         self._made: deque[Job] = deque()
@@ -91,7 +93,8 @@ class Engine:
                 raise Busy(f"{most_of_client} jobs of yours are under way; wait for one, or cancel it")
             if len(self._queue) >= self._most:
                 raise QueueFull(self._most)
-            self._queue.append(job)
+            live = sum(other.work is None for other in self._queue)
+            self._queue.insert(len(self._queue) if job.work else live, job)
             self._changed.notify()
             self._tell_positions()
 
@@ -114,10 +117,11 @@ class Engine:
             return next((job for job in there if job.id == job_id), self._ended.get(job_id))
 
     def status(self, job: Job) -> JobStatus:
-        kind = "generate" if isinstance(job.request, GenerateRequest) else "encode"
         with self._changed:
             position = self._queue.index(job) + bool(self._running) if job in self._queue else None
-        return JobStatus(job=job.id, kind=kind, state=job.state, position=position, message=job.message)
+        return JobStatus(
+            job=job.id, kind=KINDS[type(job.request)], state=job.state, position=position, message=job.message
+        )
 
     def load(self) -> Load:
         with self._changed:
@@ -137,7 +141,7 @@ class Engine:
         self._thread.join(timeout)
 
     def _under_way(self) -> list[Job]:
-        return [*([self._running] if self._running else []), *self._queue]
+        return [*([self._running] if self._running else []), *self._aside, *self._queue]
 
     def _run(self) -> None:
         try:
@@ -180,20 +184,39 @@ class Engine:
                     self._changed.wait_for(lambda: self._queue or self._closing)
                 if not self._queue:
                     return not self._closing
-                job = self._running = self._queue.popleft()
-                job.state = "running"
-                job.tell(Started(job=job.id, seed=getattr(job.request, "seed", 0)))
-                self._tell_positions()
+                job = self._begin()
             self._perform(job)
             wait = False
         self._empty()
         return False
 
+    def _begin(self) -> Job:
+        """The next job of the queue is the running one. Under the lock."""
+        job = self._running = self._queue.popleft()
+        job.state = "running"
+        job.tell(Started(job=job.id, seed=getattr(job.request, "seed", 0)))
+        self._tell_positions()
+        return job
+
+    def _give_way(self, job: Job) -> None:
+        """Do the live jobs that wait, in the middle of one that gives way. Raises Dropped where nobody wants it."""
+        while not job.cancelled.is_set():
+            with self._changed:
+                if not self._queue or self._queue[0].work is not None:
+                    return
+                self._aside.append(job)
+                live = self._begin()
+            self._perform(live)
+            with self._changed:
+                self._aside.remove(job)
+                self._running = job
+        raise Dropped
+
     def _perform(self, job: Job) -> None:
         began = time.monotonic()
         assert self.plan is not None
         try:
-            for part in perform(self.plan, job):
+            for part in perform(self.plan, job, lambda: self._give_way(job)):
                 if job.cancelled.is_set():
                     self._end(job, "cancelled", Cancelled(job=job.id))
                     return
@@ -203,6 +226,8 @@ class Engine:
                     self._end(job, "done", done)
                 elif part is not None:
                     job.tell(part)
+        except Dropped:
+            self._end(job, "cancelled", Cancelled(job=job.id))
         except torch.OutOfMemoryError as error:
             torch.cuda.empty_cache()
             self._fail(job, error, "The device ran out of memory: ask for fewer tokens, or try again later.")

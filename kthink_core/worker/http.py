@@ -2,6 +2,7 @@
 
     POST /tokenize             never waits behind a generation
     POST /generate, /encode    events: queued, started, tokens …, then done, failed or cancelled
+    POST /inject               events: queued, started, progressed …, then the same ends
     GET  /jobs/{job}, POST /jobs/{job}/cancel, /jobs/{job}/keep
     GET  /health, /metrics
 
@@ -34,6 +35,7 @@ from kthink_core.live.api import (
     EncodeRequest,
     GenerateRequest,
     Health,
+    InjectRequest,
     JobStatus,
     KeepRequest,
     Kept,
@@ -102,12 +104,15 @@ router = APIRouter()
 
 @asynccontextmanager
 async def _queued(
-    service: Service, asked: GenerateRequest | EncodeRequest, client: str
+    service: Service, asked: GenerateRequest | EncodeRequest | InjectRequest, client: str
 ) -> AsyncIterator[tuple[Stream, Job]]:
     """What is wrong with a request is answered before the stream of events begins."""
     service.count(client)
     stream = Stream()
-    job = await asyncio.to_thread(service.job, asked, stream, client)
+    if isinstance(asked, InjectRequest):
+        job = await asyncio.to_thread(service.inject, asked, stream, client)
+    else:
+        job = await asyncio.to_thread(service.job, asked, stream, client)
     try:
         yield stream, job
     finally:
@@ -120,6 +125,11 @@ async def _generation(service: Serving, asked: GenerateRequest, client: Client) 
 
 
 async def _encoding(service: Serving, asked: EncodeRequest, client: Client) -> AsyncIterator[tuple[Stream, Job]]:
+    async with _queued(service, asked, client) as queued:
+        yield queued
+
+
+async def _injecting(service: Serving, asked: InjectRequest, client: Client) -> AsyncIterator[tuple[Stream, Job]]:
     async with _queued(service, asked, client) as queued:
         yield queued
 
@@ -141,6 +151,13 @@ async def generate(
 @router.post("/encode", response_class=EventSourceResponse)
 async def encode(queued: Annotated[tuple[Stream, Job], Depends(_encoding)]) -> AsyncIterator[ServerSentEvent]:
     """Latents of a text as it is."""
+    async for event in _follow(queued[0]):
+        yield event
+
+
+@router.post("/inject", response_class=EventSourceResponse)
+async def inject(queued: Annotated[tuple[Stream, Job], Depends(_injecting)]) -> AsyncIterator[ServerSentEvent]:
+    """Test whether a stored feature is more than its words; the result is stored with its experiment."""
     async for event in _follow(queued[0]):
         yield event
 

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, NamedTuple
 
-from kthink_core.live.api import EncodeRequest, Event, GenerateRequest, JobState
+from kthink_core.live.api import EncodeRequest, Event, GenerateRequest, InjectRequest, JobState
 from kthink_core.records import FinishReason, Inference
+
+if TYPE_CHECKING:
+    from kthink_core.precompute.pipeline import Plan
+
+
+class Dropped(Exception):
+    """Nobody wants the running job any more."""
 
 
 class Outcome(NamedTuple):
@@ -21,15 +28,21 @@ class Outcome(NamedTuple):
     """What would be stored of a generation with all hookpoints."""
 
 
+Work = Callable[["Plan", Callable[[], None]], Iterator[Event | Outcome]]
+"""What does a longer job: (plan, pause) → its events and outcome. It calls `pause` now and then; what that raises ends
+it."""
+
+
 class Job:
     """One thing asked for. `tell` hears its events, from the engine's thread or a caller's, and must not wait."""
 
     def __init__(
         self,
-        request: GenerateRequest | EncodeRequest,
+        request: GenerateRequest | EncodeRequest | InjectRequest,
         token_ids: tuple[int, ...],
         tell: Callable[[Event], None],
         client: str = "",
+        work: Work | None = None,
     ) -> None:
         self.id = secrets.token_urlsafe(12)
         self.request = request
@@ -37,6 +50,8 @@ class Job:
         """The whole prompt, or the text to encode."""
         self.tell = tell
         self.client = client
+        self.work = work
+        """Of a job that gives way to all others: what does it, between whose parts these are done."""
         self.state: JobState = "queued"
         self.message: str | None = None
         self.trace: str | None = None

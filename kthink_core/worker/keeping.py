@@ -25,7 +25,7 @@ class Keeping:
     """For threads."""
 
     def __init__(self, cache: Path) -> None:
-        self._cache = cache
+        self.cache = cache
         self._turn, self._counting = threading.Lock(), threading.Lock()
         self.waiting = 0
         """How many want to keep something now."""
@@ -40,7 +40,7 @@ class Keeping:
         with self._counted(), self._turn:
             if job.id not in self._kept:
                 before = self._committed.get(job.id)
-                if before is None or not show(self._cache, before):
+                if before is None or not show(self.cache, before):
                     before = self._keep(job, made_by, author)
                 self._kept[job.id] = before
             return self._kept[job.id]
@@ -50,7 +50,7 @@ class Keeping:
         another."""
         try:
             with self._turn:
-                tidy(self._cache, experiment, self._give_way)
+                tidy(self.cache, experiment, self._give_way)
         except _Wanted:
             pass
         except (KthinkError, OSError) as error:  # nothing is lost: readers see all, in more databases
@@ -58,7 +58,7 @@ class Keeping:
 
     def renew(self, is_ending: Callable[[], bool]) -> None:
         """Bring up to date what an older version left, one experiment after another, until the worker ends."""
-        for experiment in outdated(self._cache):
+        for experiment in outdated(self.cache):
             if is_ending():
                 return
             log.info("'%s' is of an older version: its databases are built anew", experiment)
@@ -72,7 +72,7 @@ class Keeping:
         def committed(kept: Kept) -> None:
             self._committed[job.id] = kept
 
-        return keep(self._cache, made_by, inference, job.request, author, committed)
+        return keep(self.cache, made_by, inference, job.request, author, committed)
 
     def close(self) -> None:
         """End the merging: nobody waits for it."""

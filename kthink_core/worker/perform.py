@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
-from kthink_core.live.api import EncodeRequest, Tokens
+from kthink_core.live.api import EncodeRequest, Event, GenerateRequest
 from kthink_core.model.sampling import Sampling
 from kthink_core.precompute.pipeline import Plan
 from kthink_core.records import Inference, Problem, Prompt
@@ -12,9 +12,13 @@ from kthink_core.worker.jobs import Job, Outcome
 from kthink_core.worker.stream import encode_text, generate_live
 
 
-def perform(plan: Plan, job: Job) -> Iterator[Tokens | Outcome | None]:
-    """The events of a job, or None after a forward pass without one; last of all its outcome."""
+def perform(plan: Plan, job: Job, pause: Callable[[], None]) -> Iterator[Event | Outcome | None]:
+    """The events of a job, or None after a forward pass without one; last of all its outcome. `pause` is called inside
+    what takes longer."""
     request = job.request
+    if job.work is not None:
+        yield from job.work(plan, pause)
+        return
     known = plan.saes.by_hookpoint
     asked = {hookpoint: known[hookpoint] for hookpoint in request.hookpoints or known}
     saes = plan.saes._replace(by_hookpoint=asked)
@@ -23,6 +27,7 @@ def perform(plan: Plan, job: Job) -> Iterator[Tokens | Outcome | None]:
         yield encode_text(plan.lm, saes, site, job.token_ids)
         yield Outcome()
         return
+    assert isinstance(request, GenerateRequest)  # what is neither has work of its own
     prompt = Prompt(0, Problem(0, request.prompt, None), request.mode, request.seed, job.token_ids)
     sampling = Sampling(request.temperature, request.top_p, request.max_new_tokens)
     for part in generate_live(plan.lm, saes, site, prompt, sampling):

@@ -6,6 +6,7 @@ import asyncio
 import threading
 import time
 from collections.abc import AsyncIterator
+from functools import partial
 
 from kthink_core.access.request_rate import RequestRate
 from kthink_core.config import ExperimentConfig
@@ -16,6 +17,7 @@ from kthink_core.live.api import (
     Event,
     GenerateRequest,
     Health,
+    InjectRequest,
     Kept,
     Queued,
     Tokenized,
@@ -27,7 +29,9 @@ from kthink_core.model.language_model import token_text
 from kthink_core.precompute.pipeline import Plan
 from kthink_core.prompts import SentPrompt, spelled_ids, typed_prompt
 from kthink_core.settings import WorkerSettings
+from kthink_core.store.reader import open_reader
 from kthink_core.worker.engine import Engine
+from kthink_core.worker.injecting import check_testable, examine_feature
 from kthink_core.worker.jobs import Job
 from kthink_core.worker.keeping import Keeping
 from kthink_core.worker.metrics import counting
@@ -110,6 +114,16 @@ class Service:
             kind, ids, new = "encode", self._text_ids(plan, asked.text, special=asked.special), 0
         self._check(plan, len(ids), new)
         job = Job(asked, tuple(ids), counting(kind, stream.put), client)
+        self.engine.submit(job, self.settings.jobs_per_client)
+        return job
+
+    def inject(self, asked: InjectRequest, stream: Stream, client: str) -> Job:
+        """Queue a test of a stored feature, which gives way to all else. Raises as `job`."""
+        plan = self.plan()
+        work = partial(examine_feature, self._keeping.cache, asked)
+        job = Job(asked, (), counting("inject", stream.put), client, work)
+        with open_reader(self._keeping.cache, asked.experiment) as reader:
+            check_testable(reader, plan, asked)
         self.engine.submit(job, self.settings.jobs_per_client)
         return job
 

@@ -89,7 +89,7 @@ def reach() -> Worker | None:
 
 def _missing(reason: str) -> None:
     with st.container(border=True):
-        st.markdown("**No worker answers.** What is stored can be browsed; live prompts need one:")
+        st.markdown("**No worker answers.** What is stored can be browsed; live prompts and tests need one:")
         st.code("python -m kthink_core worker", language=None)
         st.caption(plain(reason))
         st.caption("This page looks again by itself.")

@@ -12,7 +12,7 @@ from streamlit.elements.lib.column_types import ColumnConfig
 
 from kthink_core import queries
 from kthink_core.queries import Scope
-from kthink_core.ui.parts import clicks, download, note_panel, numerals, terms
+from kthink_core.ui.parts import clicks, download, injection_badge, note_panel, numerals, terms
 from kthink_core.ui.parts.writing import visible
 from kthink_core.ui.view import cache
 from kthink_core.ui.view.page import Page
@@ -130,6 +130,9 @@ def draw(
         if labels:  # most have none: then the column would be blank
             shown["label"] = [labels.get(feature, "") for feature in features]
         shown["tokens"] = [lines.get(feature, "") for feature in features]
+    verdicts = injection_badge.verdicts(page, hookpoint)
+    if any(feature in verdicts for feature in features):
+        shown["verdict"] = [verdicts.get(feature, "") for feature in features]
     known = _measures(len(whole.inferences))
     columns: dict[str, ColumnConfig] = {
         "feature": NumberColumn("Feature", format="%d", width=65, pinned=True),
@@ -138,6 +141,7 @@ def draw(
             "Label, top tokens" if narrow and labels else "Top tokens", help=_TOKENS_HELP, width=105 if narrow else 200
         ),
     }
+    columns["verdict"] = TextColumn("Its words?", help=terms.help("injection_verdict"), width=75 if narrow else 110)
     for measure in measures:
         facts = known[measure]
         full: float | Literal["largest"] | None = (bars_to or {}).get(measure, "largest") if facts.bar else None

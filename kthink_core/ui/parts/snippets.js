@@ -20,7 +20,7 @@ function inRow(text) {
 /** @param {Snippet} snippet @param {number} index @param {number} maximum */
 function token(snippet, index, maximum) {
   const activation = snippet.activations[index];
-  const made = element("span", `token ${snippet.segments[index]}`, inRow(snippet.written[index]));
+  const made = element("span", `token ${snippet.segments[index]}`.trim(), inRow(snippet.written[index]));
   made.dataset.index = String(index);
   made.style.setProperty("--share", Math.min(activation / maximum, 1).toFixed(3));
   made.classList.toggle("peak", snippet.first + index === snippet.position);
@@ -61,7 +61,9 @@ function row(sent, data, open) {
   const text = element("button", "text");
   text.type = "button";
   text.setAttribute("aria-expanded", "false");
-  text.setAttribute("aria-label", `Context in inference ${snippet.inference}, position ${snippet.position}; widen`);
+  const stored = snippet.inference >= 0; // else a text of its own, all of it in sight
+  if (stored)
+    text.setAttribute("aria-label", `Context in inference ${snippet.inference}, position ${snippet.position}; widen`);
   fill(text, snippet, data.maximum, data.near);
   text.addEventListener("click", () => {
     if (window.getSelection()?.toString()) return; // text is being copied
@@ -78,8 +80,10 @@ function row(sent, data, open) {
   place.title = `Go to position ${snippet.position} of inference ${snippet.inference}`;
   place.addEventListener("click", () => open(snippet));
   const told = element("span", "told", counts(snippet));
-  told.title = `Fires at ${snippet.times} of these tokens. Nearly the same elsewhere, not shown: ${snippet.alike}.`;
-  made.append(element("span", "activation", numeral(snippet.activation, 2)), text, told, place);
+  told.title = `Fires at ${snippet.times} of these tokens.`;
+  if (stored) told.title += ` Nearly the same elsewhere, not shown: ${snippet.alike}.`;
+  made.append(element("span", "activation", numeral(snippet.activation, 2)), text, told);
+  if (stored) made.append(place);
   return made;
 }
 

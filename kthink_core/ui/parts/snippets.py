@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import pandas as pd
 import streamlit as st
@@ -54,6 +54,39 @@ def draw(
             go(*place)
 
     _component(data=payload(places, tokens, lengths, bands), key=key, on_opened_change=opened)
+
+
+class Stretch(NamedTuple):
+    """A text of no inference, token by token."""
+
+    texts: Sequence[str]
+    token_ids: Sequence[int]
+    marked: Sequence[bool]
+    """Which tokens are underlined."""
+    activations: Sequence[float]
+
+
+def draw_stretches(title: str, note: str, stretches: Sequence[Stretch], maximum: float, *, key: str) -> None:
+    """Draw texts as contexts are, whole, and leading nowhere. `maximum`: the activation of the deepest shade."""
+    snippets = [
+        {
+            "inference": -1,
+            "position": -1,
+            "activation": max(stretch.activations, default=0.0),
+            "first": 0,
+            "length": len(stretch.texts),
+            "times": sum(activation > 0 for activation in stretch.activations),
+            "alike": 0,
+            "texts": list(stretch.texts),
+            "ids": list(stretch.token_ids),
+            "segments": ["marked" if marked else "" for marked in stretch.marked],
+            "activations": list(stretch.activations),
+        }
+        for stretch in stretches
+    ]
+    longest = max((len(stretch.texts) for stretch in stretches), default=0)
+    group = {"title": title, "note": note, "snippets": snippets}
+    _component(data={"groups": [group], "maximum": maximum or 1.0, "near": longest}, key=key)
 
 
 def payload(

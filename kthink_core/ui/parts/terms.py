@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from kthink_core.errors import UnknownName
+from kthink_core.ui.parts import injection_terms
 
 
 class Term(NamedTuple):
@@ -349,6 +350,7 @@ TERMS: dict[str, Term] = {
         "rows have a cosine of 0.7 or more. Each is like the family's first, the one that is relevant in most "
         "inferences: no chain of small likenesses makes a family.",
     ),
+    **{name: Term(*parts) for name, parts in injection_terms.INJECTION.items()},
 }
 """By name, as `help` takes it and the page of the guide shows it."""
 

@@ -40,7 +40,7 @@ PLOTS = ("features", "top", "frequencies", "histogram", "ids")
 """Tabs below a transcript."""
 AFTER = ("unusual", *PLOTS)
 """Tabs below a live run that has ended."""
-SECTIONS = ("contexts", "tokens", "inferences", "company")
+SECTIONS = ("contexts", "tokens", "inferences", "company", "injection")
 """Tabs of a feature."""
 FACETS = ("problems", "features", "quality")
 """Tabs of two experiments."""

@@ -1,0 +1,1 @@
+"""The part of a feature's page that tests whether it is more than its words."""

@@ -1,0 +1,151 @@
+"""Is a feature more than its words? What the test by token injection found, and a button that runs it."""
+
+from __future__ import annotations
+
+import pandas as pd
+import streamlit as st
+
+from kthink_core.errors import BadFile
+from kthink_core.evidence.injection_test import LENGTH, MEASURED
+from kthink_core.identity import maker
+from kthink_core.live.api import InjectRequest
+from kthink_core.store.injections import Injection, Verdict, read_injection
+from kthink_core.ui.injection.injection_watch import InjectionWatch
+from kthink_core.ui.live import presence
+from kthink_core.ui.parts import download, header, injection_badge, numerals, snippets, terms
+from kthink_core.ui.parts.writing import plain, visible
+from kthink_core.ui.view.page import Page
+
+_TICK = 0.5
+"""Seconds between two looks at how far a test is."""
+_WATCH = "injection watch"
+
+_MEANS: dict[Verdict, str] = {
+    "token-driven": "Its own tokens, put into texts without any reasoning, are enough to make it fire.",
+    "partly token-driven": "Its own tokens make it fire in texts without reasoning, less than reliably.",
+    "weakly token-driven": "Its own tokens raise it a little in texts without reasoning.",
+    "context-dependent": "Its own tokens, put into texts without reasoning, do not make it fire; it needs context.",
+    "silent": "It fires neither in what the model wrote nor in the texts without reasoning: there is nothing to test.",
+    "untested": "It fires on no token often enough to know its tokens: three times.",
+}
+
+
+def draw(page: Page, feature: int) -> None:
+    """The tab of the feature's page."""
+    st.header("Is it more than its words?", help=terms.help("injection_verdict"))
+    st.caption(
+        f"Its own tokens are put into {MEASURED} texts of {LENGTH} tokens without reasoning, in up to nine ways. A "
+        "feature that fires then is explained by these tokens; one that stays silent needs the context they stood in."
+    )
+    try:
+        found = read_injection(injection_badge.layout(page), page.experiment, page.view.hookpoint, feature)
+    except BadFile as error:
+        found = None
+        st.warning(f"The stored result does not count: {plain(str(error))}", icon=":material/warning:")
+    if found is not None:
+        _result(page, found)
+    _test(page, feature, found is not None)
+
+
+def _result(page: Page, found: Injection) -> None:
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.badge(found.verdict, icon=":material/science:", color=injection_badge.COLOURS[found.verdict])
+        st.markdown(_MEANS[found.verdict])
+    if found.strategy is not None and found.d is not None and found.p is not None and found.p_best is not None:
+        with st.container(horizontal=True, gap="medium"):
+            _metric("Cohen's d", numerals.number(found.d), terms.help("cohens_d"))
+            _metric("p", _chance(found.p), terms.help("cohens_d"))
+            _metric("p of the best", _chance(found.p_best), terms.help("p_of_best"))
+            _metric("Texts", str(found.n), "Texts on which the way that counts was measured.")
+            _metric("Same verdict", _share(found), terms.help("injection_controls"))
+            _metric(
+                "Another's tokens", "–" if found.other_d is None else f"d {numerals.number(found.other_d)}",
+                "Cohen's d where, in the same way, the tokens of another feature "
+                f"({'none' if found.other is None else found.other}) are put in: near 0, or any odd token would do.",
+            )  # fmt: skip
+    _told(found)
+    if found.tried:
+        _ways(page, found)
+    if found.shown:
+        stretches = [snippets.Stretch(one.texts, one.token_ids, one.injected, one.activations) for one in found.shown]
+        snippets.draw_stretches(
+            f"The first {len(stretches)} texts, by {found.shown[0].strategy}",
+            "what was put in is underlined; shaded by activation over the feature's maximum in what the model wrote",
+            stretches, found.reasoning_max, key=f"injected {found.feature}",
+        )  # fmt: skip
+
+
+def _told(found: Injection) -> None:
+    """What the figures rest on, in words."""
+    tokens = "  ".join(visible(token) for token in found.tokens) or "none"
+    origin = found.origin
+    st.text(
+        f"What the model wrote: it fires at {found.reasoning_positions:,} positions, at most at "
+        f"{numerals.number(found.reasoning_max)}. Texts as they are: it fires in {numerals.percent(found.fires_in)} of "
+        f"them. Its tokens: {tokens}"
+    )
+    st.caption(plain(f"Texts: {origin.texts_from}. Seed {origin.seed}, kthink {origin.kthink}, {origin.created}."))
+
+
+def _ways(page: Page, found: Injection) -> None:
+    table = pd.DataFrame([way.model_dump() for way in found.tried])
+    with st.expander("Every way that was tried", icon=":material/table_rows:"):
+        st.caption("Those measured on few texts were tried to choose by, and count no further.")
+        shown = table.rename(
+            columns={"strategy": "Way", "texts": "Texts", "mean_injected": "Mean with", "mean_baseline": "Mean without"}
+        )
+        st.dataframe(shown, hide_index=True, alt="Ways of putting tokens in")
+        download.buttons(page, f"injection of feature {found.feature}", table)
+
+
+def _test(page: Page, feature: int, again: bool) -> None:
+    watch: InjectionWatch | None = st.session_state.get(_WATCH)
+    request = InjectRequest(experiment=page.experiment.name, hookpoint=page.view.hookpoint, feature=feature)
+    if watch is not None and watch.request == request:
+        if watch.going:
+            st.fragment(_progress, run_every=_TICK)(watch)
+            return
+        if watch.trouble:
+            st.error(plain(watch.trouble), icon=":material/error:")
+    worker = presence.reach()
+    if worker is None or not worker.answers:
+        return
+    if worker.health.maker(page.view.hookpoint) != maker(page.experiment, page.view.hookpoint):
+        header.nothing(
+            "The worker has another model, other SAEs or another capture site than this experiment: start one with "
+            f"`--experiment {plain(page.experiment.name)}`, or test on the command line with `inject`."
+        )
+        return
+    session = presence.visitor()
+
+    def start() -> None:
+        if watch is not None:
+            watch.stop()
+        st.session_state[_WATCH] = InjectionWatch(worker.client, request, lambda: presence.still_here(session))
+
+    st.button("Test again" if again else "Test it", icon=":material/science:", on_click=start, key="test injection")
+
+
+def _progress(watch: InjectionWatch) -> None:
+    with watch.lock:
+        going, position, done, of = watch.going, watch.position, watch.done, watch.of
+    if not going:
+        st.rerun()
+    if position:
+        st.caption(f"It waits: {position} before it.")
+    others = " The features it is compared with come first, once." if of > 1 else ""
+    st.progress(done / of if of else 0.0, f"{done} of {of or '…'} features tested.{others}")
+    st.button("Stop", icon=":material/stop:", on_click=watch.stop, key="stop injection")
+
+
+def _chance(p: float) -> str:
+    return "< 0.0001" if p < 0.0001 else numerals.number(p, 3)
+
+
+def _share(found: Injection) -> str:
+    same, others = found.same_verdict, len(found.compared)
+    return "–" if same is None else f"{round(same * others)} of {others}"
+
+
+def _metric(label: str, value: str, help: str) -> None:
+    st.metric(label, value, help=help, width="content")

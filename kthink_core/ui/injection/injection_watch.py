@@ -1,0 +1,61 @@
+"""One test of a feature that a visitor asked for: a thread reads what the worker says, the page draws how far it is."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from contextlib import closing
+
+from kthink_core.errors import KthinkError
+from kthink_core.live.api import Cancelled, Event, Failed, InjectRequest, Progressed, Queued, Started
+from kthink_core.live.client import WorkerClient
+
+
+class InjectionWatch:
+    """Starts when it is made. Read its fields under `lock`."""
+
+    def __init__(self, client: WorkerClient, request: InjectRequest, wanted: Callable[[], bool]) -> None:
+        """`wanted` says whether the visitor is still there; the test ends where that is not so."""
+        self.request = request
+        self.lock = threading.Lock()
+        self.going = True
+        self.position: int | None = None
+        """Jobs before it, while it waits."""
+        self.done, self.of = 0, 0
+        """Features."""
+        self.trouble: str | None = None
+        self._client, self._wanted = client, wanted
+        self._stopped = threading.Event()
+        threading.Thread(target=self._read, name="injection", daemon=True).start()
+
+    def stop(self) -> None:
+        """End it at the next word of the worker."""
+        self._stopped.set()
+
+    def _read(self) -> None:
+        trouble: str | None = None
+        try:
+            with closing(self._client.inject(self.request)) as events:
+                for event in events:
+                    with self.lock:
+                        self._hear(event)
+                    if self._stopped.is_set() or not self._wanted():
+                        break
+        except KthinkError as error:
+            trouble = str(error)
+        finally:
+            with self.lock:
+                self.trouble = self.trouble or trouble
+                self.going = False
+
+    def _hear(self, event: Event) -> None:
+        if isinstance(event, Queued):
+            self.position = event.position
+        elif isinstance(event, Started):
+            self.position = None
+        elif isinstance(event, Progressed):
+            self.position, self.done, self.of = None, event.done, event.of
+        elif isinstance(event, Failed):
+            self.trouble = event.message
+        elif isinstance(event, Cancelled) and not self._stopped.is_set():
+            self.trouble = "The worker ended. Test again when it is back."
