@@ -11,7 +11,8 @@ import streamlit as st
 from kthink_core import queries
 from kthink_core.config import DEMO
 from kthink_core.ui.parts import dismissal
-from kthink_core.ui.parts.terms import TERMS, Term
+from kthink_core.ui.parts.term import Term
+from kthink_core.ui.parts.terms import GROUPS
 from kthink_core.ui.view.page import Page, Target, link, with_features
 from kthink_core.ui.view.permalink import MOST_FEATURES, View
 
@@ -56,11 +57,13 @@ def reading(page: Page) -> None:
 
 def definitions() -> None:
     """Every term, in words and as a formula."""
-    terms = list(TERMS.values())
-    for row in zip_longest(terms[::2], terms[1::2]):
-        for column, term in zip(st.columns(2, gap="medium"), filter(None, row), strict=False):
-            with column.container(border=True, height="stretch"):
-                _definition(term)
+    for title, group in GROUPS.items():
+        st.subheader(title)
+        terms = list(group.values())
+        for row in zip_longest(terms[::2], terms[1::2]):
+            for column, term in zip(st.columns(2, gap="medium"), filter(None, row), strict=False):
+                with column.container(border=True, height="stretch"):
+                    _definition(term)
 
 
 def _definition(term: Term) -> None:
