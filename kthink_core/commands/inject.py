@@ -88,7 +88,7 @@ def _run(options: argparse.Namespace) -> None:
             raise BadValue(f"--top {options.top}: from 1 to {_MOST}")
         features: list[int] | None = options.features
         if features is None:
-            features = RANKINGS[options.by](reader, options.hookpoint, options.top)
+            features = RANKINGS[options.by](reader, options.hookpoint, options.top or 1)
         if not 1 <= len(features) <= _MOST:
             raise BadValue(f"{len(features)} features: test from 1 to {_MOST}")
         for feature in features:
