@@ -3,6 +3,7 @@
 import streamlit as st
 
 from kthink_core import queries
+from kthink_core.ui.injection import injection_button
 from kthink_core.ui.parts import clicks, download, feature_tables, header, matrix, note_panel, quality, terms
 from kthink_core.ui.view import choices, filters, listed
 from kthink_core.ui.view.page import (
@@ -77,3 +78,4 @@ with errors_shown():
             name="features", bars_to={"inferences": len(page.inferences)}, rows=20,
             rows_of_file=listed.whole(page), most=listed.MOST,
         )  # fmt: skip
+        injection_button.of_table(page, table["feature"].tolist())

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 from streamlit.testing.v1 import AppTest
 
 from benchmarks.stand_in import SHAPES
@@ -74,7 +75,7 @@ def visit(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Open]:
 
 def asked(feature: int, **fields: object) -> InjectRequest:
     return InjectRequest.model_validate(
-        {"experiment": "tested", "hookpoint": HOOKPOINT, "feature": feature, "seed": 2} | fields
+        {"experiment": "tested", "hookpoint": HOOKPOINT, "features": [feature], "seed": 2} | fields
     )
 
 
@@ -90,6 +91,17 @@ class TestWorker:
         with open_reader(cache, "tested") as reader:
             assert injection(reader, HOOKPOINT)["feature"].tolist() == [feature]
 
+    def test_several_at_once(self, worker: WorkerSettings, cache: Path) -> None:
+        with open_reader(cache, "tested") as reader:
+            first = queries.feature_counts(reader, HOOKPOINT)["feature"].tolist()[:2]
+        with WorkerClient(worker) as client:
+            assert isinstance(list(client.inject(asked(0, features=first)))[-1], Done)
+        with open_reader(cache, "tested") as reader:
+            assert set(first) <= set(injection(reader, HOOKPOINT)["feature"].tolist())
+        for wrong in ([], list(range(51)), [-1]):
+            with pytest.raises(ValidationError):
+                asked(0, features=wrong)
+
     @pytest.mark.parametrize(
         ("fields", "told"),
         [
@@ -97,11 +109,11 @@ class TestWorker:
             ({"experiment": "../tested"}, "experiment name"),
             ({"experiment": "foreign"}, "another model, SAE or capture site"),
             ({"hookpoint": "layers.9.mlp"}, "unknown hookpoint"),
-            ({"feature": 100_000}, "feature 100000 is out of range"),
+            ({"features": (100_000,)}, "feature 100000 is out of range"),
         ],
     )
     def test_what_cannot_be_tested(self, worker: WorkerSettings, fields: dict[str, object], told: str) -> None:
-        sent = {"experiment": "tested", "hookpoint": HOOKPOINT, "feature": 1, "seed": 0} | fields
+        sent = {"experiment": "tested", "hookpoint": HOOKPOINT, "features": (1,), "seed": 0} | fields
         made = InjectRequest.model_construct(**sent)  # what another client may send
         with WorkerClient(worker) as client, pytest.raises(WorkerRefused, match=told):
             list(client.inject(made))
@@ -210,6 +222,22 @@ class TestPage:
         assert [button.label for button in app.button if button.label.startswith("Test")] == ["Test again"]
         (listed,) = tables(visit("overview", experiment="tested", hookpoint=HOOKPOINT), "verdict")[:1]
         assert row["verdict"] in listed["verdict"].tolist()
+
+    def test_those_of_a_table_without_a_verdict_can_be_tested_together(
+        self, visit: Open, worker: WorkerSettings, monkeypatch: pytest.MonkeyPatch, cache: Path, feature: int
+    ) -> None:
+        monkeypatch.setenv("KTHINK_WORKER_PORT", str(worker.port))
+        with WorkerClient(worker) as client:
+            assert isinstance(list(client.inject(asked(feature)))[-1], Done)
+        app = visit("across", experiment="tested", hookpoint=HOOKPOINT)
+        assert not [button for button in app.button if button.label.startswith("Test")], "nobody asked yet"
+        app.toggle(key="test the table").set_value(True).run()
+        with open_reader(cache, "tested") as reader:
+            listed = queries.feature_table(reader, HOOKPOINT)["feature"].tolist()
+            waiting = [one for one in listed if one not in injection(reader, HOOKPOINT)["feature"].tolist()]
+        assert feature in listed and feature not in waiting
+        (button,) = [button for button in app.button if button.label.startswith("Test")]
+        assert button.label == f"Test the first {min(len(waiting), 50)} without a verdict"
 
     def test_a_result_that_does_not_count_is_told(
         self, visit: Open, cache: Path, feature: int, worker: WorkerSettings, monkeypatch: pytest.MonkeyPatch

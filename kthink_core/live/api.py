@@ -106,12 +106,16 @@ class EncodeRequest(_Request):
     special: bool = False
 
 
+MOST_TESTED = 50
+"""Features of one job of token injection."""
+
+
 class InjectRequest(_Request):
-    """Is a stored feature more than its words? Tested with the worker's model and SAE, stored with the experiment."""
+    """Are stored features more than their words? Tested with the worker's model and SAE, stored with the experiment."""
 
     experiment: Annotated[str, Field(max_length=100), _Whole, AfterValidator(_named)]
     hookpoint: Hookpoint
-    feature: int = Field(ge=0, lt=2**31)
+    features: tuple[Annotated[int, Field(ge=0, lt=2**31)], ...] = Field(min_length=1, max_length=MOST_TESTED)
     seed: int = Field(default=0, ge=0, lt=2**31)
 
     @property

@@ -1,4 +1,4 @@
-"""The test of one stored feature by token injection, as a job of the worker's."""
+"""The test of stored features by token injection, as a job of the worker's."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from kthink_core.model.feature_maxima import FeatureMaxima
 from kthink_core.model.language_model import token_text
 from kthink_core.precompute.pipeline import Plan
 from kthink_core.precompute.plain_texts import plain_texts
-from kthink_core.queries.checks import check_feature
+from kthink_core.queries.checks import check_features
 from kthink_core.store.reader import Reader, open_reader
 from kthink_core.worker.jobs import Outcome
 
 
 def check_testable(reader: Reader, plan: Plan, asked: InjectRequest) -> None:
     """Raises UnknownName, OutOfRange; PromptRefused where the worker has another model, SAE or capture site."""
-    check_feature(reader, asked.hookpoint, asked.feature)
+    check_features(reader, asked.hookpoint, asked.features)
     if maker(reader.experiment, asked.hookpoint) != maker(plan.experiment, asked.hookpoint):
         raise PromptRefused(
             f"experiment '{asked.experiment}' was made with another model, SAE or capture site than this worker has at "
@@ -33,7 +33,7 @@ def check_testable(reader: Reader, plan: Plan, asked: InjectRequest) -> None:
 def examine_feature(
     cache: Path, asked: InjectRequest, plan: Plan, pause: Callable[[], None]
 ) -> Iterator[Event | Outcome]:
-    """Test a feature and store the result. Raises as `check_testable` and `injection_run.run` do."""
+    """Test features and store each result. Raises as `check_testable` and `injection_run.run` do."""
     config, lm = plan.experiment.config, plan.lm
     with open_reader(cache, asked.experiment) as reader:
         check_testable(reader, plan, asked)
@@ -43,7 +43,7 @@ def examine_feature(
         probe = FeatureMaxima(lm, sae, asked.hookpoint, config.site, texts.token_ids, pause)
         word = partial(token_text, lm.tokenizer)
         materials = Materials(reader, asked.hookpoint, probe, word, texts.source, asked.seed)
-        for step in run(materials, [asked.feature]):
+        for step in run(materials, asked.features):
             pause()
             yield Progressed(done=step.done, of=step.of)
     yield Outcome()

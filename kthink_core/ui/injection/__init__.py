@@ -1,1 +1,1 @@
-"""The part of a feature's page that tests whether it is more than its words."""
+"""Whether features are more than their words: a test that the worker does, its progress, its result."""

@@ -7,18 +7,11 @@ import streamlit as st
 
 from kthink_core.errors import BadFile
 from kthink_core.evidence.injection_test import LENGTH, MEASURED
-from kthink_core.identity import maker
-from kthink_core.live.api import InjectRequest
 from kthink_core.store.injections import Injection, Verdict, read_injection
-from kthink_core.ui.injection.injection_watch import InjectionWatch
-from kthink_core.ui.live import presence
-from kthink_core.ui.parts import download, header, injection_badge, numerals, snippets, terms
+from kthink_core.ui.injection import injection_button
+from kthink_core.ui.parts import download, injection_badge, numerals, snippets, terms
 from kthink_core.ui.parts.writing import plain, visible
 from kthink_core.ui.view.page import Page
-
-_TICK = 0.5
-"""Seconds between two looks at how far a test is."""
-_WATCH = "injection watch"
 
 _MEANS: dict[Verdict, str] = {
     "token-driven": "Its own tokens, put into texts without any reasoning, are enough to make it fire.",
@@ -44,7 +37,7 @@ def draw(page: Page, feature: int) -> None:
         st.warning(f"The stored result does not count: {plain(str(error))}", icon=":material/warning:")
     if found is not None:
         _result(page, found)
-    _test(page, feature, found is not None)
+    injection_button.draw(page, (feature,), "Test it" if found is None else "Test again")
 
 
 def _result(page: Page, found: Injection) -> None:
@@ -96,46 +89,6 @@ def _ways(page: Page, found: Injection) -> None:
         )
         st.dataframe(shown, hide_index=True, alt="Ways of putting tokens in")
         download.buttons(page, f"injection of feature {found.feature}", table)
-
-
-def _test(page: Page, feature: int, again: bool) -> None:
-    watch: InjectionWatch | None = st.session_state.get(_WATCH)
-    request = InjectRequest(experiment=page.experiment.name, hookpoint=page.view.hookpoint, feature=feature)
-    if watch is not None and watch.request == request:
-        if watch.going:
-            st.fragment(_progress, run_every=_TICK)(watch)
-            return
-        if watch.trouble:
-            st.error(plain(watch.trouble), icon=":material/error:")
-    worker = presence.reach()
-    if worker is None or not worker.answers:
-        return
-    if worker.health.maker(page.view.hookpoint) != maker(page.experiment, page.view.hookpoint):
-        header.nothing(
-            "The worker has another model, other SAEs or another capture site than this experiment: start one with "
-            f"`--experiment {plain(page.experiment.name)}`, or test on the command line with `inject`."
-        )
-        return
-    session = presence.visitor()
-
-    def start() -> None:
-        if watch is not None:
-            watch.stop()
-        st.session_state[_WATCH] = InjectionWatch(worker.client, request, lambda: presence.still_here(session))
-
-    st.button("Test again" if again else "Test it", icon=":material/science:", on_click=start, key="test injection")
-
-
-def _progress(watch: InjectionWatch) -> None:
-    with watch.lock:
-        going, position, done, of = watch.going, watch.position, watch.done, watch.of
-    if not going:
-        st.rerun()
-    if position:
-        st.caption(f"It waits: {position} before it.")
-    others = " The features it is compared with come first, once." if of > 1 else ""
-    st.progress(done / of if of else 0.0, f"{done} of {of or '…'} features tested.{others}")
-    st.button("Stop", icon=":material/stop:", on_click=watch.stop, key="stop injection")
 
 
 def _chance(p: float) -> str:

@@ -10,6 +10,7 @@ from kthink_core.evidence.caveats import ALPHA, caveats, differing
 from kthink_core.evidence.differences import contrast
 from kthink_core.evidence.divides import Between
 from kthink_core.queries import Scope
+from kthink_core.ui.injection import injection_button
 from kthink_core.ui.parts import clicks, download, feature_tables, header, note_panel, terms
 from kthink_core.ui.parts.writing import plain
 from kthink_core.ui.reasoning import volcano
@@ -144,6 +145,7 @@ def _table(page: Page, table: pd.DataFrame, sides: tuple[str, str]) -> None:
         page, table.head(ROWS), columns, lambda feature: _open(page, feature), name=f"contrast {page.view.between}",
         titles=titles, rows_of_file=lambda: table.head(_OF_FILE), most=_OF_FILE,
     )  # fmt: skip
+    injection_button.of_table(page, table["feature"].head(ROWS).tolist())
 
 
 def _open(page: Page, feature: int) -> None:
