@@ -7,7 +7,7 @@ import sys
 
 NAMES = (
     "precompute", "store", "kill", "pages", "load", "transcript", "first_page", "live", "keep", "readers", "checks",
-    "contrasts", "injection",
+    "evidence", "contrasts", "injection",
 )  # fmt: skip
 
 

@@ -20,8 +20,8 @@ import numpy as np
 
 from benchmarks.report import machine, markdown
 from benchmarks.store import HOOKPOINTS, POSITIONS, K, Source, experiment, peak
+from kthink_core.errors import SchemaTooOld, UnknownName
 from kthink_core.records import Inference
-from kthink_core.store.manifest import committed_count
 from kthink_core.store.reader import open_reader
 from kthink_core.store.writer import open_writer
 
@@ -37,6 +37,8 @@ class Taken(NamedTuple):
     """Seconds, and the peak memory of the process in GB."""
 
     seconds: float
+    busy: float
+    """Seconds of the processor."""
     peak: float
 
 
@@ -55,15 +57,22 @@ def worded(inference: Inference) -> Inference:
 def large_store(cache: Path) -> None:
     """One hookpoint of 65,536 features in 2,070 inferences; what is there stays."""
     whole = experiment(INFERENCES, (HOOKPOINT,))
-    if committed_count(cache, whole.name) == INFERENCES:
+    if is_there(cache, whole.name):
         return
     source = Source((HOOKPOINT,))
     with open_writer(cache, whole) as writer:
-        for index in range(INFERENCES):
-            inference = worded(source.inference(index))
-            if index not in writer.committed:
-                writer.append(inference)
+        for index in sorted(set(range(INFERENCES)) - writer.committed):
+            writer.append(worded(source.inference(index)))
         writer.build()
+
+
+def is_there(cache: Path, name: str) -> bool:
+    """Whether the store is whole, and of this version."""
+    try:
+        with open_reader(cache, name) as reader:
+            return reader.inferences == INFERENCES
+    except (SchemaTooOld, UnknownName):
+        return False
 
 
 def score(cache: Path) -> Taken:
@@ -71,9 +80,9 @@ def score(cache: Path) -> Taken:
     from kthink_core.evidence.reason_score import reason_score
 
     with open_reader(cache, experiment(INFERENCES, (HOOKPOINT,)).name) as reader:
-        start = time.perf_counter()
+        start, busy = time.perf_counter(), time.process_time()
         assert len(reason_score(reader, HOOKPOINT)) == 100
-        return Taken(time.perf_counter() - start, peak())
+        return Taken(time.perf_counter() - start, time.process_time() - busy, peak())
 
 
 def alone(task: Callable[[Path], Taken], cache: Path) -> Taken:
@@ -87,9 +96,10 @@ def reason_score(cache: Path) -> dict[str, str]:
     large_store(cache)
     taken = [alone(score, cache) for _ in range(3)]
     rows = INFERENCES * POSITIONS * K / 1e6
-    seconds = ", ".join(f"{one.seconds:.1f}" for one in taken)
+    seconds, busy = (", ".join(f"{getattr(one, name):.1f}" for one in taken) for name in ("seconds", "busy"))
     return {
         f"ReasonScore, {rows:.1f} million latent rows of a hookpoint, three runs": f"{seconds} s (target ≤ 10 s)",
+        "of the processor": f"{busy} s",
         "memory, peak": f"{max(one.peak for one in taken):.2f} GB (target ≤ 4 GB)",
     }
 

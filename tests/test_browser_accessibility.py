@@ -21,6 +21,7 @@ PAGES = {
     "/inference?also=3.7&span=12.20": ".transcript .legend .feature",
     "/feature?feature=12": ".snippets .snippet",
     "/across": "svg.marks path[aria-label*='Peak at']",
+    "/reasoning": ".snippets .snippet",
     "/reasoning?test=families": "[data-testid=stDataFrame] canvas",
     "/quality": "svg.marks path[aria-label*='Loss recovered']",
     "/compare": ".transcript .legend .feature",

@@ -70,6 +70,9 @@ def views(draw: some.DrawFn) -> View:
         locked=draw(some.none() | some.integers(0, BOUNDS.latents[hookpoint] - 1)),
         scale=draw(some.sampled_from(SCALES)),
         browse=draw(some.sampled_from(FOLDS)),
+        words=draw(some.text(max_size=40)),
+        window=draw(some.tuples(some.integers(0, 20), some.integers(0, 20))),
+        alpha=draw(some.floats(0, 10)),
     )
 
 
@@ -133,6 +136,13 @@ def test_junk_gives_a_valid_view_and_one_message_a_parameter(parameters: dict[st
         ("locked", "100", "locked", 99),
         ("locked", "none", "locked", None),
         ("scale", "both", "scale", "shared"),
+        ("words", "x" * 1001, "words", ""),
+        ("window", "1,2", "window", (1, 2)),
+        ("window", "3.21", "window", (1, 2)),
+        ("window", "9" * 4000 + ".1", "window", (1, 2)),
+        ("alpha", "-1", "alpha", 0.7),
+        ("alpha", "10.5", "alpha", 0.7),
+        ("alpha", "nan", "alpha", 0.7),
     ],
 )
 def test_nonsense_is_named_and_the_nearest_shown(parameter: str, value: str, field: str, nearest: object) -> None:

@@ -176,8 +176,9 @@ def _spelled(traces: Traces, spellings: Collection[str]) -> _Runs:
         more = ~ends[last]
         first, last, said = first[more], last[more] + 1, said[more]
     columns = [np.concatenate(parts_of) for parts_of in zip(*found, strict=True)] if found else [first, last, said]
-    kept = _standing(traces, *columns)
-    return _Runs(*(column[kept] for column in columns), parts)
+    first, last, said = columns
+    kept = _standing(traces, first, last)
+    return _Runs(first[kept], last[kept], said[kept], parts)
 
 
 def _grown(before: str, text: str, number: dict[str, int]) -> int:
@@ -185,7 +186,7 @@ def _grown(before: str, text: str, number: dict[str, int]) -> int:
     return number.get(before + text, 0) if text else 0
 
 
-def _standing(traces: Traces, first: _Places, last: _Places, said: NDArray[np.int64]) -> NDArray[np.bool_]:
+def _standing(traces: Traces, first: _Places, last: _Places) -> NDArray[np.bool_]:
     """Which stretches are of one token, or of a sequence that is a word of its own somewhere."""
     sequences: dict[tuple[int, ...], list[int]] = {}
     for run in np.flatnonzero(last > first).tolist():

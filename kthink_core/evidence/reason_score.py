@@ -154,7 +154,7 @@ def _sums(reader: Reader, hookpoint: str, scope: Scope, traces: Traces, sides: _
             activations = csr_array((values, lists.flatten().to_numpy(), ends), shape=(len(ends) - 1, latents))
             places = traces.places(*(batch[name].to_numpy() for name in ("inference", "position")))
             # A product of sparse matrices: grouping tens of millions of rows in SQL takes several times as long.
-            features += (csr_array(sides[:, places], dtype=np.float64) @ activations).toarray()
+            features += csr_array(csr_array(sides[:, places], dtype=np.float64) @ activations).toarray()
             weights = sides[-2:, places] * activations.sum(axis=1)
             at = traces.inference_at(places)
             inferences += [np.bincount(at, row, len(traces.inferences)) for row in weights]

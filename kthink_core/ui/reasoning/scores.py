@@ -10,7 +10,7 @@ from kthink_core import queries, signs
 from kthink_core.errors import BadValue
 from kthink_core.evidence import vocabulary
 from kthink_core.evidence.matches import WIDEST, missing_words, word_matches
-from kthink_core.evidence.reason_score import INTERVALS, LARGEST_ALPHA, reason_score
+from kthink_core.evidence.reason_score import FEWEST, INTERVALS, LARGEST_ALPHA, reason_score
 from kthink_core.evidence.word_evidence import word_activations, word_places
 from kthink_core.queries.histogram import histogram
 from kthink_core.ui.parts import charts, download, feature_tables, header, numerals, snippets, terms
@@ -88,8 +88,8 @@ def _ranked(page: Page, scores: pd.DataFrame) -> None:
         f"{len(page.inferences)} inferences. The first {min(INTERVALS, len(scores))} of {len(scores):,} features that "
         "fire. Click a row to see the feature."
     )
-    if scores["low"].isna().all():
-        st.caption("Too few inferences have a word for an interval: it takes five.")
+    if within < FEWEST:
+        st.caption(f"Too few inferences have a word for an interval: it takes {FEWEST}.")
     feature_tables.draw(
         page, scores.head(INTERVALS), COLUMNS, lambda to: lead("feature", with_features(page.view, (to,))),
         name="features by ReasonScore", rows=ROWS, rows_of_file=lambda: scores, most=len(scores),
