@@ -12,7 +12,7 @@ import pandas as pd
 from kthink_core import cells, queries, signs
 from kthink_core.errors import BadValue, UnknownName
 from kthink_core.evidence import injection_results, passport, reason_score
-from kthink_core.evidence.caveats import caveats
+from kthink_core.evidence.caveats import caveats, differing
 from kthink_core.evidence.differences import contrast
 from kthink_core.evidence.duplicates import families
 from kthink_core.evidence.label_test import label_test
@@ -32,6 +32,12 @@ class _Query(NamedTuple):
     """The contract: exactly these are printed, in this order."""
     remarks: Callable[[Reader, pd.DataFrame, dict[str, Any]], Sequence[str]] | None = None
     """What to know before believing an answer, a line each: of it and the options given."""
+
+
+def _of_contrast(reader: Reader, table: pd.DataFrame, given: dict[str, Any]) -> list[str]:
+    told = caveats(table, given["between"])
+    apart = differing(reader.experiment, given["other"].experiment) if "other" in given else ""
+    return [f"The two experiments differ in {apart}.", *told] if apart else told
 
 
 QUERIES: dict[str, _Query] = {
@@ -79,7 +85,7 @@ QUERIES: dict[str, _Query] = {
         contrast, ("hookpoint", "between"), ("scope", "top", "word", "other"),
         ("feature", "rate_a", "rate_b", "mean_a", "mean_b", "difference", "low", "high", "p", "q", "inferences_a",
          "inferences_b", "matched", "needed", "tested", "labelings"),
-        lambda _, table, given: caveats(table, given["between"]),
+        _of_contrast,
     ),
     "injection": _Query(
         injection_results.injection, ("hookpoint",), ("feature", "top"), injection_results.COLUMNS

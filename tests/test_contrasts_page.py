@@ -116,7 +116,7 @@ def test_the_query_prints_its_contract(cache: Path, capsys: pytest.CaptureFixtur
     assert len(rows) == 5 and all(line.startswith("kthink: ") for line in err.splitlines()) and "wrong" in err
     assert np.isclose(rows[0]["difference"], rows[0]["rate_a"] - rows[0]["rate_b"])
     assert main([*asked, "--between", "think:bypass", "--other", "bypass"]) == 0
-    capsys.readouterr()
+    assert "The two experiments differ in mode: think and bypass." in capsys.readouterr().err
     for given, said in (
         ([], "needs --between"),
         (["--between", "think:bypass"], "need --other EXPERIMENT"),
