@@ -13,6 +13,7 @@ from kthink_core.evidence.matches import WIDEST, missing_words, word_matches
 from kthink_core.evidence.reason_score import FEWEST, INTERVALS, LARGEST_ALPHA, reason_score
 from kthink_core.evidence.word_evidence import word_activations, word_places
 from kthink_core.queries.histogram import histogram
+from kthink_core.ui.injection import injection_button
 from kthink_core.ui.parts import charts, download, feature_tables, header, numerals, snippets, terms
 from kthink_core.ui.parts.writing import plain
 from kthink_core.ui.view import choices, score_link
@@ -94,6 +95,7 @@ def _ranked(page: Page, scores: pd.DataFrame) -> None:
         page, scores.head(INTERVALS), COLUMNS, lambda to: lead("feature", with_features(page.view, (to,))),
         name="features by ReasonScore", rows=ROWS, rows_of_file=lambda: scores, most=len(scores),
     )  # fmt: skip
+    injection_button.of_table(page, scores["feature"].head(INTERVALS).tolist())
 
 
 def _words(page: Page, matches: pd.DataFrame) -> None:
