@@ -27,7 +27,8 @@ from kthink_core.evidence.divides import BETWEEN, Between
 from kthink_core.evidence.occurrences import Around, around, pattern
 from kthink_core.evidence.strata import by_group, by_length
 from kthink_core.evidence.stretches import common, shortest, starts
-from kthink_core.records import Inference
+from kthink_core.prompts import Segment
+from kthink_core.records import Encoding, Inference
 from kthink_core.store.reader import Reader, open_reader
 from tests.store_samples import HOOKPOINTS, sample_experiment, sample_inferences, write_sample
 
@@ -357,6 +358,29 @@ def test_parts_of_different_lengths_are_compared_on_equally_many_positions() -> 
     assert (sample.tested().q > 0.05).all()
     whole = np.r_[place < thinking, place >= thinking].astype(np.float32)
     assert (sample._replace(counts=whole, positions=positions).tested().q < 0.05).any()
+
+
+def test_a_store_where_each_feature_fires_once_a_trace_shows_no_difference(tmp_path: Path) -> None:
+    """Anywhere in 60 positions of thinking and 12 of an answer: in the longer part more often, for that alone."""
+    experiment, random = sample_experiment("once", 20, latents=450), np.random.default_rng(5)
+    segments: tuple[Segment, ...] = ("prompt",) * 2 + ("think",) * 60 + ("answer",) * 12
+    inferences = []
+    for each in sample_inferences(experiment):
+        features = np.r_[np.arange(432, 444), random.permutation(432)].astype(np.int32).reshape(-1, 6)
+        ones = np.ones(len(segments), np.float32)
+        sums = {name: np.zeros(5) for name in dict.fromkeys(segments)}
+        encodings = dict.fromkeys(HOOKPOINTS, Encoding(features, np.ones_like(features, np.float32), ones, ones, sums))
+        inferences.append(
+            replace(
+                each, prompt_tokens=2, token_ids=np.zeros(len(segments), np.int32), texts=("a",) * len(segments),
+                segments=segments, logprobs=-ones, encodings=encodings, mode="think", finish_reason="stop",
+            )
+        )  # fmt: skip
+    write_sample(tmp_path, experiment, inferences, built=20)
+    with open_reader(tmp_path, "once") as reader:
+        table = contrast(reader, AT, "think:answer", top=500)
+    assert len(table) == 432 and (table["q"] > 0.05).all()
+    assert np.allclose(60 * table["rate_a"] + 12 * table["rate_b"], 1), "rates are of all positions"
 
 
 @given(some.lists(some.tuples(some.integers(0, 2), some.booleans(), some.integers(1, 9)), min_size=1, max_size=20))

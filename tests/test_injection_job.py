@@ -18,6 +18,7 @@ from kthink_core.config import ExperimentConfig
 from kthink_core.errors import WorkerRefused
 from kthink_core.evidence.driving_tokens import drivers_of, firing_features
 from kthink_core.evidence.injection_results import injection
+from kthink_core.evidence.reason_score import reason_score
 from kthink_core.live.api import Cancelled, Done, Event, Failed, InjectRequest, Progressed
 from kthink_core.live.client import WorkerClient
 from kthink_core.precompute.pipeline import Plan, plan, precompute
@@ -269,6 +270,10 @@ class TestCommand:
         found = [row["feature"] for row in json.loads(capsys.readouterr().out)]
         with open_reader(cache, "tested") as reader:
             assert found == queries.feature_table(reader, HOOKPOINT, sort="maximum", top=2)["feature"].tolist()
+        assert self.run(cache, "--top", "2", "--by", "reason-score") == 0
+        found = [row["feature"] for row in json.loads(capsys.readouterr().out)]
+        with open_reader(cache, "tested") as reader:
+            assert found == reason_score(reader, HOOKPOINT, top=2)["feature"].tolist()
         query = ["query", "injection", "--experiment", "tested", "--hookpoint", HOOKPOINT, "--cache", str(cache)]
         assert main([*query, "--feature", "3", "--format", "json"]) == 0
         assert json.loads(capsys.readouterr().out) == [row for row in rows if row["feature"] == 3]
