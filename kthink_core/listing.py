@@ -84,7 +84,7 @@ QUERIES: dict[str, _Query] = {
     "contrast": _Query(
         contrast, ("hookpoint", "between"), ("scope", "top", "word", "other"),
         ("feature", "rate_a", "rate_b", "mean_a", "mean_b", "difference", "low", "high", "p", "q", "inferences_a",
-         "inferences_b", "matched", "needed", "tested", "labelings"),
+         "inferences_b", "matched", "matched_low", "matched_high", "needed", "tested", "labelings"),
         _of_contrast,
     ),
     "injection": _Query(

@@ -137,7 +137,10 @@ def test_rates_means_and_differences_are_those_of_the_records(stored: Stored, be
 def test_the_same_question_has_the_same_answer_in_a_total_order(stored: Stored, between: Between) -> None:
     found = asked(stored, between)
     pd.testing.assert_frame_equal(found, asked(stored, between))
-    order = [(row.q, row.p, -round(abs(row.difference), 9), row.feature) for row in found.itertuples()]
+    order = [
+        (row.q, row.p, -round(abs(0 if pd.isna(row.matched) else row.matched), 9), row.feature)
+        for row in found.itertuples()
+    ]
     assert order == sorted(order)
     pd.testing.assert_frame_equal(found.head(3), asked(stored, between, top=3))
 
@@ -255,6 +258,32 @@ def test_sides_that_change_places_change_signs_only(sample: Sample) -> None:
     np.testing.assert_allclose(one.p, two.p)
     np.testing.assert_allclose(one.q, two.q)
     np.testing.assert_allclose(one.matched, -two.matched, atol=1e-6)
+
+
+@given(small())
+def test_the_deviation_is_that_of_the_matched_difference_over_all_labelings(sample: Sample) -> None:
+    tested, groups = sample.tested(), by_group(sample.strata)
+    if not tested.used.any():
+        assert np.isnan(tested.deviation).all()
+        return
+    found = []
+    for labels in product((False, True), repeat=len(groups)):
+        on_a = np.array(labels)
+        if all(on_a[groups == g].sum() == sample.on_a[groups == g].sum() for g in set(groups.tolist())):
+            relabelled = sample._replace(on_a=on_a).tested()
+            weight = relabelled.matched  # each is divided by the weight of its own labeling
+            found.append(weight * _weight(sample, on_a) / _weight(sample, sample.on_a))
+    np.testing.assert_allclose(tested.deviation, np.std(found, axis=0), atol=1e-6)
+    np.testing.assert_allclose(tested.matched, tested.z * tested.deviation, atol=1e-5)
+
+
+def _weight(sample: Sample, on_a: NDArray[np.bool_]) -> float:
+    """Σ N_a N_b / (N_a + N_b) over strata, in positions."""
+    sizes = [
+        [sample.positions[(sample.strata == stratum) & (on_a == side)].sum() for side in (True, False)]
+        for stratum in np.unique(sample.strata)
+    ]
+    return sum(a * b / (a + b) for a, b in sizes)
 
 
 def test_a_sample_of_labelings_tells_what_all_of_them_tell() -> None:

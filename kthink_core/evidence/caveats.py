@@ -11,7 +11,7 @@ from kthink_core.identity import settings_apart
 
 ALPHA = 0.05
 """A feature with a smaller q is called different."""
-FEW = 4
+FEW = 5
 """Inferences of a side below which intervals and spreads are hardly known."""
 
 _NAMES: dict[Between, tuple[str, str]] = {

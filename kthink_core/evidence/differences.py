@@ -27,6 +27,8 @@ _PAIRED: tuple[Between, ...] = ("think:answer", "before:after")
 """Both sides are parts of one inference."""
 _LIKE: tuple[Between, ...] = ("right:wrong", "before:after")
 """Units that are compared have about as many positions."""
+_Z = 1.959963984540054
+"""The 97.5 % point of the normal distribution."""
 _POWER = 0.8416212335729143
 """The 80 % point of the normal distribution."""
 
@@ -61,8 +63,8 @@ def contrast(
     """Features of a hookpoint by how surely they differ between two sides, a and b as `between` names them.
 
     One row a feature that fires on either: feature, rate_a, rate_b, mean_a, mean_b, difference, low, high, p, q,
-    inferences_a, inferences_b, matched, needed, tested, labelings; by q, then p, then the larger difference, then the
-    smaller feature.
+    inferences_a, inferences_b, matched, matched_low, matched_high, needed, tested, labelings; by q, then p, then the
+    larger matched difference, then the smaller feature.
 
     rate: the share of the side's positions at which it is active; mean: of its activation over these, 0 without any.
     difference: rate_a − rate_b; low and high: its 95 % interval by bootstrap over inferences (`bootstrap`). p, q: by
@@ -71,6 +73,8 @@ def contrast(
     (think:answer, before:after); inferences of one problem (experiments, think:bypass, and wherever a problem was run
     several times), of about one length (right:wrong). Where lengths of the sides are not alike, matched, p and q are of
     equally many positions of those compared (`stretches`): the first ones, of think:answer a stretch drawn at random.
+    matched_low and matched_high are its test-based 95 % limits (Miettinen 1976, Am. J. Epidemiology 103:226), 1.96 of
+    its standard deviations over all labelings to either side.
 
     inferences_a and inferences_b are on either side, `tested` of both have another of the other side that is like them,
     and so many `labelings` were compared: p is at least 1 / labelings. needed: how many inferences, in the proportions
@@ -88,7 +92,7 @@ def contrast(
         one, two, reader, other = two, one, other, reader
     _check_sides(reader, between, scope, one, two)
     table = _table(_units(reader, hookpoint, between, one, two, other))
-    table = table.assign(size=table["difference"].abs().round(9))
+    table = table.assign(size=table["matched"].abs().fillna(0).round(9))
     table = table.sort_values(["q", "p", "size", "feature"], ascending=[True, True, False, True])
     return table.drop(columns="size").head(top).reset_index(drop=True)
 
@@ -203,6 +207,8 @@ def _table(units: _Units) -> pd.DataFrame:
             "inferences_a": int(on_a.sum()),
             "inferences_b": int((~on_a).sum()),
             "matched": tested.matched,
+            "matched_low": tested.matched - _Z * tested.deviation,
+            "matched_high": tested.matched + _Z * tested.deviation,
             "needed": _needed(tested, len(np.unique(units.inferences))),
             "tested": len(np.unique(units.inferences[tested.used])),
             "labelings": tested.labelings,

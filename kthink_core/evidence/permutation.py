@@ -27,6 +27,8 @@ class Tested(NamedTuple):
     """[features] the matched difference in units of its standard deviation over all labelings."""
     matched: NDArray[np.float64]
     """[features] the difference of rates within strata; NaN where no stratum has both sides."""
+    deviation: NDArray[np.float64]
+    """[features] the standard deviation of `matched` over all labelings."""
     p: NDArray[np.float64]
     q: NDArray[np.float64]
     threshold: float
@@ -61,17 +63,17 @@ def test(
     features = len(counts.indptr) - 1
     if not used.any():
         none, sure = np.full(features, np.nan), np.ones(features)
-        return Tested(np.zeros(features), none, sure, sure, np.nan, 1, used)
+        return Tested(np.zeros(features), none, none, sure, sure, np.nan, 1, used)
     rows = np.flatnonzero(used)[np.argsort(strata[used], kind="stable")]
     ways = labelings(strata[rows], on_a[rows], permutations, seed)
-    z, summed, p = np.zeros(features), np.zeros(features), np.ones(features)
+    z, summed, deviations, p = np.zeros(features), np.zeros(features), np.zeros(features), np.ones(features)
     exceedances = Exceedances(len(ways), len(rows), drawn=len(ways) > permutations)
     kept = counts.tocsr()[rows].tocsc()
     for first, block in _chunks(kept):
         excess, deviation = _excess(block, positions[rows], strata[rows], on_a[rows])
         sums = excess.T @ ways.T
         here = slice(first, first + sums.shape[0])
-        summed[here] = sums[:, 0]
+        summed[here], deviations[here] = sums[:, 0], deviation
         scale = np.divide(1, deviation, out=np.zeros_like(deviation), where=deviation > 0)
         sums *= scale[:, None].astype(np.float32)
         z[here] = sums[:, 0]
@@ -79,9 +81,9 @@ def test(
         sizes[:, 1:] += _TIE
         p[here] = np.where(deviation > 0, (sizes >= sizes[:, :1]).mean(axis=1), 1)
         exceedances.add(sizes)
-    matched = summed / _weight(positions[rows], strata[rows], on_a[rows])
+    weight = _weight(positions[rows], strata[rows], on_a[rows])
     q, threshold = exceedances.q_values(np.abs(z))
-    return Tested(z, matched, p, q, threshold, len(ways), used)
+    return Tested(z, summed / weight, deviations / weight, p, q, threshold, len(ways), used)
 
 
 def _excess(

@@ -6,7 +6,7 @@ from kthink_core.ui.parts.term import Term
 
 EVIDENCE: dict[str, Term] = {
     "difference": Term(
-        "Difference of a contrast",
+        "Difference over all positions",
         "Share of side a's positions at which a feature fires, less that of side b's: over all positions of the sides, "
         "whatever the lengths of their inferences.",
         r"d = \mathrm{rate}_a - \mathrm{rate}_b",
@@ -18,14 +18,21 @@ EVIDENCE: dict[str, Term] = {
         "it far too narrow. It is of one feature looked at alone: of thousands, q says which to believe.",
     ),
     "matched": Term(
-        "Matched difference",
+        "Difference of a contrast, matched",
         "The difference among inferences that are alike: both parts of one inference; inferences of one problem; else, "
         "of right and wrong ones, six to eleven of neighbouring lengths, since wrong ones are longer and what fires "
         "late, or once a trace, would differ for that alone. Where lengths differ by nature it is of equally "
         "many positions of those compared: the first ones; of thinking and answer, a stretch of the longer. Groups s "
         "weigh by positions (Mantel and Haenszel 1959). "
-        "Where it is far from the plain difference, lengths or problems made that one. p and q are of this one.",
+        "Where it is far from the difference over all positions, lengths or problems made that one. p and q are of "
+        "this one.",
         r"\frac{\sum_s w_s\, d_s}{\sum_s w_s},\quad w_s = \frac{N_{a,s}\, N_{b,s}}{N_{a,s} + N_{b,s}}",
+    ),
+    "test_based_limits": Term(
+        "At least, at most, of a contrast",
+        "The 95 % limits of the matched difference that belong to its test (Miettinen 1976): 1.96 times σ to either "
+        "side, its standard deviation over all ways to deal out the labels. Of one feature looked at alone, as p is.",
+        r"d \pm 1.96\,\sigma,\quad z = d / \sigma",
     ),
     "p_value": Term(
         "p of a contrast",

@@ -18,7 +18,7 @@ from kthink_core.ui.view import cache, choices
 from kthink_core.ui.view.page import Page, beside, lead, with_features
 from kthink_core.ui.view.permalink import CONTRASTS
 
-POINTS = 400
+POINTS = 1000
 """Features of the plot."""
 ROWS = 100
 """Features of the table."""
@@ -42,7 +42,8 @@ SIDES: dict[Between, tuple[str, str]] = {
     "think:bypass": ("with thinking", "without"),
 }
 COLUMNS = (
-    "difference", "low", "high", "q", "inferences_a", "inferences_b", "rate_a", "rate_b", "matched", "p", "needed",
+    "matched", "matched_low", "matched_high", "q", "tested", "rate_a", "rate_b", "difference", "low", "high",
+    "inferences_a", "inferences_b", "p", "needed",
 )  # fmt: skip
 
 
@@ -74,7 +75,8 @@ def draw(page: Page) -> None:
         st.caption(f"Settings that differ: {plain(apart)}.")
     _told(table, between, sides)
     if not table.empty:
-        _plot(page, table, sides)
+        if table["matched"].notna().to_numpy().any():
+            _plot(page, table, sides)
         _table(page, table, sides)
 
 
@@ -122,9 +124,11 @@ def _told(table: pd.DataFrame, between: Between, sides: tuple[str, str]) -> None
 
 
 def _plot(page: Page, table: pd.DataFrame, sides: tuple[str, str]) -> None:
-    st.header("Volcano plot", help=terms.help("difference"))
+    st.header("Volcano plot", help=terms.help("matched"))
     shown = table.head(POINTS)
-    left_out = f" The {len(shown)} surest of {len(table):,} are drawn." if len(table) > len(shown) else ""
+    left_out = (
+        f" The {len(shown):,} of {len(table):,} with the smallest q are drawn." if len(table) > len(shown) else ""
+    )
     st.caption(f"Each point is a feature; click it, or press Enter, to see where it fires.{left_out}")
     features = tuple(shown["feature"].tolist())
     labels = note_panel.labels(page, page.view.hookpoint, features)
@@ -132,18 +136,18 @@ def _plot(page: Page, table: pd.DataFrame, sides: tuple[str, str]) -> None:
     clicks.chart(
         drawn, ("feature",), f"volcano {page.source.version} {hash(page.view)}",
         lambda mark: _open(page, mark["feature"]),
-        described=f"Features by the difference of their rates {sides[0]} and {sides[1]}, against q",
+        described=f"Features by the matched difference of their rates {sides[0]} and {sides[1]}, against q",
     )  # fmt: skip
     download.buttons(page, "volcano plot", shown, chart=True)
 
 
 def _table(page: Page, table: pd.DataFrame, sides: tuple[str, str]) -> None:
-    st.header("Features by how surely they differ", help=terms.help("matched"))
+    st.header("Features, the smallest q first", help=terms.help("matched"))
     titles = {"rate_a": sides[0].capitalize(), "rate_b": sides[1].capitalize()}
     columns = [name for name in COLUMNS if table[name].notna().to_numpy().any()]
     feature_tables.draw(
         page, table.head(ROWS), columns, lambda feature: _open(page, feature), name=f"contrast {page.view.between}",
-        titles=titles, rows_of_file=lambda: table.head(_OF_FILE), most=_OF_FILE,
+        titles=titles, narrow=True, rows_of_file=lambda: table.head(_OF_FILE), most=_OF_FILE,
     )  # fmt: skip
     injection_button.of_table(page, table["feature"].head(ROWS).tolist())
 

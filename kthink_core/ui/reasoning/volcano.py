@@ -11,6 +11,7 @@ from kthink_core.ui.inference.inference_charts import named
 from kthink_core.ui.parts import download
 from kthink_core.ui.parts.charts import HEIGHT, Chart, category, quantity, tooltip
 from kthink_core.ui.parts.hues import HUES, REST
+from kthink_core.ui.parts.numerals import MISSING
 
 _TICKS = (1, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001)
 
@@ -26,16 +27,20 @@ def chart(table: pd.DataFrame, sides: tuple[str, str], labels: Mapping[int, str]
         ],
         name=[named(feature, labels) for feature in table["feature"]],
         tokens=[tokens.get(feature, "") for feature in table["feature"]],
-        interval=[f"{low:+.2%} to {high:+.2%}" for low, high in zip(table["low"], table["high"], strict=True)],
+        interval=_intervals(table["matched_low"], table["matched_high"]),
+        interval_of_all=_intervals(table["low"], table["high"]),
         inferences=[f"{a} and {b}" for a, b in zip(table["inferences_a"], table["inferences_b"], strict=True)],
     )
     least = min(*table["q"].tolist(), ALPHA)
-    kept = ["feature", "difference", "q", "p", "rate_a", "rate_b", "group", "name", "tokens", "interval", "inferences"]
+    kept = [
+        "feature", "matched", "difference", "q", "p", "rate_a", "rate_b", "tested", "group", "name", "tokens",
+        "interval", "interval_of_all", "inferences",
+    ]  # fmt: skip
     spec = {
         "height": HEIGHT + 60,
         "mark": {"type": "circle", "size": 60, "opacity": 0.7, "cursor": "pointer"},
         "encoding": {
-            "x": quantity("difference", f"Rate {sides[0]} − rate {sides[1]}", axis={"format": "+.1%"}),
+            "x": quantity("matched", f"Rate {sides[0]} − rate {sides[1]}, matched", axis={"format": "+.1%"}),
             "y": quantity(
                 "q", "q (log scale, surest on top)",
                 scale={"type": "log", "reverse": True, "domain": [least * 0.8, 1.1], "nice": False},
@@ -43,21 +48,28 @@ def chart(table: pd.DataFrame, sides: tuple[str, str], labels: Mapping[int, str]
             ),
             "color": category(
                 "group", None, scale={"domain": [*groups, rest], "range": [HUES[0], HUES[1], REST]},
-                legend={"orient": "top", "labelLimit": 300},
+                legend={"orient": "top", "labelLimit": 300, "columns": 1},
             ),
             "tooltip": tooltip(
                 ("name", "Feature"),
                 ("tokens", "Top tokens"),
                 ("rate_a", f"Rate {sides[0]}", ".2%"),
                 ("rate_b", f"Rate {sides[1]}", ".2%"),
-                ("difference", "Difference", "+.2%"),
-                ("interval", "95 % interval"),
+                ("matched", "Difference, matched", "+.2%"),
+                ("interval", "Its 95 % limits"),
                 ("p", "p", ".3g"),
                 ("q", "q", ".3g"),
-                ("inferences", "Inferences"),
+                ("tested", "n, matched"),
+                ("difference", "Over all positions", "+.2%"),
+                ("interval_of_all", "Its 95 % interval"),
+                ("inferences", "n of both sides"),
             ),
         },
         "usermeta": download.SVG,
     }  # fmt: skip
     # What is drawn last lies on top, and is what arrows reach first from there.
     return Chart(shown.iloc[::-1].filter(items=kept), spec)
+
+
+def _intervals(lows: pd.Series, highs: pd.Series) -> list[str]:
+    return [MISSING if pd.isna(low) else f"{low:+.2%} to {high:+.2%}" for low, high in zip(lows, highs, strict=True)]
