@@ -94,7 +94,7 @@ def whole(stock: Stock, device: Device, sizes: Sizes) -> Figures:
             article = time.perf_counter() - article_began
     tokens = sum(inference.generated_tokens for inference in inferences)
     article *= tokens / sum(inference.generated_tokens for inference in chosen)
-    directions_began, database_began = clock.at
+    _site_check, directions_began, fidelity_began, database_began = clock.at
     stored = directions_began - began
     return {
         "inferences": len(inferences),
@@ -102,9 +102,11 @@ def whole(stock: Stock, device: Device, sizes: Sizes) -> Figures:
         "article's way, s, from some of them": article,
         "kthink, s": end - began,
         "ratio": article / (end - began),
+        "ratio without loss recovered and KL": article / (end - began - database_began + fidelity_began),
         "generation steps, s": clock.generating,
         "prompts, and what of encode and write was not done beside, s": stored - clock.generating,
-        "directions, s": database_began - directions_began,
+        "directions, s": fidelity_began - directions_began,
+        "loss recovered and KL, s": database_began - fidelity_began,
         "database, s": end - database_began,
         "all but generation steps, over them": (end - began) / clock.generating - 1,
         "tokens a second, whole": tokens / (end - began),

@@ -7,11 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-import regex
 from numpy.typing import NDArray
 
 from kthink_core import signs
-from kthink_core.evidence.pattern import compiled, matches
+from kthink_core.evidence.pattern import Claim, Span, compiled, spans
 from kthink_core.queries.checks import check_feature
 from kthink_core.queries.fragments import activations_of_feature
 from kthink_core.store.reader import Reader
@@ -64,9 +63,7 @@ def label_test(reader: Reader, hookpoint: str, feature: int, pattern: str, scope
     )
 
 
-def _traces(
-    reader: Reader, hookpoint: str, feature: int, pattern: regex.Pattern[str], scope: Scope
-) -> Iterator[_Trace]:
+def _traces(reader: Reader, hookpoint: str, feature: int, claim: Claim, scope: Scope) -> Iterator[_Trace]:
     tokens = reader.query(
         "SELECT inference, position, token_id, text, segment FROM tokens ORDER BY inference, position"
     )
@@ -82,18 +79,18 @@ def _traces(
     texts = tokens["text"].to_numpy(object)
     places = tokens.groupby("inference").indices
     written = [signs.whole(texts[at].tolist()) for at in places.values()]  # each character at one token
-    found = matches(pattern, map("".join, written))
-    for (inference, at), whole, spans in zip(places.items(), written, found, strict=True):
+    found = spans(claim, map("".join, written))
+    for (inference, at), whole, named in zip(places.items(), written, found, strict=True):
         kept = counted[at]
-        marked = _covered([len(text) for text in whole], spans)
+        marked = _covered([len(text) for text in whole], named)
         yield _Trace(int(str(inference)), kinds[at][kept], marked[kept])
 
 
-def _covered(lengths: list[int], spans: list[tuple[int, int]]) -> NDArray[np.bool_]:
+def _covered(lengths: list[int], named: list[Span]) -> NDArray[np.bool_]:
     """[positions] which tokens of so many characters the spans cover a part of."""
     ends = np.cumsum(lengths)
     marked = np.zeros(len(lengths), bool)
-    for first, end in spans:
+    for first, end in named:
         marked[np.searchsorted(ends, first, side="right") : np.searchsorted(ends, end, side="left") + 1] = True
     return marked
 

@@ -127,8 +127,8 @@ EVIDENCE: dict[str, Term] = {
         "Pattern of a label",
         "What a label claims of the text at which the feature fires: words with commas between them (**wait, hmm**), "
         "each found as a whole word in whatever case, or a regular expression between slashes (**/[Ww]ait|Hmm/**, with "
-        "an **i** behind it in whatever case). It can look around itself: **/(?<=\\n)So/** is a “So” that begins a "
-        "line.",
+        "an **i** behind it in whatever case), in RE2's syntax. Where it has a group, that is what it names: "
+        "**/\\n(So)/** is a “So” that begins a line.",
     ),
     "label_test": Term(
         "Label test",
