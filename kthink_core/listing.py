@@ -74,7 +74,7 @@ QUERIES: dict[str, _Query] = {
     ),
     "families": _Query(
         families, ("hookpoint",), ("scope", "top"),
-        ("family", "feature", "members", "positions", "shared", "overlap", "cosine"),
+        ("family", "feature", "members", "inferences", "positions", "shared", "overlap", "cosine"),
     ),
     "reason-score": _Query(
         reason_score.reason_score, ("hookpoint",), ("scope", "top", "vocabulary", "window", "alpha"),
@@ -88,7 +88,8 @@ QUERIES: dict[str, _Query] = {
         _of_contrast,
     ),
     "injection": _Query(
-        injection_results.injection, ("hookpoint",), ("feature", "top"), injection_results.COLUMNS
+        injection_results.injection, ("hookpoint",), ("feature", "top"), injection_results.COLUMNS,
+        lambda reader, _, given: injection_results.left_out(reader, given["hookpoint"]),
     ),
 }  # fmt: skip
 

@@ -84,7 +84,7 @@ def expected(scope: Scope, overlap: float, cosine: float, top: int, cosines: Map
         taken |= {row[2] for row in found}
         for is_other, negative, feature, both, likeness in sorted(found, key=lambda row: row[:3]):
             known = likeness if is_other else 1.0
-            rows.append((first, feature, len(found), len(places[feature]), both, -negative, known))
+            rows.append((first, feature, len(found), relevant[feature], len(places[feature]), both, -negative, known))
     return rows
 
 
@@ -101,10 +101,10 @@ def test_families_are_those_of_plain_sets(
     }
     found = families(reader, HOOKPOINT, scope, overlap, cosine, top)
     wanted = expected(scope, overlap, cosine, top, cosines)
-    assert [row[:5] for row in found.itertuples(index=False)] == [row[:5] for row in wanted]
-    assert found["overlap"].tolist() == pytest.approx([row[5] for row in wanted])
+    assert [row[:6] for row in found.itertuples(index=False)] == [row[:6] for row in wanted]
+    assert found["overlap"].tolist() == pytest.approx([row[6] for row in wanted])
     assert found["cosine"].tolist() == pytest.approx(
-        [np.nan if row[6] is None else row[6] for row in wanted], nan_ok=True
+        [np.nan if row[7] is None else row[7] for row in wanted], nan_ok=True
     )
     assert (found["members"] > 1).any() or cosine == 1
 

@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 
 from kthink_core.errors import BadFile, BadValue, OutOfRange, UnknownName
 from kthink_core.evidence.driving_tokens import LEAST, drivers_of, firing_features
-from kthink_core.evidence.injection_results import COLUMNS, injection
+from kthink_core.evidence.injection_results import COLUMNS, injection, left_out
 from kthink_core.evidence.injection_run import Materials, check_texts, run
 from kthink_core.evidence.injection_test import LENGTH, TEXTS
 from kthink_core.evidence.strategies import Injected
 from kthink_core.store.export import export
-from kthink_core.store.injections import Injection, injections_state, read_injection, read_injections
+from kthink_core.store.injections import Injection, injections_state, read_injection, read_injections, save
 from kthink_core.store.reader import Reader, open_reader
 from tests.app_samples import HOOKPOINTS, sample_experiment, write_experiment
 
@@ -213,3 +213,62 @@ def test_texts_that_are_too_few() -> None:
 
 def test_the_schema_is_bounded() -> None:
     assert Injection.model_config["extra"] == "forbid"
+
+
+def _too_many(value: dict[str, Any]) -> None:
+    value["n"] = 10**40
+
+
+def test_a_number_beyond_a_databases_does_not_count(reader: Reader, cache: Path, tmp_path: Path) -> None:
+    path = sorted(reader.layout.folder.glob(f"injections/{HOOKPOINT}/[0-9]*.json"))[0]
+    sound = path.read_bytes()
+    value = json.loads(sound)
+    _too_many(value)
+    try:
+        path.write_text(json.dumps(value))
+        export(cache, "tested", tmp_path / "out.duckdb")
+        (told,) = left_out(reader, HOOKPOINT)
+        assert str(path) in told
+    finally:
+        path.write_bytes(sound)
+
+
+def test_what_lies_behind_a_link_does_not_count_and_nothing_is_written_there(
+    reader: Reader, tmp_path: Path, cache: Path
+) -> None:
+    folder = cache / "tested" / "injections"
+    path = sorted(folder.glob(f"{HOOKPOINT}/[0-9]*.json"))[0]
+    found = read_injection(reader.layout, reader.experiment, HOOKPOINT, int(path.stem))
+    assert found is not None
+    aside = tmp_path / "elsewhere"
+    folder.rename(aside)
+    folder.symlink_to(aside)
+    try:
+        before = sorted(aside.rglob("*"))
+        with pytest.raises(BadFile, match="it is a link"):
+            save(reader.layout, found)
+        assert sorted(aside.rglob("*")) == before
+        assert injection(reader, HOOKPOINT).empty and len(left_out(reader, HOOKPOINT)) == 12
+    finally:
+        folder.unlink()
+        aside.rename(folder)
+    loop = folder / HOOKPOINT / "999999.json"
+    loop.symlink_to(loop)
+    try:
+        assert len(injection(reader, HOOKPOINT)) == 12
+        (told,) = left_out(reader, HOOKPOINT)
+        assert "999999.json" in told and "link" in told
+    finally:
+        loop.unlink()
+
+
+def test_a_document_by_another_number_is_none(reader: Reader, cache: Path) -> None:
+    path = sorted((cache / "tested" / "injections" / HOOKPOINT).glob("[0-9]*.json"))[0]
+    twin = path.with_name(f"00{path.name}")
+    twin.write_bytes(path.read_bytes())
+    try:
+        assert len(injection(reader, HOOKPOINT)) == 12 and not left_out(reader, HOOKPOINT)
+    finally:
+        twin.unlink()
+    with pytest.raises(BadValue, match="top is 0"):
+        injection(reader, HOOKPOINT, top=0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -341,7 +342,10 @@ class TestCommandLine:
         assert [list(row) for row in rows] == [list(COLUMNS)] * 5
         assert [row["feature"] for row in rows] == expected["feature"].tolist()
         assert [row["score"] for row in rows] == pytest.approx(expected["score"].tolist())
-        assert printed.err == "kthink: words that occur in no trace: never\n"
+        assert printed.err.splitlines() == [
+            "kthink: words that occur in no trace: never",
+            f"kthink: H counts all 9 words, of which 8 occur: it is {math.log(8) / math.log(9):.2f} at most",
+        ]
 
     @pytest.mark.parametrize(
         ("options", "message"),

@@ -65,6 +65,8 @@ def sides(
         raise BadValue("--between before:after needs --word, and no other contrast takes it")
     if (between in ("think:bypass", "experiments")) != (other is not None):
         raise BadValue("--between think:bypass and experiments need --other EXPERIMENT, and no other contrast takes it")
+    if between == "think:answer" and scope not in ("generated", "all"):
+        raise BadValue(f"think:answer has scopes of its own: {scope} leaves nothing to compare; take generated")
     if word is not None:
         return _around(reader, hookpoint, scope, word)
     if other is not None:

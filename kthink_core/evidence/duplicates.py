@@ -21,7 +21,7 @@ SUPPORT = 5
 LOOKED_AT = 1000
 """Features that are grouped: those that are relevant in most inferences."""
 
-_COLUMNS = ("family", "feature", "members", "positions", "shared", "overlap", "cosine")
+_COLUMNS = ("family", "feature", "members", "inferences", "positions", "shared", "overlap", "cosine")
 
 
 def families(
@@ -33,15 +33,16 @@ def families(
     top: int = LOOKED_AT,
 ) -> pd.DataFrame:
     """The `top` features that are relevant in most inferences, grouped: one row a feature, families one after another:
-    family, feature, members, positions, shared, overlap, cosine.
+    family, feature, members, inferences, positions, shared, overlap, cosine.
 
     family: its first feature, the one that is relevant in most inferences; each of the others is like that one itself,
     so that no chain of small likenesses makes a family. Two are alike where they share at least `SUPPORT` positions in
     scope and overlap (Jaccard 1912: positions at which both fire / positions at which either does) reaches `overlap`,
-    or where the cosine of their decoder rows reaches `cosine`. members: how many features the family has. positions:
-    at which the feature fires; shared, overlap, cosine: with the family's first; cosine is null where neither is among
-    the stored nearest rows of the other. Those that are like none are families of one. Ordered by the family's first
-    (relevant inferences, then maximum activation, then the smaller id), then by overlap, then by feature.
+    or where the cosine of their decoder rows reaches `cosine`. members: how many features the family has. inferences:
+    in which the feature is relevant; positions: at which it fires; shared, overlap, cosine: with the family's first;
+    cosine is null where neither is among the stored nearest rows of the other. Those that are like none are families of
+    one. Ordered by the family's first (relevant inferences, then maximum activation, then the smaller id), then by
+    overlap, then by feature.
 
     Raises UnknownName, BadValue.
     """
@@ -51,24 +52,25 @@ def families(
     for name, value in (("overlap", overlap), ("cosine", cosine)):
         if not 0 < value <= 1:
             raise BadValue(f"{name} is {value}; it must be above 0, and 1 at most")
-    features, positions = _looked_at(reader, hookpoint, scope, top)
+    looked_at = _looked_at(reader, hookpoint, scope, top)
+    features = looked_at["feature"].to_numpy(np.int64)
     if not len(features):
         return pd.DataFrame(columns=list(_COLUMNS))
     shared = _shared(reader, hookpoint, scope, features)
     cosines = _cosines(reader, hookpoint, features)
-    return _grouped(features, positions, shared, cosines, overlap, cosine)
+    return _grouped(looked_at, shared, cosines, overlap, cosine)
 
 
-def _looked_at(reader: Reader, hookpoint: str, scope: Scope, top: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Features and their numbers of positions, the most relevant first. [features] each."""
-    found = reader.query(
+def _looked_at(reader: Reader, hookpoint: str, scope: Scope, top: int) -> pd.DataFrame:
+    """Features, the most relevant first, with their numbers of positions and of inferences in which they are."""
+    return reader.query(
         """
-        SELECT feature, positions FROM feature_stats WHERE hookpoint = $hookpoint AND scope = $scope
+        SELECT feature, positions, relevant_inferences FROM feature_stats
+        WHERE hookpoint = $hookpoint AND scope = $scope
         ORDER BY relevant_inferences DESC, max_activation DESC, feature LIMIT $top
         """,
         {"hookpoint": hookpoint, "scope": scope, "top": top},
     )
-    return found["feature"].to_numpy(np.int64), found["positions"].to_numpy(np.int64)
 
 
 def _shared(reader: Reader, hookpoint: str, scope: Scope, features: NDArray[np.int64]) -> sparse.csr_matrix:
@@ -106,14 +108,15 @@ def _cosines(reader: Reader, hookpoint: str, features: NDArray[np.int64]) -> dic
 
 
 def _grouped(
-    features: NDArray[np.int64],
-    positions: NDArray[np.int64],
+    looked_at: pd.DataFrame,
     shared: sparse.csr_matrix,
     cosines: dict[tuple[int, int], float],
     overlap: float,
     cosine: float,
 ) -> pd.DataFrame:
     """Each feature in turn, the most relevant first, takes those that are like it and in no family yet."""
+    names = "feature", "positions", "relevant_inferences"
+    features, positions, relevant = (looked_at[name].to_numpy(np.int64) for name in names)
     places = {int(feature): place for place, feature in enumerate(features)}
     near: dict[int, list[int]] = {}
     for (one, other), value in cosines.items():
@@ -136,5 +139,6 @@ def _grouped(
         for at in members:
             feature = int(features[at])
             known = 1.0 if at == place else cosines.get((min(first, feature), max(first, feature)))
-            rows.append((first, feature, len(members), int(positions[at]), int(both[at]), float(overlaps[at]), known))
+            counts = int(relevant[at]), int(positions[at]), int(both[at])
+            rows.append((first, feature, len(members), *counts, float(overlaps[at]), known))
     return pd.DataFrame(rows, columns=list(_COLUMNS)).astype({"cosine": "float64"})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from kthink_core.queries.checks import check_feature, check_hookpoint, check_top
-from kthink_core.store.injections import Injection, Stored, read_injection, read_injections
+from kthink_core.store.injections import Injection, read_injection, read_injections
 from kthink_core.store.reader import Reader
 
 COLUMNS = (
@@ -23,7 +23,7 @@ def injection(reader: Reader, hookpoint: str, feature: int | None = None, top: i
     UnknownName, OutOfRange, BadFile for a feature whose document does not count.
     """
     check_hookpoint(reader, hookpoint)
-    check_top(top or 1)
+    check_top(1 if top is None else top)
     if feature is None:
         found = read_injections(reader.layout, reader.experiment, hookpoint).found
     else:
@@ -33,10 +33,9 @@ def injection(reader: Reader, hookpoint: str, feature: int | None = None, top: i
     return table(found[:top])
 
 
-def stored(reader: Reader, hookpoint: str) -> Stored:
-    """Every result of a hookpoint, whole, and what does not count."""
-    check_hookpoint(reader, hookpoint)
-    return read_injections(reader.layout, reader.experiment, hookpoint)
+def left_out(reader: Reader, hookpoint: str) -> list[str]:
+    """A line for each stored result of a hookpoint that does not count, with the reason."""
+    return read_injections(reader.layout, reader.experiment, hookpoint).problems
 
 
 def table(found: list[Injection]) -> pd.DataFrame:

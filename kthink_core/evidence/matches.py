@@ -10,6 +10,7 @@ A word in which a character is spread over tokens is found by its ids only.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from math import log
 from typing import NamedTuple
 
 import numpy as np
@@ -139,11 +140,21 @@ def word_matches(
 
 
 def missing_words(table: pd.DataFrame, scope: Scope) -> list[str]:
-    """A line each for the words, of the answer of `word_matches`, that occur nowhere and nowhere in scope."""
+    """A line each for the words, of the answer of `word_matches`, that occur nowhere and nowhere in scope, and what
+    they make of the entropy."""
     nowhere, outside = table["matches"] == 0, (table["matches"] > 0) & (table["positions"] == 0)
     told = {"in no trace": nowhere, f"at no position in scope {scope}": outside}
     named = {place: ", ".join(map(revealed, table.loc[rows, "word"].tolist())) for place, rows in told.items()}
-    return [f"words that occur {place}: {names}" for place, names in named.items() if names]
+    lines = [f"words that occur {place}: {names}" for place, names in named.items() if names]
+    of, there = len(table), int((table["positions"] > 0).sum())
+    if there == 1 < of:
+        lines.append(
+            f"only one of {of} words occurs in scope {scope}: H is 0 for every feature, and no score is above 0; leave "
+            "out the words that do not occur"
+        )
+    elif 1 < there < of:
+        lines.append(f"H counts all {of} words, of which {there} occur: it is {log(there) / log(of):.2f} at most")
+    return lines
 
 
 class _Runs(NamedTuple):

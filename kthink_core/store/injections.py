@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from kthink_core.config import MOST_LATENTS, Experiment
 from kthink_core.documents import read_document
-from kthink_core.errors import BadFile
+from kthink_core.errors import BadFile, in_words
 from kthink_core.identity import Maker, maker
 from kthink_core.store.files import Layout, write_atomically
 
@@ -25,7 +25,7 @@ VERSION = 1
 FOLDER = "injections"
 MOST_STORED = 10_000
 """Documents of a hookpoint that are listed."""
-_DOCUMENT = re.compile(r"[0-9]{1,9}\.json")
+_DOCUMENT = re.compile(r"(?:0|[1-9][0-9]{0,8})\.json")
 _CONTROLS = "controls.json"
 
 Verdict = Literal[
@@ -35,6 +35,7 @@ Finite = Annotated[float, Field(allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Feature = Annotated[int, Field(ge=0, lt=MOST_LATENTS)]
 Word = Annotated[str, Field(max_length=200)]
+Count = Annotated[int, Field(ge=0, lt=2**31)]
 
 
 class _Document(BaseModel):
@@ -68,7 +69,7 @@ class Tried(_Document):
     """One strategy."""
 
     strategy: Word
-    texts: int = Field(ge=1)
+    texts: Count
     d: Finite
     p: Share
     mean_injected: Finite
@@ -80,7 +81,7 @@ class Shown(_Document):
 
     strategy: Word
     texts: tuple[Word, ...] = Field(max_length=1000)
-    token_ids: tuple[int, ...]
+    token_ids: tuple[Count, ...]
     injected: tuple[bool, ...]
     activations: tuple[Annotated[float, Field(ge=0, allow_inf_nan=False)], ...]
 
@@ -118,11 +119,11 @@ class Injection(_Document):
     d: Finite | None
     p: Share | None
     p_best: Share | None
-    n: int = Field(ge=0)
+    n: Count
     """Texts on which it was measured."""
     fires_in: Share
     """Share of the texts, as they were, in which the feature fires."""
-    reasoning_positions: int = Field(ge=0)
+    reasoning_positions: Count
     """Positions of what the model wrote at which it fires."""
     reasoning_max: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     """Its largest activation there."""
@@ -161,8 +162,9 @@ def folder_of(layout: Layout, hookpoint: str) -> Path:
 
 
 def save(layout: Layout, document: Injection | Controls) -> Path:
-    """Store a result, in place of an earlier one. Raises DiskFull, OSError."""
+    """Store a result, in place of an earlier one. Raises BadFile, DiskFull, OSError."""
     folder = folder_of(layout, document.origin.hookpoint)
+    _check_no_link(layout.folder / FOLDER, folder)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / (_CONTROLS if isinstance(document, Controls) else f"{document.feature}.json")
     content = json.dumps(document.model_dump(mode="json"), ensure_ascii=False, allow_nan=False)
@@ -184,6 +186,7 @@ def read_injection(layout: Layout, experiment: Experiment, hookpoint: str, featu
     """The result of one feature; None where there is none. Raises BadFile for a document that is none, or is about
     another feature, model or SAE; OSError."""
     path = folder_of(layout, hookpoint) / f"{feature}.json"
+    _check_no_link(layout.folder / FOLDER, path.parent, path)
     try:
         found = read_document(path, Injection)
     except FileNotFoundError:
@@ -201,8 +204,8 @@ def read_injections(layout: Layout, experiment: Experiment, hookpoint: str) -> S
     for feature in _features(folder_of(layout, hookpoint)):
         try:
             injection = read_injection(layout, experiment, hookpoint, feature)
-        except BadFile as error:
-            problems.append(str(error))
+        except (BadFile, OSError) as error:
+            problems.append(in_words(error))
             continue
         if injection is not None:
             found.append(injection)
@@ -215,6 +218,13 @@ def injections_state(layout: Layout, hookpoint: str) -> int:
         return folder_of(layout, hookpoint).stat().st_mtime_ns
     except OSError:
         return 0
+
+
+def _check_no_link(*paths: Path) -> None:
+    """Nothing is written or read outside the experiment's folder. Raises BadFile."""
+    for path in paths:
+        if path.is_symlink():
+            raise BadFile(path, "it is a link: put what it leads to in its place")
 
 
 def _features(folder: Path) -> Iterator[int]:

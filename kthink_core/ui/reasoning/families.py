@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
-from kthink_core.evidence.duplicates import COSINE, LOOKED_AT, SUPPORT, families
+from kthink_core.evidence.duplicates import COSINE, SUPPORT, families
 from kthink_core.ui.parts import feature_tables, header, terms
 from kthink_core.ui.view import choices
 from kthink_core.ui.view.page import Page, go, lead, with_features
@@ -24,8 +24,9 @@ def draw(page: Page) -> None:
     st.header("Families", help=terms.help("family"))
     firsts = several.loc[several["family"] == several["feature"]].reset_index(drop=True)
     st.caption(
-        f"Of the {len(table):,} features that are relevant in most inferences ({LOOKED_AT:,} are looked at), "
-        f"{len(several):,} are in {len(firsts):,} families of two or more; the others are like none of them. Alike: "
+        f"Of the first {len(table):,} features, by inferences in which they are relevant, then by their maximum, "
+        f"{len(several):,} are in {'a family' if len(firsts) == 1 else f'{len(firsts):,} families'} of two or more, "
+        "the others like none of them. Alike: "
         f"at least {SUPPORT} shared positions and {view.overlap} % of those at which either fires, or decoder rows "
         f"with a cosine of {COSINE} or more."
     )
@@ -33,7 +34,7 @@ def draw(page: Page) -> None:
         header.nothing("No two features are so much alike: choose a smaller share.")
         return
     feature_tables.draw(
-        page, firsts, ("members", "positions"), lambda to: go(with_features(view, (to,))),
+        page, firsts, ("members", "inferences", "positions"), lambda to: go(with_features(view, (to,))),
         name="families", rows=10,
     )  # fmt: skip
     _members(page, several, firsts)
@@ -50,7 +51,7 @@ def _members(page: Page, several: pd.DataFrame, firsts: pd.DataFrame) -> None:
     )
     members = several.loc[several["family"] == family].reset_index(drop=True)
     feature_tables.draw(
-        page, members, ("positions", "shared", "overlap", "family_cosine"),
+        page, members, ("inferences", "positions", "shared", "overlap", "family_cosine"),
         lambda to: lead("feature", with_features(page.view, (to,))),
         name=f"family of {family}", bars_to={"overlap": 1, "family_cosine": 1}, rows=15,
     )  # fmt: skip

@@ -156,7 +156,7 @@ def _bands(activations: pd.DataFrame) -> dict[str, tuple[str, str]]:
         row["word"]: (
             signs.visible(row["word"]),
             f"mean {numerals.number(row['mean_activation'])} over {row['positions']:,} positions, active at "
-            f"{row['active']:,} of them, p = {numerals.number(row['share'])}",
+            f"{row['active']:,} of them, {numerals.percent(row['share'])} of its activation at words",
         )
         for row in ordered.to_dict("records")
     }
