@@ -68,7 +68,7 @@ def test_every_hookpoint_and_scope_has_its_row(visit: Open, cache: Path) -> None
 
 def test_the_other_tab(visit: Open) -> None:
     app = visit("quality", experiment="demo", passport="audit")
-    assert not tables(app, "scope") and "yet" in texts(app)
+    assert not tables(app, "scope") and "No experiment has these traces at the other site" in texts(app)
     assert r"\'audits\' does not exist" in texts(visit("quality", passport="audits"))
 
 
