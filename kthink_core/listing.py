@@ -40,6 +40,16 @@ def _of_contrast(reader: Reader, table: pd.DataFrame, given: dict[str, Any]) -> 
     return [f"The two experiments differ in {apart}.", *told] if apart else told
 
 
+def _of_label_test(_: Reader, table: pd.DataFrame, given: dict[str, Any]) -> list[str]:
+    told = []
+    for column, missing in (("firing", "The feature never fires"), ("marked", "The pattern matches nothing")):
+        halves = table.loc[table[column] == 0, "half"].tolist()
+        if halves:
+            where = "" if len(halves) == len(table) else f" of the inferences {halves[0]}"
+            told.append(f"{missing} in scope {given['scope']}{where}: the figures there say nothing of the label.")
+    return told
+
+
 QUERIES: dict[str, _Query] = {
     "inferences": _Query(
         queries.inferences, (), (),
@@ -71,6 +81,7 @@ QUERIES: dict[str, _Query] = {
         label_test, ("hookpoint", "feature", "pattern"), ("scope",),
         ("half", "inferences", "positions", "firing", "marked", "both", "near_misses", "near_marked", "precision",
          "recall", "auroc", "low", "high"),
+        _of_label_test,
     ),
     "families": _Query(
         families, ("hookpoint",), ("scope", "top"),

@@ -218,8 +218,9 @@ def test_a_worker_that_dies_is_told_and_what_came_stays(visit: Visit, place: Pla
     expect(page.get_by_text("No worker answers.")).to_be_visible()
     expect(page.get_by_role("button", name="Run it again")).to_be_disabled()
     missing = visit("/live")
+    command = f"python -m kthink_core worker --port {place.settings.port}"
     expect(missing.get_by_text("No worker answers.")).to_be_visible()
-    expect(missing.get_by_text("python -m kthink_core worker", exact=True)).to_be_visible()
+    expect(missing.get_by_text(command, exact=True)).to_be_visible()
     place.begin_again()
     expect(missing.get_by_label("Prompt", exact=True)).to_be_visible()
     expect(page.get_by_text("No worker answers.")).to_have_count(0)

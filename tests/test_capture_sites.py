@@ -27,6 +27,7 @@ from kthink_core.store.completion import is_finished
 from kthink_core.store.journal import read_segment
 from kthink_core.store.reader import Reader, open_reader
 from kthink_core.store.scopes import SEGMENTS_OF, Scope
+from kthink_core.ui.passport import audit
 from kthink_core.worker.background import background
 from kthink_core.worker.engine import Engine
 from kthink_core.worker.keeping import Keeping
@@ -257,8 +258,14 @@ class TestView:
         [overlap] = tables(app, "jaccard")
         assert overlap["inference"].tolist() == list(shared)
         [first] = tables(app, "times")
-        assert len(first) == 6 and first["token"].tolist().count("all further tokens") == 2
+        assert len(first) == 6 and first["token"].tolist().count("a further token (median)") == 2
         assert len(app.get("vega_lite_chart")) == 2
+
+    def test_a_range_of_one_value_is_said_to_be_one(self) -> None:
+        drawn = [(0, 0, 8), (0.3, 0.1 + 0.2, 5), (0.3, 0.30004, 8), (math.nan, math.nan, 4)]
+        assert audit.ranges(pd.DataFrame(drawn, columns=["low", "high", "inferences"]), 3) == [
+            "the same in all 8 traces", "the same in all 5 traces", "0.300 to 0.300", "too few traces",
+        ]  # fmt: skip
 
     def test_a_scope_without_positions(self, visit: Open) -> None:
         app = visit("quality", experiment="here", passport="audit", scope="answer")

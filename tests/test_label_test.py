@@ -16,6 +16,7 @@ from kthink_core.errors import BadValue, OutOfRange, UnknownName
 from kthink_core.evidence import pattern as patterns
 from kthink_core.evidence.label_test import TENTHS, label_test
 from kthink_core.evidence.pattern import compiled, spans
+from kthink_core.listing import query_table
 from kthink_core.queries import SCOPES, Scope
 from kthink_core.records import Inference
 from kthink_core.store.reader import Reader, open_reader
@@ -120,6 +121,23 @@ def test_a_perfect_claim_and_a_void_one(reader: Reader) -> None:
     assert everything["recall"] == 1 and everything["auroc"] == 0.5
     silent = label_test(reader, HOOKPOINT, SILENT, "wait").iloc[0]
     assert silent["firing"] == 0 and np.isnan(silent["auroc"]) and np.isnan(silent["recall"])
+
+
+def test_the_command_line_says_where_a_figure_rests_on_nothing(tmp_path: Path) -> None:
+    write_experiment(tmp_path, EXPERIMENT)
+    told: list[str] = []
+
+    def ask(feature: int, pattern: str) -> list[str]:
+        told.clear()
+        given = {"hookpoint": HOOKPOINT, "feature": feature, "pattern": pattern}
+        query_table(tmp_path, "demo", "label-test", "generated", told.append, **given)
+        return [line.partition(":")[0] for line in told]
+
+    assert ask(5, PATTERN) == []
+    assert ask(5, "zzzqqq") == ["The pattern matches nothing in scope generated"]
+    assert ask(SILENT, PATTERN) == ["The feature never fires in scope generated"]
+    assert ["document" in "".join(each.texts) for each in INFERENCES[:2]] == [True, False]
+    assert ask(5, "document") == ["The pattern matches nothing in scope generated of the inferences held out"]
 
 
 def test_mistakes_are_told(reader: Reader, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl
 import pandas as pd
 import pytest
 
+from benchmarks.served import free_port
 from kthink_core.identity import sae_revision
 from kthink_core.live.api import EncodeRequest, GenerateRequest
 from kthink_core.live.client import WorkerClient
@@ -80,6 +81,16 @@ def test_without_a_worker_it_says_how_to_start_one(visit: Open, monkeypatch: pyt
     app = visit("live", experiment="tiny")
     assert "No worker answers." in texts(app) and "python -m kthink_core worker" in texts(app)
     assert not payloads(app, "taken")
+
+
+def test_the_command_names_the_port_where_it_is_not_the_usual(visit: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    port = free_port()
+    monkeypatch.setenv("KTHINK_WORKER_PORT", str(port))
+    app = visit("live", experiment="tiny")
+    assert [each.value for each in app.code] == [f"python -m kthink_core worker --port {port}"]
+    monkeypatch.setenv("KTHINK_WORKER_URL", f"http://127.0.0.1:{port}")
+    app = visit("live", experiment="tiny")
+    assert [each.value for each in app.code] == ["python -m kthink_core worker"]
 
 
 def test_an_experiment_of_another_model_is_told(with_worker: Open) -> None:

@@ -181,6 +181,24 @@ def test_a_note_that_cannot_be_kept_stays_in_the_form(panel: Open, book: Noteboo
     assert app.text_area[0].value == ""
 
 
+def test_a_pattern_that_is_none_is_not_saved_and_stays_in_the_form(panel: Open, book: Notebook) -> None:
+    book.write(FEATURE, "pattern", "clips", "Ann", "demo")
+    app = panel()
+    app.text_input[0].set_value("a label")
+    app.text_area[0].set_value("precious")
+    for bad in ("/(/", "/(?<n/i", "/wait", ",,"):
+        app.text_input[1].set_value(bad)
+        app.button[0].click().run()
+        assert "pattern" in app.error[0].value
+        assert [(entry.what, entry.value) for entry in book.entries(FEATURE)] == [("pattern", "clips")]
+        assert [app.text_input[0].value, app.text_input[1].value] == ["a label", bad]
+        assert app.text_area[0].value == "precious"
+    app.text_input[1].set_value("  ")
+    app.button[0].click().run()
+    assert not app.error
+    assert {entry.what: entry.value for entry in book.entries(FEATURE)} == {"label": "a label", "note": "precious"}
+
+
 def test_hostile_text_is_shown_as_text(panel: Open, book: Notebook, open_page: Open) -> None:
     book.write(FEATURE, "label", "<b>x</b> :red[x] $x$ ![](x.png)", "[a](javascript:alert(1))", "demo")
     for payload in PAYLOADS:

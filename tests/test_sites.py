@@ -290,8 +290,11 @@ class TestCommand:
         ("arguments", "told"),
         [
             (["--sae", "owner/name"], "--hookpoints"),
-            (["--hookpoints", "layers.77.mlp"], "unknown hookpoint"),
+            (["--hookpoints", "layers.77.mlp"], "unknown SAE hookpoint"),
             (["--hookpoints", "layers.1.mlp"], "unknown SAE hookpoint"),
+            (["--hookpoints", HOOKPOINT, "layers.1.mlp"], "unknown SAE hookpoint 'layers.1.mlp'"),
+            (["--sae", "{empty}/none"], "none does not exist"),
+            (["--sae", "~/kthink none"], "none does not exist"),
             (["--limit", "0"], "--limit"),
             (["--sae", "{empty}"], "holds no SAEs"),
         ],
@@ -301,7 +304,8 @@ class TestCommand:
     ) -> None:
         given = [each.replace("{empty}", str(tmp_path)) for each in arguments]
         assert main(["audit", "--max-new-tokens", "1", "--device", "cpu", *given]) == 2
-        assert told in capsys.readouterr().err
+        said = capsys.readouterr().err
+        assert told in said and "loading" not in said, "before anything takes long"
 
 
 def test_a_site_that_does_not_vary_has_no_fvu(bundle: LanguageModel) -> None:

@@ -61,16 +61,28 @@ def load_saes(source: str, revision: str | None, hookpoints: Sequence[str], devi
     return LoadedSaes(loaded, found.revision, {hookpoint: found.part(hookpoint) for hookpoint in hookpoints})
 
 
+def check_hookpoints(source: str, revision: str | None, hookpoints: Sequence[str]) -> None:
+    """Whether the source has an SAE of each, before anything takes long. Raises MissingFiles, UnknownName."""
+    found = locate(source, demo.SAES, revision, [f"{hookpoint}/cfg.json" for hookpoint in hookpoints])
+    for hookpoint in hookpoints:
+        _folder(source, found.folder, hookpoint)
+
+
 def hookpoints_in(folder: Path) -> list[str]:
     """Those that a folder has an SAE of, by layer."""
     names = (cfg.parent.name for cfg in folder.glob("*/cfg.json"))
     return sorted(names, key=lambda name: [(int(part) if part.isdecimal() else -1, part) for part in name.split(".")])
 
 
-def _load(source: str, folder: Path, hookpoint: str, device: torch.device) -> KSparse:
+def _folder(source: str, folder: Path, hookpoint: str) -> Path:
     path = folder / hookpoint
     if not (path / "cfg.json").is_file():
         raise UnknownName("SAE hookpoint", hookpoint, hookpoints_in(folder), f"{source} has no {hookpoint}/cfg.json")
+    return path
+
+
+def _load(source: str, folder: Path, hookpoint: str, device: torch.device) -> KSparse:
+    path = _folder(source, folder, hookpoint)
     cfg = _read_cfg(path / "cfg.json")
     latents = cfg.num_latents or cfg.d_in * cfg.expansion_factor
     shapes = {

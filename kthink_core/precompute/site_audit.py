@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id
+
 from kthink_core import demo
 from kthink_core.config import DEMO, Device, ExperimentConfig
 from kthink_core.errors import BadValue, MissingFiles
@@ -12,7 +15,7 @@ from kthink_core.model.generate import generate
 from kthink_core.model.language_model import load_model, pick_device
 from kthink_core.model.sampling import Sampling
 from kthink_core.model.sites import Audit, capture, measured
-from kthink_core.model.sparse_coder import hookpoints_in, load_saes
+from kthink_core.model.sparse_coder import check_hookpoints, hookpoints_in, load_saes
 from kthink_core.precompute.pipeline import Progress
 from kthink_core.precompute.problems import load_problems
 from kthink_core.prompts import prompt_ids
@@ -27,6 +30,7 @@ def audit(config: ExperimentConfig, device: Device, progress: Progress) -> Itera
     """
     where = pick_device(device)
     problems = load_problems(config.problems, config.limit)
+    check_hookpoints(config.sae, config.sae_revision, config.hookpoints)
     progress.stage(f"loading {config.model} on {where}")
     lm = load_model(config.model, config.model_revision, where, config.dtype)
     prompts = []
@@ -48,6 +52,10 @@ def hookpoints_of(sae: str) -> tuple[str, ...]:
     """All that there are SAEs of in a folder or the bundle. Raises BadValue for what is no folder, MissingFiles."""
     folder = demo.SAES if sae == DEMO else Path(sae).expanduser()
     if not folder.is_dir():
+        try:
+            validate_repo_id(sae)
+        except HFValidationError as error:  # a path, then
+            raise BadValue(f"--sae {sae} {'is no folder' if folder.exists() else 'does not exist'}") from error
         raise BadValue(f"--sae {sae} is no folder here: say which of its SAEs with --hookpoints")
     found = hookpoints_in(folder)
     if not found:

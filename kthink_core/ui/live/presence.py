@@ -90,10 +90,17 @@ def reach() -> Worker | None:
 def _missing(reason: str) -> None:
     with st.container(border=True):
         st.markdown("**No worker answers.** What is stored can be browsed; live prompts and tests need one:")
-        st.code("python -m kthink_core worker", language=None)
+        st.code(_command(from_environment(WorkerSettings)), language=None)
         st.caption(plain(reason))
         st.caption("This page looks again by itself.")
     _look_again()
+
+
+def _command(settings: WorkerSettings) -> str:
+    """What starts a worker where this app looks for one, from whichever terminal."""
+    usual = WorkerSettings.model_fields["port"].default
+    port = "" if settings.url is not None or settings.port == usual else f" --port {settings.port}"
+    return f"python -m kthink_core worker{port}"
 
 
 @st.fragment(run_every=2.0)

@@ -10,6 +10,7 @@ import streamlit as st
 
 from kthink_core import notes
 from kthink_core.errors import KthinkError
+from kthink_core.evidence.pattern import compiled
 from kthink_core.notes import (
     FILE,
     LONGEST,
@@ -198,6 +199,8 @@ def _save(
     author, note = state[keys["author"]], state[keys["note"]]
     facts = {"author": author, "experiment": page.experiment.name, "quote": quote}
     try:
+        if given.pattern.strip() and given.pattern != before.pattern:
+            compiled(given.pattern)
         for what, old, new in zip(_WHATS, before, given, strict=True):
             if new != old:
                 book.write(about, what, new, **facts)

@@ -24,11 +24,11 @@ QUALITY: dict[str, Term] = {
     ),
     "loss_recovered": Term(
         "Loss recovered",
-        "How much of what a module gives the model its SAE keeps: CE is the mean cross-entropy of the tokens in scope, "
-        "predicted with 0, with the reconstruction x̂ (CE_sae), or with nothing else in the place of the captured "
-        "vector x, at every position. 1: the model does as well as before; 0: no better than without the module. "
-        "Missing where the model does not miss the module. A prediction counts where its token does. (Rajamanoharan "
-        "et al. 2024, arXiv 2404.16014)",
+        "How much of what a module gives the model its SAE keeps. CE is the mean cross-entropy of the tokens in scope: "
+        "CE_model of the model as it is; CE_sae where at every position the reconstruction x̂ takes the place of the "
+        "captured vector x; CE_zero where 0 does. 1: the model does as well as before; 0: no better than without the "
+        "module. Missing where the model does not miss the module. A prediction counts where its token does. "
+        "(Rajamanoharan et al. 2024, arXiv 2404.16014)",
         r"\frac{CE_{zero} - CE_{sae}}{CE_{zero} - CE_{model}}",
     ),
     "loss_recovered_interval": Term(

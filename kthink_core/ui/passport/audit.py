@@ -3,6 +3,7 @@ others."""
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections.abc import Sequence
 
@@ -103,7 +104,7 @@ def _fvu(page: Page, sides: Sequence[Page], shared: tuple[int, ...]) -> None:
             "site": _sites(table),
             "experiment": table["experiment"],
             "fvu": [numerals.number(value, 3) for value in table["fvu"]],
-            "range": _ranges(table, 3),
+            "range": ranges(table, 3),
             "norm": [numerals.number(value) for value in table["norm"]],
             "positions": table["positions"],
             "inferences": table["inferences"],
@@ -166,10 +167,11 @@ def _overlap(page: Page, sides: Sequence[Page], shared: tuple[int, ...]) -> None
     )
     table = capture_sites.overlaps(here, there, shared)
     mean = capture_sites.mean_overlap(table).iloc[0]
-    [told] = _ranges(pd.DataFrame([mean]), 3)
+    [told] = ranges(pd.DataFrame([mean]), 3)
+    spread = told if _alike(mean["low"], mean["high"]) else f"95 % range {told}"
     st.markdown(
-        f"Mean overlap **{numerals.number(mean['jaccard'], 3)}** over {int(mean['inferences'])} traces, 95 % range "
-        f"{told}; 1: the same features, 0: none in common."
+        f"Mean overlap **{numerals.number(mean['jaccard'], 3)}** over {int(mean['inferences'])} traces, {spread}; "
+        "1: the same features, 0: none in common."
     )
     columns = {
         "inference": NumberColumn("Inference", format="%d", width=80),
@@ -197,7 +199,7 @@ def _first_tokens(page: Page, sides: Sequence[Page], shared: tuple[int, ...]) ->
         {
             "site": _sites(table),
             "token": [
-                "all further tokens" if pd.isna(place) else f"{place}: {visible(text)}"
+                "a further token (median)" if pd.isna(place) else f"{place}: {visible(text)}"
                 for place, text in zip(table["position"], table["text"], strict=True)
             ],
             "largest": [numerals.number(value) for value in table["largest"]],
@@ -210,9 +212,11 @@ def _first_tokens(page: Page, sides: Sequence[Page], shared: tuple[int, ...]) ->
         "site": TextColumn("Capture site", pinned=True),
         "token": TextColumn("Position and token"),
         "largest": TextColumn(
-            "Largest activation", help="Over these traces; of all further tokens the median of each one's largest."
+            "Largest activation (further: median)",
+            help="Of tokens 0 and 1 the largest in any of these traces. Every further token has a largest activation, "
+            "too: of these the median.",
         ),
-        "times": TextColumn("Against the further ones"),
+        "times": TextColumn("Against the further median"),
         "feature": NumberColumn("Feature", format="%d", help="The one that has it."),
         "norm": TextColumn("Median ‖x‖"),
     }
@@ -235,10 +239,18 @@ def _sites(table: pd.DataFrame) -> list[str]:
     return [f"{site} ({SITES[site]})" for site in table["site"]]
 
 
-def _ranges(table: pd.DataFrame, decimals: int) -> list[str]:
+def ranges(table: pd.DataFrame, decimals: int) -> list[str]:
+    """`low` to `high` of each row, or what there is to say instead of as many `inferences`."""
     return [
         "too few traces"
         if pd.isna(row["low"])
+        else f"the same in all {int(row['inferences'])} traces"
+        if _alike(row["low"], row["high"])
         else f"{numerals.number(row['low'], decimals)} to {numerals.number(row['high'], decimals)}"
         for row in table.to_dict("records")
     ]
+
+
+def _alike(low: float, high: float) -> bool:
+    """Whether the ends of a range are one: whichever traces are drawn, the figure is the same but for rounding."""
+    return math.isclose(low, high, rel_tol=1e-9)

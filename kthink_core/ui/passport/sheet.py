@@ -16,24 +16,25 @@ from kthink_core.ui.parts import clicks, download, numerals, terms
 from kthink_core.ui.passport import by_inference, lengths
 from kthink_core.ui.view.page import Page, go
 
-_MEASURES: dict[str, tuple[str, int, str, str]] = {
-    "fvu": ("FVU", 3, "", "fvu"),
-    "loss_recovered": ("Loss recovered", 3, "", "loss_recovered"),
-    "low": ("At least", 3, "", "loss_recovered_interval"),
-    "high": ("At most", 3, "", "loss_recovered_interval"),
-    "kl": ("KL", 4, "", "kl"),
-    "l0": ("L0", 1, "", "l0"),
-    "dead": ("Dead", 1, "%", "dead"),
-    "median_norm": ("Median ‖x‖", 2, "", "norms"),
-    "mean_norm": ("Mean ‖x‖", 2, "", "norms"),
-    "max_norm": ("Largest ‖x‖", 2, "", "norms"),
-    "sinks": ("Sinks", 0, "", "sink"),
-    "ce_model": ("CE", 3, "", "cross_entropy"),
-    "ce_spliced": ("CE with x̂", 3, "", "cross_entropy"),
-    "ce_zero": ("CE with 0", 3, "", "cross_entropy"),
-    "predictions": ("Predictions", 0, "", "cross_entropy"),
+_MEASURES: dict[str, tuple[str, int, str, str, int]] = {
+    "fvu": ("FVU", 3, "", "fvu", 60),
+    "loss_recovered": ("Loss recovered", 3, "", "loss_recovered", 104),
+    "low": ("At least", 3, "", "loss_recovered_interval", 60),
+    "high": ("At most", 3, "", "loss_recovered_interval", 61),
+    "kl": ("KL", 4, "", "kl", 78),
+    "l0": ("L0", 1, "", "l0", 48),
+    "dead": ("Dead", 1, "%", "dead", 54),
+    "sinks": ("Sinks", 0, "", "sink", 52),
+    "median_norm": ("Median ‖x‖", 2, "", "norms", 82),
+    "max_norm": ("Largest ‖x‖", 2, "", "norms", 82),
+    "mean_norm": ("Mean ‖x‖", 2, "", "norms", 75),
+    "ce_model": ("CE", 3, "", "cross_entropy", 65),
+    "ce_spliced": ("CE with x̂", 3, "", "cross_entropy", 85),
+    "ce_zero": ("CE with 0", 3, "", "cross_entropy", 85),
+    "predictions": ("Predictions", 0, "", "cross_entropy", 85),
 }
-"""By column of `passport`: title, decimals, unit, term."""
+"""By column of `passport`: title, decimals, unit, term, width in pixels. What tells of sinks is in sight on a screen
+1440 pixels wide."""
 
 
 def draw(page: Page) -> None:
@@ -70,16 +71,16 @@ def _table(page: Page, table: pd.DataFrame, key: str, choose: Callable[[int], No
     measures = [name for name in _MEASURES if choose is not None or name not in ("low", "high")]
     shown = pd.DataFrame({"hookpoint": [_marked(*pair) for pair in zip(table["hookpoint"], table["fvu"], strict=True)]})
     columns: dict[str, ColumnConfig] = {
-        "hookpoint": TextColumn("Hookpoint", width=115, pinned=True, help="⚠: FVU of 1 or more.")
+        "hookpoint": TextColumn("Hookpoint", width=108, pinned=True, help="⚠: FVU of 1 or more.")
     }
     if choose is not None:
-        shown["scope"], columns["scope"] = table["scope"], TextColumn("Scope", width=85, pinned=True)
+        shown["scope"], columns["scope"] = table["scope"], TextColumn("Scope", width=76, pinned=True)
     shown["positions"] = table["positions"]
-    columns["positions"] = NumberColumn("Positions", format="%d", width=75)
+    columns["positions"] = NumberColumn("Positions", format="%d", width=71)
     for name in measures:
-        title, decimals, unit, term = _MEASURES[name]
+        title, decimals, unit, term, width = _MEASURES[name]
         shown[name], columns[name] = numerals.column(
-            title, table[name].tolist(), decimals=decimals, unit=unit, help=terms.help(term), width=_width(title)
+            title, table[name].tolist(), decimals=decimals, unit=unit, help=terms.help(term), width=width
         )
     if choose is not None:
         described = "Quality of the SAEs by hookpoint and scope"
@@ -93,11 +94,6 @@ def _table(page: Page, table: pd.DataFrame, key: str, choose: Callable[[int], No
 
 def _marked(hookpoint: str, fvu: float) -> str:
     return f"{hookpoint} ⚠" if fvu >= 1 else hookpoint
-
-
-def _width(title: str) -> int:
-    """Pixels."""
-    return 85 if title in ("KL", "CE with x̂", "CE with 0") else 65 if len(title) < 6 else 75 if len(title) < 9 else 105
 
 
 def _said(page: Page, table: pd.DataFrame) -> str:
