@@ -151,8 +151,8 @@ def test_where_nothing_was_measured_nothing_is_compared(reader: Reader, verdict:
         (5, 10, 0.3, ["says little about this feature: 5 of 10 features drawn at random have the same."]),
         (4, 9, 0.3, ["says little about this feature: it fires at only 9 positions"]),
         (10, 3, 0.3, ["10 of 10 features drawn at random have the same, and it fires at only 3 positions"]),
-        (0, 50, 0.34, ["It fires in 34% of the texts without reasoning as they are"]),
-        (9, 50, 1.0, ["9 of 10", "100%"]),
+        (0, 50, 0.34, ["It fires in 34 % of the texts without reasoning as they are"]),
+        (9, 50, 1.0, ["9 of 10", "100 %"]),
     ],
 )
 def test_what_to_know_before_believing_it(

@@ -18,7 +18,7 @@ _MEANS: dict[Verdict, str] = {
     "token-driven": "Its own tokens, put into texts without any reasoning, are enough to make it fire.",
     "partly token-driven": "Its own tokens make it fire in texts without reasoning, less than reliably.",
     "weakly token-driven": "Its own tokens raise it a little in texts without reasoning.",
-    "context-dependent": "Its own tokens alone do not explain it: in texts without reasoning they raise it little or not.",
+    "context-dependent": "Its own tokens alone do not explain it: in texts without reasoning they hardly raise it.",
     "silent": "It fires neither in what the model wrote nor in the texts without reasoning: there is nothing to test.",
     "untested": "It fires on no token often enough to know its tokens: three times.",
 }
