@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 from numpy.typing import NDArray
 
-from kthink_core.evidence.effect_size import MOST_D, chance_of_best, effect, verdict
+from kthink_core.evidence.effect_size import MOST_D, chance_of_best, effect, interval, verdict
 from kthink_core.evidence.injection_test import (
     FINALISTS,
     LENGTH,
@@ -114,6 +114,17 @@ class TestEffect:
         assert effect(zeros, ones) == (-MOST_D, 0.0)
         assert effect(ones + np.eye(10)[0] * 1e-9, zeros).d == MOST_D
 
+    def test_interval_of_d(self) -> None:
+        # s² = 2/50 + 0.8²/200 = 0.0432
+        assert interval(0.8, 50) == pytest.approx((0.8 - 1.959964 * 0.0432**0.5, 0.8 + 1.959964 * 0.0432**0.5))
+        assert interval(MOST_D, 50) is None and interval(-MOST_D, 50) is None
+
+    def test_the_interval_holds_d_as_often_as_it_says(self) -> None:
+        rng = np.random.default_rng(0)
+        drawn = [effect(rng.normal(0.6, 1, 100), rng.normal(0, 1, 100)).d for _ in range(2000)]
+        held = [low < 0.6 < high for low, high in filter(None, (interval(d, 100) for d in drawn))]
+        assert len(held) == 2000 and abs(np.mean(held) - 0.95) < 4 * (0.95 * 0.05 / 2000) ** 0.5
+
     @pytest.mark.parametrize(
         ("d", "p", "said"),
         [
@@ -171,6 +182,7 @@ class TestExamine:
     def test_a_word_detector(self) -> None:
         (found,) = examine(Made("word"), [WORDS], 0, [Drivers(9, ((1500,),))])
         assert found.verdict == "token-driven" and found.best and found.best.texts == MEASURED
+        assert found.best.fires_in_injected == 1.0
         assert len(found.trials) == len(STRATEGIES) and found.p_best is not None and found.p_best <= 0.001
         # Another feature's tokens do not make it fire, unless the strategy that counts is one that it cannot be put by.
         if found.other is not None:
@@ -180,6 +192,7 @@ class TestExamine:
         probe = Made("never")
         (found,) = examine(probe, [WORDS], 0)
         assert found.verdict == "context-dependent" and found.best and found.best.d == 0
+        assert found.best.fires_in_injected == 0.0
         assert probe.rows == SCREENED * len(STRATEGIES) + MEASURED  # no second strategy was worth measuring
 
     def test_nothing_to_put_in(self) -> None:

@@ -11,13 +11,14 @@ import pytest
 from pydantic import ValidationError
 from streamlit.testing.v1 import AppTest
 
+from benchmarks.served import free_port
 from benchmarks.stand_in import SHAPES
 from kthink_core import demo, queries
 from kthink_core.cli import main
 from kthink_core.config import ExperimentConfig
 from kthink_core.errors import WorkerRefused
 from kthink_core.evidence.driving_tokens import drivers_of, firing_features
-from kthink_core.evidence.injection_results import injection
+from kthink_core.evidence.injection_results import doubts, injection, stored
 from kthink_core.evidence.reason_score import reason_score
 from kthink_core.live.api import Cancelled, Done, Event, Failed, InjectRequest, Progressed
 from kthink_core.live.client import WorkerClient
@@ -26,6 +27,9 @@ from kthink_core.precompute.progress import Silent
 from kthink_core.settings import WorkerSettings
 from kthink_core.store.reader import open_reader
 from kthink_core.store.writer import open_writer
+from kthink_core.ui.injection.injection_watch import InjectionWatch
+from kthink_core.ui.parts.numerals import percent
+from kthink_core.ui.parts.writing import plain
 from kthink_core.worker.engine import Engine
 from kthink_core.worker.jobs import Job, Outcome, Work
 from tests.app_visits import Open, payloads, tables, texts, visiting
@@ -191,6 +195,23 @@ class TestGivingWay:
         assert told.said[-1] == "test cancelled" and engine.status(job).state == "cancelled"
         engine.close()
 
+    def test_health_is_told_whatever_the_engine_waits_for(self, tiny_plan: Plan) -> None:
+        """Its lock is held here by a listener who takes his time."""
+        held, free = threading.Event(), threading.Event()
+
+        def slow(event: Event) -> None:
+            if event.event == "started":
+                held.set()
+                assert free.wait(60)
+
+        with working(tiny_plan) as (settings, engine), WorkerClient(settings) as client:
+            engine.submit(Job(request(), (1, 2, 3), slow))
+            try:
+                assert held.wait(60)
+                assert client.health().status == "ready"
+            finally:
+                free.set()
+
     @staticmethod
     def _job(told: Told, name: str, work: Work) -> Job:
         return Job(asked(1), (), told.of(name), work=work)
@@ -215,14 +236,38 @@ class TestPage:
         assert not app.error and not app.warning
         with open_reader(cache, "tested") as reader:
             row = injection(reader, HOOKPOINT, feature).to_dict("records")[0]
+            (found,) = [one for one in stored(reader, HOOKPOINT).found if one.feature == feature]
         assert row["verdict"] in texts(app)
-        assert {metric.label for metric in app.metric} >= {"Cohen's d", "p", "p of the best", "Same verdict"}
+        assert [info.value for info in app.info] == doubts(found)
+        metrics = {metric.label: metric.value for metric in app.metric}
+        assert metrics.keys() >= {"Fires in", "Cohen's d", "d, 95 %", "p", "p of the best", "Same verdict"}
+        assert metrics["Fires in"] == f"{percent(row['fires_in'])} → {percent(row['fires_in_injected'])}"
+        (ways,) = [frame.value for frame in app.dataframe if "Way" in frame.value]
+        assert all(p == "< 0.0001" or 0.0001 <= float(p) <= 1 for p in ways["p"])
         (shown,) = [data for data in payloads(app, "groups") if data["groups"][0]["title"].startswith("The first")]
         assert len(shown["groups"][0]["snippets"]) == 6
         assert all("marked" in snippet["segments"] for snippet in shown["groups"][0]["snippets"])
         assert [button.label for button in app.button if button.label.startswith("Test")] == ["Test again"]
         (listed,) = tables(visit("overview", experiment="tested", hookpoint=HOOKPOINT), "verdict")[:1]
         assert row["verdict"] in listed["verdict"].tolist()
+
+    @pytest.mark.parametrize("back", [False, True])
+    def test_a_worker_that_went_away_is_no_trouble_once_it_is_back(
+        self, visit: Open, worker: WorkerSettings, monkeypatch: pytest.MonkeyPatch, *, back: bool
+    ) -> None:
+        asked_on_page = InjectRequest(experiment="tested", hookpoint=HOOKPOINT, features=(2,))
+        with WorkerClient(WorkerSettings(port=free_port())) as nobody:
+            watch = InjectionWatch(nobody, asked_on_page, lambda: True)
+            while watch.going:
+                threading.Event().wait(0.01)
+        assert watch.trouble and watch.lost
+        monkeypatch.setenv("KTHINK_WORKER_URL", f"http://127.0.0.1:{worker.port}" if back else nobody.address)
+        app = self.opened(visit, 2)
+        app.session_state["injection watch"] = watch
+        app.run()
+        assert [error.value for error in app.error] == ([] if back else [plain(watch.trouble)])
+        assert any("is back" in info.value for info in app.info) == back
+        assert any(button.label.startswith("Test") for button in app.button) == back
 
     def test_those_of_a_table_without_a_verdict_can_be_tested_together(
         self, visit: Open, worker: WorkerSettings, monkeypatch: pytest.MonkeyPatch, cache: Path, feature: int
@@ -319,3 +364,5 @@ def test_the_planted_pair_gets_both_verdicts(tmp_path: Path, capsys: pytest.Capt
     word, context = json.loads(capsys.readouterr().out)
     assert word["verdict"] == "token-driven" and word["d"] > 2
     assert context["verdict"] == "context-dependent" and abs(context["d"]) < 0.2
+    assert word["fires_in_injected"] > 0.9 > word["fires_in"] and word["d_low"] < word["d"] < word["d_high"]
+    assert word["compared"] == context["compared"] == 1 and word["controls"] == 0

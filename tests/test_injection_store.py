@@ -14,12 +14,21 @@ from numpy.typing import NDArray
 
 from kthink_core.errors import BadFile, BadValue, OutOfRange, UnknownName
 from kthink_core.evidence.driving_tokens import LEAST, drivers_of, firing_features
-from kthink_core.evidence.injection_results import COLUMNS, injection, left_out
+from kthink_core.evidence.injection_results import COLUMNS, doubts, injection, left_out
+from kthink_core.evidence.injection_results import table as table_of
 from kthink_core.evidence.injection_run import Materials, check_texts, run
 from kthink_core.evidence.injection_test import LENGTH, TEXTS
 from kthink_core.evidence.strategies import Injected
 from kthink_core.store.export import export
-from kthink_core.store.injections import Injection, injections_state, read_injection, read_injections, save
+from kthink_core.store.injections import (
+    Control,
+    Injection,
+    Verdict,
+    injections_state,
+    read_injection,
+    read_injections,
+    save,
+)
 from kthink_core.store.reader import Reader, open_reader
 from tests.app_samples import HOOKPOINTS, sample_experiment, write_experiment
 
@@ -109,11 +118,61 @@ def test_a_result_by_its_columns(reader: Reader) -> None:
     others = [control for control in found.controls if control.feature != feature]
     same = sum(control.verdict == found.verdict for control in others) / len(others)
     assert table["controls"].iloc[0] == pytest.approx(same)
+    assert table["compared"].iloc[0] == len(others)
+    assert found.d is not None and found.n
+    half = 1.959964 * (2 / found.n + found.d**2 / (4 * found.n)) ** 0.5
+    assert (table["d_low"].iloc[0], table["d_high"].iloc[0]) == pytest.approx((found.d - half, found.d + half))
+    assert table["fires_in_injected"].iloc[0] == found.tried[0].fires_in_injected
     assert injection(reader, HOOKPOINTS[1]).empty
     with pytest.raises(OutOfRange):
         injection(reader, HOOKPOINT, 10_000)
     with pytest.raises(UnknownName):
         injection(reader, "layers.9.mlp")
+
+
+def _read(reader: Reader) -> Injection:
+    return read_injections(reader.layout, reader.experiment, HOOKPOINT).found[0]
+
+
+def test_an_older_document_still_counts(reader: Reader) -> None:
+    """Without the share of texts in which a feature fires with its tokens."""
+    value = _read(reader).model_dump(mode="json")
+    for way in value["tried"]:
+        del way["fires_in_injected"]
+    older = Injection.model_validate(value)
+    assert older.fires_in_injected is None and table_of([older])["fires_in_injected"].isna().all()
+
+
+@pytest.mark.parametrize("verdict", ["silent", "untested"])
+def test_where_nothing_was_measured_nothing_is_compared(reader: Reader, verdict: Verdict) -> None:
+    nothing = dict.fromkeys(("strategy", "d", "p", "p_best", "other", "other_d", "other_p"))
+    found = _read(reader).model_copy(update=nothing | {"verdict": verdict, "n": 0, "tried": (), "shown": ()})
+    row = table_of([found]).iloc[0]
+    assert row[["controls", "compared", "d_low", "d_high", "fires_in_injected"]].isna().all()
+    assert doubts(found) == []
+
+
+@pytest.mark.parametrize(
+    ("same", "positions", "fires_in", "told"),
+    [
+        (4, 10, 0.3, []),
+        (5, 10, 0.3, ["says little about this feature: 5 of 10 features drawn at random have the same."]),
+        (4, 9, 0.3, ["says little about this feature: it fires at only 9 positions"]),
+        (10, 3, 0.3, ["10 of 10 features drawn at random have the same, and it fires at only 3 positions"]),
+        (0, 50, 0.34, ["It fires in 34 % of the texts without reasoning as they are"]),
+        (9, 50, 1.0, ["9 of 10", "100 %"]),
+    ],
+)
+def test_what_to_know_before_believing_it(
+    reader: Reader, same: int, positions: int, fires_in: float, told: list[str]
+) -> None:
+    controls = tuple(
+        Control(feature=number, verdict="token-driven" if number < same else "silent") for number in range(10)
+    )
+    changed = {"feature": 77, "verdict": "token-driven", "strategy": "append", "controls": controls}
+    found = _read(reader).model_copy(update=changed | {"reasoning_positions": positions, "fires_in": fires_in})
+    said = doubts(found)
+    assert len(said) == len(told) and all(part in line for part, line in zip(told, said, strict=True))
 
 
 def test_it_is_exported(reader: Reader, cache: Path, tmp_path: Path) -> None:

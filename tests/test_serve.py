@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -77,6 +78,31 @@ def test_whatever_is_answered_is_a_sign_of_life_and_silence_is_none() -> None:
         wait_until(pulse.lost)  # it is asked once more, and says nothing
         assert time.monotonic() - began > 1
         assert not pulse.lost()
+
+
+def test_one_answer_that_does_not_come_is_asked_for_once_more() -> None:
+    """The machine may have stood still while it was due."""
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.settimeout(PATIENCE)
+        given = {"port": listening.getsockname()[1], "silence": 5}
+        pulse = Pulse(WorkerSettings.model_validate(given))
+        for _ in range(2):
+            connection, _ = listening.accept()
+            with connection:
+                assert connection.recv(10_000)
+                connection.sendall(answer)
+            unanswered, _ = listening.accept()
+            with unanswered:
+                assert unanswered.recv(10_000) and not unanswered.recv(1)  # until it is given up
+            last, _ = listening.accept()
+            with last:
+                assert last.recv(10_000)
+                last.sendall(answer)
+        connection, _ = listening.accept()  # it goes on to ask
+        connection.close()
+        assert not pulse.lost()
+        pulse.close()
 
 
 class Up:
@@ -179,6 +205,7 @@ def test_a_worker_that_crashed_or_hangs_comes_back_and_the_app_stays_until_a_sig
         assert not worker.is_running() and answers(up.app + "/_stcore/health")
         told = [line for line in up.log.read_text().splitlines() if "hangs" in line]
         assert told and "KTHINK_WORKER_SILENCE" in told[0]
+        assert re.search(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d kthink: the worker hangs", told[0])
         end_both(up, signal.SIGHUP)
 
 

@@ -23,6 +23,7 @@ VERDICTS: tuple[Verdict, ...] = (
 MOST_D = 99.0
 """What stands for an effect without bound: other means, and no spread on either side."""
 PERMUTATIONS = 999
+_Z = float(stats.norm.ppf(0.975))
 
 
 class Effect(NamedTuple):
@@ -48,6 +49,18 @@ def effect(injected: NDArray[np.float64], baseline: NDArray[np.float64]) -> Effe
     d = (mean[0] - mean[1]) / pooled
     test = stats.ttest_ind_from_stats(mean[0], spread[0], len(injected), mean[1], spread[1], len(baseline))
     return Effect(float(np.clip(d, -MOST_D, MOST_D)), float(test.pvalue))
+
+
+def interval(d: float, n: int) -> tuple[float, float] | None:
+    """95 % interval of Cohen's d of two groups of `n` each: d ± 1.96 s with s² = 2/n + d²/(4n) (Hedges and Olkin 1985).
+
+    None where d stands for a difference without any spread. It takes the groups as independent, and does not know that
+    d may be the better one of two.
+    """
+    if abs(d) >= MOST_D:
+        return None
+    half = _Z * (2 / n + d**2 / (4 * n)) ** 0.5
+    return d - half, d + half
 
 
 def chance_of_best(injected: Sequence[NDArray[np.float64]], baseline: NDArray[np.float64], seed: int) -> float:

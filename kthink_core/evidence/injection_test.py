@@ -63,6 +63,8 @@ class Trial(NamedTuple):
     p: float
     mean_injected: float
     mean_baseline: float
+    fires_in_injected: float
+    """Share of these texts, with its tokens in them, in which the feature fires."""
 
 
 class Tested(NamedTuple):
@@ -160,9 +162,12 @@ def _measure(
         baseline = baselines[index, texts.start : texts.stop]
         values = [next(read) for _ in strategies]
         trials = [
-            Trial(strategy, len(texts), *effect(one, baseline), float(one.mean()), float(baseline.mean()))
+            Trial(
+                strategy, len(texts), *effect(one, baseline), float(one.mean()), float(baseline.mean()),
+                float((one > 0).mean()),
+            )
             for strategy, one in zip(strategies, values, strict=True)
-        ]
+        ]  # fmt: skip
         found[index] = trials, values
     return found
 

@@ -53,7 +53,8 @@ def export(cache: Path, name: str, target: Path) -> Path:
 _INJECTIONS = """
 CREATE TABLE injections (
     hookpoint VARCHAR, feature INTEGER, verdict VARCHAR, strategy VARCHAR, d DOUBLE, p DOUBLE, p_best DOUBLE, n INTEGER,
-    fires_in DOUBLE, controls DOUBLE, other INTEGER, other_d DOUBLE, result VARCHAR
+    fires_in DOUBLE, fires_in_injected DOUBLE, controls DOUBLE, compared INTEGER,
+    other INTEGER, other_d DOUBLE, result VARCHAR
 )
 """
 
@@ -62,7 +63,8 @@ def _add_injections(path: Path, reader: Reader) -> None:
     """What token injection said of features, in a table of its own; `result` is the stored document, as JSON."""
     rows = [
         (hookpoint, one.feature, one.verdict, one.strategy, one.d, one.p, one.p_best, one.n, one.fires_in,
-         one.same_verdict, one.other, one.other_d, one.model_dump_json())
+         one.fires_in_injected, one.same_verdict, len(one.compared) or None,
+         one.other, one.other_d, one.model_dump_json())
         for hookpoint in reader.experiment.saes
         for one in read_injections(reader.layout, reader.experiment, hookpoint).found
     ]  # fmt: skip

@@ -74,6 +74,8 @@ class Tried(_Document):
     p: Share
     mean_injected: Finite
     mean_baseline: Finite
+    fires_in_injected: Share | None = None
+    """Share of these texts, with its tokens in them, in which the feature fires; None in older documents."""
 
 
 class Shown(_Document):
@@ -137,13 +139,20 @@ class Injection(_Document):
     shown: tuple[Shown, ...] = Field(max_length=20)
 
     @property
+    def fires_in_injected(self) -> float | None:
+        """Share of the texts in which it fires once its tokens are in, by the way that counts; None where nothing was
+        measured, and in older documents."""
+        return next((way.fires_in_injected for way in self.tried if way.strategy == self.strategy), None)
+
+    @property
     def compared(self) -> list[Control]:
-        """The controls without the feature itself."""
-        return [control for control in self.controls if control.feature != self.feature]
+        """The controls without the feature itself; none where nothing was measured."""
+        others = [control for control in self.controls if control.feature != self.feature]
+        return others if self.strategy is not None else []
 
     @property
     def same_verdict(self) -> float | None:
-        """Share of the controls that have the same verdict; None without any."""
+        """Share of the compared controls that have the same verdict; None without any."""
         others = self.compared
         return sum(control.verdict == self.verdict for control in others) / len(others) if others else None
 

@@ -87,7 +87,7 @@ def make_app(service: Service) -> FastAPI:
     return app
 
 
-def _service(request: Request) -> Service:
+async def _service(request: Request) -> Service:
     return request.app.state.service
 
 
@@ -198,8 +198,8 @@ def _found(service: Service, job_id: str) -> Job:
 
 
 @router.get("/health")
-def health(service: Serving) -> Health:
-    """Model, device, queue, uptime."""
+async def health(service: Serving) -> Health:
+    """Model, device, queue, uptime. Waits neither for the engine nor for a thread: it is the sign of life."""
     return service.health()
 
 

@@ -14,6 +14,8 @@ FIRST_ANSWER = 300.0
 """Seconds that a worker has until it answers for the first time: before it listens it imports torch."""
 INTERVAL = 0.5
 """Seconds from one question to the next."""
+LAST_QUESTION = 10.0
+"""Seconds that the last question waits before a worker counts as hanging, no longer than silence is borne."""
 
 
 class Silence:
@@ -58,13 +60,22 @@ class Pulse:
         token = self._settings.token
         headers = {"authorization": f"Bearer {token.get_secret_value()}"} if token else {}
         # One that answers slowly lives: an answer may take as long as no answer is borne.
-        with httpx.Client(headers=headers, timeout=self._settings.silence, trust_env=False) as client:
+        most = self._settings.silence
+        with httpx.Client(headers=headers, trust_env=False) as client:
             while not self._closed.wait(INTERVAL):
-                try:
-                    with client.stream("GET", f"{self._settings.own_address}/health"):
-                        self._silence.heard()
-                except httpx.TransportError:
-                    # Judged only after a question of its own: where this process itself was stopped, nobody was asked.
-                    if self._silence.too_long():
+                if self._answers(client, most):
+                    self._silence.heard()
+                # Judged only after a question of its own: where this process itself was stopped, nobody was asked.
+                elif self._silence.too_long():
+                    # The whole machine may have stood still, or been too busy, while the answer was due.
+                    if not self._answers(client, min(most, LAST_QUESTION)):
                         self._lost.set()
                         return
+                    self._silence.heard()
+
+    def _answers(self, client: httpx.Client, seconds: float) -> bool:
+        try:
+            with client.stream("GET", f"{self._settings.own_address}/health", timeout=seconds):
+                return True
+        except httpx.TransportError:
+            return False

@@ -145,7 +145,7 @@ def _stop(processes: list[subprocess.Popen[bytes]]) -> None:
 
 
 def _say(text: str) -> None:
-    tqdm.write(f"kthink: {text}", file=sys.stderr)
+    tqdm.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} kthink: {text}", file=sys.stderr)
 
 
 class _Bar:

@@ -38,13 +38,18 @@ def draw(page: Page, features: tuple[int, ...], label: str) -> None:
     """A button, or how far the test of these features is, or why there can be none."""
     watch: InjectionWatch | None = st.session_state.get(_WATCH)
     request = InjectRequest(experiment=page.experiment.name, hookpoint=page.view.hookpoint, features=features)
-    if watch is not None and watch.request == request:
-        if watch.going:
-            st.fragment(_progress, run_every=_TICK)(watch)
-            return
-        if watch.trouble:
-            st.error(plain(watch.trouble), icon=":material/error:")
+    own = watch is not None and watch.request == request
+    if watch is not None and own and watch.going:
+        st.fragment(_progress, run_every=_TICK)(watch)
+        return
+    above = st.empty()
     worker = presence.reach()
+    answers = worker is not None and worker.answers
+    if watch is not None and own and watch.trouble:
+        if watch.lost and answers:
+            above.info("The worker went away during the test, and is back: test again.", icon=":material/info:")
+        else:
+            above.error(plain(watch.trouble), icon=":material/error:")
     if worker is None or not worker.answers:
         return
     if worker.health.maker(page.view.hookpoint) != maker(page.experiment, page.view.hookpoint):

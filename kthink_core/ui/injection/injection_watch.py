@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from contextlib import closing
 
-from kthink_core.errors import KthinkError
+from kthink_core.errors import KthinkError, WorkerLost, WorkerMissing
 from kthink_core.live.api import Cancelled, Event, Failed, InjectRequest, Progressed, Queued, Started
 from kthink_core.live.client import WorkerClient
 
@@ -24,6 +24,8 @@ class InjectionWatch:
         self.done, self.of = 0, 0
         """Features."""
         self.trouble: str | None = None
+        self.lost = False
+        """Whether its trouble is that the worker went away: over once one answers again."""
         self._client, self._wanted = client, wanted
         self._stopped = threading.Event()
         threading.Thread(target=self._read, name="injection", daemon=True).start()
@@ -33,7 +35,7 @@ class InjectionWatch:
         self._stopped.set()
 
     def _read(self) -> None:
-        trouble: str | None = None
+        trouble, lost = None, False
         try:
             with closing(self._client.inject(self.request)) as events:
                 for event in events:
@@ -42,10 +44,11 @@ class InjectionWatch:
                     if self._stopped.is_set() or not self._wanted():
                         break
         except KthinkError as error:
-            trouble = str(error)
+            trouble, lost = str(error), isinstance(error, WorkerLost | WorkerMissing)
         finally:
             with self.lock:
                 self.trouble = self.trouble or trouble
+                self.lost = self.lost or lost
                 self.going = False
 
     def _hear(self, event: Event) -> None:
@@ -58,4 +61,4 @@ class InjectionWatch:
         elif isinstance(event, Failed):
             self.trouble = event.message
         elif isinstance(event, Cancelled) and not self._stopped.is_set():
-            self.trouble = "The worker ended. Test again when it is back."
+            self.trouble, self.lost = "The worker ended. Test again when it is back.", True

@@ -112,6 +112,17 @@ EVIDENCE: dict[str, Term] = {
         r"d = \frac{\bar x_{injected} - \bar x_{baseline}}"
         r"{\sqrt{(s^2_{injected} + s^2_{baseline})\,/\,2}}",
     ),
+    "d_interval": Term(
+        "95 % of Cohen's d",
+        "Where d lies with 95 % confidence (Hedges and Olkin 1985). It takes the texts with and without tokens as "
+        "independent and does not know that the better of two ways may have been chosen.",
+        r"d \mp 1.96\,s,\quad s^2 = \frac{2}{n} + \frac{d^2}{4n}",
+    ),
+    "fires_in": Term(
+        "Fires in",
+        "Share of texts in which the feature fires at all: of the 116 texts without reasoning as they are, then of the "
+        "100 that its tokens were put into, by the way that counts.",
+    ),
     "p_of_best": Term(
         "p of the best",
         "How often chance gives a d as large as the best of the measured ways: text by text, with and without tokens "

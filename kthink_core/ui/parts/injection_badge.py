@@ -12,14 +12,15 @@ from kthink_core.ui.parts import terms
 from kthink_core.ui.view import cache
 from kthink_core.ui.view.page import Page
 
-COLOURS: dict[Verdict, Literal["red", "orange", "yellow", "green", "gray"]] = {
-    "token-driven": "red",
-    "partly token-driven": "orange",
-    "weakly token-driven": "yellow",
-    "context-dependent": "green",
+COLOURS: dict[Verdict, Literal["orange", "yellow", "blue", "gray"]] = {
+    "token-driven": "orange",
+    "partly token-driven": "yellow",
+    "weakly token-driven": "gray",
+    "context-dependent": "blue",
     "silent": "gray",
     "untested": "gray",
 }
+"""None says good or bad: a verdict is neither."""
 
 
 def layout(page: Page) -> Layout:
