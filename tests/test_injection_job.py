@@ -18,13 +18,14 @@ from kthink_core.cli import main
 from kthink_core.config import ExperimentConfig
 from kthink_core.errors import WorkerRefused
 from kthink_core.evidence.driving_tokens import drivers_of, firing_features
-from kthink_core.evidence.injection_results import doubts, injection, stored
+from kthink_core.evidence.injection_results import doubts, injection
 from kthink_core.evidence.reason_score import reason_score
 from kthink_core.live.api import Cancelled, Done, Event, Failed, InjectRequest, Progressed
 from kthink_core.live.client import WorkerClient
 from kthink_core.precompute.pipeline import Plan, plan, precompute
 from kthink_core.precompute.progress import Silent
 from kthink_core.settings import WorkerSettings
+from kthink_core.store.injections import read_injections
 from kthink_core.store.reader import open_reader
 from kthink_core.store.writer import open_writer
 from kthink_core.ui.injection.injection_watch import InjectionWatch
@@ -236,7 +237,11 @@ class TestPage:
         assert not app.error and not app.warning
         with open_reader(cache, "tested") as reader:
             row = injection(reader, HOOKPOINT, feature).to_dict("records")[0]
-            (found,) = [one for one in stored(reader, HOOKPOINT).found if one.feature == feature]
+            (found,) = [
+                one
+                for one in read_injections(reader.layout, reader.experiment, HOOKPOINT).found
+                if one.feature == feature
+            ]
         assert row["verdict"] in texts(app)
         assert [info.value for info in app.info] == doubts(found)
         metrics = {metric.label: metric.value for metric in app.metric}

@@ -96,7 +96,7 @@ def doubts(found: Injection) -> list[str]:
         told.append(f"The verdict says little about this feature: {', and '.join(reasons)}.")
     if found.fires_in >= OFTEN:
         told.append(
-            f"It fires in {100 * found.fires_in:.0f} % of the texts without reasoning as they are: whatever the verdict, it "
-            "does not belong to reasoning alone."
+            f"It fires in {100 * found.fires_in:.0f} % of the texts without reasoning as they are: whatever the "
+            "verdict, it does not belong to reasoning alone."
         )
     return told
