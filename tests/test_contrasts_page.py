@@ -123,6 +123,8 @@ def test_the_query_prints_its_contract(cache: Path, capsys: pytest.CaptureFixtur
         (["--between", "think:bypass", "--other", "elsewhere"], "they differ in sae: "),
         (["--between", "experiments", "--other", "nowhere"], "unknown experiment 'nowhere'"),
         (["--between", "before:after", "--word", "elephant"], "never stands"),
+        (["--between", "experiments", "--other", "demo"], "cannot be compared with itself"),
+        (["--between", "think:answer", "--scope", "prompt"], "has scopes of its own"),
         (["--between", "right:wrong", "--feature", "3"], "takes no --feature"),
     ):
         assert main([*asked, *given]) == 2

@@ -223,7 +223,18 @@ class TestExamine:
 
     def test_controls_are_drawn_by_the_seed(self) -> None:
         firing = list(range(0, 400, 3))
-        drawn = draw_controls(firing, 0)
-        assert drawn == draw_controls(firing, 0) != draw_controls(firing, 1)
-        assert len(set(drawn)) == 10 and set(drawn) <= set(firing)
-        assert draw_controls([4], 0) == [4] and draw_controls([], 0) == []
+        tried: list[int] = []
+
+        def drivers(feature: int) -> Drivers:
+            """Every other one that is drawn fires on no token often enough."""
+            tried.append(feature)
+            return WORDS._replace(feature=feature, tokens=WORDS.tokens if len(tried) % 2 else ())
+
+        def drawn(seed: int) -> list[int]:
+            tried.clear()
+            return [each.feature for each in draw_controls(firing, seed, drivers)]
+
+        assert drawn(0) == drawn(0) != drawn(1)
+        assert len(set(drawn(0))) == 10 and set(drawn(0)) <= set(firing) and drawn(0) == tried[::2]
+        assert [each.feature for each in draw_controls([4], 0, lambda _: WORDS)] == [WORDS.feature]
+        assert draw_controls([4], 0, lambda _: WORDS._replace(tokens=())) == draw_controls([], 0, drivers) == []

@@ -336,7 +336,7 @@ class TestCommand:
             (["--top", "0"], "--top 0"),
             (["--top", "3", "--by", "luck"], "unknown table 'luck'"),
             (["--features", "1", "--seed", "-1"], "--seed -1"),
-            (["--features", "1", "--texts", "/nowhere"], "texts cannot be read"),
+            (["--features", "1", "--texts", "/nowhere"], "there is no such file"),
         ],
     )
     def test_mistakes(self, cache: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], told: str) -> None:

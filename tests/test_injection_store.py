@@ -167,10 +167,13 @@ def test_what_to_know_before_believing_it(
     reader: Reader, same: int, positions: int, fires_in: float, told: list[str]
 ) -> None:
     controls = tuple(
-        Control(feature=number, verdict="token-driven" if number < same else "silent") for number in range(10)
+        Control(feature=number, verdict="token-driven" if number < same else "context-dependent")
+        for number in range(10)
     )
     changed = {"feature": 77, "verdict": "token-driven", "strategy": "append", "controls": controls}
     found = _read(reader).model_copy(update=changed | {"reasoning_positions": positions, "fires_in": fires_in})
+    nothing_to_test = tuple(Control(feature=number, verdict="untested") for number in range(20, 40))
+    assert doubts(found.model_copy(update={"controls": controls + nothing_to_test})) == doubts(found)
     said = doubts(found)
     assert len(said) == len(told) and all(part in line for part, line in zip(told, said, strict=True))
 

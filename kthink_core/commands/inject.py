@@ -82,6 +82,8 @@ def _run(options: argparse.Namespace) -> None:
         raise BadValue(f"--seed {options.seed}: from 0 to {2**31 - 1}")
     if options.by not in RANKINGS:
         raise UnknownName("table", options.by, RANKINGS)
+    if options.texts is not None and not options.texts.is_file():  # before anything is loaded
+        raise BadValue(f"--texts {options.texts}: there is no such file")
     with open_reader(cache_of(options), options.experiment) as reader:
         check_hookpoint(reader, options.hookpoint)
         if options.top is not None and not 1 <= options.top <= _MOST:

@@ -99,9 +99,9 @@ def contrast(
 
 def _check_other(reader: Reader, other: Reader, hookpoint: str, between: Between) -> None:
     here, there = reader.experiment, other.experiment
-    if here.name == there.name:
-        raise BadValue(f"experiment '{here.name}' cannot be compared with itself: name another one")
     check_comparable(here, there, hookpoint)
+    if between == "experiments" and here.name == there.name:
+        raise BadValue(f"experiment '{here.name}' cannot be compared with itself: name another one")
     if between == "think:bypass":
         if here.config.mode == there.config.mode:
             raise BadValue(f"experiments '{here.name}' and '{there.name}' are both of mode {here.config.mode}")

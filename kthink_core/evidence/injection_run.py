@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
@@ -70,10 +71,12 @@ def run(materials: Materials, features: Sequence[int]) -> Iterator[Step]:
     for feature in features:
         check_feature(reader, hookpoint, feature)
     origin = _origin(materials)
-    drawn = draw_controls(firing_features(reader, hookpoint), materials.seed)
-    strangers = [drivers_of(reader, hookpoint, feature) for feature in drawn]
+    features = list(dict.fromkeys(features))
+    strangers = draw_controls(
+        firing_features(reader, hookpoint), materials.seed, partial(drivers_of, reader, hookpoint)
+    )
     stored = read_controls(reader.layout, origin)
-    done, of = 0, len(features) + (0 if stored else len(drawn))
+    done, of = 0, len(features) + (0 if stored else len(strangers))
     yield Step(done, of)
     if stored is None:
         found: list[Control] = []
@@ -84,7 +87,7 @@ def run(materials: Materials, features: Sequence[int]) -> Iterator[Step]:
             yield Step(done, of)
         stored = Controls(origin=origin, controls=tuple(found))
         save(reader.layout, stored)
-    for part in _parts(list(dict.fromkeys(features))):
+    for part in _parts(features):
         drivers = [drivers_of(reader, hookpoint, feature) for feature in part]
         for one, driving in zip(examine(materials.probe, drivers, materials.seed, strangers), drivers, strict=True):
             document = _document(materials, origin, one, driving, stored)

@@ -8,7 +8,8 @@ was measured (`chance_of_best`). So a strategy that was lucky in the choice has 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -31,6 +32,8 @@ CONTRASTED = 40
 """Of the measured texts: those that get another feature's tokens."""
 CONTROLS = 10
 """Features drawn at random, to whose verdicts a feature's is compared."""
+_TRIES = 10 * CONTROLS
+"""Features that are drawn for these, at most."""
 
 _CHOOSING = range(SCREENED)
 _MEASURING = range(SCREENED, TEXTS)
@@ -87,10 +90,12 @@ class Tested(NamedTuple):
         return self.trials[0] if self.trials else None
 
 
-def draw_controls(firing: Sequence[int], seed: int, count: int = CONTROLS) -> list[int]:
-    """Features drawn at random among those that fire, the same for a seed; in the order drawn."""
-    drawn = np.random.default_rng([seed, len(firing)]).permutation(len(firing))[:count]
-    return [firing[index] for index in drawn]
+def draw_controls(firing: Sequence[int], seed: int, drivers: Callable[[int], Drivers]) -> list[Drivers]:
+    """`CONTROLS` features drawn at random among those that fire, the same for a seed; in the order drawn. Those that
+    fire on no token often enough to be tested are passed over: they could have no verdict."""
+    order = np.random.default_rng([seed, len(firing)]).permutation(len(firing))[:_TRIES]
+    drawn = (drivers(firing[index]) for index in order)
+    return list(islice((each for each in drawn if each.tokens), CONTROLS))
 
 
 def examine(probe: Probe, wanted: Sequence[Drivers], seed: int, others: Sequence[Drivers] = ()) -> list[Tested]:

@@ -146,8 +146,12 @@ class Injection(_Document):
 
     @property
     def compared(self) -> list[Control]:
-        """The controls without the feature itself; none where nothing was measured."""
-        others = [control for control in self.controls if control.feature != self.feature]
+        """The controls that were measured, without the feature itself; none where that was not."""
+        others = [
+            control
+            for control in self.controls
+            if control.feature != self.feature and control.verdict not in ("silent", "untested")
+        ]
         return others if self.strategy is not None else []
 
     @property

@@ -27,8 +27,8 @@ def chart(table: pd.DataFrame, sides: tuple[str, str], labels: Mapping[int, str]
         ],
         name=[named(feature, labels) for feature in table["feature"]],
         tokens=[tokens.get(feature, "") for feature in table["feature"]],
-        interval=_intervals(table["matched_low"], table["matched_high"]),
-        interval_of_all=_intervals(table["low"], table["high"]),
+        interval=_intervals(table["matched_low"].tolist(), table["matched_high"].tolist()),
+        interval_of_all=_intervals(table["low"].tolist(), table["high"].tolist()),
         inferences=[f"{a} and {b}" for a, b in zip(table["inferences_a"], table["inferences_b"], strict=True)],
     )
     least = min(*table["q"].tolist(), ALPHA)
@@ -71,5 +71,5 @@ def chart(table: pd.DataFrame, sides: tuple[str, str], labels: Mapping[int, str]
     return Chart(shown.iloc[::-1].filter(items=kept), spec)
 
 
-def _intervals(lows: pd.Series, highs: pd.Series) -> list[str]:
+def _intervals(lows: list[float], highs: list[float]) -> list[str]:
     return [MISSING if pd.isna(low) else f"{low:+.2%} to {high:+.2%}" for low, high in zip(lows, highs, strict=True)]
