@@ -146,7 +146,7 @@ def missing_words(table: pd.DataFrame, scope: Scope) -> list[str]:
     told = {"in no trace": nowhere, f"at no position in scope {scope}": outside}
     named = {place: ", ".join(map(revealed, table.loc[rows, "word"].tolist())) for place, rows in told.items()}
     lines = [f"words that occur {place}: {names}" for place, names in named.items() if names]
-    of, there = len(table), int((table["positions"] > 0).sum())
+    of, there = len(table), int((table["positions"] > 0).to_numpy().sum())
     if there == 1 < of:
         lines.append(
             f"only one of {of} words occurs in scope {scope}: H is 0 for every feature, and no score is above 0; leave "
