@@ -29,11 +29,13 @@ def told(code: str, **said: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("package", ["kthink_core", "benchmarks", "bundle"])
-def test_threads_wait_asleep(package: str) -> None:
+def test_threads_wait_a_moment_then_asleep(package: str) -> None:
     taken = told(f"import {package}, torch")
-    assert (taken["OMP_WAIT_POLICY"], taken["GOMP_SPINCOUNT"]) == ("PASSIVE", "0")
+    assert (taken["OMP_WAIT_POLICY"], taken["GOMP_SPINCOUNT"]) == ("PASSIVE", "3000")
 
 
 def test_what_the_user_says_stays() -> None:
-    assert told("import kthink_core, torch", OMP_WAIT_POLICY="ACTIVE")["OMP_WAIT_POLICY"] == "ACTIVE"
+    for policy, spins in (("ACTIVE", "30000000000"), ("PASSIVE", "0")):
+        taken = told("import kthink_core, torch", OMP_WAIT_POLICY=policy)
+        assert taken["OMP_WAIT_POLICY"] == policy and taken["GOMP_SPINCOUNT"] == spins
     assert told("import kthink_core, torch", GOMP_SPINCOUNT="5000")["GOMP_SPINCOUNT"] == "5000"
