@@ -1,4 +1,4 @@
-"""How far a difference of rates would vary from one set of inferences to another: the bootstrap over inferences.
+"""How far a figure would vary from one set of inferences to another: the bootstrap over inferences.
 
 Tokens of one trace are no independent cases; resampled, they would make intervals several times too narrow.
 """
@@ -14,6 +14,22 @@ FEWEST = 2
 """Inferences of a side below which there is no interval."""
 _CHUNK = 2048
 _SEED = 2
+
+
+def draws(inferences: int) -> NDArray[np.int64]:
+    """How often each inference is drawn where as many are as there are, with replacement: [resamples, inferences]; the
+    same each time."""
+    return np.random.default_rng(0).multinomial(inferences, np.full(inferences, 1 / inferences), RESAMPLES)
+
+
+def ends(resampled: NDArray[np.float64]) -> tuple[float, float]:
+    """Of the 95 % interval of a figure that was resampled, [resamples]: percentiles 2.5 and 97.5 of those that are
+    numbers; NaN without any."""
+    known = resampled[~np.isnan(resampled)]
+    if not len(known):
+        return np.nan, np.nan
+    low, high = np.quantile(known, (0.025, 0.975))
+    return float(low), float(high)
 
 
 def intervals(

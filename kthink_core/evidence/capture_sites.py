@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from kthink_core.evidence.bootstrap import RESAMPLES, draws, ends
 from kthink_core.queries.checks import check_choice, check_hookpoint, check_inference, in_scope
 from kthink_core.queries.overview import check_relevant
 from kthink_core.store.feature_stats import RELEVANT
@@ -20,7 +21,6 @@ BINS = 10
 """Of a histogram, a factor of ten."""
 FEWEST = 5
 """Inferences below which there is no interval: resampling so few says little."""
-RESAMPLED = 1000
 _AMONG = "inference IN (SELECT unnest($inferences::INTEGER[]))"
 
 
@@ -59,8 +59,7 @@ def site_fvu(
     row: dict[str, object] = {"hookpoint": hookpoint, "inferences": len(sums), "positions": int(figures[:, 2].sum())}
     row |= {"fvu": float(_fvu(all_once, figures, vectors)[0]), "low": np.nan, "high": np.nan}
     if len(sums) >= FEWEST:
-        drawn = np.random.default_rng(0).multinomial(len(sums), np.full(len(sums), 1 / len(sums)), RESAMPLED)
-        row |= _interval(_fvu(drawn.astype(np.float64), figures, vectors))
+        row |= _interval(_fvu(draws(len(sums)).astype(np.float64), figures, vectors))
     return pd.DataFrame([row | {"norm": median["norm"].iloc[0]}])
 
 
@@ -165,7 +164,7 @@ def mean_overlap(table: pd.DataFrame) -> pd.DataFrame:
     row: dict[str, object] = {"inferences": len(values), "jaccard": float(values.mean()) if len(values) else np.nan}
     row |= {"low": np.nan, "high": np.nan}
     if len(values) >= FEWEST:
-        drawn = np.random.default_rng(0).integers(0, len(values), (RESAMPLED, len(values)))
+        drawn = np.random.default_rng(0).integers(0, len(values), (RESAMPLES, len(values)))
         row |= _interval(values[drawn].mean(1))
     return pd.DataFrame([row])
 
@@ -192,8 +191,7 @@ def _fvu(weights: NDArray[np.float64], figures: NDArray[np.float64], vectors: ND
 
 
 def _interval(drawn: NDArray[np.float64]) -> dict[str, float]:
-    low, high = np.nanquantile(drawn, [0.025, 0.975]) if np.isfinite(drawn).any() else (np.nan, np.nan)
-    return {"low": float(low), "high": float(high)}
+    return dict(zip(("low", "high"), ends(drawn), strict=True))
 
 
 def _check(reader: Reader, hookpoint: str, inferences: tuple[int, ...]) -> None:

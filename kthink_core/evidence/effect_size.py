@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from kthink_core.store.injections import Verdict
 
@@ -23,7 +22,7 @@ VERDICTS: tuple[Verdict, ...] = (
 MOST_D = 99.0
 """What stands for an effect without bound: other means, and no spread on either side."""
 PERMUTATIONS = 999
-_Z = float(stats.norm.ppf(0.975))
+_Z = 1.959963984540054
 
 
 class Effect(NamedTuple):
@@ -40,6 +39,8 @@ def effect(injected: NDArray[np.float64], baseline: NDArray[np.float64]) -> Effe
     injected, baseline: [texts] largest activation of each text, two or more. Without any spread d is 0 where the means
     are equal, ± `MOST_D` where not, and never beyond that.
     """
+    from scipy import stats  # half a second to import, which nothing but a test need wait for
+
     mean = float(injected.mean()), float(baseline.mean())
     spread = float(injected.std(ddof=1)), float(baseline.std(ddof=1))
     pooled = ((spread[0] ** 2 + spread[1] ** 2) / 2) ** 0.5

@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from kthink_core import signs
+from kthink_core.evidence.bootstrap import draws, ends
 from kthink_core.evidence.pattern import Claim, Span, compiled, spans
 from kthink_core.queries.checks import check_feature
 from kthink_core.queries.fragments import activations_of_feature
@@ -19,7 +20,6 @@ from kthink_core.store.scopes import SEGMENTS_OF, Scope
 HALVES = ("held out", "looked at")
 """Inferences with odd numbers, and those with even ones."""
 TENTHS = 10
-RESAMPLES = 1000
 _NEAR, _OTHER = TENTHS, TENTHS + 1
 """After the tenths: silent positions whose token the feature fires on elsewhere, and all other silent ones."""
 
@@ -126,11 +126,4 @@ def _interval(counts: NDArray[np.int64]) -> tuple[float, float]:
     size = len(counts)
     if size < 2:
         return np.nan, np.nan
-    random = np.random.default_rng(0)
-    drawn = random.multinomial(size, np.full(size, 1 / size), RESAMPLES)  # [resamples, inferences]
-    areas = _areas(np.tensordot(drawn, counts, axes=1))
-    areas = areas[~np.isnan(areas)]
-    if not len(areas):
-        return np.nan, np.nan
-    low, high = np.quantile(areas, (0.025, 0.975))
-    return float(low), float(high)
+    return ends(_areas(np.tensordot(draws(size), counts, axes=1)))

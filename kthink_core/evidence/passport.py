@@ -18,12 +18,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from kthink_core.evidence.bootstrap import draws, ends
 from kthink_core.queries import norms, quality, quality_by_inference
 from kthink_core.queries.checks import check_hookpoint, check_inference, in_scope
 from kthink_core.store.reader import Reader
 from kthink_core.store.scopes import Scope
 
-RESAMPLES = 1000
 FEWEST = 5
 """Inferences that a bootstrap needs: of fewer it says nothing."""
 
@@ -115,9 +115,7 @@ def _interval(sums: NDArray[np.float64]) -> tuple[float, float]:
     count = len(sums)
     if count < FEWEST:
         return np.nan, np.nan
-    drawn = np.random.default_rng(0).multinomial(count, np.full(count, 1 / count), RESAMPLES)
-    model, spliced, zero = (drawn @ sums).T
+    model, spliced, zero = (draws(count) @ sums).T
     if np.any(zero <= model):
         return np.nan, np.nan
-    low, high = np.quantile((zero - spliced) / (zero - model), [0.025, 0.975])
-    return float(low), float(high)
+    return ends((zero - spliced) / (zero - model))
