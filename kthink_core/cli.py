@@ -20,7 +20,7 @@ from kthink_core.arguments import (
     whole_number,
     whole_pair,
 )
-from kthink_core.commands import auditing, inject, reproduce
+from kthink_core.commands import auditing, inject, reproduce, steer
 from kthink_core.config import BATCH_SIZE, Device, ExperimentConfig, preset
 from kthink_core.errors import BadValue, KthinkError, UnknownName, WorkerFailed, in_words
 from kthink_core.evidence.divides import BETWEEN
@@ -117,6 +117,7 @@ def _add_precompute(parser: argparse.ArgumentParser) -> None:
         "--experiment", type=experiment_name, metavar="NAME", help="its name in the cache (default: the preset's)"
     )
     add_config(parser)
+    steer.add(parser)
     parser.add_argument("--batch-size", type=whole_number, default=BATCH_SIZE, metavar="B")
     parser.add_argument("--device", choices=get_args(Device), default="auto")
     parser.set_defaults(run=_precompute)
@@ -172,14 +173,9 @@ def _experiment(options: argparse.Namespace) -> tuple[str, ExperimentConfig]:
 
 
 def _precompute(options: argparse.Namespace) -> None:
-    name, config, chosen = options.experiment or options.preset, config_of(options), options.site is not None
-    _compute(cache_of(options), name, config, options.device, options.batch_size, site_is_chosen=chosen)
-
-
-def _compute(
-    cache: Path, name: str, config: ExperimentConfig, device: Device, batch_size: int, *, site_is_chosen: bool
-) -> None:
     """Make what the experiment lacks. A complete one is recognised without importing torch."""
+    cache, name = cache_of(options), options.experiment or options.preset
+    config = steer.with_steering(config_of(options), options)
     if is_finished(cache, name, config):
         print(f"experiment '{name}' is complete in {cache}", file=sys.stderr)
         return
@@ -188,8 +184,9 @@ def _compute(
 
     progress = TerminalProgress()
     try:
-        ready = plan(name, config, device, progress)
-        precompute(ready, cache, batch_size, progress, site_is_chosen=site_is_chosen)
+        ready = plan(name, config, options.device, progress)
+        steer.check_scale(options, ready.experiment)
+        precompute(ready, cache, options.batch_size, progress, site_is_chosen=options.site is not None)
     finally:
         progress.close()
 

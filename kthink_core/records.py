@@ -123,6 +123,14 @@ ACTIONS: tuple[Action, ...] = get_args(Action)
 
 
 @dataclass(frozen=True)
+class Trigger:
+    """A feature at whose first firing something begins."""
+
+    hookpoint: Annotated[str, Field(max_length=200)]
+    feature: Annotated[int, Field(ge=0)]
+
+
+@dataclass(frozen=True)
 class Intervention:
     """One thing that was done to the model while it wrote; formulas: model/steering.py."""
 
@@ -133,6 +141,44 @@ class Intervention:
     """`clamp`: the activation asked for; `add`: how many times the decoder row is added; `ablate`: 0."""
     start: Annotated[int, Field(ge=0)] = 0
     """Generated position from which on it acts; 0: that of the first generated token. Prompts stay as they are."""
+    after: Trigger | None = None
+    """If given, it acts only from the position after the first one, not before `start`, at which that feature fires:
+    where the vector that fires is the steered one, so that what is said of a stored trace holds while it is written."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """Something that must hold of a steered run, as it was measured."""
+
+    name: Annotated[str, Field(max_length=100)]
+    value: float
+    most: float
+    """It holds where the value is not larger."""
+
+    @property
+    def holds(self) -> bool:
+        return self.value <= self.most
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What one intervention did while one inference was written. None where it acted at no position.
+
+    Relative changes ‖Δh‖ / ‖h‖ are those of the hookpoint's vector, by all that was done to it; activations are the
+    feature's own: `before` of the vector as it came, `after` of the steered one encoded again.
+    """
+
+    began: int | None
+    """Generated position of the first vector it acted on."""
+    positions: int
+    """Vectors it acted on."""
+    change_median: float | None
+    change_max: float | None
+    before_median: float | None
+    before_max: float | None
+    after_median: float | None
+    after_max: float | None
+    checks: tuple[Check, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -171,6 +217,8 @@ class Inference:
     """None also where it was kept before schema 3."""
     interventions: tuple[Intervention, ...] = ()
     """What was done to the model while it wrote; empty: nothing."""
+    receipts: tuple[Receipt, ...] = ()
+    """Of each intervention, in their order; empty where it was written before schema 4."""
 
     @property
     def generated_tokens(self) -> int:

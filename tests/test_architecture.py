@@ -19,7 +19,7 @@ EDGES = graph(SOURCES)
 HEAVY = {"torch", "transformers", "sparsify"}
 SHARED = {
     "arguments", "cells", "config", "documents", "errors", "identity", "lift", "listing", "prompts", "records",
-    "settings", "signs", "threads",
+    "settings", "signs", "steer_options", "threads",
 }  # fmt: skip
 """Modules at the top of the package that are no room: none of them may reach one, but for the command line's tables."""
 
@@ -35,16 +35,29 @@ REACHES: dict[str, set[str]] = {
     "model": {"demo"},
     "precompute": {"demo", "model", "store"},
     "reproduction": {"demo", "model", "queries", "store"},
-    "worker": {"access", "demo", "evidence", "live", "model", "precompute", "queries", "store"},
+    "interventions": {"demo", "evidence", "model", "precompute", "queries", "store"},
+    "worker": {"access", "demo", "evidence", "interventions", "live", "model", "precompute", "queries", "store"},
     "ui": {"access", "evidence", "live", "notes", "queries", "store"},
     "pages": {"access", "evidence", "live", "notes", "queries", "store", "ui"},
     "app": {"access", "evidence", "live", "notes", "queries", "store", "ui"},
-    "commands": {"demo", "evidence", "listing", "live", "model", "precompute", "queries", "reproduction", "store"},
+    "commands": {
+        "demo",
+        "evidence",
+        "interventions",
+        "listing",
+        "live",
+        "model",
+        "precompute",
+        "queries",
+        "reproduction",
+        "store",
+    },
     "cli": {
         "access",
         "commands",
         "demo",
         "evidence",
+        "interventions",
         "listing",
         "live",
         "model",
@@ -56,7 +69,7 @@ REACHES: dict[str, set[str]] = {
     },
 }
 """The rooms that a room may reach besides itself, by any chain of imports."""
-COMPUTES = {"commands", "model", "precompute", "reproduction", "worker", "cli", "bundle"}
+COMPUTES = {"commands", "interventions", "model", "precompute", "reproduction", "worker", "cli", "bundle"}
 """Who may reach torch."""
 SHOWS = {"ui", "pages", "app"}
 """Who may reach Streamlit."""

@@ -28,7 +28,7 @@ from kthink_core.settings import WorkerSettings
 from kthink_core.store.injections import read_injections
 from kthink_core.store.reader import open_reader
 from kthink_core.store.writer import open_writer
-from kthink_core.ui.injection.injection_watch import InjectionWatch
+from kthink_core.ui.live.job_watch import JobWatch
 from kthink_core.ui.parts.numerals import percent
 from kthink_core.ui.parts.writing import plain
 from kthink_core.worker.engine import Engine
@@ -262,13 +262,13 @@ class TestPage:
     ) -> None:
         asked_on_page = InjectRequest(experiment="tested", hookpoint=HOOKPOINT, features=(2,))
         with WorkerClient(WorkerSettings(port=free_port())) as nobody:
-            watch = InjectionWatch(nobody, asked_on_page, lambda: True)
+            watch = JobWatch(nobody, asked_on_page, lambda: True)
             while watch.going:
                 threading.Event().wait(0.01)
         assert watch.trouble and watch.lost
         monkeypatch.setenv("KTHINK_WORKER_URL", f"http://127.0.0.1:{worker.port}" if back else nobody.address)
         app = self.opened(visit, 2)
-        app.session_state["injection watch"] = watch
+        app.session_state["job injection"] = watch
         app.run()
         assert [error.value for error in app.error] == ([] if back else [plain(watch.trouble)])
         assert any("is back" in info.value for info in app.info) == back

@@ -261,7 +261,8 @@ def test_a_steered_experiment_tells_what_was_done(tiny: Path, tmp_path: Path) ->
     assert found["plain"].token_ids.tolist() != found["steered"].token_ids.tolist()
     with open_reader(tmp_path, "steered") as reader:
         assert reader.experiment.config.steering == done
-        rows = reader.query("SELECT * FROM interventions").to_dict("records")
+        asked = "inference, hookpoint, feature, action, value, start"
+        rows = reader.query(f"SELECT {asked} FROM interventions").to_dict("records")
     assert rows == [
         {"inference": 0, "hookpoint": HOOKPOINT, "feature": 5, "action": "clamp", "value": 40.0, "start": 0},
         {"inference": 0, "hookpoint": LATER, "feature": 2, "action": "ablate", "value": 0.0, "start": 3},

@@ -5,66 +5,20 @@ Shared by worker and client; knows nothing of torch, HTTP or Streamlit.
 
 from __future__ import annotations
 
-import re
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from kthink_core.config import Site, check_name
-from kthink_core.errors import BadValue
+from kthink_core.config import Site
 from kthink_core.identity import Maker, source
+from kthink_core.live.request import Author, ExperimentName, Hookpoint, Hookpoints, Request, Typed
+from kthink_core.live.study_requests import AblationRequest, AttributionRequest, SentencesRequest, SweepRequest
 from kthink_core.prompts import Mode, Segment
-from kthink_core.records import FinishReason
+from kthink_core.records import FinishReason, Intervention, Receipt
 
 JobState = Literal["queued", "running", "done", "failed", "cancelled"]
-MOST_CHARACTERS = 200_000
-"""Longest text of a request; the limit that matters is in tokens and is the worker's to set."""
-
-
-def _whole(value: object) -> object:
-    """Text that can be encoded: JSON can hold half of a surrogate pair, which is no character."""
-    if isinstance(value, str) and (half := re.search("[\ud800-\udfff]", value)):
-        raise ValueError(f"character {half.start()} is half a surrogate pair: remove it")
-    return value
-
-
-def _plain(text: str) -> str:
-    """No control characters but newline and tab."""
-    if control := re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f]", text):
-        code = ord(control.group())
-        raise ValueError(f"character {control.start()} is the control character U+{code:04X}: remove it")
-    return text
-
-
-def _typed(text: str) -> str:
-    """A text that can be tokenized: not blank."""
-    if not text.strip():
-        raise ValueError("it is empty: type something")
-    return _plain(text.replace("\r\n", "\n").replace("\r", "\n"))
-
-
-def _line(text: str) -> str:
-    return _plain(" ".join(text.split()))
-
-
-def _named(name: str) -> str:
-    """A plain name of an experiment."""
-    try:
-        check_name(name)
-    except BadValue as error:
-        raise ValueError(str(error)) from error
-    return name
-
-
-_Whole = BeforeValidator(_whole)  # first of all: what pydantic itself says of such text names no character
-Typed = Annotated[str, Field(max_length=MOST_CHARACTERS), _Whole, AfterValidator(_typed)]
-Author = Annotated[str, Field(max_length=80), _Whole, AfterValidator(_line)]
-Hookpoint = Annotated[str, Field(max_length=200), _Whole, AfterValidator(_plain)]
-Hookpoints = Annotated[tuple[Hookpoint, ...], Field(max_length=64)]
-
-
-class _Request(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+MOST_STEERED = 16
+"""Interventions of one generation."""
 
 
 class _Answer(BaseModel):
@@ -73,7 +27,7 @@ class _Answer(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
-class TypedPrompt(_Request):
+class TypedPrompt(Request):
     """A prompt as somebody typed it, and how it becomes one for the model."""
 
     prompt: Typed
@@ -96,9 +50,13 @@ class GenerateRequest(TypedPrompt):
     top_p: float = Field(default=0.95, gt=0, le=1)
     max_new_tokens: int = Field(default=400, ge=1)
     seed: int = Field(default=0, ge=0, lt=2**31)
+    steering: tuple[Intervention, ...] = Field(default=(), max_length=MOST_STEERED, description="values as activations")
+    at_residual: bool = Field(
+        default=False, description="steer an MLP's SAE although the worker captures the residual stream"
+    )
 
 
-class EncodeRequest(_Request):
+class EncodeRequest(Request):
     """Latents of a text as it is: no template, nothing generated."""
 
     text: Typed
@@ -110,10 +68,10 @@ MOST_TESTED = 50
 """Features of one job of token injection."""
 
 
-class InjectRequest(_Request):
+class InjectRequest(Request):
     """Are stored features more than their words? Tested with the worker's model and SAE, stored with the experiment."""
 
-    experiment: Annotated[str, Field(max_length=100), _Whole, AfterValidator(_named)]
+    experiment: ExperimentName
     hookpoint: Hookpoint
     features: tuple[Annotated[int, Field(ge=0, lt=2**31)], ...] = Field(min_length=1, max_length=MOST_TESTED)
     seed: int = Field(default=0, ge=0, lt=2**31)
@@ -175,12 +133,22 @@ class Tokens(_Answer):
 
 
 class Progressed(_Answer):
-    """How far a test is."""
+    """How far a test or a study is."""
 
     event: Literal["progressed"] = "progressed"
     done: int
     of: int
-    """Features, those drawn to compare with among them."""
+    """Parts of alike size. Of token injection: features, those drawn to compare with among them."""
+
+
+class Studied(_Answer):
+    """What a study has found; its end follows."""
+
+    event: Literal["studied"] = "studied"
+    id: str | None = None
+    """Under which it is stored with its experiment; None of a live run."""
+    document: dict[str, Any]
+    """As it is stored (store/studies.py), whichever kind it is of."""
 
 
 class Done(_Answer):
@@ -190,6 +158,8 @@ class Done(_Answer):
     """None where nothing was generated."""
     answer: str | None = None
     seconds: float = 0.0
+    receipts: tuple[Receipt, ...] = ()
+    """What each intervention did, in the order of the request."""
 
 
 class Failed(_Answer):
@@ -204,15 +174,34 @@ class Cancelled(_Answer):
     job: str
 
 
-Event = Queued | Started | Tokens | Progressed | Done | Failed | Cancelled
+Event = Queued | Started | Tokens | Progressed | Studied | Done | Failed | Cancelled
 ENDS = (Done, Failed, Cancelled)
 """After one of these nothing more comes."""
 
 EVENT: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="event")])
 
 
-Kind = Literal["generate", "encode", "inject"]
-KINDS: dict[type[_Request], Kind] = {GenerateRequest: "generate", EncodeRequest: "encode", InjectRequest: "inject"}
+AnyRequest = (
+    GenerateRequest
+    | EncodeRequest
+    | InjectRequest
+    | SweepRequest
+    | AblationRequest
+    | AttributionRequest
+    | SentencesRequest
+)
+"""What becomes a job."""
+
+Kind = Literal["generate", "encode", "inject", "sweep", "ablation", "attribution", "sentences"]
+KINDS: dict[type[AnyRequest], Kind] = {
+    GenerateRequest: "generate",
+    EncodeRequest: "encode",
+    InjectRequest: "inject",
+    SweepRequest: "sweep",
+    AblationRequest: "ablation",
+    AttributionRequest: "attribution",
+    SentencesRequest: "sentences",
+}
 """What a request asks for."""
 
 
@@ -227,7 +216,7 @@ class JobStatus(_Answer):
     message: str | None = None
 
 
-class KeepRequest(_Request):
+class KeepRequest(Request):
     author: Author = ""
     """Who typed the prompt."""
 

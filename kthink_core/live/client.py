@@ -24,6 +24,7 @@ from kthink_core.live.api import (
     Tokenized,
     TokenizeRequest,
 )
+from kthink_core.live.study_requests import StudyRequest
 from kthink_core.settings import WorkerSettings
 
 _PATIENCE = httpx.Timeout(10, connect=2)
@@ -91,6 +92,10 @@ class WorkerClient:
     def inject(self, request: InjectRequest) -> Generator[Event, None, None]:
         """The events of a test, whose result the worker stores. Raises as `generate` does."""
         return self._events("/inject", request.model_dump())
+
+    def study(self, request: StudyRequest) -> Generator[Event, None, None]:
+        """The events of a study, its result among them. Raises as `generate` does."""
+        return self._events("/study", request.model_dump())
 
     def _events(self, path: str, body: dict[str, Any]) -> Generator[Event, None, None]:
         began = False

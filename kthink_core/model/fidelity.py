@@ -25,6 +25,7 @@ from kthink_core.config import Site
 from kthink_core.errors import OutOfMemory
 from kthink_core.model.hookpoints import Edit, passing
 from kthink_core.model.language_model import LanguageModel
+from kthink_core.model.replay import onsets
 from kthink_core.model.sae import Sae, chunks
 from kthink_core.model.steering import Steering
 from kthink_core.records import Fidelity
@@ -63,13 +64,14 @@ def fidelity(
     rows += [row for hookpoint in saes for row in (_Row(hookpoint, "reconstruction"), _Row(hookpoint, "nothing"))]
     ids = torch.tensor([token_ids], device=lm.device)
     generated = torch.arange(len(token_ids), device=lm.device)[None] - prompt_tokens
+    starts = onsets(lm, token_ids, site, steering, prompt_tokens) if steering else None
     at_once = max(1, _TOKENS // len(token_ids))
     hidden: list[Tensor] = []
     while len(hidden) < len(rows):
         pause()
         part = rows[len(hidden) : len(hidden) + at_once]
         try:
-            with passing(lm.model, (), site, _edits(saes, part, steering, generated)):
+            with passing(lm.model, (), site, _edits(saes, part, steering, generated, starts)):
                 output = lm.model.base_model(input_ids=ids.expand(len(part), -1), use_cache=False)
             hidden += output.last_hidden_state.unbind()
         except torch.OutOfMemoryError as error:
@@ -88,10 +90,14 @@ def fidelity(
 
 
 def _edits(
-    saes: Mapping[str, Sae], rows: Sequence[_Row | None], steering: Steering | None, generated: Tensor
+    saes: Mapping[str, Sae],
+    rows: Sequence[_Row | None],
+    steering: Steering | None,
+    generated: Tensor,
+    starts: Tensor | None,
 ) -> dict[str, Edit]:
     """What is put where, by hookpoint, in a batch of such rows. `generated`: [1, positions] as for `Steering.edits`."""
-    edits: dict[str, Edit] = dict(steering.edits(generated.expand(len(rows), -1))) if steering else {}
+    edits: dict[str, Edit] = dict(steering.edits(generated.expand(len(rows), -1), starts)) if steering else {}
     for hookpoint in dict.fromkeys(row.hookpoint for row in rows if row):
         at = [(number, row.put) for number, row in enumerate(rows) if row and row.hookpoint == hookpoint]
         edits[hookpoint] = _replacing(saes[hookpoint], at, edits.get(hookpoint))

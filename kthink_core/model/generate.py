@@ -17,8 +17,9 @@ from kthink_core.config import Site
 from kthink_core.model.hookpoints import Captured, passing
 from kthink_core.model.kv_cache import Growing, growing_cache
 from kthink_core.model.language_model import LanguageModel
+from kthink_core.model.onset import Onset
 from kthink_core.model.sampling import Sampling, draw, uniform_table
-from kthink_core.model.steering import Steering
+from kthink_core.model.steering import Notes, Steering
 from kthink_core.records import FinishReason, Generation, Prompt
 
 
@@ -33,6 +34,8 @@ class Step(NamedTuple):
     """[rows] its natural log-probability under the model (temperature 1, no filter); empty in the first step."""
     vectors: dict[str, Tensor]
     """By hookpoint, [rows, positions that passed, width]; in the first step a row's padding comes first."""
+    notes: Notes
+    """What was done to them, [rows, positions that passed, …]; nothing in the first step."""
     ended: dict[int, FinishReason]
     """The rows whose last token this was, and why."""
 
@@ -58,15 +61,17 @@ def steps(
     longest = mask.shape[1]
     mask = pad(mask, (0, sampling.max_new_tokens), value=1)
     cache = growing_cache(lm.model.config)
+    onset = Onset(steering, len(prompts), lm.device) if steering else None
+    seen = list(dict.fromkeys((*hookpoints, *(steering.watched if steering else ()))))
     alive = list(range(len(prompts)))
     token_ids: list[int] = []
     logprobs: list[float] = []
     for step in range(sampling.max_new_tokens + 1):
         padded = any(len(prompts[index].token_ids) < longest for index in alive)
         visible = mask[:, : longest + step] if padded else None  # transformers would look at all of it to know
-        number = step - 1 if step else torch.arange(-longest, 0, device=lm.device)
-        edits = steering.edits(torch.zeros_like(tokens) + number) if steering else None
-        with passing(lm.model, hookpoints, site, edits) as captured:
+        notes: Notes = {}
+        edits = onset.edits(step - 1, notes) if onset and step else None  # prompts stay as they are
+        with passing(lm.model, seen, site, edits) as captured:
             logits = lm.model(
                 input_ids=tokens,
                 attention_mask=visible,
@@ -74,10 +79,12 @@ def steps(
                 past_key_values=cache,
                 logits_to_keep=1,
             ).logits[:, -1]
+        if onset and step:
+            onset.see(captured, torch.full_like(tokens, step - 1))
         ended: dict[int, FinishReason] = {row: "stop" for row, token_id in enumerate(token_ids) if token_id in stops}
         if step == sampling.max_new_tokens:
             ended = {row: ended.get(row, "length") for row in range(len(alive))}
-        yield Step(alive, token_ids, logprobs, dict(captured), ended)
+        yield Step(alive, token_ids, logprobs, {name: captured[name] for name in hookpoints}, notes, ended)
         if ended:
             going = [row for row in range(len(alive)) if row not in ended]
             if not going:
@@ -85,6 +92,8 @@ def steps(
             rows = torch.tensor(going, device=lm.device)
             cache.batch_select_indices(rows)
             logits, mask, positions = logits[rows], mask[rows], positions[rows]
+            if onset:
+                onset.select(rows)
             alive = [alive[row] for row in going]
         drawn = draw(logits, uniforms[alive, step], sampling)
         chances = logits.float().log_softmax(-1).gather(-1, drawn[:, None]).squeeze(-1)
@@ -110,11 +119,15 @@ def generate(
     """
     longest = max(len(prompt.token_ids) for prompt in prompts)
     seen = {hookpoint: Growing() for hookpoint in hookpoints}
+    noted = {done.hookpoint: Growing() for done in steering.interventions} if steering else {}
     written: list[list[int]] = [[] for _ in prompts]
     logprobs: list[list[float]] = [[] for _ in prompts]
     for number, step in enumerate(steps(lm, prompts, sampling, hookpoints, site, steering)):
         for hookpoint, vectors in step.vectors.items():
             seen[hookpoint].append(vectors)
+        for hookpoint, growing in noted.items():
+            if steering and number:
+                growing.append(notes_of(step, hookpoint, steering))
         for index, token_id, logprob in zip(step.prompts, step.token_ids, step.logprobs, strict=bool(number)):
             written[index].append(token_id)
             logprobs[index].append(logprob)
@@ -129,13 +142,22 @@ def generate(
                 Captured(
                     {hookpoint: growing.values[row, padding:].clone() for hookpoint, growing in seen.items()},
                     torch.tensor([torch.nan] * len(prompt.token_ids) + logprobs[index]),
+                    {hookpoint: growing.values[row].clone() for hookpoint, growing in noted.items()},
                 ),
             )
         going = [row for row in range(len(step.prompts)) if row not in step.ended]
         if step.ended and going:
             rows = torch.tensor(going, device=lm.device)
-            for growing in seen.values():
+            for growing in (*seen.values(), *noted.values()):
                 growing.select(rows)
+
+
+def notes_of(step: Step, hookpoint: str, steering: Steering) -> Tensor:
+    """What a step that is not the first noted of a hookpoint: [rows, 1, …], zeros where nothing has begun."""
+    if hookpoint in step.notes:
+        return step.notes[hookpoint]
+    device = steering.saes[hookpoint].W_dec.device
+    return torch.zeros(len(step.prompts), 1, 1 + 2 * len(steering.numbers_of(hookpoint)), device=device)
 
 
 def _left_padded(prompts: Sequence[Prompt], device: torch.device) -> tuple[Tensor, Tensor]:

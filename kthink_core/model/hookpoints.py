@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
@@ -18,6 +19,7 @@ from transformers import PreTrainedModel
 
 from kthink_core.config import Site
 from kthink_core.errors import HookSkipped, UnknownName
+from kthink_core.records import Check
 
 _LAYER = re.compile(r"(?:.*\.)?(?:layers|h|blocks)\.\d+")
 
@@ -33,6 +35,10 @@ class Captured(NamedTuple):
     logprobs: Tensor
     """[positions] float32 on the CPU: natural log-probability of the token at a position given those before it, at
     temperature 1 without filter; NaN where nobody asked: at position 0, and in the prompt of a generation."""
+    notes: Mapping[str, Tensor] = MappingProxyType({})
+    """By hookpoint at which a generation was steered, [generated, …]: what was done there (`steering.Notes`)."""
+    checks: tuple[Check, ...] = ()
+    """What was tried on it where it was steered (receipts.py)."""
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from torch.nn.functional import cross_entropy
 from kthink_core.config import Site
 from kthink_core.model.hookpoints import Captured, passing
 from kthink_core.model.language_model import LanguageModel
+from kthink_core.model.onset import Onset
 from kthink_core.model.steering import Steering
 
 _LOGIT_ROWS = 256
@@ -26,7 +27,8 @@ def replay(
     steering: Steering | None = None,
     prompt_tokens: Sequence[int] = (),
 ) -> list[Captured]:
-    """Run token ids through the model, once. One Captured a sequence, in order.
+    """Run token ids through the model, once, or until it is settled from when on what waits for a feature acts. One
+    Captured a sequence, in order.
 
     `steering` needs `prompt_tokens`, a number a sequence: it acts behind them. Vectors are those that went on. Raises
     HookSkipped.
@@ -36,19 +38,41 @@ def replay(
     """
     longest = max(map(len, sequences))
     padded = torch.tensor([[*ids, *[0] * (longest - len(ids))] for ids in sequences], device=lm.device)
-    edits = None
+    onset, generated = None, torch.empty(0)
     if steering:
-        starts = torch.tensor(prompt_tokens, device=lm.device)
-        edits = steering.edits(torch.arange(longest, device=lm.device) - starts[:, None])
-    with passing(lm.model, hookpoints, site, edits) as captured:
-        last_hidden = lm.model.base_model(input_ids=padded, use_cache=False).last_hidden_state
+        onset = Onset(steering, len(sequences), lm.device)
+        generated = torch.arange(longest, device=lm.device) - torch.tensor(prompt_tokens, device=lm.device)[:, None]
+    seen = list(dict.fromkeys((*hookpoints, *(steering.watched if steering else ()))))
+    while True:
+        with passing(lm.model, seen, site, onset.edits(generated) if onset else None) as captured:
+            last_hidden = lm.model.base_model(input_ids=padded, use_cache=False).last_hidden_state
+        if onset is None or onset.settled(captured, generated):
+            break
     return [
         Captured(
-            {hookpoint: vectors[row, : len(ids)] for hookpoint, vectors in captured.items()},
+            {hookpoint: captured[hookpoint][row, : len(ids)] for hookpoint in hookpoints},
             _logprobs(lm, last_hidden[row, : len(ids)], padded[row, : len(ids)]),
         )
         for row, ids in enumerate(sequences)
     ]
+
+
+@torch.inference_mode()
+def onsets(
+    lm: LanguageModel, token_ids: Sequence[int], site: Site, steering: Steering, prompt_tokens: int
+) -> Tensor | None:
+    """[1, interventions] from which generated position on each acted while a text was written, for `Steering.edits`;
+    None where none waits for a feature, so that it is as they say."""
+    if not steering.watched:
+        return None
+    onset = Onset(steering, 1, lm.device)
+    ids = torch.tensor([list(token_ids)], device=lm.device)
+    generated = torch.arange(len(token_ids), device=lm.device)[None] - prompt_tokens
+    while True:
+        with passing(lm.model, steering.watched, site, onset.edits(generated)) as captured:
+            lm.model.base_model(input_ids=ids, use_cache=False)
+        if onset.settled(captured, generated):
+            return onset.starts
 
 
 def _logprobs(lm: LanguageModel, last_hidden: Tensor, token_ids: Tensor) -> Tensor:

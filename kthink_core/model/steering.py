@@ -10,13 +10,14 @@ ReasonScore (Galichin et al. 2025, arXiv 2503.18878) clamps to a strength times 
 nothing changes, h stays as it is, bit for bit.
 
 Encoded again, a steered vector has the pre-activation zᵢ + (v − aᵢ) W_enc[i]·W_dec[i], which is v only as far as
-encoder and decoder agree; the bundled SAEs give a third to four fifths of it.
+encoder and decoder agree; the bundled SAEs give a third to four fifths of it. What came of it is in the receipt
+(receipts.py), from when on it acts in onset.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
+from collections.abc import Iterable, Mapping
+from functools import cached_property, partial
 from typing import NamedTuple
 
 import torch
@@ -27,23 +28,97 @@ from kthink_core.model.hookpoints import Edit
 from kthink_core.model.sae import Sae, chunks
 from kthink_core.records import Intervention
 
+Notes = dict[str, Tensor]
+"""By hookpoint, [rows, positions, 1 + 2 · interventions of the hookpoint] float32: ‖Δh‖ / ‖h‖; whether each acted; the
+activation of each one's feature before. Zeros where none acted; absent where none did at all."""
 
-class Steering(NamedTuple):
+
+_NOTHING = 1e-12
+"""Of a vector's norm: what is changed of one of zeros is no share of it."""
+
+
+class _Put(NamedTuple):
+    """What is done at one hookpoint."""
+
+    sae: Sae
+    which: list[int]
+    """Numbers of the interventions, of all."""
+    features: Tensor
+    """[interventions]"""
+    wanted: Tensor
+    """[interventions]"""
+    added: Tensor
+    """[interventions] whether `wanted` is added; else the activation becomes it."""
+    directions: Tensor
+    """[interventions, d_in] their decoder rows."""
+
+
+class Steering:
     """Interventions, and the SAEs of their hookpoints. Made by `steering`."""
 
-    interventions: tuple[Intervention, ...]
-    saes: Mapping[str, Sae]
+    def __init__(self, interventions: tuple[Intervention, ...], saes: Mapping[str, Sae]) -> None:
+        self.interventions, self.saes = interventions, saes
 
-    def edits(self, generated: Tensor) -> dict[str, Edit]:
-        """For one forward pass, by hookpoint. `generated`: [rows, positions] what number of generated token each
-        position holds, from 0; negative in prompts and padding, which stay as they are."""
-        by_hookpoint: dict[str, list[Intervention]] = {}
-        for intervention in self.interventions:
-            by_hookpoint.setdefault(intervention.hookpoint, []).append(intervention)
-        return {
-            hookpoint: partial(_steered, self.saes[hookpoint], asked, generated)
-            for hookpoint, asked in by_hookpoint.items()
-        }
+    @cached_property
+    def hookpoints(self) -> tuple[str, ...]:
+        """Where something is done."""
+        return tuple(dict.fromkeys(done.hookpoint for done in self.interventions))
+
+    @cached_property
+    def watched(self) -> tuple[str, ...]:
+        """Hookpoints at which a feature's firing sets something off."""
+        return tuple(dict.fromkeys(done.after.hookpoint for done in self.interventions if done.after))
+
+    @cached_property
+    def starts(self) -> Tensor:
+        """[interventions] generated position from which on each acts, triggers left aside."""
+        return torch.tensor([intervention.start for intervention in self.interventions])
+
+    def numbers_of(self, hookpoint: str) -> list[int]:
+        """Which of the interventions are at a hookpoint, in the order of its `Notes`."""
+        return [number for number, done in enumerate(self.interventions) if done.hookpoint == hookpoint]
+
+    def edits(
+        self, generated: Tensor | int, starts: Tensor | None = None, notes: Notes | None = None
+    ) -> dict[str, Edit]:
+        """For one forward pass, by hookpoint.
+
+        `generated`: [rows, positions] what number of generated token each position holds, from 0; negative in prompts
+        and padding, which stay as they are; one number where it is that of all. `starts`: [rows, interventions] from
+        which number on each acts; without it, from its own start. `notes` is filled by the pass.
+        """
+        edits: dict[str, Edit] = {}
+        for hookpoint, put in self._puts.items():
+            acting: Tensor | None = None  # None: all, everywhere
+            if starts is not None or isinstance(generated, Tensor):
+                own = self.starts[None] if starts is None else starts
+                own = own[:, None, put.which].to(put.features.device)
+                acting = own <= (generated[..., None] if isinstance(generated, Tensor) else generated)
+            elif (begun := self.starts[put.which] <= generated).all():
+                pass
+            elif begun.any():
+                acting = begun[None, None].to(put.features.device)
+            else:
+                continue
+            edits[hookpoint] = partial(_steered, put, acting, notes, hookpoint)
+        return edits
+
+    @cached_property
+    def _puts(self) -> dict[str, _Put]:
+        return {hookpoint: self._put(hookpoint) for hookpoint in self.hookpoints}
+
+    def _put(self, hookpoint: str) -> _Put:
+        sae, which = self.saes[hookpoint], self.numbers_of(hookpoint)
+        done = [self.interventions[number] for number in which]
+        features = torch.tensor([intervention.feature for intervention in done], device=sae.W_dec.device)
+        return _Put(
+            sae=sae,
+            which=which,
+            features=features,
+            wanted=sae.W_dec.new_tensor([intervention.value for intervention in done]),
+            added=torch.tensor([intervention.action == "add" for intervention in done], device=sae.W_dec.device),
+            directions=sae.W_dec[features],
+        )
 
 
 def steering(interventions: Iterable[Intervention], saes: Mapping[str, Sae]) -> Steering | None:
@@ -52,39 +127,65 @@ def steering(interventions: Iterable[Intervention], saes: Mapping[str, Sae]) -> 
     taken: set[tuple[str, int]] = set()
     for intervention in asked:
         hookpoint, feature = intervention.hookpoint, intervention.feature
-        if hookpoint not in saes:
-            raise UnknownName("hookpoint", hookpoint, saes)
-        if feature >= (size := saes[hookpoint].shape.num_latents):
-            raise BadValue(f"feature {feature} of {hookpoint}: its SAE has features 0 to {size - 1}")
+        _check_feature(hookpoint, feature, saes)
+        if intervention.after is not None:
+            _check_feature(intervention.after.hookpoint, intervention.after.feature, saes)
         if intervention.action == "clamp" and intervention.value < 0:
             raise BadValue(f"feature {feature} clamped to {intervention.value:g}: activations are never negative")
+        if intervention.action == "ablate" and intervention.value != 0:
+            raise BadValue(f"feature {feature} ablated to {intervention.value:g}: an ablated feature is 0; clamp it")
         if (hookpoint, feature) in taken:
             raise BadValue(f"feature {feature} of {hookpoint} is steered twice: say once what is wanted of it")
         taken.add((hookpoint, feature))
     return Steering(asked, saes) if asked else None
 
 
+def _check_feature(hookpoint: str, feature: int, saes: Mapping[str, Sae]) -> None:
+    if hookpoint not in saes:
+        raise UnknownName("hookpoint", hookpoint, saes)
+    if feature >= (size := saes[hookpoint].shape.num_latents):
+        raise BadValue(f"feature {feature} of {hookpoint}: its SAE has features 0 to {size - 1}")
+
+
 @torch.inference_mode()
-def _steered(sae: Sae, interventions: Sequence[Intervention], generated: Tensor, vectors: Tensor) -> Tensor:
-    """vectors: [rows, positions, d_in]; `generated`: [rows, positions] → [rows, positions, d_in]."""
-    acting = [generated >= intervention.start for intervention in interventions]  # each [rows, positions]
-    steered = torch.stack(acting).any(0)
-    if not steered.any():
+def _steered(put: _Put, acting: Tensor | None, notes: Notes | None, hookpoint: str, vectors: Tensor) -> Tensor:
+    """vectors: [rows, positions, d_in] → the same, steered. `acting`: what broadcasts to [rows, positions,
+    interventions]; None: all act everywhere."""
+    if acting is None:
+        changed, noted = _changed(put, vectors.flatten(0, 1), None)
+        if notes is not None:
+            notes[hookpoint] = noted.view(*vectors.shape[:2], -1)
+        return changed.view_as(vectors)
+    acting = acting.expand(*vectors.shape[:2], -1)
+    here = acting.any(-1)
+    if not here.any():
         return vectors
-    rows = vectors[steered]  # [steered, d_in]
-    features = torch.tensor([intervention.feature for intervention in interventions], device=rows.device)
-    wanted = rows.new_tensor([intervention.value for intervention in interventions], dtype=sae.W_dec.dtype)
-    added = torch.tensor([intervention.action == "add" for intervention in interventions], device=rows.device)
-    now = torch.cat([_activations(sae, part, features) for part in chunks(sae, rows.to(sae.W_dec.dtype))])
-    amounts = torch.where(added, wanted, wanted - now)  # [steered, interventions]
-    amounts = amounts * torch.stack([acts[steered] for acts in acting], dim=1)
-    changed = rows + (amounts @ sae.W_dec[features]).to(rows.dtype)
+    changed, noted = _changed(put, vectors[here], acting[here])
+    if notes is not None:
+        notes[hookpoint] = noted.new_zeros((*vectors.shape[:2], noted.shape[1]))
+        notes[hookpoint][here] = noted
     result = vectors.clone()
-    result[steered] = torch.where((amounts != 0).any(1, keepdim=True), changed, rows)
+    result[here] = changed
     return result
 
 
-def _activations(sae: Sae, rows: Tensor, features: Tensor) -> Tensor:
-    """The activations of some features: [positions, features]; 0 where one is not kept."""
+def _changed(put: _Put, rows: Tensor, acting: Tensor | None) -> tuple[Tensor, Tensor]:
+    """rows: [steered, d_in]; `acting`: [steered, interventions] → the rows as they go on, and their `Notes`."""
+    wide = rows.to(put.directions.dtype)
+    now = torch.cat([activations_of(put.sae, part, put.features) for part in chunks(put.sae, wide)])
+    amounts = torch.where(put.added, put.wanted, put.wanted - now)  # [steered, interventions]
+    if acting is not None:
+        amounts = amounts * acting
+    changed = rows + (amounts @ put.directions).to(rows.dtype)
+    changed = torch.where((amounts != 0).any(1, keepdim=True), changed, rows)
+    change = (changed - rows).float().norm(dim=1, keepdim=True) / rows.float().norm(dim=1, keepdim=True).clamp_min(
+        _NOTHING
+    )
+    acted = torch.ones_like(now) if acting is None else acting
+    return changed, torch.cat([change, acted.float(), now.float()], dim=1)
+
+
+def activations_of(sae: Sae, rows: Tensor, features: Tensor) -> Tensor:
+    """The activations of some features, [positions, features]; 0 where one is not kept. `rows`: [positions, d_in]."""
     latents = sae.encode(rows)
-    return torch.stack([(latents.activations * (latents.indices == feature)).sum(1) for feature in features], dim=1)
+    return (latents.activations[:, :, None] * (latents.indices[:, :, None] == features)).sum(1)

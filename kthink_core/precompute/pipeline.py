@@ -26,6 +26,7 @@ from kthink_core.model.hookpoints import Captured
 from kthink_core.model.language_model import LanguageModel, load_model, pick_device, text_of, token_text
 from kthink_core.model.logit_lens import directions
 from kthink_core.model.provenance import provenance
+from kthink_core.model.receipts import receipts, tried
 from kthink_core.model.replay import replay
 from kthink_core.model.sae import LoadedSaes, check_widths, encode
 from kthink_core.model.sampling import Sampling
@@ -35,7 +36,7 @@ from kthink_core.precompute.beside import Beside
 from kthink_core.precompute.problems import load_problems
 from kthink_core.precompute.site_check import check_site
 from kthink_core.prompts import Segment, final_answer, is_correct, prompt_ids, segments, think_close
-from kthink_core.records import Encoding, Generation, Inference, Intervention, Problem, Prompt
+from kthink_core.records import Encoding, Generation, Inference, Intervention, Problem, Prompt, Receipt
 from kthink_core.store.completion import has_begun
 from kthink_core.store.writer import Writer, open_writer
 
@@ -181,8 +182,8 @@ def _make(plan: Plan, missing: Sequence[Prompt], batch_size: int, progress: Prog
                     beside.finish()
                     continue
                 made = generate(plan.lm, batch, sampling, config.hookpoints, config.site, step, plan.steering)
-                for one in made if beside.most else list(made):  # a generation under way holds its caches
-                    beside.put(*one)
+                for generation, captured in made if beside.most else list(made):  # one under way holds its caches
+                    beside.put(generation, _tried(plan, generation, captured))
             except torch.cuda.OutOfMemoryError as error:
                 if beside.most == 0:
                     remedy = "lower --max-new-tokens or take another --device"
@@ -195,6 +196,14 @@ def _make(plan: Plan, missing: Sequence[Prompt], batch_size: int, progress: Prog
                     beside.most = 0
                     _drain(beside)
                     progress.notice("out of GPU memory: going on with one at a time, stored before the next begins")
+
+
+def _tried(plan: Plan, generation: Generation, captured: Captured) -> Captured:
+    """With what is tried on a steered one: on this thread, since another's hooks would run in its pass."""
+    if plan.steering is None:
+        return captured
+    site = plan.experiment.config.site
+    return captured._replace(checks=tried(plan.lm, generation, captured.logprobs, site, plan.steering))
 
 
 def _measure(plan: Plan, writer: Writer, pause: Callable[[], None], progress: Progress) -> None:
@@ -227,8 +236,11 @@ def _encoded(plan: Plan, generation: Generation, captured: Captured) -> Inferenc
     encodings = {
         hookpoint: encode(sae, captured.vectors[hookpoint], labels) for hookpoint, sae in plan.saes.by_hookpoint.items()
     }
-    logprobs = captured.logprobs.numpy()
-    return assemble(plan.lm, generation, labels, logprobs, encodings, plan.experiment.config.steering)
+    given = len(prompt.token_ids)
+    told = receipts(plan.steering, captured.notes, encodings, given, captured.checks) if plan.steering else ()
+    return assemble(
+        plan.lm, generation, labels, captured.logprobs.numpy(), encodings, plan.experiment.config.steering, told
+    )
 
 
 def assemble(
@@ -238,6 +250,7 @@ def assemble(
     logprobs: NDArray[np.float32],
     encodings: dict[str, Encoding],
     interventions: tuple[Intervention, ...] = (),
+    receipts: tuple[Receipt, ...] = (),
 ) -> Inference:
     """Put together what is stored of one inference. `labels` are the segments, [positions] as `logprobs`."""
     prompt, token_ids = generation.prompt, generation.prompt.token_ids + generation.token_ids
@@ -261,4 +274,5 @@ def assemble(
         logprobs=logprobs,
         encodings=encodings,
         interventions=interventions,
+        receipts=receipts,
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 
 from kthink_core.records import Encoding, Inference
 from kthink_core.store.fidelity_files import FIGURES, Measured
-from kthink_core.store.journal import INTERVENTION
+from kthink_core.store.intervention_rows import INTERVENTION, intervention_rows
 from kthink_core.store.scopes import SEGMENTS
 
 _INTERVENTIONS = pa.schema([("inference", pa.int32()), *INTERVENTION])
@@ -58,7 +57,7 @@ def _inferences(inference: Inference, _: Sequence[str]) -> list[pa.RecordBatch]:
 
 
 def _interventions(inference: Inference, _: Sequence[str]) -> list[pa.RecordBatch]:
-    done = [asdict(intervention) | {"inference": inference.inference} for intervention in inference.interventions]
+    done = [row | {"inference": inference.inference} for row in intervention_rows(inference)]
     return [pa.RecordBatch.from_pylist(done, _INTERVENTIONS)]
 
 

@@ -44,7 +44,10 @@ CREATE TABLE inferences (
     max_new_tokens INTEGER
 );
 CREATE TABLE interventions (
-    inference INTEGER, hookpoint VARCHAR, feature INTEGER, action VARCHAR, value DOUBLE, start INTEGER
+    inference INTEGER, hookpoint VARCHAR, feature INTEGER, action VARCHAR, value DOUBLE, start INTEGER,
+    after_hookpoint VARCHAR, after_feature INTEGER, began INTEGER, positions INTEGER,
+    change_median DOUBLE, change_max DOUBLE, before_median DOUBLE, before_max DOUBLE,
+    after_median DOUBLE, after_max DOUBLE, checks STRUCT(name VARCHAR, value DOUBLE, most DOUBLE)[]
 );
 CREATE TABLE tokens (
     inference INTEGER, position INTEGER, token_id INTEGER, text VARCHAR, segment segment, logprob FLOAT

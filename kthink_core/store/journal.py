@@ -3,13 +3,13 @@
 A segment file has one row. Its columns are the scalar fields of `records.Inference`, and lists:
 `tokens` (position, token_id, text, segment, logprob) ·
 `encodings` (hookpoint, k, features and activations of length positions · k, squared_error, squared_norm) ·
-`vector_sums` (hookpoint, segment, positions, sum) · `interventions` (hookpoint, feature, action, value, start).
+`vector_sums` (hookpoint, segment, positions, sum) · `interventions` (hookpoint, feature, action, value, start, and its
+trigger and receipt).
 It is sealed (sealed.py): a damaged one, and one of another experiment, is told from a sound one.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,15 @@ import pyarrow as pa
 
 from kthink_core.config import Experiment
 from kthink_core.errors import CorruptFile
-from kthink_core.records import ACTIONS, Encoding, Inference, Intervention
+from kthink_core.records import ACTIONS, Encoding, Inference
 from kthink_core.store.files import Layout, write_atomically
+from kthink_core.store.intervention_rows import (
+    INTERVENTION,
+    OLDER_INTERVENTION,
+    intervention_of,
+    intervention_rows,
+    receipt_of,
+)
 from kthink_core.store.scopes import SEGMENTS
 from kthink_core.store.sealed import read_sealed, sealed
 
@@ -28,15 +35,6 @@ REMEDY = "`precompute` sets it aside and computes the inference again"
 
 _OWN_SAMPLING = (("author", pa.string()), ("temperature", pa.float64()), ("top_p", pa.float64()))
 """Columns that schema 2 brought."""
-INTERVENTION = pa.struct(
-    [
-        ("hookpoint", pa.string()),
-        ("feature", pa.int32()),
-        ("action", pa.string()),
-        ("value", pa.float64()),
-        ("start", pa.int32()),
-    ]
-)
 _LIMIT = ("max_new_tokens", pa.int32())
 _INTERVENTIONS = ("interventions", pa.list_(INTERVENTION))
 """With it, columns that schema 3 brought."""
@@ -116,6 +114,10 @@ def read_segment(path: Path, experiment: Experiment | None = None) -> Inference:
         if name not in table.column_names:  # an older version wrote the file
             at = min(_SCHEMA.get_field_index(name), table.num_columns)  # a stranger's may have few columns
             table = table.add_column(at, name, pa.nulls(table.num_rows, kind))
+    name, kind = _INTERVENTIONS
+    if table.schema.field(name).type.equals(pa.list_(OLDER_INTERVENTION)):  # as before schema 4
+        at, rows = table.schema.get_field_index(name), table[name].to_pylist()
+        table = table.set_column(at, name, pa.array(rows, kind))
     if table.num_rows != 1 or not table.schema.equals(_SCHEMA, check_metadata=False):
         raise CorruptFile(path, REMEDY)
     try:
@@ -148,7 +150,10 @@ def misfit(experiment: Experiment, inference: Inference) -> str | None:
             return f"inference {index} has features outside 0 … {size - 1} at {hookpoint}"
     for done in inference.interventions:
         known = experiment.saes.get(done.hookpoint)
-        if known is None or not 0 <= done.feature < known.num_latents or done.action not in ACTIONS or done.start < 0:
+        waits = done.after and experiment.saes.get(done.after.hookpoint)
+        strange = done.after and (waits is None or not 0 <= done.after.feature < waits.num_latents)
+        wrong = done.action not in ACTIONS or done.start < 0 or strange
+        if known is None or not 0 <= done.feature < known.num_latents or wrong:
             return f"inference {index} tells of an intervention that there is not: {done}"
     return None
 
@@ -194,8 +199,7 @@ def _to_table(inference: Inference) -> pa.Table:
             ],
         )
     )
-    done = [asdict(intervention) for intervention in inference.interventions]
-    columns.append(pa.array([done], pa.list_(INTERVENTION)))
+    columns.append(pa.array([intervention_rows(inference)], pa.list_(INTERVENTION)))
     return pa.Table.from_arrays(columns, schema=_SCHEMA)
 
 
@@ -221,6 +225,7 @@ def _from_table(table: pa.Table) -> Inference:
     encodings = table["encodings"].combine_chunks().flatten()
     sums = table["vector_sums"].combine_chunks().flatten()
     positions = len(tokens)
+    done = table["interventions"][0].as_py() or ()
     lists = [_arrays(encodings.field(name)) for name in ("features", "activations", "squared_error", "squared_norm")]
     vector_sums: dict[str, dict[Any, Any]] = {}
     for hookpoint, segment, vector in zip(
@@ -245,7 +250,8 @@ def _from_table(table: pa.Table) -> Inference:
                 encodings.field("hookpoint").to_pylist(), encodings.field("k").to_pylist(), *lists, strict=True
             )
         },
-        interventions=tuple(Intervention(**fields) for fields in table["interventions"][0].as_py() or ()),
+        interventions=tuple(intervention_of(fields) for fields in done),
+        receipts=tuple(receipt_of(fields) for fields in done if fields["positions"] is not None),
     )
 
 

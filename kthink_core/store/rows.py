@@ -12,12 +12,13 @@ import duckdb
 import numpy as np
 
 from kthink_core.config import DATABASE_SCHEMA, Experiment
-from kthink_core.records import Encoding, Inference, Intervention
+from kthink_core.records import Encoding, Inference
+from kthink_core.store.intervention_rows import INTERVENTION, OLDER_INTERVENTION, intervention_of, receipt_of
 
 _SCALARS = tuple(
     field.name
     for field in fields(Inference)
-    if field.name not in ("token_ids", "texts", "segments", "logprobs", "encodings", "interventions")
+    if field.name not in ("token_ids", "texts", "segments", "logprobs", "encodings", "interventions", "receipts")
 )
 
 
@@ -43,12 +44,14 @@ def read_inference(
         inference,
     )
     token_ids, texts, segments, logprobs = zip(*tokens, strict=True)
-    interventions = f"SELECT hookpoint, feature, action, value, start FROM {catalog}.interventions"
-    done = (
+    fields = [column.name for column in (INTERVENTION if schema >= 5 else OLDER_INTERVENTION)]
+    interventions = f"SELECT {', '.join(fields)} FROM {catalog}.interventions"
+    rows_of = (
         _ask(connection, f"{interventions} WHERE inference = $inference ORDER BY rowid", inference)
         if schema >= 3  # before it there were none
         else []
     )
+    done = [dict(zip(fields, row, strict=True)) for row in rows_of]
     return Inference(
         **dict(zip(_SCALARS, rows[0], strict=True)),
         token_ids=np.array(token_ids, np.int32),
@@ -56,7 +59,8 @@ def read_inference(
         segments=segments,
         logprobs=np.array([np.nan if logprob is None else logprob for logprob in logprobs], np.float32),
         encodings={hookpoint: _encoding(connection, catalog, inference, hookpoint) for hookpoint in experiment.saes},
-        interventions=tuple(Intervention(*row) for row in done),
+        interventions=tuple(intervention_of(row) for row in done),
+        receipts=tuple(receipt_of(row) for row in done if row.get("positions") is not None),
     )
 
 

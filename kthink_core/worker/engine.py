@@ -222,8 +222,8 @@ class Engine:
                     return
                 if isinstance(part, Outcome):
                     job.inference, seconds = part.inference, time.monotonic() - began
-                    done = Done(job=job.id, finish_reason=part.finish_reason, answer=part.answer, seconds=seconds)
-                    self._end(job, "done", done)
+                    told = part._asdict() | {"job": job.id, "seconds": seconds}
+                    self._end(job, "done", Done.model_validate(told))
                 elif part is not None:
                     job.tell(part)
         except Dropped:

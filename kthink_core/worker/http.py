@@ -2,7 +2,7 @@
 
     POST /tokenize             never waits behind a generation
     POST /generate, /encode    events: queued, started, tokens …, then done, failed or cancelled
-    POST /inject               events: queued, started, progressed …, then the same ends
+    POST /inject, /study       events: queued, started, progressed …, studied, then the same ends
     GET  /jobs/{job}, POST /jobs/{job}/cancel, /jobs/{job}/keep
     GET  /health, /metrics
 
@@ -32,6 +32,7 @@ from kthink_core.access.token_check import TokenCheck
 from kthink_core.config import BATCH_SIZE, Device, ExperimentConfig
 from kthink_core.errors import BadValue
 from kthink_core.live.api import (
+    AnyRequest,
     EncodeRequest,
     GenerateRequest,
     Health,
@@ -42,6 +43,7 @@ from kthink_core.live.api import (
     Tokenized,
     TokenizeRequest,
 )
+from kthink_core.live.study_requests import StudyRequest
 from kthink_core.model.language_model import leave_a_core
 from kthink_core.precompute.pipeline import Plan, plan
 from kthink_core.precompute.progress import Silent
@@ -103,16 +105,11 @@ router = APIRouter()
 
 
 @asynccontextmanager
-async def _queued(
-    service: Service, asked: GenerateRequest | EncodeRequest | InjectRequest, client: str
-) -> AsyncIterator[tuple[Stream, Job]]:
+async def _queued(service: Service, asked: AnyRequest, client: str) -> AsyncIterator[tuple[Stream, Job]]:
     """What is wrong with a request is answered before the stream of events begins."""
     service.count(client)
     stream = Stream()
-    if isinstance(asked, InjectRequest):
-        job = await asyncio.to_thread(service.inject, asked, stream, client)
-    else:
-        job = await asyncio.to_thread(service.job, asked, stream, client)
+    job = await asyncio.to_thread(service.job, asked, stream, client)
     try:
         yield stream, job
     finally:
@@ -130,6 +127,11 @@ async def _encoding(service: Serving, asked: EncodeRequest, client: Client) -> A
 
 
 async def _injecting(service: Serving, asked: InjectRequest, client: Client) -> AsyncIterator[tuple[Stream, Job]]:
+    async with _queued(service, asked, client) as queued:
+        yield queued
+
+
+async def _studying(service: Serving, asked: StudyRequest, client: Client) -> AsyncIterator[tuple[Stream, Job]]:
     async with _queued(service, asked, client) as queued:
         yield queued
 
@@ -158,6 +160,13 @@ async def encode(queued: Annotated[tuple[Stream, Job], Depends(_encoding)]) -> A
 @router.post("/inject", response_class=EventSourceResponse)
 async def inject(queued: Annotated[tuple[Stream, Job], Depends(_injecting)]) -> AsyncIterator[ServerSentEvent]:
     """Test whether a stored feature is more than its words; the result is stored with its experiment."""
+    async for event in _follow(queued[0]):
+        yield event
+
+
+@router.post("/study", response_class=EventSourceResponse)
+async def study(queued: Annotated[tuple[Stream, Job], Depends(_studying)]) -> AsyncIterator[ServerSentEvent]:
+    """What takes longer: a sweep of steering, an ablation, an attribution, sentences that matter."""
     async for event in _follow(queued[0]):
         yield event
 

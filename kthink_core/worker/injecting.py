@@ -6,10 +6,8 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from kthink_core.errors import PromptRefused
 from kthink_core.evidence.injection_run import Materials, check_texts, run
 from kthink_core.evidence.injection_test import LENGTH, TEXTS
-from kthink_core.identity import maker
 from kthink_core.live.api import Event, InjectRequest, Progressed
 from kthink_core.model.feature_maxima import FeatureMaxima
 from kthink_core.model.language_model import token_text
@@ -18,16 +16,13 @@ from kthink_core.precompute.plain_texts import plain_texts
 from kthink_core.queries.checks import check_features
 from kthink_core.store.reader import Reader, open_reader
 from kthink_core.worker.jobs import Outcome
+from kthink_core.worker.same_maker import check_made_by
 
 
 def check_testable(reader: Reader, plan: Plan, asked: InjectRequest) -> None:
     """Raises UnknownName, OutOfRange; PromptRefused where the worker has another model, SAE or capture site."""
     check_features(reader, asked.hookpoint, asked.features)
-    if maker(reader.experiment, asked.hookpoint) != maker(plan.experiment, asked.hookpoint):
-        raise PromptRefused(
-            f"experiment '{asked.experiment}' was made with another model, SAE or capture site than this worker has at "
-            f"{asked.hookpoint}; start a worker with --experiment {asked.experiment}"
-        )
+    check_made_by(reader, plan, (asked.hookpoint,))
 
 
 def examine_feature(

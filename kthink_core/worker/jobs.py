@@ -7,8 +7,8 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
-from kthink_core.live.api import EncodeRequest, Event, GenerateRequest, InjectRequest, JobState
-from kthink_core.records import FinishReason, Inference
+from kthink_core.live.api import AnyRequest, Event, JobState
+from kthink_core.records import FinishReason, Inference, Receipt
 
 if TYPE_CHECKING:
     from kthink_core.precompute.pipeline import Plan
@@ -26,6 +26,8 @@ class Outcome(NamedTuple):
     answer: str | None = None
     inference: Inference | None = None
     """What would be stored of a generation with all hookpoints."""
+    receipts: tuple[Receipt, ...] = ()
+    """Of what it was steered with."""
 
 
 Work = Callable[["Plan", Callable[[], None]], Iterator[Event | Outcome]]
@@ -38,7 +40,7 @@ class Job:
 
     def __init__(
         self,
-        request: GenerateRequest | EncodeRequest | InjectRequest,
+        request: AnyRequest,
         token_ids: tuple[int, ...],
         tell: Callable[[Event], None],
         client: str = "",

@@ -19,6 +19,8 @@ from kthink_core.store.writer import open_writer
 
 LIVE = "live"
 """The experiment of kept inferences; where another model or other SAEs have it, theirs gets a suffix."""
+LIVE_STEERED = "live-steered"
+"""That of steered ones: what features do when they are made to is no measure of what they do by themselves."""
 
 
 def keep(
@@ -34,7 +36,7 @@ def keep(
     Readers see it when this returns. `tidy` should follow. `committed` hears of it as soon as it is stored, also where
     an error keeps readers from seeing it: `show` is to follow then. Raises ExperimentBusy, DiskFull.
     """
-    experiment = _experiment(cache, made_by)
+    experiment = _experiment(cache, made_by, LIVE_STEERED if inference.interventions else LIVE)
     # A keep takes as long however many there are.
     with open_writer(cache, experiment, verify=False, merge=False) as writer:
         index = writer.next_inference
@@ -101,20 +103,20 @@ def _stored(cache: Path) -> Iterator[Experiment]:
             yield stored
 
 
-def _experiment(cache: Path, made_by: Experiment) -> Experiment:
+def _experiment(cache: Path, made_by: Experiment, name: str) -> Experiment:
     typed = {"problems": LIVE, "limit": None, "seed": 0, "samples": 1, "steering": ()}
     config = made_by.config.model_copy(update=typed)
     provenance = {name: fact for name, fact in made_by.provenance.items() if name != "problems"}
-    fields = {"name": LIVE, "config": config, "inferences": 0, "open_ended": True, "provenance": provenance}
+    fields = {"name": name, "config": config, "inferences": 0, "open_ended": True, "provenance": provenance}
     experiment = made_by.model_copy(update=fields)
     try:
-        stored = read_experiment(cache, LIVE)
+        stored = read_experiment(cache, name)
     except CorruptFile:  # the writer mends it, or says why not
         return experiment
     if stored is None or same_makers(stored, experiment):
         return experiment
     for other in _stored(cache):  # an older version may have named it otherwise
-        if same_makers(other, experiment):
+        if other.name.startswith(LIVE_STEERED) == (name == LIVE_STEERED) and same_makers(other, experiment):
             return experiment.model_copy(update={"name": other.name})
     facts = repr((config, experiment.revisions))
-    return experiment.model_copy(update={"name": f"{LIVE}-{hashlib.sha256(facts.encode()).hexdigest()[:8]}"})
+    return experiment.model_copy(update={"name": f"{name}-{hashlib.sha256(facts.encode()).hexdigest()[:8]}"})

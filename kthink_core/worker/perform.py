@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 from kthink_core.live.api import EncodeRequest, Event, GenerateRequest
 from kthink_core.model.sampling import Sampling
+from kthink_core.model.steering import steering
 from kthink_core.precompute.pipeline import Plan
 from kthink_core.records import Inference, Problem, Prompt
 from kthink_core.worker.jobs import Job, Outcome
@@ -30,8 +31,9 @@ def perform(plan: Plan, job: Job, pause: Callable[[], None]) -> Iterator[Event |
     assert isinstance(request, GenerateRequest)  # what is neither has work of its own
     prompt = Prompt(0, Problem(0, request.prompt, None), request.mode, request.seed, job.token_ids)
     sampling = Sampling(request.temperature, request.top_p, request.max_new_tokens)
-    for part in generate_live(plan.lm, saes, site, prompt, sampling):
+    for part in generate_live(plan.lm, saes, site, prompt, sampling, steering(request.steering, known)):
         if isinstance(part, Inference):
-            yield Outcome(part.finish_reason, part.answer, part if len(asked) == len(known) else None)
+            whole = part if len(asked) == len(known) else None
+            yield Outcome(part.finish_reason, part.answer, whole, part.receipts)
         else:
             yield part

@@ -6,18 +6,18 @@ import asyncio
 import threading
 import time
 from collections.abc import AsyncIterator
-from functools import partial
 
 from kthink_core.access.request_rate import RequestRate
 from kthink_core.config import ExperimentConfig
 from kthink_core.errors import Busy, PromptRefused, WorkerUnready
 from kthink_core.live.api import (
     ENDS,
+    KINDS,
+    AnyRequest,
     EncodeRequest,
     Event,
     GenerateRequest,
     Health,
-    InjectRequest,
     Kept,
     Queued,
     Tokenized,
@@ -26,15 +26,17 @@ from kthink_core.live.api import (
 )
 from kthink_core.live.limits import refusal
 from kthink_core.model.language_model import token_text
+from kthink_core.model.steering import steering
 from kthink_core.precompute.pipeline import Plan
 from kthink_core.prompts import SentPrompt, spelled_ids, typed_prompt
+from kthink_core.records import Inference
 from kthink_core.settings import WorkerSettings
-from kthink_core.store.reader import open_reader
+from kthink_core.steer_options import check_steering
 from kthink_core.worker.engine import Engine
-from kthink_core.worker.injecting import check_testable, examine_feature
 from kthink_core.worker.jobs import Job
 from kthink_core.worker.keeping import Keeping
 from kthink_core.worker.metrics import counting
+from kthink_core.worker.studying import studying
 
 _REPEAT = 2.0
 """Seconds after which a job's place in the queue is told again."""
@@ -105,25 +107,24 @@ class Service:
             limit=limit,
         )
 
-    def job(self, asked: GenerateRequest | EncodeRequest, stream: Stream, client: str) -> Job:
-        """Check and queue a job. Raises PromptRefused, Busy, QueueFull, UnknownName, WorkerUnready."""
+    def job(self, asked: AnyRequest, stream: Stream, client: str) -> Job:
+        """Check and queue a job. Raises PromptRefused, Busy, QueueFull, UnknownName, WorkerUnready, and what a study
+        says of what it is asked."""
         plan = self.plan()
+        if not isinstance(asked, GenerateRequest | EncodeRequest):
+            work = studying(self._keeping.cache, asked, plan, self._written)
+            job = Job(asked, (), counting(KINDS[type(asked)], stream.put), client, work)
+            self.engine.submit(job, self.settings.jobs_per_client)
+            return job
         if isinstance(asked, GenerateRequest):
+            limit, site = asked.max_new_tokens, plan.experiment.config.site
+            check_steering(asked.steering, limit, site, at_residual=asked.at_residual, flag='"at_residual": true')
+            steering(asked.steering, plan.saes.by_hookpoint)
             kind, ids, new = "generate", self._sent(plan, asked).token_ids, asked.max_new_tokens
         else:
             kind, ids, new = "encode", self._text_ids(plan, asked.text, special=asked.special), 0
         self._check(plan, len(ids), new)
         job = Job(asked, tuple(ids), counting(kind, stream.put), client)
-        self.engine.submit(job, self.settings.jobs_per_client)
-        return job
-
-    def inject(self, asked: InjectRequest, stream: Stream, client: str) -> Job:
-        """Queue a test of a stored feature, which gives way to all else. Raises as `job`."""
-        plan = self.plan()
-        work = partial(examine_feature, self._keeping.cache, asked)
-        job = Job(asked, (), counting("inject", stream.put), client, work)
-        with open_reader(self._keeping.cache, asked.experiment) as reader:
-            check_testable(reader, plan, asked)
         self.engine.submit(job, self.settings.jobs_per_client)
         return job
 
@@ -158,6 +159,13 @@ class Service:
             uptime=time.monotonic() - self._began,
             limits=limits | ({"prompt_tokens": self._most(plan), "context": plan.lm.context} if plan else {}),
         )
+
+    def _written(self, job_id: str) -> Inference:
+        """What a job has just made. Raises PromptRefused."""
+        job = self.engine.find(job_id)
+        if job is None or job.inference is None:
+            raise PromptRefused("the worker has forgotten that run, or it is not whole: run it again")
+        return job.inference
 
     def _sent(self, plan: Plan, asked: TypedPrompt) -> SentPrompt:
         with self._tokenizing:

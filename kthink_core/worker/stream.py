@@ -11,14 +11,16 @@ from torch import Tensor
 
 from kthink_core.config import Site
 from kthink_core.live.api import Latents, Tokens
-from kthink_core.model.generate import Step, steps
+from kthink_core.model.generate import Step, notes_of, steps
 from kthink_core.model.language_model import LanguageModel, token_text
+from kthink_core.model.receipts import receipts, tried
 from kthink_core.model.replay import replay
 from kthink_core.model.sae import LoadedSaes, encode
 from kthink_core.model.sampling import Sampling
+from kthink_core.model.steering import Notes, Steering
 from kthink_core.precompute.pipeline import assemble
 from kthink_core.prompts import Segment, Segmenter, think_close
-from kthink_core.records import Encoding, FinishReason, Generation, Inference, Prompt, joined
+from kthink_core.records import Encoding, FinishReason, Generation, Inference, Prompt, Receipt, joined
 
 TOGETHER = 0.02
 """Seconds between two events. Tokens that come faster are encoded and told together: an SAE's weights are read once for
@@ -26,7 +28,12 @@ all of them, and who listens takes a turn of the engine's Python for each event.
 
 
 def generate_live(
-    lm: LanguageModel, saes: LoadedSaes, site: Site, prompt: Prompt, sampling: Sampling
+    lm: LanguageModel,
+    saes: LoadedSaes,
+    site: Site,
+    prompt: Prompt,
+    sampling: Sampling,
+    steering: Steering | None = None,
 ) -> Iterator[Tokens | Inference | None]:
     """After each forward pass: the prompt, then the tokens that have passed since, the first new one at once; None:
     they are told later. Last of all the whole inference.
@@ -34,8 +41,8 @@ def generate_live(
     Each position is encoded once, when it is told. Its last bits may differ from those that the precompute gets, where
     other positions are encoded together with it.
     """
-    growing, due = _Growing(lm, saes, prompt), 0.0
-    for step in steps(lm, [prompt], sampling, list(saes.by_hookpoint), site):
+    growing, due = _Growing(lm, saes, prompt, steering), 0.0
+    for step in steps(lm, [prompt], sampling, list(saes.by_hookpoint), site, steering):
         growing.add(step)
         if step.ended or time.monotonic() >= due:
             yield growing.tell()
@@ -43,7 +50,7 @@ def generate_live(
         else:
             yield None
         for reason in step.ended.values():
-            yield growing.whole(reason)
+            yield growing.whole(reason, site)
 
 
 def encode_text(lm: LanguageModel, saes: LoadedSaes, site: Site, token_ids: Sequence[int]) -> Tokens:
@@ -66,8 +73,10 @@ def encode_text(lm: LanguageModel, saes: LoadedSaes, site: Site, token_ids: Sequ
 class _Growing:
     """What has come of a generation so far."""
 
-    def __init__(self, lm: LanguageModel, saes: LoadedSaes, prompt: Prompt) -> None:
-        self._lm, self._saes, self._prompt = lm, saes, prompt
+    def __init__(self, lm: LanguageModel, saes: LoadedSaes, prompt: Prompt, steering: Steering | None) -> None:
+        self._lm, self._saes, self._prompt, self._steering = lm, saes, prompt, steering
+        self._notes: list[Notes] = []
+        """Of each generated token."""
         self._segmenter = Segmenter(prompt.mode, think_close(lm.tokenizer))
         self._token_ids = list(prompt.token_ids)
         self._segments: list[Segment] = []
@@ -85,6 +94,8 @@ class _Growing:
         self._token_ids += step.token_ids
         self._segments.extend(self._segmenter.next(token_id) for token_id in step.token_ids)
         self._logprobs += step.logprobs
+        if self._steering and step.token_ids:
+            self._notes.append({name: notes_of(step, name, self._steering)[0] for name in self._steering.hookpoints})
 
     def tell(self) -> Tokens:
         """What has not been told yet, encoded."""
@@ -104,16 +115,19 @@ class _Growing:
             latents={hookpoint: _latents(parts[-1]) for hookpoint, parts in self._encodings.items()},
         )
 
-    def whole(self, reason: FinishReason) -> Inference:
+    def whole(self, reason: FinishReason, site: Site) -> Inference:
         """What would be stored. Everything has been told by then."""
-        given = len(self._prompt.token_ids)
-        return assemble(
-            self._lm,
-            Generation(self._prompt, tuple(self._token_ids[given:]), reason),
-            tuple(self._segments),
-            np.array(self._logprobs, np.float32),  # None, in the prompt, becomes NaN
-            {hookpoint: joined(parts) for hookpoint, parts in self._encodings.items()},
-        )
+        given, steering = len(self._prompt.token_ids), self._steering
+        generation = Generation(self._prompt, tuple(self._token_ids[given:]), reason)
+        logprobs = np.array(self._logprobs, np.float32)  # None, in the prompt, becomes NaN
+        encodings = {hookpoint: joined(parts) for hookpoint, parts in self._encodings.items()}
+        told: tuple[Receipt, ...] = ()
+        if steering:
+            checks = tried(self._lm, generation, torch.from_numpy(logprobs), site, steering)
+            notes = {name: torch.cat([noted[name] for noted in self._notes]) for name in steering.hookpoints}
+            told = receipts(steering, notes, encodings, given, checks)
+        interventions = steering.interventions if steering else ()
+        return assemble(self._lm, generation, tuple(self._segments), logprobs, encodings, interventions, told)
 
 
 def _latents(encoding: Encoding) -> Latents:

@@ -1,0 +1,87 @@
+"""What the worker is asked that takes longer than a live prompt, of a stored experiment or of a run it has just made.
+
+A study gives way to all live prompts between two forward passes. Its result comes as the last event before the end; of
+an experiment it is stored with it, too (store/studies.py).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from kthink_core.live.request import ExperimentName, Hookpoint, Request
+from kthink_core.records import Intervention
+
+Feature = Annotated[int, Field(ge=0, lt=2**31)]
+Position = Annotated[int, Field(ge=0, lt=2**31)]
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
+
+
+class StoredTrace(Request):
+    """An inference of an experiment."""
+
+    trace: Literal["stored"] = "stored"
+    experiment: ExperimentName
+    inference: int = Field(ge=0, lt=2**31)
+
+
+class RunTrace(Request):
+    """What a job of this worker has just written; the worker forgets it after some others."""
+
+    trace: Literal["run"] = "run"
+    job: str = Field(max_length=64)
+
+
+Trace = Annotated[StoredTrace | RunTrace, Field(discriminator="trace")]
+
+
+class SweepRequest(Request):
+    """What becomes of answers as features are steered more and more."""
+
+    kind: Literal["sweep"] = "sweep"
+    experiment: ExperimentName
+
+    @property
+    def hookpoints(self) -> tuple[str, ...]:
+        return ()
+
+
+class AblationRequest(Request):
+    """What becomes of a trace's later tokens without a feature."""
+
+    kind: Literal["ablation"] = "ablation"
+    trace: Trace
+    hookpoint: Hookpoint
+
+    @property
+    def hookpoints(self) -> tuple[str, ...]:
+        return (self.hookpoint,)
+
+
+class AttributionRequest(Request):
+    """Which features a trace's answer is owed to."""
+
+    kind: Literal["attribution"] = "attribution"
+    trace: Trace
+
+    @property
+    def hookpoints(self) -> tuple[str, ...]:
+        return ()
+
+
+class SentencesRequest(Request):
+    """Which sentences of a thought its answer is owed to."""
+
+    kind: Literal["sentences"] = "sentences"
+    trace: StoredTrace
+    clamped: Intervention | None = None
+
+    @property
+    def hookpoints(self) -> tuple[str, ...]:
+        return (self.clamped.hookpoint,) if self.clamped else ()
+
+
+StudyRequest = Annotated[
+    SweepRequest | AblationRequest | AttributionRequest | SentencesRequest, Field(discriminator="kind")
+]
