@@ -10,6 +10,6 @@ The way of the data, one module an arrow:
 
 from kthink_core.threads import wait_asleep
 
-__version__ = "0.6.0"
+__version__ = "0.7.0"
 
 wait_asleep()

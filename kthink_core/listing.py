@@ -16,6 +16,7 @@ from kthink_core.evidence.caveats import caveats, differing
 from kthink_core.evidence.differences import contrast
 from kthink_core.evidence.duplicates import families
 from kthink_core.evidence.label_test import label_test
+from kthink_core.queries import steered
 from kthink_core.store.reader import Reader, list_experiments, open_reader
 
 Format = Literal["table", "json", "csv"]
@@ -77,6 +78,7 @@ QUERIES: dict[str, _Query] = {
         queries.top_tokens, ("hookpoint", "feature"), ("inference", "scope", "top"),
         ("token_id", "text", "max_activation", "mean_activation", "count"),
     ),
+    "interventions": _Query(queries.interventions, (), ("inference", "top"), steered.COLUMNS),
     "label-test": _Query(
         label_test, ("hookpoint", "feature", "pattern"), ("scope",),
         ("half", "inferences", "positions", "firing", "marked", "both", "near_misses", "near_marked", "precision",

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from kthink_core.config import Experiment, ExperimentConfig, SaeShape
 from kthink_core.prompts import Segment
-from kthink_core.records import Action, Encoding, Fidelity, Inference, Intervention
+from kthink_core.records import Check, Encoding, Fidelity, Inference, Intervention, Receipt, Trigger
 from kthink_core.store.files import Layout, sha256_of
 from kthink_core.store.manifest import read_manifest
 from kthink_core.store.sealed import open_sealed_json, sealed_json
@@ -51,11 +51,15 @@ def sample_experiment(name: str = "sample", inferences: int = 12, latents: int =
     )
 
 
-DONE: tuple[tuple[str, int, Action, float, int], ...] = (
-    (HOOKPOINTS[1], 3, "clamp", 1.25, 4),
-    (HOOKPOINTS[0], 0, "add", -2.0, 0),
+DONE = (
+    Intervention(HOOKPOINTS[1], 3, "clamp", 1.25, 4),
+    Intervention(HOOKPOINTS[0], 0, "add", -2.0, 0, Trigger(HOOKPOINTS[2], 1)),
 )
 """What was done to the model in some of the inferences."""
+RECEIPTS = (
+    Receipt(4, 3, 0.25, 0.5, 0.0, 0.125, 1.0, 1.5, (Check("as it is", 0.0, 1e-6), Check("cached", 0.5, 0.25))),
+    Receipt(None, 0, None, None, None, None, None, None),
+)
 
 
 def sample_inference(experiment: Experiment, inference: int, seed: int = 0) -> Inference:
@@ -93,7 +97,8 @@ def sample_inference(experiment: Experiment, inference: int, seed: int = 0) -> I
             hookpoint: _encoding(random, segments, shape.num_latents, shape.k or 6, shape.d_in)
             for hookpoint, shape in experiment.saes.items()
         },
-        interventions=tuple(Intervention(*done) for done in DONE[: inference % 3]),
+        interventions=DONE[: inference % 3],
+        receipts=RECEIPTS[: inference % 3],
     )
 
 

@@ -122,6 +122,21 @@ def test_a_file_of_another_kind_is_corrupt(folder: Path) -> None:
         read_segment(path)
 
 
+def test_what_was_done_before_there_were_receipts_is_read(folder: Path) -> None:
+    """As schema 3 wrote it: five fields an intervention."""
+    inference = sample_inference(EXPERIMENT, 2)
+    path = write_segment(folder, inference)
+    table = pq.read_table(path)
+    names = ("hookpoint", "feature", "action", "value", "start")
+    kinds = (pa.string(), pa.int32(), pa.string(), pa.float64(), pa.int32())
+    rows = [[{name: done[name] for name in names} for done in table["interventions"].to_pylist()[0]]]
+    older = pa.array(rows, pa.list_(pa.struct(list(zip(names, kinds, strict=True)))))
+    path.write_bytes(sealed(table.set_column(table.num_columns - 1, "interventions", older), None)[0])
+    found = read_segment(path)
+    assert [replace(done, after=None) for done in inference.interventions] == list(found.interventions)
+    assert len(found.interventions) == 2 and found.receipts == ()
+
+
 def test_a_newer_schema_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as newer:
         newer.setattr("kthink_core.store.sealed.JOURNAL_SCHEMA", 99)

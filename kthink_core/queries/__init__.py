@@ -37,6 +37,7 @@ from kthink_core.queries.positions import (
     token_features,
 )
 from kthink_core.queries.reconstruction import quality, quality_by_inference
+from kthink_core.queries.steered import interventions
 from kthink_core.store.scopes import SCOPES, Scope
 
 __all__ = [
@@ -67,6 +68,7 @@ __all__ = [
     "fires_with",
     "first_norms",
     "inferences",
+    "interventions",
     "neighbours",
     "norm_histogram",
     "norms",
