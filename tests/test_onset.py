@@ -80,7 +80,7 @@ def test_it_begins_after_the_first_firing(
     for generation, captured in generate(tiny_lm, PROMPTS, SAMPLING, HOOKPOINTS, "hookpoint", steering=asked):
         given, ids = len(generation.prompt.token_ids), [*generation.prompt.token_ids, *generation.token_ids]
         wanted = found_by_hand(tiny_lm, saes, done, ids, given)
-        acted = captured.notes[acts][:, 1].nonzero()[:, 0].tolist()
+        acted = captured.notes[acts][:, 2].nonzero()[:, 0].tolist()
         expected = [] if wanted is None else list(range(wanted, len(generation.token_ids)))
         assert acted == expected
         begun += bool(expected)
@@ -112,7 +112,7 @@ def test_one_sets_off_the_next(tiny_lm: LanguageModel, saes: dict[str, Sae]) -> 
     both = steering([first, second], saes)
     assert both is not None
     written, captured = next(iter(generate(tiny_lm, prompt, SAMPLING, HOOKPOINTS, "hookpoint", steering=both)))
-    acted = captured.notes[LAST][:, 1].nonzero()[:, 0].tolist()
+    acted = captured.notes[LAST][:, 2].nonzero()[:, 0].tolist()
     assert acted and acted[0] > 3
     ids = [*written.prompt.token_ids, *written.token_ids]
     once = replay(tiny_lm, [ids], HOOKPOINTS, "hookpoint", both, [given])[0]
@@ -123,12 +123,12 @@ def test_rows_that_end_take_their_onset_along(tiny_lm: LanguageModel, saes: dict
     """Each row of a batch begins where it begins alone."""
     asked = steering([Intervention(FIRST, 5, "clamp", 40.0, 0, Trigger(LAST, some_feature(tiny_lm, saes, LAST)))], saes)
     together = {
-        generation.prompt.inference: (generation.token_ids, captured.notes[FIRST][:, 1].tolist())
+        generation.prompt.inference: (generation.token_ids, captured.notes[FIRST][:, 2].tolist())
         for generation, captured in generate(tiny_lm, PROMPTS, SAMPLING, [], "hookpoint", steering=asked)
     }
     for prompt in PROMPTS:
         [(generation, captured)] = generate(tiny_lm, [prompt], SAMPLING, [], "hookpoint", steering=asked)
-        assert together[prompt.inference] == (generation.token_ids, captured.notes[FIRST][:, 1].tolist())
+        assert together[prompt.inference] == (generation.token_ids, captured.notes[FIRST][:, 2].tolist())
 
 
 def test_what_the_reconstruction_costs_is_measured_under_it(tiny_lm: LanguageModel, saes: dict[str, Sae]) -> None:

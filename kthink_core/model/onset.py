@@ -28,11 +28,14 @@ class Onset:
         self.starts = torch.tensor([waiting] * rows, device=device)
         """[rows, interventions] generated position from which on each acts."""
         self._steering = steering
-        self._waits = bool(steering.watched)
+        self._last: int | None = None
+        """From where on all act everywhere; None as long as something waits."""
 
     def edits(self, generated: Tensor | int, notes: Notes | None = None) -> dict[str, Edit]:
         """As `Steering.edits`, from where each acts in each row."""
-        return self._steering.edits(generated, self.starts if self._waits else None, notes)
+        if self._last is not None and isinstance(generated, int) and generated >= self._last:
+            return self._steering.edits(generated, None, notes)
+        return self._steering.edits(generated, self.starts if self._steering.watched else None, notes)
 
     def select(self, rows: Tensor) -> None:
         """Keep only the rows with these indices, in this order."""
@@ -41,13 +44,15 @@ class Onset:
     def see(self, captured: Mapping[str, Tensor], generated: Tensor) -> None:
         """What passed the watched hookpoints, [rows, positions, width] each, at new positions: `generated`, [rows,
         positions], is their number of generated token."""
-        if self._waits:
+        if self._steering.watched and self._last is None:
             self.starts = torch.minimum(self.starts, self._found(captured, generated))
+            last = int(self.starts.max())
+            self._last = last if last < NEVER else None
 
     def settled(self, captured: Mapping[str, Tensor], generated: Tensor) -> bool:
         """Of a pass over whole texts: whether the onsets that it was made with are those that follow from it; else they
         are from now on. One pass more than there are triggers settles all."""
-        if not self._waits:
+        if not self._steering.watched:
             return True
         found = self._found(captured, generated)
         before, self.starts = self.starts, found

@@ -27,6 +27,8 @@ from kthink_core.records import Action, Check, Encoding, Generation, Interventio
 
 _ROUNDING = 1e-6
 """Of ‖Δh‖ / ‖h‖."""
+_NOTHING = 1e-12
+"""Of a vector's norm: what is changed of one of zeros is no share of it."""
 _CACHED = {torch.float32: 1e-3}
 _CACHED_NARROW = 0.5
 """Nats. Sums in another order round otherwise; at narrow dtypes by much, of unlikely tokens above all."""
@@ -78,18 +80,19 @@ def receipts(
     found = []
     for number, done in enumerate(steering.interventions):
         which = steering.numbers_of(done.hookpoint)
-        noted = notes[done.hookpoint].cpu().numpy()  # [generated, 1 + 2 · interventions]
+        noted = notes[done.hookpoint].cpu().numpy()  # [generated, 2 + 2 · interventions]
         at = which.index(number)
-        acted = np.flatnonzero(noted[:, 1 + at])
-        before = noted[acted, 1 + len(which) + at]
+        acted = np.flatnonzero(noted[:, 2 + at])
+        change = noted[acted, 0] / np.maximum(noted[acted, 1], _NOTHING)
+        before = noted[acted, 2 + len(which) + at]
         encoding = encodings.get(done.hookpoint)
         after = _activations(encoding, done.feature)[prompt_tokens + acted] if encoding else np.empty(0)
         found.append(
             Receipt(
                 began=int(acted[0]) if len(acted) else None,
                 positions=len(acted),
-                change_median=_median(noted[acted, 0]),
-                change_max=_largest(noted[acted, 0]),
+                change_median=_median(change),
+                change_max=_largest(change),
                 before_median=_median(before),
                 before_max=_largest(before),
                 after_median=_median(after),

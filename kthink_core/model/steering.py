@@ -29,12 +29,8 @@ from kthink_core.model.sae import Sae, chunks
 from kthink_core.records import Intervention
 
 Notes = dict[str, Tensor]
-"""By hookpoint, [rows, positions, 1 + 2 · interventions of the hookpoint] float32: ‖Δh‖ / ‖h‖; whether each acted; the
-activation of each one's feature before. Zeros where none acted; absent where none did at all."""
-
-
-_NOTHING = 1e-12
-"""Of a vector's norm: what is changed of one of zeros is no share of it."""
+"""By hookpoint, [rows, positions, 2 + 2 · interventions of the hookpoint] float32: ‖Δh‖ and ‖h‖; whether each acted;
+the activation of each one's feature before. Zeros where none acted; absent where none did at all."""
 
 
 class _Put(NamedTuple):
@@ -47,8 +43,8 @@ class _Put(NamedTuple):
     """[interventions]"""
     wanted: Tensor
     """[interventions]"""
-    added: Tensor
-    """[interventions] whether `wanted` is added; else the activation becomes it."""
+    replaced: Tensor
+    """[interventions] 1 where the activation becomes `wanted`, 0 where `wanted` is added to it."""
     directions: Tensor
     """[interventions, d_in] their decoder rows."""
 
@@ -116,7 +112,7 @@ class Steering:
             which=which,
             features=features,
             wanted=sae.W_dec.new_tensor([intervention.value for intervention in done]),
-            added=torch.tensor([intervention.action == "add" for intervention in done], device=sae.W_dec.device),
+            replaced=sae.W_dec.new_tensor([float(intervention.action != "add") for intervention in done]),
             directions=sae.W_dec[features],
         )
 
@@ -170,19 +166,21 @@ def _steered(put: _Put, acting: Tensor | None, notes: Notes | None, hookpoint: s
 
 
 def _changed(put: _Put, rows: Tensor, acting: Tensor | None) -> tuple[Tensor, Tensor]:
-    """rows: [steered, d_in]; `acting`: [steered, interventions] → the rows as they go on, and their `Notes`."""
+    """rows: [steered, d_in]; `acting`: [steered, interventions] → the rows as they go on, and their `Notes`.
+
+    Between two tokens of one row every operation counts: there are as few as give all that is noted.
+    """
     wide = rows.to(put.directions.dtype)
-    now = torch.cat([activations_of(put.sae, part, put.features) for part in chunks(put.sae, wide)])
-    amounts = torch.where(put.added, put.wanted, put.wanted - now)  # [steered, interventions]
+    now = [activations_of(put.sae, part, put.features) for part in chunks(put.sae, wide)]
+    before = now[0] if len(now) == 1 else torch.cat(now)
+    amounts = torch.addcmul(put.wanted, before, put.replaced, value=-1)  # [steered, interventions]
     if acting is not None:
         amounts = amounts * acting
-    changed = rows + (amounts @ put.directions).to(rows.dtype)
-    changed = torch.where((amounts != 0).any(1, keepdim=True), changed, rows)
-    change = (changed - rows).float().norm(dim=1, keepdim=True) / rows.float().norm(dim=1, keepdim=True).clamp_min(
-        _NOTHING
-    )
-    acted = torch.ones_like(now) if acting is None else acting
-    return changed, torch.cat([change, acted.float(), now.float()], dim=1)
+    changed = torch.addmm(wide, amounts, put.directions).to(rows.dtype)
+    changed = torch.where((amounts != 0).any(1, keepdim=True), changed, rows)  # adding 0 to −0.0 would make it 0.0
+    norms = torch.linalg.vector_norm(torch.stack((changed - rows, rows), dim=1), dim=2, dtype=torch.float32)
+    acted = torch.ones_like(before) if acting is None else acting.float()
+    return changed, torch.cat((norms, acted, before), dim=1).float()
 
 
 def activations_of(sae: Sae, rows: Tensor, features: Tensor) -> Tensor:
