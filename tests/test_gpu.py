@@ -22,7 +22,7 @@ from kthink_core.model.sparse_coder import load_saes
 from kthink_core.model.steering import Steering, steering
 from kthink_core.precompute.pipeline import Plan, plan, precompute
 from kthink_core.precompute.progress import Silent
-from kthink_core.records import Encoding, Generation, Intervention
+from kthink_core.records import Encoding, Generation, Intervention, Trigger
 from kthink_core.store.journal import read_segment
 from kthink_core.store.reader import open_reader
 from tests.test_generate import PROMPTS
@@ -107,10 +107,15 @@ def test_steering(tiny: Path, tiny_lm: LanguageModel, gpu_lm: LanguageModel) -> 
         Intervention(HOOKPOINTS[0], 5, "clamp", 4.0, 2),
         Intervention(HOOKPOINTS[0], 7, "ablate"),
         Intervention(HOOKPOINTS[-1], 9, "add", 3.0),
+        Intervention(HOOKPOINTS[-1], 3, "clamp", 1.0, 1, Trigger(HOOKPOINTS[0], 5)),
     )
     on_cpu = generated(tiny_lm, steering(asked, saes(tiny, CPU)))
     assert [one for one, _ in on_cpu] != [one for one, _ in generated(tiny_lm)], "it changes nothing here"
-    same_generations(on_cpu, generated(gpu_lm, steering(asked, saes(tiny, torch.device(GPU)))))
+    on_gpu = generated(gpu_lm, steering(asked, saes(tiny, torch.device(GPU))))
+    same_generations(on_cpu, on_gpu)
+    for (_, captured), (_, again) in zip(on_cpu, on_gpu, strict=True):
+        for hookpoint, notes in captured.notes.items():
+            torch.testing.assert_close(notes, again.notes[hookpoint].cpu(), **CLOSE)
 
 
 def test_encoding(tiny: Path, tiny_lm: LanguageModel) -> None:
