@@ -5,6 +5,7 @@ Runs of one problem are no independent cases: a problem goes whole into a resamp
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -39,7 +40,7 @@ def mean(sums: NDArray[np.float64], counts: NDArray[np.int64]) -> Mean:
     value = float(sums.sum() / counts.sum())
     if len(counts) < FEWEST:
         return Mean(value, np.nan, np.nan)
-    drawn = draws(len(counts))
+    drawn = _drawn(len(counts))
     return Mean(value, *ends((drawn @ sums) / (drawn @ counts)))
 
 
@@ -53,10 +54,22 @@ def sign_flip_p(sums: NDArray[np.float64]) -> float:
     """
     if len(sums) < FEWEST:
         return np.nan
-    if len(sums) <= ALL_SIGNS:
-        bits = np.arange(2 ** len(sums))[:, None] >> np.arange(len(sums)) & 1
-    else:
-        bits = np.random.default_rng(_SEED).integers(0, 2, (_SIGNS, len(sums)))
-        bits = np.vstack([np.zeros(len(sums), bits.dtype), bits])
-    sizes = np.abs((1.0 - 2.0 * bits) @ sums)
+    sizes = np.abs(_signs(len(sums)) @ sums)
     return float((sizes >= abs(sums.sum()) - _TIE * np.abs(sums).sum()).mean())
+
+
+@lru_cache(maxsize=4)
+def _signs(problems: int) -> NDArray[np.float64]:
+    """[ways, problems] the true way first."""
+    if problems <= ALL_SIGNS:
+        bits = np.arange(2**problems)[:, None] >> np.arange(problems) & 1
+    else:
+        bits = np.random.default_rng(_SEED).integers(0, 2, (1 + _SIGNS, problems))
+        bits[0] = 0
+    return 1.0 - 2.0 * bits
+
+
+@lru_cache(maxsize=4)
+def _drawn(problems: int) -> NDArray[np.int64]:
+    """`draws`, kept: a table asks for it again and again."""
+    return draws(problems)

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from kthink_core.evidence.sweep_figures import MEASURES, Measure, figures, remarks
+from kthink_core.evidence.sweep_figures import MEASURES, Measure, remarks
 from kthink_core.store.sweeps import Sweep
 from kthink_core.ui.parts import charts, download, header, terms
 from kthink_core.ui.parts.charts import Chart, category, quantity, tooltip
@@ -32,8 +32,8 @@ _APART = 0.012
 """Of the axis: by how much marks of features at one strength lie apart."""
 
 
-def draw(page: Page, id: str, sweep: Sweep) -> None:
-    table = figures(sweep)
+def draw(page: Page, id: str, sweep: Sweep, table: pd.DataFrame) -> None:
+    """`table`: `sweep_figures.figures` of it."""
     for remark in remarks(sweep):
         header.nothing(plain(remark))
     st.header("Against strength", help=terms.help("sweep_interval"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import NamedTuple
 
 import pandas as pd
 import streamlit as st
@@ -12,6 +13,8 @@ from kthink_core import queries
 from kthink_core.documents import told
 from kthink_core.errors import KthinkError, in_words
 from kthink_core.evidence import sweep_results
+from kthink_core.evidence.steer_table import steer_table
+from kthink_core.evidence.sweep_figures import figures
 from kthink_core.evidence.sweep_question import KIND
 from kthink_core.live.study_requests import SweepRequest, SweptFeature
 from kthink_core.records import ACTIONS
@@ -104,18 +107,18 @@ def _stored(page: Page) -> None:
         st.warning(plain(f"The link's sweep '{page.view.sweep}' is not stored here."), icon=":material/link_off:")
     shown = page.view.sweep if page.view.sweep in ids else ids[0]
     names = {
-        row.study: f"{row.created[:16].replace('T', ' ')} · {row.features} · {row.action} {row.strengths}"
+        row.study: f"{row.study} · {row.created[:16].replace('T', ' ')} · {row.action} {row.strengths} · {row.features}"
         for row in table.itertuples()
     }
     choices.select("Stored sweeps", "sweep", names, page, chosen=shown, width=700)
     try:
-        sweep = _read(page, shown)
+        read = _read(page, shown)
     except KthinkError as error:
         st.warning(plain(in_words(error)), icon=":material/warning:")
         return
-    _about(sweep)
-    sweep_charts.draw(page, shown, sweep)
-    sweep_tables.draw(page, shown, sweep)
+    _about(read.sweep)
+    sweep_charts.draw(page, shown, read.sweep, read.figures)
+    sweep_tables.draw(page, shown, read.sweep, read.figures, read.solved)
 
 
 def _about(sweep: Sweep) -> None:
@@ -139,12 +142,23 @@ def _listed(folder: str, _source: cache.Source, state: int) -> pd.DataFrame:
     return sweep_results.sweeps(cache.reader(_source))
 
 
-def _read(page: Page, id: str) -> Sweep:
+class _Read(NamedTuple):
+    """A stored sweep with its figures."""
+
+    sweep: Sweep
+    figures: pd.DataFrame
+    """`sweep_figures.figures`."""
+    solved: pd.DataFrame
+    """`steer_table.steer_table`."""
+
+
+def _read(page: Page, id: str) -> _Read:
     """Raises KthinkError."""
     layout = injection_badge.layout(page)
     return _document(str(layout.folder), page.source, id, studies_state(layout, KIND))
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
-def _document(folder: str, _source: cache.Source, id: str, state: int) -> Sweep:
-    return sweep_results.stored(cache.reader(_source), id)
+def _document(folder: str, _source: cache.Source, id: str, state: int) -> _Read:
+    sweep = sweep_results.stored(cache.reader(_source), id)
+    return _Read(sweep, figures(sweep), steer_table(sweep))

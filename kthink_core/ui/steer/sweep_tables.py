@@ -7,8 +7,8 @@ import streamlit as st
 from streamlit.column_config import NumberColumn, TextColumn
 
 from kthink_core import signs
-from kthink_core.evidence.steer_table import steer_table, too_few
-from kthink_core.evidence.sweep_figures import MEASURES, figures, runs
+from kthink_core.evidence.steer_table import too_few
+from kthink_core.evidence.sweep_figures import MEASURES, runs
 from kthink_core.store.sweeps import Arm, Run, Sweep
 from kthink_core.ui.parts import clicks, download, header, numerals, terms
 from kthink_core.ui.parts.writing import plain, visible
@@ -16,17 +16,17 @@ from kthink_core.ui.steer.sweep_charts import TITLES, between, written
 from kthink_core.ui.view.page import Page
 
 
-def draw(page: Page, id: str, sweep: Sweep) -> None:
-    _figures(sweep)
-    _solved(page, id, sweep)
+def draw(page: Page, id: str, sweep: Sweep, figures: pd.DataFrame, solved: pd.DataFrame) -> None:
+    """`figures`, `solved`: `sweep_figures.figures` and `steer_table.steer_table` of it."""
+    _figures(sweep, figures)
+    _solved(page, id, sweep, solved)
     _texts(page, id, sweep)
 
 
-def _figures(sweep: Sweep) -> None:
+def _figures(sweep: Sweep, table: pd.DataFrame) -> None:
     """An arm a row: each measure, and its difference to the baseline."""
     st.header("Figures", help=terms.help("sweep_p"))
     columns: dict[str, list[str]] = {"Feature": [name_of(arm) for arm in sweep.arms]}
-    table = figures(sweep)
     for measure in MEASURES:
         columns[TITLES[measure]] = [
             written(measure, row["mean"])
@@ -39,8 +39,7 @@ def _figures(sweep: Sweep) -> None:
     st.dataframe(pd.DataFrame(columns), hide_index=True, alt="Figures of the sweep")
 
 
-def _solved(page: Page, id: str, sweep: Sweep) -> None:
-    table = steer_table(sweep)
+def _solved(page: Page, id: str, sweep: Sweep, table: pd.DataFrame) -> None:
     if not table["n"].any():
         return
     st.header("Problems lost and won", help=terms.help("mcnemar"))
