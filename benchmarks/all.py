@@ -7,7 +7,7 @@ import sys
 
 NAMES = (
     "precompute", "store", "kill", "pages", "load", "transcript", "first_page", "live", "keep", "readers", "checks",
-    "evidence", "contrasts", "injection",
+    "evidence", "contrasts", "injection", "sweep",
 )  # fmt: skip
 
 

@@ -7,9 +7,11 @@ numbers, not only in its names.
 
 from __future__ import annotations
 
+import argparse
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from bundle.kinds import KINDS
 from bundle.problem import Problem
@@ -19,6 +21,7 @@ TRAINING_SEED = 1
 HELD_OUT_SEED = 2
 HELD_OUT = 540
 DEMO = 32  # the first held-out problems are the demo's; the others measure the model
+UNSEEN = slice(227, 532)  # of these nothing was looked at before the model was done
 
 
 def make_problem(seed: int, index: int) -> Problem:
@@ -48,10 +51,21 @@ def training_problems(seed: int = TRAINING_SEED) -> Iterator[tuple[int, Problem]
         index += 1
 
 
+def write(problems: Sequence[Problem], path: Path) -> None:
+    """As a problem file: one JSON object a line."""
+    rows = [{"question": p.question, "answer": str(p.answer), "kind": p.kind} for p in problems]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+
 def main() -> None:
-    """Write the demo's problems: `python -m bundle.word_problems`."""
-    rows = [{"question": p.question, "answer": str(p.answer), "kind": p.kind} for p in held_out_problems()[:DEMO]]
-    PROBLEMS.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    """Write the demo's problems: `python -m bundle.word_problems`; or 305 others that nothing was chosen by."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--unseen", type=Path, metavar="FILE", help="write 305 problems that nothing was chosen by")
+    unseen: Path | None = parser.parse_args().unseen
+    if unseen:
+        write(held_out_problems()[UNSEEN], unseen)
+    else:
+        write(held_out_problems()[:DEMO], PROBLEMS)
 
 
 if __name__ == "__main__":

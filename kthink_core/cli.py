@@ -20,7 +20,7 @@ from kthink_core.arguments import (
     whole_number,
     whole_pair,
 )
-from kthink_core.commands import auditing, inject, reproduce, steer
+from kthink_core.commands import auditing, inject, reproduce, steer, steer_eval
 from kthink_core.config import BATCH_SIZE, Device, ExperimentConfig, preset
 from kthink_core.errors import BadValue, KthinkError, UnknownName, WorkerFailed, in_words
 from kthink_core.evidence.divides import BETWEEN
@@ -80,6 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_experiments(commands.add_parser("experiments", help="list the experiments"))
     _add_query(commands.add_parser("query", help="ask an experiment"))
     inject.add(commands.add_parser("inject", help="test whether features are more than their words"))
+    steer_eval.add(commands.add_parser("steer-eval", help="what steering features does to the answers"))
     _add_export(commands.add_parser("export", help="write an experiment into one file"))
     auditing.add(commands.add_parser("audit", help="at which site of its layer was each SAE trained?"))
     reproduce.add(commands.add_parser("reproduce", help="check the article's figures with the real weights"))
@@ -146,6 +147,7 @@ def _add_query(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--other", type=experiment_name, metavar="E", help="another experiment, of think:bypass and experiments"
     )
+    parser.add_argument("--study", metavar="ID", help="a stored result, as `query sweeps` names it")
     parser.add_argument("--format", choices=FORMATS, default="table")
     add_cache(parser)
     parser.set_defaults(run=_query)
@@ -219,7 +221,7 @@ def _query(options: argparse.Namespace) -> None:
         hookpoint=options.hookpoint, feature=options.feature, inference=options.inference, pattern=options.pattern,
         scope=options.scope, top=options.top, window=options.window, alpha=options.alpha,
         vocabulary=options.vocabulary and read_vocabulary(options.vocabulary),
-        between=options.between, word=options.word, other=options.other, warn=_warn,
+        between=options.between, word=options.word, other=options.other, study=options.study, warn=_warn,
     )  # fmt: skip
     write_table(table, options.format, sys.stdout)
 

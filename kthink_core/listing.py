@@ -11,7 +11,7 @@ import pandas as pd
 
 from kthink_core import cells, queries, signs
 from kthink_core.errors import BadValue, UnknownName
-from kthink_core.evidence import injection_results, passport, reason_score
+from kthink_core.evidence import injection_results, passport, reason_score, steer_table, sweep_figures, sweep_results
 from kthink_core.evidence.caveats import caveats, differing
 from kthink_core.evidence.differences import contrast
 from kthink_core.evidence.duplicates import families
@@ -49,6 +49,10 @@ def _of_label_test(_: Reader, table: pd.DataFrame, given: dict[str, Any]) -> lis
             where = "" if len(halves) == len(table) else f" of the inferences {halves[0]}"
             told.append(f"{missing} in scope {given['scope']}{where}: the figures there say nothing of the label.")
     return told
+
+
+def _of_sweep(reader: Reader, _: pd.DataFrame, given: dict[str, Any]) -> list[str]:
+    return sweep_results.remarks(reader, given["study"])
 
 
 QUERIES: dict[str, _Query] = {
@@ -103,6 +107,15 @@ QUERIES: dict[str, _Query] = {
     "injection": _Query(
         injection_results.injection, ("hookpoint",), ("feature", "top"), injection_results.COLUMNS,
         lambda reader, _, given: injection_results.left_out(reader, given["hookpoint"]),
+    ),
+    "sweeps": _Query(
+        sweep_results.sweeps, (), ("top",), sweep_results.COLUMNS, lambda reader, *_: sweep_results.left_out(reader)
+    ),
+    "sweep": _Query(sweep_results.figures, ("study",), ("top",), sweep_figures.COLUMNS, _of_sweep),
+    "sweep-runs": _Query(sweep_results.runs, ("study",), ("top",), sweep_figures.RUN_COLUMNS, _of_sweep),
+    "steer-eval": _Query(
+        sweep_results.steered, ("study",), ("top",), steer_table.COLUMNS,
+        lambda reader, table, given: [*_of_sweep(reader, table, given), *steer_table.too_few(table)],
     ),
 }  # fmt: skip
 

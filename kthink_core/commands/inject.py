@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from kthink_core.arguments import add_cache, cache_of, experiment_name, whole_number
-from kthink_core.config import Device, Experiment
-from kthink_core.errors import BadValue, ExperimentMismatch, UnknownName
-from kthink_core.identity import Maker, maker, source
+from kthink_core.commands.loading import load
+from kthink_core.config import Device
+from kthink_core.errors import BadValue, UnknownName
 from kthink_core.listing import FORMATS, write_table
 
 if TYPE_CHECKING:
@@ -103,17 +103,12 @@ def _test(reader: Reader, options: argparse.Namespace, features: list[int]) -> N
     from kthink_core.evidence.injection_run import Materials, check_texts, run
     from kthink_core.evidence.injection_test import LENGTH, TEXTS
     from kthink_core.model.feature_maxima import FeatureMaxima
-    from kthink_core.model.language_model import load_model, pick_device, token_text
-    from kthink_core.model.sparse_coder import load_saes
+    from kthink_core.model.language_model import token_text
     from kthink_core.precompute.plain_texts import plain_texts
 
     experiment, hookpoint = reader.experiment, options.hookpoint
     config = experiment.config
-    where = pick_device(options.device)
-    saes = load_saes(config.sae, config.sae_revision, [hookpoint], where)
-    lm = load_model(config.model, config.model_revision, where, config.dtype)
-    made = Maker(source(config.model, lm.revision), source(config.sae, saes.revisions[hookpoint]), config.site)
-    _check_maker(experiment, hookpoint, made)
+    lm, saes = load(experiment, [hookpoint], options.device)
     texts = plain_texts(lm.tokenizer, config, options.texts, LENGTH, TEXTS)
     check_texts(texts.token_ids, texts.short, texts.source)
     if texts.short:
@@ -129,14 +124,3 @@ def _test(reader: Reader, options: argparse.Namespace, features: list[int]) -> N
         if step.result is not None:
             found.append(step.result)
     write_table(table(found), options.format, sys.stdout)
-
-
-def _check_maker(experiment: Experiment, hookpoint: str, made: Maker) -> None:
-    """Raises ExperimentMismatch unless what was loaded made the experiment."""
-    stored = maker(experiment, hookpoint)
-    assert stored is not None  # checked with the hookpoint
-    differing: dict[str, tuple[object, object]] = {
-        name: (was, now) for name, was, now in zip(Maker._fields, stored, made, strict=True) if was != now
-    }
-    if differing:
-        raise ExperimentMismatch(experiment.name, differing)

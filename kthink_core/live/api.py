@@ -147,8 +147,8 @@ class Studied(_Answer):
     event: Literal["studied"] = "studied"
     id: str | None = None
     """Under which it is stored with its experiment; None of a live run."""
-    document: dict[str, Any]
-    """As it is stored (store/studies.py), whichever kind it is of."""
+    document: dict[str, Any] | None = None
+    """As it is stored (store/studies.py), whichever kind it is of; None of one that is long: read it there."""
 
 
 class Done(_Answer):

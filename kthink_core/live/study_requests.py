@@ -11,7 +11,8 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from kthink_core.live.request import ExperimentName, Hookpoint, Request
-from kthink_core.records import Intervention
+from kthink_core.records import Action, Intervention
+from kthink_core.store.sweeps import MOST_FEATURES, MOST_RUNS, MOST_STRENGTHS
 
 Feature = Annotated[int, Field(ge=0, lt=2**31)]
 Position = Annotated[int, Field(ge=0, lt=2**31)]
@@ -36,15 +37,32 @@ class RunTrace(Request):
 Trace = Annotated[StoredTrace | RunTrace, Field(discriminator="trace")]
 
 
+class SweptFeature(Request):
+    """A feature that is steered by itself."""
+
+    hookpoint: Hookpoint
+    feature: Feature
+
+
 class SweepRequest(Request):
-    """What becomes of answers as features are steered more and more."""
+    """What becomes of the answers to an experiment's problems as features are steered more and more."""
 
     kind: Literal["sweep"] = "sweep"
     experiment: ExperimentName
+    features: tuple[SweptFeature, ...] = Field(min_length=1, max_length=MOST_FEATURES)
+    action: Action = "clamp"
+    strengths: tuple[float, ...] = Field(
+        default=(), max_length=MOST_STRENGTHS, description="in units of a feature's maximum; none of `ablate`"
+    )
+    start: Position = Field(default=0, description="first generated position that is steered")
+    problems: int = Field(default=8, ge=1, le=MOST_RUNS, description="so many of the experiment's, the first")
+    samples: int = Field(default=4, ge=1, le=MOST_RUNS, description="runs of each problem, each with its own seed")
+    seed: Seed | None = Field(default=None, description="the experiment's own unless given")
+    at_residual: bool = Field(default=False, description="steer with an MLP's SAE at site residual nevertheless")
 
     @property
     def hookpoints(self) -> tuple[str, ...]:
-        return ()
+        return tuple(dict.fromkeys(feature.hookpoint for feature in self.features))
 
 
 class AblationRequest(Request):

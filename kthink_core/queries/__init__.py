@@ -36,6 +36,7 @@ from kthink_core.queries.positions import (
     span_features,
     token_features,
 )
+from kthink_core.queries.questions import questions
 from kthink_core.queries.reconstruction import quality, quality_by_inference
 from kthink_core.queries.steered import interventions
 from kthink_core.store.scopes import SCOPES, Scope
@@ -75,6 +76,7 @@ __all__ = [
     "promoted_tokens",
     "quality",
     "quality_by_inference",
+    "questions",
     "ranked_features",
     "relevant_features",
     "sinks",

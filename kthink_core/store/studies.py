@@ -30,7 +30,7 @@ MOST_BYTES = 64 * 2**20
 MOST_LISTED = 1000
 """Documents of a kind that are read for a list."""
 
-Kind = Literal["sweep", "steer-eval", "ablation", "attribution", "sentences"]
+Kind = Literal["sweep", "ablation", "attribution", "sentences"]
 _ID = re.compile(r"[0-9a-f]{12}")
 
 

@@ -194,7 +194,7 @@ class Engine:
         """The next job of the queue is the running one. Under the lock."""
         job = self._running = self._queue.popleft()
         job.state = "running"
-        job.tell(Started(job=job.id, seed=getattr(job.request, "seed", 0)))
+        job.tell(Started(job=job.id, seed=getattr(job.request, "seed", None) or 0))
         self._tell_positions()
         return job
 

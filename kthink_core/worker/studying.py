@@ -14,6 +14,7 @@ from kthink_core.records import Inference
 from kthink_core.store.reader import open_reader
 from kthink_core.worker.injecting import check_testable, examine_feature
 from kthink_core.worker.jobs import Work
+from kthink_core.worker.sweeping import check_sweepable, sweep_features
 
 Asked = InjectRequest | SweepRequest | AblationRequest | AttributionRequest | SentencesRequest
 Written = Callable[[str], Inference]
@@ -26,4 +27,8 @@ def studying(cache: Path, asked: Asked, plan: Plan, written: Written) -> Work:
         with open_reader(cache, asked.experiment) as reader:
             check_testable(reader, plan, asked)
         return partial(examine_feature, cache, asked)
+    if isinstance(asked, SweepRequest):
+        with open_reader(cache, asked.experiment) as reader:
+            check_sweepable(reader, plan, asked)
+        return partial(sweep_features, cache, asked)
     raise PromptRefused(f"this worker makes no {asked.kind}")

@@ -170,11 +170,13 @@ def pick(label: str, field: str, names: Mapping[Any, str], page: Page, *, chosen
     st.segmented_control(label, list(names), required=True, format_func=names.__getitem__, **bound)
 
 
-def select(label: str, field: str, names: Mapping[Any, str], page: Page, *, chosen: Any = None) -> None:
+def select(
+    label: str, field: str, names: Mapping[Any, str], page: Page, *, chosen: Any = None, width: int = 300
+) -> None:
     """One of some values of a field of the view, in a list that opens."""
     _set(field, getattr(page.view, field) if chosen is None else chosen)
     bound = _bound(field, lambda to: replace(page.view, **{field: to}))
-    st.selectbox(label, list(names), format_func=names.__getitem__, width=300, **bound)
+    st.selectbox(label, list(names), format_func=names.__getitem__, width=width, **bound)
 
 
 def word(page: Page) -> None:

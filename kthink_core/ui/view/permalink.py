@@ -18,7 +18,7 @@ from kthink_core.evidence.reason_score import ALPHA
 from kthink_core.queries import RANKINGS, SORTS, Ranking, Sort
 from kthink_core.store.feature_stats import RELEVANT
 from kthink_core.store.scopes import SCOPES, Scope
-from kthink_core.ui.view import score_link
+from kthink_core.ui.view import score_link, study_link
 
 Name = TypeVar("Name", bound=str)
 
@@ -113,6 +113,8 @@ class View:
     """How far a word of it reaches, to the left and to the right."""
     alpha: float = ALPHA
     """The weight of its entropy."""
+    sweep: str = ""
+    """Id of a stored sweep; empty: the newest."""
 
 
 @dataclass(frozen=True)
@@ -196,6 +198,7 @@ def parse(parameters: Mapping[str, str], bounds: Bounds) -> tuple[View, list[str
         words=score_link.words(parameters, problems),
         window=score_link.window(parameters, problems),
         alpha=score_link.alpha(parameters, problems),
+        sweep=study_link.study(parameters, "sweep", problems),
     )
     return view, problems
 

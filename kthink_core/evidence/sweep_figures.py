@@ -1,0 +1,149 @@
+"""What a sweep says: every measure at every strength, and its difference to the baseline, with intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal, get_args
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from kthink_core.evidence.paired_means import ALL_SIGNS, mean, sign_flip_p
+from kthink_core.store.sweeps import Run, Sweep
+
+Measure = Literal["accuracy", "tokens", "closed", "repetition"]
+MEASURES: tuple[Measure, ...] = get_args(Measure)
+
+FEW_PROBLEMS = 20
+"""Below it an interval over problems says little."""
+
+COLUMNS = (
+    "hookpoint", "feature", "action", "strength", "value", "measure", "runs", "problems", "mean", "low", "high",
+    "baseline", "difference", "difference_low", "difference_high", "p", "q",
+)  # fmt: skip
+RUN_COLUMNS = (
+    "hookpoint", "feature", "action", "strength", "problem", "sample", "seed", "tokens", "finish_reason", "closed",
+    "repetition", "answer", "reference", "correct", "positions", "change", "before", "after", "text",
+)  # fmt: skip
+
+_VALUE: dict[Measure, Callable[[Run], float | None]] = {
+    "accuracy": lambda run: run.correct,
+    "tokens": lambda run: run.tokens,
+    "closed": lambda run: run.closed,
+    "repetition": lambda run: run.repetition,
+}
+
+
+def values_of(sweep: Sweep, measure: Measure) -> NDArray[np.float64]:
+    """[arms, problems, samples] of each run; NaN where it is not done, or the measure does not apply."""
+    values = np.full((len(sweep.arms), len(sweep.questions), sweep.asked.samples), np.nan)
+    for run in sweep.runs:
+        found = _VALUE[measure](run)
+        values[run.key] = np.nan if found is None else found
+    return values
+
+
+def figures(sweep: Sweep) -> pd.DataFrame:
+    """A row for each arm and measure, the baseline's first, where its feature and strength are null: `COLUMNS`.
+
+    mean: over `runs` of so many `problems`, with its 95 % interval; difference: to the baseline over the runs that both
+    have, of the same problem at the same seed, with its interval and p (paired_means.py). q: p corrected for all the
+    differences of the sweep (Benjamini and Hochberg 1995): of those called different at q ≤ 0.05, 5 % are expected to
+    be none.
+    """
+    rows = []
+    for measure in MEASURES:
+        values = values_of(sweep, measure)
+        for number, (arm, here) in enumerate(zip(sweep.arms, values, strict=True)):
+            given = ~np.isnan(here)
+            value = mean(np.nansum(here, axis=1), given.sum(axis=1))
+            row: dict[str, object] = {
+                "hookpoint": arm.target and arm.target.hookpoint,
+                "feature": arm.target and arm.target.feature,
+                "action": arm.target and sweep.asked.action,
+                "strength": arm.strength if arm.target else None,
+                "value": arm.intervention and arm.intervention.value,
+                "measure": measure,
+                "runs": int(given.sum()),
+                "problems": int(given.any(axis=1).sum()),
+                "mean": value.value,
+                "low": value.low,
+                "high": value.high,
+            }
+            rows.append(row | (_compared(here, values[0]) if number else {}))
+    table = pd.DataFrame(rows, columns=list(COLUMNS))
+    table["q"] = benjamini_hochberg(table["p"].to_numpy(np.float64))
+    numbers = dict.fromkeys(("strength", "value", *COLUMNS[8:]), "float64")
+    return table.sort_values("measure", key=lambda names: names.map(MEASURES.index), kind="stable").astype(
+        {"feature": "Int64"} | numbers
+    )
+
+
+def _compared(arm: NDArray[np.float64], baseline: NDArray[np.float64]) -> dict[str, object]:
+    """[problems, samples] each."""
+    apart = arm - baseline
+    both = ~np.isnan(apart)
+    sums, counts = np.nansum(apart, axis=1), both.sum(axis=1)
+    difference = mean(sums, counts)
+    return {
+        "baseline": float(baseline[both].mean()) if both.any() else np.nan,
+        "difference": difference.value,
+        "difference_low": difference.low,
+        "difference_high": difference.high,
+        "p": sign_flip_p(sums[counts > 0]),
+    }
+
+
+def benjamini_hochberg(p: NDArray[np.float64]) -> NDArray[np.float64]:
+    """[tests] q of each; NaN, what was not tested, stays so and is not counted."""
+    from scipy import stats  # half a second to import
+
+    q = np.full(len(p), np.nan)
+    known = ~np.isnan(p)
+    if known.any():
+        q[known] = stats.false_discovery_control(p[known])
+    return q
+
+
+def runs(sweep: Sweep) -> pd.DataFrame:
+    """A row for each run, arm by arm: `RUN_COLUMNS`. positions: at how many generated ones steering acted; medians over
+    these of change, ‖Δh‖ / ‖h‖ of the vector, and of the feature's activation before and after."""
+    arms = sweep.arms
+    rows = [
+        {
+            "hookpoint": arm.target and arm.target.hookpoint,
+            "feature": arm.target and arm.target.feature,
+            "action": arm.target and sweep.asked.action,
+            "strength": arm.strength if arm.target else None,
+            "reference": sweep.questions[run.problem].reference,
+            "positions": run.receipt and run.receipt.positions,
+            "change": run.receipt and run.receipt.change_median,
+            "before": run.receipt and run.receipt.before_median,
+            "after": run.receipt and run.receipt.after_median,
+            **run.model_dump(exclude={"arm", "receipt"}),
+        }
+        for run in sorted(sweep.runs, key=lambda run: run.key)
+        for arm in [arms[run.arm]]
+    ]
+    whole, real = ("feature", "positions"), ("strength", "change", "before", "after")
+    types = dict.fromkeys(whole, "Int64") | dict.fromkeys(real, "float64")
+    return pd.DataFrame(rows, columns=list(RUN_COLUMNS)).astype(types)
+
+
+def remarks(sweep: Sweep) -> list[str]:
+    """What there is too little of to believe the figures, a sentence each."""
+    told = []
+    if not sweep.complete:
+        told.append(f"The sweep is not complete: {len(sweep.runs):,} of {sweep.of:,} runs are done.")
+    problems = len(sweep.questions)
+    if problems == 1:
+        told.append("With one problem there are no intervals: whether another would do the same stays open.")
+    elif problems < FEW_PROBLEMS:
+        least = f", and no difference has a p below {2.0 ** (1 - problems):.2g}" if problems <= ALL_SIGNS else ""
+        told.append(f"With {problems} problems intervals are rough{least}.")
+    if all(question.reference is None for question in sweep.questions):
+        told.append("The problems have no reference answers: accuracy is not known.")
+    if sweep.asked.mode == "bypass":
+        told.append("The prompts end the thought themselves: the share that closes it is not known.")
+    return told

@@ -1,0 +1,77 @@
+"""Stored sweeps of an experiment, as tables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import pandas as pd
+
+from kthink_core.errors import UnknownName
+from kthink_core.evidence import steer_table, sweep_figures
+from kthink_core.evidence.sweep_question import KIND
+from kthink_core.queries.checks import check_top
+from kthink_core.store.reader import Reader
+from kthink_core.store.studies import list_studies, read_study
+from kthink_core.store.sweeps import Sweep
+
+COLUMNS = (
+    "study", "created", "complete", "runs", "of", "features", "action", "strengths", "start", "problems",
+    "problems_from", "samples", "seed",
+)  # fmt: skip
+
+
+def sweeps(reader: Reader, top: int = 100) -> pd.DataFrame:
+    """The sweeps of an experiment that count, the newest first: `COLUMNS`."""
+    check_top(top)
+    found = list_studies(reader.layout, reader.experiment, KIND, Sweep).found
+    rows = [
+        {
+            "study": id,
+            "created": sweep.made.created,
+            "complete": sweep.complete,
+            "runs": len(sweep.runs),
+            "of": sweep.of,
+            "features": " ".join(target.name for target in sweep.asked.targets),
+            "action": sweep.asked.action,
+            "strengths": " ".join(f"{strength:g}" for strength in sweep.asked.strengths),
+            "start": sweep.asked.start,
+            "problems": len(sweep.questions),
+            "problems_from": sweep.problems_from,
+            "samples": sweep.asked.samples,
+            "seed": sweep.asked.seed,
+        }
+        for id, sweep in list(found.items())[:top]
+    ]
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def left_out(reader: Reader) -> list[str]:
+    """A line for each stored sweep that does not count, with the reason."""
+    return list_studies(reader.layout, reader.experiment, KIND, Sweep).problems
+
+
+def stored(reader: Reader, study: str) -> Sweep:
+    """One sweep. Raises UnknownName, BadFile."""
+    found = read_study(reader.layout, reader.experiment, KIND, study, Sweep)
+    if found is None:
+        raise UnknownName("study", study, list_studies(reader.layout, reader.experiment, KIND, Sweep).found)
+    return found
+
+
+def _asking(ask: Callable[[Sweep], pd.DataFrame], reader: Reader, study: str, top: int | None = None) -> pd.DataFrame:
+    check_top(1 if top is None else top)
+    return ask(stored(reader, study))[:top]
+
+
+figures = partial(_asking, sweep_figures.figures)
+"""(reader, study, top) → `sweep_figures.COLUMNS`."""
+runs = partial(_asking, sweep_figures.runs)
+"""(reader, study, top) → `sweep_figures.RUN_COLUMNS`."""
+steered = partial(_asking, steer_table.steer_table)
+"""(reader, study, top) → `steer_table.COLUMNS`."""
+
+
+def remarks(reader: Reader, study: str) -> list[str]:
+    """What there is too little of in one, a sentence each."""
+    return sweep_figures.remarks(stored(reader, study))

@@ -1,0 +1,1 @@
+"""What steering features does: streams side by side, and sweeps over strengths."""

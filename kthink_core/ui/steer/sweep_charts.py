@@ -1,0 +1,152 @@
+"""A sweep in four small charts: each measure against strength, beside the baseline."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from kthink_core.evidence.sweep_figures import MEASURES, Measure, remarks
+from kthink_core.store.sweeps import Sweep
+from kthink_core.ui.parts import charts, download, header, terms
+from kthink_core.ui.parts.charts import Chart, category, quantity, tooltip
+from kthink_core.ui.parts.hues import HUES, REST
+from kthink_core.ui.parts.numerals import number, percent
+from kthink_core.ui.parts.writing import plain
+from kthink_core.ui.view.page import Page
+
+TITLES: dict[Measure, str] = {
+    "accuracy": "Right answers",
+    "tokens": "Length, tokens",
+    "closed": "Closes its thought",
+    "repetition": "Repetition",
+}
+_HELP: dict[Measure, str] = {
+    "accuracy": "sweep_baseline", "tokens": "sweep_interval", "closed": "closed", "repetition": "repetition",
+}  # fmt: skip
+_HEIGHT = 290
+_BASELINE = "baseline"
+_APART = 0.012
+"""Of the axis: by how much marks of features at one strength lie apart."""
+
+
+def draw(page: Page, id: str, sweep: Sweep, table: pd.DataFrame) -> None:
+    """`table`: `sweep_figures.figures` of it."""
+    for remark in remarks(sweep):
+        header.nothing(plain(remark))
+    st.header("Against strength", help=terms.help("sweep_interval"))
+    st.caption("Bars are 95 % intervals over problems; the grey line and band are the baseline and its interval.")
+    names = _drawn(sweep)
+    columns = st.columns(2, gap="medium")
+    for at, measure in enumerate(MEASURES):
+        of = table["hookpoint"].astype(str) + ":" + table["feature"].astype(str)
+        rows = table[(table["measure"] == measure) & (table["feature"].isna() | of.isin(names))]
+        with columns[at % 2]:
+            st.markdown(f"**{TITLES[measure]}**", help=terms.help(_HELP[measure]))
+            if rows["mean"].isna().all():
+                header.nothing("It is not known of these problems.")
+                continue
+            charts.draw(chart(rows, measure), f"{TITLES[measure]} against strength, with intervals")
+    download.buttons(page, f"sweep {id}", table, chart=True)
+
+
+def _drawn(sweep: Sweep) -> list[str]:
+    """The features that are drawn: all, or of more than there are hues, those chosen."""
+    names = [target.name for target in sweep.asked.targets]
+    if len(names) <= len(HUES):
+        return names
+    return st.multiselect(
+        f"Features drawn (up to {len(HUES)})", names, names[: len(HUES)], max_selections=len(HUES),
+        key=f"drawn {' '.join(names)}",
+    )  # fmt: skip
+
+
+def chart(table: pd.DataFrame, measure: Measure) -> Chart:
+    """`table`: the rows of one measure."""
+    rows = [_row(row, measure) for row in table.to_dict("records")]
+    features = list(dict.fromkeys(row["name"] for row in rows if row["name"] != _BASELINE))
+    strengths = [row["strength"] for row in rows if row["name"] != _BASELINE]
+    span = max(strengths, default=0.0) - min(strengths, default=0.0) or 1.0
+    for row in rows:
+        if row["name"] != _BASELINE:
+            row["x"] = row["strength"] + (features.index(row["name"]) - (len(features) - 1) / 2) * _APART * span
+    share = measure != "tokens"
+    y: dict[str, Any] = {"axis": {"format": "%" if share else "~s", "tickCount": 5}}
+    y |= {"scale": {"domain": [0, 1]} if measure in ("accuracy", "closed") else {"zero": True}}
+    colour = category(
+        "name", None, scale={"domain": features, "range": list(HUES[: len(features)])},
+        legend={"orient": "bottom", "labelLimit": 300, "columns": 2} if len(features) > 1 else None,
+    )  # fmt: skip
+    hover = tooltip(
+        ("name", "Feature"), ("strength", "Strength", "~g"), ("mean", TITLES[measure], ".1%" if share else ".1f"),
+        ("interval", "Its 95 % interval"), ("difference", "Difference to the baseline"), ("p", "p", ".3g"),
+        ("q", "q", ".3g"), ("runs", "Runs"), ("problems", "Problems"),
+    )  # fmt: skip
+    x = quantity("x", "Strength (× maximum)", axis={"tickCount": 6, "format": "~g"}, scale={"zero": False})
+    mean = quantity("mean", None, **y)
+    arms = {"filter": f"datum.name != '{_BASELINE}'"}
+    baseline = {"filter": f"datum.name == '{_BASELINE}'"}
+    spec = {
+        "height": _HEIGHT,
+        "layer": [
+            {
+                "transform": [baseline],
+                "mark": {"type": "rect", "color": REST, "opacity": 0.25, "aria": False},
+                "encoding": {"y": quantity("low", None, **y), "y2": {"field": "high"}},
+            },
+            {
+                "transform": [baseline],
+                "mark": {"type": "rule", "color": REST, "size": 2},
+                "encoding": {
+                    "y": mean,
+                    "tooltip": tooltip(
+                        ("name", "Nothing steered"),
+                        ("mean", TITLES[measure], ".1%" if share else ".1f"),
+                        ("interval", "Its 95 % interval"),
+                        ("runs", "Runs"),
+                    ),
+                },
+            },
+            {
+                "transform": [arms],
+                "mark": {"type": "line", "aria": False, "opacity": 0.6},
+                "encoding": {"x": x, "y": mean, "color": colour},
+            },
+            {
+                "transform": [arms],
+                "mark": {"type": "rule", "size": 2, "aria": False},
+                "encoding": {"x": x, "y": quantity("low", None, **y), "y2": {"field": "high"}, "color": colour},
+            },
+            {
+                "transform": [arms],
+                "mark": {"type": "circle", "size": 70, "opacity": 1},
+                "encoding": {"x": x, "y": mean, "color": colour, "tooltip": hover},
+            },
+        ],
+        "usermeta": download.SVG,
+    }
+    return Chart(pd.DataFrame(rows), spec)
+
+
+def _row(row: dict[Hashable, Any], measure: Measure) -> dict[str, Any]:
+    """What is drawn of a row, and what its tooltip says."""
+    steered = not pd.isna(row["feature"])
+    kept = ("strength", "mean", "low", "high", "p", "q", "runs", "problems")
+    return {name: row[name] for name in kept} | {
+        "name": f"{row['hookpoint']}:{row['feature']}" if steered else _BASELINE,
+        "interval": between(measure, row["low"], row["high"]),
+        "difference": f"{written(measure, row['difference'])} "
+        f"({between(measure, row['difference_low'], row['difference_high'])})",
+    }
+
+
+def written(measure: Measure, value: float) -> str:
+    """A figure of a measure, with its unit."""
+    return number(value, 1) if measure == "tokens" else percent(value)
+
+
+def between(measure: Measure, low: float, high: float) -> str:
+    """An interval: `1.6 to 14.4`, `-6.2 to 12.5 %`."""
+    return f"{written(measure, low).removesuffix(' %')} to {written(measure, high)}"

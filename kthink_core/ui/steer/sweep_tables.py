@@ -1,0 +1,154 @@
+"""A sweep's arms in figures, and the texts of its runs beside the baseline's at the same seed."""
+
+from __future__ import annotations
+
+import pandas as pd
+import streamlit as st
+from streamlit.column_config import NumberColumn, TextColumn
+
+from kthink_core import signs
+from kthink_core.evidence.steer_table import too_few
+from kthink_core.evidence.sweep_figures import MEASURES, runs
+from kthink_core.store.sweeps import Arm, Run, Sweep
+from kthink_core.ui.parts import clicks, download, header, numerals, terms
+from kthink_core.ui.parts.writing import plain, visible
+from kthink_core.ui.steer.sweep_charts import TITLES, between, written
+from kthink_core.ui.view.page import Page
+
+
+def draw(page: Page, id: str, sweep: Sweep, figures: pd.DataFrame, solved: pd.DataFrame) -> None:
+    """`figures`, `solved`: `sweep_figures.figures` and `steer_table.steer_table` of it."""
+    _figures(sweep, figures)
+    _solved(page, id, sweep, solved)
+    _texts(page, id, sweep)
+
+
+def _figures(sweep: Sweep, table: pd.DataFrame) -> None:
+    """An arm a row: each measure, and its difference to the baseline."""
+    st.header("Figures", help=terms.help("sweep_p"))
+    columns: dict[str, list[str]] = {"Feature": [name_of(arm) for arm in sweep.arms]}
+    for measure in MEASURES:
+        columns[TITLES[measure]] = [
+            written(measure, row["mean"])
+            if pd.isna(row["feature"])
+            else f"{written(measure, row['mean'])} "
+            f"({between(measure, row['difference_low'], row['difference_high'])}), q {_chance(row['q'])}"
+            for row in table[table["measure"] == measure].to_dict("records")
+        ]
+    st.caption("In brackets the 95 % interval of the difference to the baseline, at the same problems and seeds.")
+    st.dataframe(pd.DataFrame(columns), hide_index=True, alt="Figures of the sweep")
+
+
+def _solved(page: Page, id: str, sweep: Sweep, table: pd.DataFrame) -> None:
+    if not table["n"].any():
+        return
+    st.header("Problems lost and won", help=terms.help("mcnemar"))
+    for remark in too_few(table):
+        header.nothing(plain(remark))
+    shown = pd.DataFrame(
+        {
+            "feature": [name_of(arm) for arm in sweep.arms[1:]],
+            "n": table["n"],
+            "before": table["accuracy_baseline"].map(numerals.percent),
+            "after": table["accuracy"].map(numerals.percent),
+            "b": table["b"],
+            "c": table["c"],
+            "p": table["p"].map(_chance),
+            "p_holm": table["p_holm"].map(_chance),
+        }
+    )
+    columns = {
+        "feature": TextColumn("Feature", pinned=True),
+        "n": NumberColumn("Problems", format="%d"),
+        "before": TextColumn("Solved, baseline"),
+        "after": TextColumn("Solved, steered"),
+        "b": NumberColumn("Lost", format="%d"),
+        "c": NumberColumn("Won", format="%d"),
+        "p": TextColumn("p"),
+        "p_holm": TextColumn("p, Holm", help=terms.help("holm")),
+    }
+    st.dataframe(shown, hide_index=True, column_config=columns, alt="Problems lost and won")
+    download.buttons(page, f"steer-eval {id}", table)
+
+
+def _texts(page: Page, id: str, sweep: Sweep) -> None:
+    st.header("Texts")
+    arms, by_key = sweep.arms, {run.key: run for run in sweep.runs}
+    steered = sorted({run.arm for run in sweep.runs if run.arm})
+    if not steered:
+        header.nothing("No steered run is done yet.")
+        return
+    arm = st.selectbox("Steered", steered, format_func=lambda number: name_of(arms[number]), width=300)
+    rows = [(run, by_key.get((0, *run.key[1:]))) for run in sweep.runs if run.arm == arm]
+    rows.sort(key=lambda pair: pair[0].key)
+    columns = {
+        "problem": NumberColumn("Problem", format="%d", width=70),
+        "seed": NumberColumn("Seed", format="%d", width=70),
+        "before": TextColumn("Baseline", width=90),
+        "after": TextColumn("Steered", width=90),
+        "answer": TextColumn("Its answer", width=110),
+        "reference": TextColumn("Reference", width=90),
+        "tokens": NumberColumn("Tokens", format="%d", width=70),
+        "change": TextColumn("Changed by", width=90, help="‖Δh‖ / ‖h‖, median over the positions steered."),
+    }
+    shown = pd.DataFrame(
+        {
+            "problem": [run.problem for run, _ in rows],
+            "seed": [run.seed for run, _ in rows],
+            "before": [_outcome(base) for _, base in rows],
+            "after": [_outcome(run) for run, _ in rows],
+            "answer": [visible(run.answer) if run.answer is not None else numerals.MISSING for run, _ in rows],
+            "reference": [visible(sweep.questions[run.problem].reference or numerals.MISSING) for run, _ in rows],
+            "tokens": [run.tokens for run, _ in rows],
+            "change": [_change(run) for run, _ in rows],
+        }
+    )
+    st.caption("Click a row, or press Enter in it, to read it beside the baseline.")
+    opened = f"sweep run {id} {arm}"
+    clicks.table(
+        shown, columns, f"sweep runs {id} {arm}", lambda row: st.session_state.__setitem__(opened, row),
+        rows=8, described="Runs",
+    )  # fmt: skip
+    download.buttons(page, f"runs of sweep {id}", lambda: runs(sweep))
+    run, base = rows[min(st.session_state.get(opened, 0), len(rows) - 1)]
+    st.markdown(plain(sweep.questions[run.problem].question))
+    left, right = st.columns(2, gap="medium")
+    with left:
+        _text("Baseline", base, sweep)
+    with right:
+        _text(name_of(arms[arm]), run, sweep)
+
+
+def _text(title: str, run: Run | None, sweep: Sweep) -> None:
+    st.markdown(f"**{plain(title)}**")
+    if run is None:
+        header.nothing("This run is not done yet.")
+        return
+    cut = " Its beginning is kept." if len(run.text) == sweep.longest_text else ""
+    st.caption(f"{_outcome(run)}, {run.tokens:,} tokens, ended by {run.finish_reason}, seed {run.seed}.{cut}")
+    st.code(signs.revealed(run.text), language=None, wrap_lines=True)
+
+
+def name_of(arm: Arm) -> str:
+    """An arm in words."""
+    if arm.target is None or arm.intervention is None:
+        return "baseline"
+    action = arm.intervention.action
+    return f"{arm.target.name} {action}" if action == "ablate" else f"{arm.target.name} {action} {arm.strength:g}×"
+
+
+def _outcome(run: Run | None) -> str:
+    if run is None:
+        return numerals.MISSING
+    if run.finish_reason == "length":
+        return "cut off"
+    return {True: "right", False: "wrong", None: "ungraded"}[run.correct]
+
+
+def _change(run: Run) -> str:
+    share = run.receipt.change_median if run.receipt else None
+    return numerals.MISSING if share is None else numerals.percent(share)
+
+
+def _chance(p: float) -> str:
+    return numerals.MISSING if pd.isna(p) else "< 0.0001" if p < 0.0001 else numerals.number(p, 3)
