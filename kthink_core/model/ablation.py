@@ -30,6 +30,7 @@ from kthink_core.model.hookpoints import Edit, passing
 from kthink_core.model.kv_cache import begun_cache
 from kthink_core.model.language_model import LanguageModel
 from kthink_core.model.objective import Objective, against_runners_up, value_of
+from kthink_core.model.replay import onsets
 from kthink_core.model.sae import Latents, Sae, chunks
 from kthink_core.model.steering import Steering
 
@@ -90,6 +91,7 @@ class Ablation:
         self._site: Site = site
         self._ids = torch.tensor([list(token_ids)], device=lm.device)
         self._generated = torch.arange(len(token_ids), device=lm.device)[None] - prompt_tokens
+        self._starts = onsets(lm, token_ids, site, steering, prompt_tokens) if steering else None
         cache = None if steering else DynamicCache(config=lm.model.config)
         with passing(lm.model, list(saes), site, self._steered()) as captured:
             output = lm.model.base_model(input_ids=self._ids, past_key_values=cache, use_cache=cache is not None)
@@ -224,12 +226,5 @@ class Ablation:
         return edit
 
     def _steered(self) -> dict[str, Edit]:
-        """The steering's edits, for however many rows come."""
-        steering, generated = self._steering, self._generated
-        if steering is None:
-            return {}
-
-        def put(hookpoint: str) -> Edit:
-            return lambda vectors: steering.edits(generated.expand(len(vectors), -1))[hookpoint](vectors)
-
-        return {hookpoint: put(hookpoint) for hookpoint in steering.edits(generated)}
+        """The steering's edits, for however many rows come: where it acted when the trace was read."""
+        return self._steering.edits(self._generated, self._starts) if self._steering else {}

@@ -32,6 +32,7 @@ from kthink_core.errors import OutOfMemory
 from kthink_core.model.hookpoints import Edit, decoder_layers, passing
 from kthink_core.model.language_model import LanguageModel
 from kthink_core.model.objective import Objective, value_of
+from kthink_core.model.replay import onsets
 from kthink_core.model.sae import Latents, Sae, chunks
 from kthink_core.model.steering import Steering
 
@@ -121,6 +122,7 @@ def _gradients(
     """m of each objective; by hookpoint h, and for each objective g: [positions, width] each."""
     ids = torch.tensor([list(token_ids)], device=lm.device)
     generated = torch.arange(len(token_ids), device=lm.device)[None] - prompt_tokens
+    starts = onsets(lm, token_ids, site, steering, prompt_tokens) if steering else None
     seen: dict[str, Tensor] = {}
 
     def watched(hookpoint: str, before: Edit | None) -> Edit:
@@ -134,7 +136,7 @@ def _gradients(
         return edit
 
     with torch.inference_mode(False), torch.enable_grad():
-        edits = dict(steering.edits(generated)) if steering else {}
+        edits = dict(steering.edits(generated, starts)) if steering else {}
         edits |= {hookpoint: watched(hookpoint, edits.get(hookpoint)) for hookpoint in hookpoints}
         with passing(lm.model, (), site, edits), _layers_again(lm) if by_layer else _as_they_are():
             hidden = lm.model.base_model(input_ids=ids, use_cache=False).last_hidden_state[0]
