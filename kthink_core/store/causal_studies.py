@@ -13,7 +13,7 @@ from typing import Annotated, Final, Self
 from pydantic import Field, model_validator
 
 from kthink_core.config import MOST_LATENTS
-from kthink_core.records import Inference, Intervention
+from kthink_core.records import Inference
 from kthink_core.store.studies import Document, Made, Study, study_id
 
 ABLATION: Final = "ablation"
@@ -43,8 +43,6 @@ class Traced(Document):
     """Of its token ids."""
     prompt_tokens: Count
     tokens: int = Field(ge=2, le=MOST_POSITIONS)
-    steering: tuple[Intervention, ...] = Field(max_length=64)
-    """What it was written under, which acted in all passes."""
 
 
 def traced(inference: Inference, number: int | None) -> Traced:
@@ -54,7 +52,6 @@ def traced(inference: Inference, number: int | None) -> Traced:
         digest=digest(inference.token_ids.tolist()),
         prompt_tokens=inference.prompt_tokens,
         tokens=len(inference.token_ids),
-        steering=inference.interventions,
     )
 
 

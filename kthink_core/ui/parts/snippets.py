@@ -66,8 +66,11 @@ class Stretch(NamedTuple):
     activations: Sequence[float]
 
 
-def draw_stretches(title: str, note: str, stretches: Sequence[Stretch], maximum: float, *, key: str) -> None:
-    """Draw texts as contexts are, whole, and leading nowhere. `maximum`: the activation of the deepest shade."""
+def draw_stretches(
+    title: str, note: str, stretches: Sequence[Stretch], maximum: float, *, key: str, measure: str = "activation"
+) -> None:
+    """Draw texts as contexts are, whole, and leading nowhere. `maximum`: the activation of the deepest shade, or of
+    whatever else a `measure` is that shades them."""
     snippets = [
         {
             "inference": -1,
@@ -86,7 +89,7 @@ def draw_stretches(title: str, note: str, stretches: Sequence[Stretch], maximum:
     ]
     longest = max((len(stretch.texts) for stretch in stretches), default=0)
     group = {"title": title, "note": note, "snippets": snippets}
-    _component(data={"groups": [group], "maximum": maximum or 1.0, "near": longest}, key=key)
+    _component(data={"groups": [group], "maximum": maximum or 1.0, "near": longest, "measure": measure}, key=key)
 
 
 def payload(

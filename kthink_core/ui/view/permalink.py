@@ -18,7 +18,7 @@ from kthink_core.evidence.reason_score import ALPHA
 from kthink_core.queries import RANKINGS, SORTS, Ranking, Sort
 from kthink_core.store.feature_stats import RELEVANT
 from kthink_core.store.scopes import SCOPES, Scope
-from kthink_core.ui.view import score_link
+from kthink_core.ui.view import causes_link, score_link
 
 Name = TypeVar("Name", bound=str)
 
@@ -113,6 +113,9 @@ class View:
     """How far a word of it reaches, to the left and to the right."""
     alpha: float = ALPHA
     """The weight of its entropy."""
+    does: causes_link.Does = causes_link.DOES
+    rival: str = ""
+    """The text of a token that another is explained against."""
 
 
 @dataclass(frozen=True)
@@ -196,6 +199,8 @@ def parse(parameters: Mapping[str, str], bounds: Bounds) -> tuple[View, list[str
         words=score_link.words(parameters, problems),
         window=score_link.window(parameters, problems),
         alpha=score_link.alpha(parameters, problems),
+        does=causes_link.does(parameters, problems),
+        rival=_search(parameters.get("rival", "")),
     )
     return view, problems
 
