@@ -20,6 +20,9 @@ from kthink_core.ui.view.causes_link import EXPLAINED, MEASURES
 _EXPLAINED = dict(zip(EXPLAINED, ("The final answer", "The marked token"), strict=True))
 _MEASURES = dict(zip(MEASURES, ("Log-probability", "Against the runner-up", "Against a rival"), strict=True))
 
+_SEEN = 0.05
+"""Part of the deepest shade from which on a token's sign is told."""
+
 
 def draw(traced: TracedPage) -> None:
     """What is explained, then the answer, or what has it made."""
@@ -117,15 +120,16 @@ def _pairs(group: tuple[Compared, ...]) -> tuple[list[float], list[float]]:
 
 def _heat(traced: TracedPage, study: AttributionStudy) -> None:
     at = study.features_at
+    most = max(map(abs, at), default=0.0)
     stretch = snippets.Stretch(
         traced.tokens["text"].tolist(),
         traced.tokens["token_id"].tolist(),
-        [value < 0 for value in at],
+        [value < -_SEEN * most for value in at],
         [abs(value) for value in at],
     )
     snippets.draw_stretches(
         "The trace", "shaded by what all features of a token contribute; underlined: against it", [stretch],
-        max(map(abs, at), default=0.0), key=f"attributed {traced.called} {study.question.model_dump_json()}",
+        most, key=f"attributed {traced.called} {study.question.model_dump_json()}",
         measure="contribution",
     )  # fmt: skip
 

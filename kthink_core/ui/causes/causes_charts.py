@@ -34,7 +34,7 @@ def ribbon(table: pd.DataFrame, column: str, title: str, tokens: int) -> Chart:
         "encoding": {
             "x": quantity("position", "Position", scale={"domain": [0, tokens], "nice": False}),
             "x2": {"field": "end"},
-            "y": quantity(column, title),
+            "y": quantity(column, title, axis={"format": "~g", "tickCount": 4}),
             "y2": {"datum": 0},
             "color": {"field": "colour", "type": "nominal", "scale": None},
             "tooltip": tooltip(
@@ -74,7 +74,7 @@ def contributions(study: AttributionStudy, shown: pd.DataFrame, labels: Mapping[
         "mark": {"type": "bar", "cursor": "pointer"},
         "encoding": {
             "y": category("node", None, sort=order.tolist(), axis={"labelLimit": 220, "labelOverlap": False}),
-            "x": quantity("contribution", "Contribution"),
+            "x": quantity("contribution", "Contribution", axis={"format": "~g"}),
             "color": {"field": "colour", "type": "nominal", "scale": None},
             "tooltip": tooltip(
                 ("node", "Node"), ("contribution", "Contribution", "+.4g"), ("absolute", "Sum of sizes", ".4g"),

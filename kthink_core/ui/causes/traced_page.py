@@ -63,11 +63,11 @@ class TracedPage:
         found = self._stored(request, model)
         if found is not None:
             return found
-        otherwise = f", or ask on the command line with `{'ablate' if model is AblationStudy else 'attribute'}`"
-        watch = job_button.draw(self.page, request.kind, request, label, what, otherwise=otherwise)
-        if watch is not None and watch.document is not None:
-            return model.model_validate(watch.document)
-        return None
+        last = job_button.watch_of(request.kind)
+        if last is None or last.request != request or last.document is None:
+            otherwise = f", or ask on the command line with `{'ablate' if model is AblationStudy else 'attribute'}`"
+            last = job_button.draw(self.page, request.kind, request, label, what, otherwise=otherwise)
+        return None if last is None or last.document is None else model.model_validate(last.document)
 
     def _stored(self, request: AblationRequest | AttributionRequest, model: type[Kind]) -> Kind | None:
         if not isinstance(self.trace, StoredTrace):

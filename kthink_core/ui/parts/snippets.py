@@ -17,6 +17,8 @@ NEAR = 12
 """Tokens shown on either side of a place before it is widened."""
 REACH = 40
 """Tokens on either side once it is widened."""
+ACTIVATION = "activation"
+"""What shades tokens, mostly."""
 
 BANDS = {
     "highest": ("Highest", "the contexts with the largest activations in scope"),
@@ -67,7 +69,7 @@ class Stretch(NamedTuple):
 
 
 def draw_stretches(
-    title: str, note: str, stretches: Sequence[Stretch], maximum: float, *, key: str, measure: str = "activation"
+    title: str, note: str, stretches: Sequence[Stretch], maximum: float, *, key: str, measure: str = ACTIVATION
 ) -> None:
     """Draw texts as contexts are, whole, and leading nowhere. `maximum`: the activation of the deepest shade, or of
     whatever else a `measure` is that shades them."""
@@ -78,7 +80,7 @@ def draw_stretches(
             "activation": max(stretch.activations, default=0.0),
             "first": 0,
             "length": len(stretch.texts),
-            "times": sum(activation > 0 for activation in stretch.activations),
+            "times": sum(activation > 0 for activation in stretch.activations) if measure == ACTIVATION else 0,
             "alike": 0,
             "texts": list(stretch.texts),
             "ids": list(stretch.token_ids),
