@@ -353,7 +353,7 @@ class TestPage:
         metrics = {metric.label: metric.value for metric in app.metric}
         assert metrics["Agreement with ablation, n = 20"].startswith(f"{checks['rho']:.2f}, from ")
         assert metrics["Left to the error"].startswith(f"{100 * float(str(checks['error_share'])):.1f} %")
-        assert metrics[f"To the token at {checks['before']}"].startswith("0 of ")
+        assert metrics[f"To the token at {checks['before']}"].startswith("0 (n = ")
         assert f"Logits of “{trace.answer}”" in texts(app)
         (drawn,) = [data for data in payloads(app, "groups") if data["measure"] == "contribution"]
         assert drawn["maximum"] > 0

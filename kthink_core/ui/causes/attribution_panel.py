@@ -102,7 +102,7 @@ def _figures(study: AttributionStudy) -> None:
         _metric("Strongest, median", _sizes(study.strongest), terms.help("agreement"))
         _metric(f"{len(study.controls)} random", _sizes(study.controls), terms.help("attribution_controls"))
         if study.before is not None:
-            checked = f"{study.before.largest:g} of {study.before.nodes:,} checked"
+            checked = f"{study.before.largest:g} (n = {study.before.nodes:,})"
             _metric(f"To the token at {study.before.position}", checked, terms.help("attribution_controls"))
 
 
