@@ -11,7 +11,16 @@ import pandas as pd
 
 from kthink_core import cells, queries, signs
 from kthink_core.errors import BadValue, UnknownName
-from kthink_core.evidence import injection_results, passport, reason_score, steer_table, sweep_figures, sweep_results
+from kthink_core.evidence import (
+    ablation_results,
+    attribution_results,
+    injection_results,
+    passport,
+    reason_score,
+    steer_table,
+    sweep_figures,
+    sweep_results,
+)
 from kthink_core.evidence.caveats import caveats, differing
 from kthink_core.evidence.differences import contrast
 from kthink_core.evidence.duplicates import families
@@ -116,6 +125,21 @@ QUERIES: dict[str, _Query] = {
     "steer-eval": _Query(
         sweep_results.steered, ("study",), ("top",), steer_table.COLUMNS,
         lambda reader, table, given: [*_of_sweep(reader, table, given), *steer_table.too_few(table)],
+    ),
+    "ablation": _Query(
+        ablation_results.ablations, (), ("inference", "hookpoint", "feature"), ablation_results.ABLATIONS,
+        lambda reader, _, given: ablation_results.left_out(reader, **given),
+    ),
+    "ablation-effects": _Query(
+        ablation_results.ablation_effects, ("inference", "hookpoint", "feature"), (), ablation_results.EFFECTS
+    ),
+    "attribution": _Query(
+        attribution_results.attributions, (), ("inference", "hookpoint", "top"), attribution_results.ATTRIBUTIONS,
+        lambda reader, _, given: attribution_results.attribution_remarks(reader, **given),
+    ),
+    "attribution-checks": _Query(
+        attribution_results.attribution_checks, (), ("inference", "hookpoint"), attribution_results.CHECKS,
+        lambda reader, _, given: attribution_results.attribution_remarks(reader, **given),
     ),
 }  # fmt: skip
 

@@ -143,12 +143,20 @@ def think_close(tokenizer: PreTrainedTokenizerBase) -> list[int]:
 
 def final_answer(text: str) -> str | None:
     """Content of the last `\\boxed{…}` whose braces balance, stripped; None where there is none."""
+    span = answer_span(text)
+    return span and text[slice(*span)]
+
+
+def answer_span(text: str) -> tuple[int, int] | None:
+    """Where it stands: the first of its characters, and the one behind its last."""
     for start in (match.end() for match in reversed(list(re.finditer(r"\\boxed\{", text)))):
         depth = 1
-        for offset, character in enumerate(text[start:]):
+        for end, character in enumerate(text[start:], start):
             depth += (character == "{") - (character == "}")
             if depth == 0:
-                return text[start : start + offset].strip()
+                content = text[start:end]
+                first = start + len(content) - len(content.lstrip())
+                return first, first + len(content.strip())
     return None
 
 

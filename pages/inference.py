@@ -6,6 +6,9 @@ import pandas as pd
 import streamlit as st
 
 from kthink_core import queries, signs
+from kthink_core.live.study_requests import StoredTrace
+from kthink_core.ui.causes import causes_panel
+from kthink_core.ui.causes.traced_page import TracedPage
 from kthink_core.ui.inference import reading, span_notes, trace_parts
 from kthink_core.ui.inference.trace_parts import Reading
 from kthink_core.ui.parts import download, header, note_panel, quality, terms, verdict
@@ -83,6 +86,14 @@ def lower(page: Page, read: Reading, ranked: pd.DataFrame) -> None:
         trace_parts.tab(read, titles[chosen], ranked)
 
 
+def causes(page: Page, read: Reading) -> None:
+    """What features do in the trace."""
+    view, tokens = page.view, read.trace.tokens()
+    span = view.span if view.span is not None and view.span[1] < len(tokens) else None
+    trace = StoredTrace(experiment=page.experiment.name, inference=view.inference)
+    causes_panel.draw(TracedPage(page, trace, read.called, tokens, read.shown, span, read.choose))
+
+
 with errors_shown():
     page = open_page()
     require_inferences(page)
@@ -112,4 +123,5 @@ with errors_shown():
         if page.experiment.open_ended:
             st.header("Unusual here", help=terms.help("percentile"))
             trace_parts.unusual(read)
+    causes(page, read)
     note_panel.panel(page, note_panel.of_inference(page, view.inference))

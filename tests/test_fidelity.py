@@ -27,6 +27,7 @@ from benchmarks.stand_in import SHAPES
 from kthink_core.config import SaeShape, Site
 from kthink_core.errors import BadFile, OutOfMemory, SchemaTooOld
 from kthink_core.evidence.passport import passport
+from kthink_core.model import divergence
 from kthink_core.model import fidelity as module
 from kthink_core.model.fidelity import fidelity
 from kthink_core.model.language_model import LanguageModel
@@ -96,7 +97,7 @@ def test_every_figure(
 ) -> None:
     """However many go through the model at once, and however few logits are held."""
     monkeypatch.setattr(module, "_TOKENS", tokens)
-    monkeypatch.setattr(module, "_LOGITS", 5000 if tokens == 30 else 2**25)
+    monkeypatch.setattr(divergence, "_LOGITS", 5000 if tokens == 30 else 2**25)
     saes = load_saes(str(tiny / "saes"), None, TINY, CPU).by_hookpoint
     found = fidelity(tiny_lm, saes, site, TOKENS, nothing)
     assert list(found) == list(TINY)

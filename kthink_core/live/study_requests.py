@@ -12,6 +12,7 @@ from pydantic import Field
 
 from kthink_core.live.request import ExperimentName, Hookpoint, Request
 from kthink_core.records import Action, Intervention
+from kthink_core.store.causal_studies import AblationQuestion, AttributionQuestion
 from kthink_core.store.sweeps import MOST_FEATURES, MOST_RUNS, MOST_STRENGTHS
 
 Feature = Annotated[int, Field(ge=0, lt=2**31)]
@@ -70,22 +71,23 @@ class AblationRequest(Request):
 
     kind: Literal["ablation"] = "ablation"
     trace: Trace
-    hookpoint: Hookpoint
+    question: AblationQuestion
 
     @property
     def hookpoints(self) -> tuple[str, ...]:
-        return (self.hookpoint,)
+        return (self.question.hookpoint,)
 
 
 class AttributionRequest(Request):
-    """Which features a trace's answer is owed to."""
+    """Which features a trace's answer, or one of its tokens, is owed to."""
 
     kind: Literal["attribution"] = "attribution"
     trace: Trace
+    question: AttributionQuestion
 
     @property
     def hookpoints(self) -> tuple[str, ...]:
-        return ()
+        return (self.question.hookpoint,)
 
 
 class SentencesRequest(Request):

@@ -17,12 +17,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from kthink_core.config import Site
 from kthink_core.errors import OutOfMemory
+from kthink_core.model.divergence import compared
 from kthink_core.model.hookpoints import Edit, passing
 from kthink_core.model.language_model import LanguageModel
 from kthink_core.model.replay import onsets
@@ -32,9 +32,6 @@ from kthink_core.records import Fidelity
 
 _TOKENS = 2**11
 """Tokens, of all rows, in one pass: a live job waits for no more than that."""
-
-_LOGITS = 2**25
-"""Logits of one row held at once, 128 MB in float32; there are up to four such at a time."""
 
 
 class _Row(NamedTuple):
@@ -81,8 +78,8 @@ def fidelity(
             at_once = (at_once + 1) // 2
             torch.cuda.empty_cache()
     pause()
-    compared = _compared(lm, hidden, ids[0])
-    base, reconstructed, zeroed = compared[0], compared[1::2], compared[2::2]
+    found = compared(lm, hidden, ids[0])
+    base, reconstructed, zeroed = found[0], found[1::2], found[2::2]
     return {
         hookpoint: Fidelity(base[0], with_sae[0], without[0], with_sae[1])
         for hookpoint, with_sae, without in zip(saes, reconstructed, zeroed, strict=True)
@@ -121,24 +118,3 @@ def _reconstructed(sae: Sae, vectors: Tensor) -> Tensor:
     """[positions, d_in] → the same of x̂, in the dtype of x."""
     parts = chunks(sae, vectors.to(sae.W_dec.dtype))
     return torch.cat([sae.decode(sae.encode(part)) for part in parts]).to(vectors.dtype)
-
-
-def _compared(lm: LanguageModel, hidden: Sequence[Tensor], token_ids: Tensor) -> list[tuple[np.ndarray, np.ndarray]]:
-    """For each row, [positions] as `Fidelity` has them: log-probability of the token that stands there, and the KL
-    divergence from the first row's distribution. `hidden`: [positions, width] each."""
-    head = lm.model.get_output_embeddings()
-    assert head is not None  # every causal language model has one
-    found = torch.full((len(hidden), 2, len(token_ids)), torch.nan)
-    step = max(1, _LOGITS // head.weight.shape[0])
-    for first in range(0, len(token_ids) - 1, step):
-        made_at = slice(first, min(first + step, len(token_ids) - 1))
-        predicted = slice(made_at.start + 1, made_at.stop + 1)
-        own = head(hidden[0][made_at]).float().log_softmax(-1)
-        probabilities = own.exp()
-        for row, states in enumerate(hidden):
-            other = own if row == 0 else head(states[made_at]).float().log_softmax(-1)
-            found[row, 0, predicted] = other.gather(1, token_ids[predicted, None])[:, 0].cpu()
-            divergence = (probabilities * (own - other)).sum(-1).clamp_min_(0)  # rounding alone takes it below
-            found[row, 1, predicted] = divergence.cpu()
-    arrays = found.numpy()
-    return [(row[0], row[1]) for row in arrays]

@@ -24,7 +24,8 @@ from kthink_core.records import Check
 _LAYER = re.compile(r"(?:.*\.)?(?:layers|h|blocks)\.\d+")
 
 Edit = Callable[[Tensor], Tensor]
-"""[batch, positions, width] as it passes → what goes on in its place, of the same shape, dtype and device."""
+"""[batch, positions, width] as it passes → what goes on in its place, of the same dtype and device, and shape but for a
+batch of one, of which several may come."""
 
 
 class Captured(NamedTuple):
@@ -114,6 +115,11 @@ def module_of(model: PreTrainedModel, hookpoint: str) -> nn.Module:
         return model.base_model.get_submodule(hookpoint or "?")  # the empty name would be the model itself
     except AttributeError as error:
         raise UnknownName("hookpoint", hookpoint, hookpoint_names(model)) from error
+
+
+def decoder_layers(model: PreTrainedModel) -> list[nn.Module]:
+    """The layers themselves, in their order."""
+    return [module for name, module in model.base_model.named_modules() if _LAYER.fullmatch(name)]
 
 
 def hookpoint_names(model: PreTrainedModel) -> list[str]:

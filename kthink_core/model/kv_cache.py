@@ -6,6 +6,7 @@ a third of the time.
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedConfig
 from transformers.cache_utils import DynamicLayer
@@ -70,3 +71,33 @@ def growing_cache(config: PreTrainedConfig) -> DynamicCache:
     cache = DynamicCache(config=config)
     cache.layers = [_GrowingLayer() if type(layer) is DynamicLayer else layer for layer in cache.layers]
     return cache
+
+
+class _BegunLayer(DynamicLayer):
+    """Keys and values of the first positions of one row, put before those of however many rows come. It stays as it
+    is, so that any number of passes may go on from it."""
+
+    def __init__(self, keys: Tensor, values: Tensor) -> None:
+        super().__init__()
+        self.keys, self.values = keys, values
+        self.dtype, self.device, self.is_initialized = keys.dtype, keys.device, True
+
+    def update(
+        self, key_states: Tensor, value_states: Tensor, *args: object, **kwargs: object
+    ) -> tuple[Tensor, Tensor]:
+        def joined(begun: Tensor | None, rest: Tensor) -> Tensor:
+            assert begun is not None
+            return torch.cat([begun.expand(len(rest), -1, -1, -1), rest], dim=-2)
+
+        return joined(self.keys, key_states), joined(self.values, value_states)
+
+
+def begun_cache(cache: DynamicCache, positions: int) -> DynamicCache | None:
+    """The first `positions` of what a cache holds of its one row, for passes of any number of rows that begin in the
+    same way; None where it holds something else than keys and values, such as a sliding window's."""
+    begun = DynamicCache()
+    for layer in cache.layers:
+        if type(layer) is not DynamicLayer or layer.keys is None or layer.values is None:
+            return None
+        begun.layers.append(_BegunLayer(layer.keys[..., :positions, :], layer.values[..., :positions, :]))
+    return begun

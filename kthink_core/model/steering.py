@@ -103,6 +103,7 @@ class Steering:
     def _puts(self) -> dict[str, _Put]:
         return {hookpoint: self._put(hookpoint) for hookpoint in self.hookpoints}
 
+    @torch.inference_mode(False)  # gradients may pass through what was first used without
     def _put(self, hookpoint: str) -> _Put:
         sae, which = self.saes[hookpoint], self.numbers_of(hookpoint)
         done = [self.interventions[number] for number in which]
@@ -143,7 +144,6 @@ def _check_feature(hookpoint: str, feature: int, saes: Mapping[str, Sae]) -> Non
         raise BadValue(f"feature {feature} of {hookpoint}: its SAE has features 0 to {size - 1}")
 
 
-@torch.inference_mode()
 def _steered(put: _Put, acting: Tensor | None, notes: Notes | None, hookpoint: str, vectors: Tensor) -> Tensor:
     """vectors: [rows, positions, d_in] → the same, steered. `acting`: what broadcasts to [rows, positions,
     interventions]; None: all act everywhere."""
@@ -186,4 +186,5 @@ def _changed(put: _Put, rows: Tensor, acting: Tensor | None) -> tuple[Tensor, Te
 def activations_of(sae: Sae, rows: Tensor, features: Tensor) -> Tensor:
     """The activations of some features, [positions, features]; 0 where one is not kept. `rows`: [positions, d_in]."""
     latents = sae.encode(rows)
-    return (latents.activations[:, :, None] * (latents.indices[:, :, None] == features)).sum(1)
+    kept = (latents.indices[:, :, None] == features) & (latents.activations > 0)[:, :, None]  # 0 has no gradient
+    return (latents.activations[:, :, None] * kept).sum(1)

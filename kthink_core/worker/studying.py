@@ -12,6 +12,7 @@ from kthink_core.live.study_requests import AblationRequest, AttributionRequest,
 from kthink_core.precompute.pipeline import Plan
 from kthink_core.records import Inference
 from kthink_core.store.reader import open_reader
+from kthink_core.worker.causes import check_causes, map_causes
 from kthink_core.worker.injecting import check_testable, examine_feature
 from kthink_core.worker.jobs import Work
 from kthink_core.worker.sweeping import check_sweepable, sweep_features
@@ -31,4 +32,6 @@ def studying(cache: Path, asked: Asked, plan: Plan, written: Written) -> Work:
         with open_reader(cache, asked.experiment) as reader:
             check_sweepable(reader, plan, asked)
         return partial(sweep_features, cache, asked)
+    if isinstance(asked, AblationRequest | AttributionRequest):
+        return partial(map_causes, cache, asked, check_causes(cache, asked, plan, written))
     raise PromptRefused(f"this worker makes no {asked.kind}")

@@ -8,6 +8,9 @@ import streamlit as st
 
 from kthink_core.errors import KthinkError
 from kthink_core.live.api import Kept
+from kthink_core.live.study_requests import RunTrace
+from kthink_core.ui.causes import causes_panel
+from kthink_core.ui.causes.traced_page import TracedPage
 from kthink_core.ui.inference import trace_parts
 from kthink_core.ui.inference.trace_parts import LISTED, TITLES, Reading
 from kthink_core.ui.live.live_run import LiveRun
@@ -34,11 +37,14 @@ def draw(page: Page, worker: Worker, run: LiveRun, read: Reading, span: tuple[in
     with choices.tab("after", TITLES, page) as tab:
         ranked = run.trace.ranked(read.hookpoint, run.scope, LISTED)
         trace_parts.tab(read, TITLES[tab], trace_parts.with_lift(page, ranked, run.scope))
+    if _is_whole(worker, run):
+        trace = RunTrace(job=run.job or "")
+        causes_panel.draw(TracedPage(page, trace, read.called, read.trace.tokens(), read.shown, span, read.choose))
 
 
 def _keep(page: Page, worker: Worker, run: LiveRun, shown: tuple[int, ...], span: tuple[int, int] | None) -> None:
-    """What stores a run that has all hookpoints, then what leads to where it is stored."""
-    if run.job is None or not set(run.request.hookpoints or worker.health.hookpoints) >= set(worker.health.hookpoints):
+    """What stores a run, then what leads to where it is stored."""
+    if run.job is None or not _is_whole(worker, run):
         return
     kept: Kept | str | None = st.session_state.get(f"{_KEPT} {run.job}")
     if isinstance(kept, Kept):
@@ -60,6 +66,13 @@ def _keep(page: Page, worker: Worker, run: LiveRun, shown: tuple[int, ...], span
         )  # fmt: skip
     if kept is not None:
         st.error(plain(kept), icon=":material/error:")
+
+
+def _is_whole(worker: Worker, run: LiveRun) -> bool:
+    """Whether the worker has an inference of it: one that has ended by itself, with all hookpoints."""
+    asked = set(run.request.hookpoints or worker.health.hookpoints)
+    ended = run.end is not None and run.end.finish_reason is not None
+    return ended and run.job is not None and asked >= set(worker.health.hookpoints)
 
 
 def _store(worker: Worker, job: str) -> None:

@@ -8,7 +8,7 @@
  * @typedef {SentSnippet & { written: string[] }} Snippet
  * @typedef {{ title: string, note: string, snippets: SentSnippet[] }} Group
  * @typedef {HTMLElement & { content: string, open: (place: SentSnippet) => void }} Root
- * @typedef {{ groups: Group[], maximum: number, near: number }} Contexts
+ * @typedef {{ groups: Group[], maximum: number, near: number, measure?: string }} Contexts
  */
 
 // As in the transcript, but a newline ends no row.
@@ -40,13 +40,13 @@ function fill(text, snippet, maximum, reach) {
 }
 
 // Told when a pointer comes, not for every token beforehand.
-/** @param {Snippet} snippet @param {HTMLElement} made */
-function explain(snippet, made) {
+/** @param {Snippet} snippet @param {HTMLElement} made @param {string} measure */
+function explain(snippet, made, measure) {
   const index = Number(made.dataset.index);
   const text = toldAs(snippet.texts, snippet.written, index);
   const activation = snippet.activations[index];
   const fires = activation ? numeral(activation, 3) : "none";
-  made.title = `${text}\nid ${snippet.ids[index]}\nposition ${snippet.first + index}\nactivation ${fires}`;
+  made.title = `${text}\nid ${snippet.ids[index]}\nposition ${snippet.first + index}\n${measure} ${fires}`;
 }
 
 /** @param {SentSnippet} snippet */
@@ -73,7 +73,7 @@ function row(sent, data, open) {
   });
   text.addEventListener("mouseover", (event) => {
     const hovered = hit(event, ".token");
-    if (hovered) explain(snippet, hovered);
+    if (hovered) explain(snippet, hovered, data.measure ?? "activation");
   });
   const place = element("button", "place", `inference ${snippet.inference} · ${snippet.position} →`);
   place.type = "button";

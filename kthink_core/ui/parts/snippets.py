@@ -17,6 +17,8 @@ NEAR = 12
 """Tokens shown on either side of a place before it is widened."""
 REACH = 40
 """Tokens on either side once it is widened."""
+ACTIVATION = "activation"
+"""What shades tokens, mostly."""
 
 BANDS = {
     "highest": ("Highest", "the contexts with the largest activations in scope"),
@@ -66,8 +68,11 @@ class Stretch(NamedTuple):
     activations: Sequence[float]
 
 
-def draw_stretches(title: str, note: str, stretches: Sequence[Stretch], maximum: float, *, key: str) -> None:
-    """Draw texts as contexts are, whole, and leading nowhere. `maximum`: the activation of the deepest shade."""
+def draw_stretches(
+    title: str, note: str, stretches: Sequence[Stretch], maximum: float, *, key: str, measure: str = ACTIVATION
+) -> None:
+    """Draw texts as contexts are, whole, and leading nowhere. `maximum`: the activation of the deepest shade, or of
+    whatever else a `measure` is that shades them."""
     snippets = [
         {
             "inference": -1,
@@ -75,7 +80,7 @@ def draw_stretches(title: str, note: str, stretches: Sequence[Stretch], maximum:
             "activation": max(stretch.activations, default=0.0),
             "first": 0,
             "length": len(stretch.texts),
-            "times": sum(activation > 0 for activation in stretch.activations),
+            "times": sum(activation > 0 for activation in stretch.activations) if measure == ACTIVATION else 0,
             "alike": 0,
             "texts": list(stretch.texts),
             "ids": list(stretch.token_ids),
@@ -86,7 +91,7 @@ def draw_stretches(title: str, note: str, stretches: Sequence[Stretch], maximum:
     ]
     longest = max((len(stretch.texts) for stretch in stretches), default=0)
     group = {"title": title, "note": note, "snippets": snippets}
-    _component(data={"groups": [group], "maximum": maximum or 1.0, "near": longest}, key=key)
+    _component(data={"groups": [group], "maximum": maximum or 1.0, "near": longest, "measure": measure}, key=key)
 
 
 def payload(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from kthink_core.errors import UnknownName
+from kthink_core.ui.parts.causal_terms import CAUSES
 from kthink_core.ui.parts.evidence_terms import EVIDENCE
 from kthink_core.ui.parts.feature_terms import FEATURES
 from kthink_core.ui.parts.quality_terms import QUALITY
@@ -12,6 +13,7 @@ from kthink_core.ui.parts.term import Term
 GROUPS: dict[str, dict[str, Term]] = {
     "Where features fire": FEATURES,
     "How well the SAE describes what it is fed": QUALITY,
+    "What features do": CAUSES,
     "How far to believe it": EVIDENCE,
     "What steering does": SWEEPS,
 }

@@ -163,10 +163,18 @@ def lines(label: str, field: str, default: str, most: int, page: Page, *, help: 
     st.text_area(label, height=260, max_chars=most, help=help, **bound)
 
 
-def pick(label: str, field: str, names: Mapping[Any, str], page: Page, *, chosen: Any = None) -> None:
-    """One of some values of a field of the view, side by side."""
-    _set(field, getattr(page.view, field) if chosen is None else chosen)
-    bound = _bound(field, lambda to: replace(page.view, **{field: to}))
+def pick(
+    label: str, field: str, names: Mapping[Any, str], page: Page, *, chosen: Any = None, at: int | None = None
+) -> None:
+    """One of some values of a field of the view, or of the one `at` a place of it, side by side."""
+    now = getattr(page.view, field)
+    name = field if at is None else f"{field}_{at}"
+
+    def changed(to: Any) -> View:
+        return replace(page.view, **{field: to if at is None else (*now[:at], to, *now[at + 1 :])})
+
+    _set(name, chosen if chosen is not None else now if at is None else now[at])
+    bound = _bound(name, changed)
     st.segmented_control(label, list(names), required=True, format_func=names.__getitem__, **bound)
 
 
@@ -184,6 +192,13 @@ def word(page: Page) -> None:
     bound = _bound("word", lambda to: replace(page.view, word=to))
     help = "Stands in lower case or with a first capital, as a whole word. Three positions on either side count."
     st.text_input("Word", max_chars=60, help=help, width=200, **bound)
+
+
+def rival(page: Page) -> None:
+    _set("rival", page.view.rival)
+    bound = _bound("rival", lambda to: replace(page.view, rival=to))
+    help = "The text of one token of the model, spaces before it included."
+    st.text_input("Rival", max_chars=60, help=help, width=200, **bound)
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from kthink_core.evidence.reason_score import ALPHA
 from kthink_core.queries import RANKINGS, SORTS, Ranking, Sort
 from kthink_core.store.feature_stats import RELEVANT
 from kthink_core.store.scopes import SCOPES, Scope
-from kthink_core.ui.view import score_link, study_link
+from kthink_core.ui.view import causes_link, score_link, study_link
 
 Name = TypeVar("Name", bound=str)
 
@@ -115,6 +115,9 @@ class View:
     """The weight of its entropy."""
     sweep: str = ""
     """Id of a stored sweep; empty: the newest."""
+    does: causes_link.Does = causes_link.DOES
+    rival: str = ""
+    """The text of a token that another is explained against."""
 
 
 @dataclass(frozen=True)
@@ -199,6 +202,8 @@ def parse(parameters: Mapping[str, str], bounds: Bounds) -> tuple[View, list[str
         window=score_link.window(parameters, problems),
         alpha=score_link.alpha(parameters, problems),
         sweep=study_link.study(parameters, "sweep", problems),
+        does=causes_link.does(parameters, problems),
+        rival=_search(parameters.get("rival", "")),
     )
     return view, problems
 
