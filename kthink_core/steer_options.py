@@ -77,6 +77,22 @@ def in_activations(wanted: Iterable[Asked], maximum: Maximum, where: str) -> tup
     return tuple(found)
 
 
+def check_interventions(interventions: Iterable[Intervention]) -> None:
+    """Raises BadValue for what makes no sense whatever the model: a negative activation, a feature steered twice."""
+    taken: set[tuple[str, int]] = set()
+    for done in interventions:
+        feature, which = done.feature, (done.hookpoint, done.feature)
+        if not math.isfinite(done.value):
+            raise BadValue(f"feature {feature} steered by {done.value:g}: that is no finite number")
+        if done.action == "clamp" and done.value < 0:
+            raise BadValue(f"feature {feature} clamped to {done.value:g}: activations are never negative")
+        if done.action == "ablate" and done.value != 0:
+            raise BadValue(f"feature {feature} ablated to {done.value:g}: an ablated feature is 0; clamp it")
+        if which in taken:
+            raise BadValue(f"feature {feature} of {done.hookpoint} is steered twice: say once what is wanted of it")
+        taken.add(which)
+
+
 def check_steering(
     interventions: Iterable[Intervention], max_new_tokens: int, site: Site, *, at_residual: bool, flag: str
 ) -> None:
