@@ -25,8 +25,7 @@ def draw(page: Page, worker: Worker, run: LiveRun, read: Reading, span: tuple[in
     """Nothing where the run left nothing to ask of."""
     if not len(run.trace):
         return
-    if run.end is not None and run.end.finish_reason is not None and worker.answers:
-        _keep(page, worker, run, read.shown, span)
+    keep(page, worker, run, read.shown, span)
     if span is not None:
         with st.container(border=True):
             trace_parts.span_title(*span)
@@ -36,8 +35,18 @@ def draw(page: Page, worker: Worker, run: LiveRun, read: Reading, span: tuple[in
         trace_parts.tab(read, TITLES[tab], trace_parts.with_lift(page, ranked, run.scope))
 
 
-def _keep(page: Page, worker: Worker, run: LiveRun, shown: tuple[int, ...], span: tuple[int, int] | None) -> None:
-    """What stores a run that has all hookpoints, then what leads to where it is stored."""
+def keep(
+    page: Page,
+    worker: Worker,
+    run: LiveRun,
+    shown: tuple[int, ...],
+    span: tuple[int, int] | None = None,
+    name: str = "live",
+) -> None:
+    """What stores a run that has an end and all hookpoints, then what leads to where it is stored. `name` tells it from
+    that of another run."""
+    if run.end is None or run.end.finish_reason is None or not worker.answers:
+        return
     if run.job is None or not set(run.request.hookpoints or worker.health.hookpoints) >= set(worker.health.hookpoints):
         return
     kept: Kept | str | None = st.session_state.get(f"{_KEPT} {run.job}")
@@ -53,18 +62,18 @@ def _keep(page: Page, worker: Worker, run: LiveRun, shown: tuple[int, ...], span
         link("inference", at, f"Kept as inference {kept.inference} of {kept.experiment}")
         return
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        st.text_input("Your name", key="live_author", max_chars=80)
+        st.text_input("Your name", key=f"{name}_author", max_chars=80)
         st.button(
-            "Keep", icon=":material/bookmark_add:", help="Store it, with a link of its own.", key="live_keep",
-            on_click=_store, args=(worker, run.job),
+            "Keep", icon=":material/bookmark_add:", help="Store it, with a link of its own.", key=f"{name}_keep",
+            on_click=_store, args=(worker, run.job, name),
         )  # fmt: skip
     if kept is not None:
         st.error(plain(kept), icon=":material/error:")
 
 
-def _store(worker: Worker, job: str) -> None:
+def _store(worker: Worker, job: str, name: str) -> None:
     try:
-        kept = worker.client.keep(job, st.session_state["live_author"])
+        kept = worker.client.keep(job, st.session_state[f"{name}_author"])
     except KthinkError as error:
         kept = str(error)
     st.session_state[f"{_KEPT} {job}"] = kept

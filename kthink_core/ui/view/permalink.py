@@ -16,9 +16,9 @@ from kthink_core.evidence.divides import BETWEEN, Between
 from kthink_core.evidence.matches import WINDOW, Window
 from kthink_core.evidence.reason_score import ALPHA
 from kthink_core.queries import RANKINGS, SORTS, Ranking, Sort
+from kthink_core.steer_options import Asked
 from kthink_core.store.feature_stats import RELEVANT
 from kthink_core.store.scopes import SCOPES, Scope
-from kthink_core.steer_options import Asked
 from kthink_core.ui.view import score_link, steer_link, watch_link
 
 Name = TypeVar("Name", bound=str)
