@@ -4,6 +4,7 @@ import streamlit as st
 
 from kthink_core.ui.live import composer, live_view, presence
 from kthink_core.ui.parts import header, quality
+from kthink_core.ui.steer import ways
 from kthink_core.ui.view.page import errors_shown, open_page
 
 with errors_shown():
@@ -16,4 +17,5 @@ with errors_shown():
     if found is not None and presence.matches(page, found):
         run = composer.draw(page, found)
         if run is not None:
+            ways.from_live(page, run)
             live_view.draw(page, found, run)

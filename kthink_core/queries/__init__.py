@@ -37,7 +37,7 @@ from kthink_core.queries.positions import (
     token_features,
 )
 from kthink_core.queries.reconstruction import quality, quality_by_inference
-from kthink_core.queries.steered import interventions
+from kthink_core.queries.steered import interventions, steering_checks
 from kthink_core.store.scopes import SCOPES, Scope
 
 __all__ = [
@@ -79,6 +79,7 @@ __all__ = [
     "relevant_features",
     "sinks",
     "span_features",
+    "steering_checks",
     "token_features",
     "top_tokens",
     "top_tokens_of",

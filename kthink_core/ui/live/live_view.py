@@ -47,10 +47,10 @@ class Beside(NamedTuple):
 
 def draw(page: Page, worker: Worker, run: LiveRun) -> None:
     """Draws until the run has ended, then once more with all that can be asked afterwards."""
-    shown = _shown(page, run)
-    going = stream(page, run, shown)
+    features = shown(page, run)
+    going = stream(page, run, features)
     if not going and encoded(page, run):
-        live_after.draw(page, worker, run, _reading(page, run, shown), _span(run, "live"))
+        live_after.draw(page, worker, run, _reading(page, run, features), _span(run, "live"))
 
 
 def stream(
@@ -178,7 +178,7 @@ def _settings(run: LiveRun) -> list[str]:
     return [asked.mode, f"temperature {asked.temperature:g}", f"top-p {asked.top_p:g}", f"seed {asked.seed}"]
 
 
-def _shown(page: Page, run: LiveRun) -> tuple[int, ...]:
+def shown(page: Page, run: LiveRun) -> tuple[int, ...]:
     """The link's features and those that are watched; without any, the one that matters in most stored inferences: it
     stays the same while the run's own ranks still change."""
     view = page.view

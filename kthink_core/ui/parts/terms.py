@@ -6,12 +6,14 @@ from kthink_core.errors import UnknownName
 from kthink_core.ui.parts.evidence_terms import EVIDENCE
 from kthink_core.ui.parts.feature_terms import FEATURES
 from kthink_core.ui.parts.quality_terms import QUALITY
+from kthink_core.ui.parts.steering_terms import STEERING
 from kthink_core.ui.parts.term import Term
 
 GROUPS: dict[str, dict[str, Term]] = {
     "Where features fire": FEATURES,
     "How well the SAE describes what it is fed": QUALITY,
     "How far to believe it": EVIDENCE,
+    "Steering": STEERING,
 }
 """By what they are about, as the page of the guide shows them."""
 TERMS: dict[str, Term] = {name: term for group in GROUPS.values() for name, term in group.items()}

@@ -1,0 +1,12 @@
+"""What the model writes while features are made to be something else, beside what it writes by itself."""
+
+from kthink_core.ui.parts import header, quality
+from kthink_core.ui.steer import streams
+from kthink_core.ui.view.page import errors_shown, open_page
+
+with errors_shown():
+    page = open_page()
+    with header.title("Steer"):
+        pass
+    quality.notes(page)
+    streams.draw(page)
