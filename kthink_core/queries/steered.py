@@ -37,7 +37,8 @@ def steering_checks(reader: Reader, inference: int) -> pd.DataFrame:
     """What was tried on a steered inference: name, value, most, holds. Empty where nothing was."""
     check_inference(reader, inference)
     sql = """
-        SELECT DISTINCT unnest(checks, recursive := true) FROM interventions WHERE inference = $inference
+        SELECT DISTINCT tried.name AS name, tried.value AS value, tried.most AS most
+        FROM (SELECT unnest(checks) AS tried FROM interventions WHERE inference = $inference)
         ORDER BY name, value, most LIMIT $top
     """
     table = reader.query(sql, {"inference": inference, "top": MOST})

@@ -21,8 +21,9 @@ from kthink_core.ui.view.page import Page, go
 from kthink_core.ui.view.permalink import SWITCH
 from kthink_core.ui.view.yardstick import yardstick
 
-USUAL = 2.0
-"""Times its maximum that a feature is clamped to unless somebody asks for something else."""
+USUAL = 1.0
+"""Times its maximum that a feature is clamped to unless somebody asks for something else: at twice, the bundled model's
+text falls apart."""
 UNITS = ("× maximum", "activation")
 _AT_ONCE = "nothing"
 _RESIDUAL = "Steer the residual stream nevertheless"

@@ -23,7 +23,7 @@ _LABEL, _ICON = "Steer it", ":material/tune:"
 
 
 def from_feature(page: Page, feature: int) -> None:
-    """A link: the feature at twice its maximum, on the question of the inference in view."""
+    """A link: the feature at its maximum, on the question of the inference in view."""
     link("steer", _at(page, feature), _LABEL, _ICON)
 
 
@@ -48,11 +48,9 @@ def from_live(page: Page, run: LiveRun) -> None:
     view = replace(_at(page, live_view.shown(page, run)[0]), run=settings)
     inference = _asking(page, request.prompt)
 
-    def there() -> None:
+    if st.button(_LABEL, icon=_ICON, key="live_steer"):
         question.take(page, request.prompt, inference)
         lead("steer", at_inference(view, inference))
-
-    st.button(_LABEL, icon=_ICON, on_click=there, key="live_steer")
 
 
 def _at(page: Page, feature: int) -> View:
