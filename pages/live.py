@@ -1,5 +1,7 @@
 """Type a prompt, watch the features while the model thinks."""
 
+from functools import partial
+
 import streamlit as st
 
 from kthink_core.ui.live import composer, live_view, presence
@@ -15,7 +17,6 @@ with errors_shown():
     with st.container():  # a place of its own: what is below stays where it is when the worker comes and goes
         found = presence.reach()
     if found is not None and presence.matches(page, found):
-        run = composer.draw(page, found)
+        run = composer.draw(page, found, partial(ways.from_live, page))
         if run is not None:
-            ways.from_live(page, run)
             live_view.draw(page, found, run)

@@ -207,14 +207,14 @@ def test_without_a_worker_and_without_an_inference(visit: Open, monkeypatch: pyt
         assert not payloads(app, "taken")
 
 
-def test_the_baseline_is_the_stored_inference_token_for_token(with_worker: Open, cache: Path, tiny_plan: Plan) -> None:
+def test_the_baseline_is_the_stored_inference_token_for_token(
+    with_worker: Open, client: WorkerClient, cache: Path, tiny_plan: Plan
+) -> None:
     run = Run("think", 1.0, 0.95, 24, tiny_plan.prompts[1].seed - 1)
     app = with_worker("steer", **steering(STRONG, run=run, inference=1))
     (box,) = payloads(app, "taken")
     assert box["ready"], box["message"]
-    app.session_state["steer_pair"] = Pair(*[LiveRun(WorkerClient(WorkerSettings(port=9)), GenerateRequest(prompt="?"), (), lambda: True)] * 2, None)  # fmt: skip
-    end(app.session_state["steer_pair"].baseline)
-    app.run()
+    shown(app, pair(client, STRONG))
     app.button(key="steer_another").click().run()
     found = app.session_state["steer_pair"]
     end(found.baseline, found.steered)
@@ -250,7 +250,10 @@ def test_both_streams_and_what_is_told_of_them(with_worker: Open, client: Worker
 
 
 def test_a_clamp_at_what_is_there_changes_nothing(with_worker: Open, client: WorkerClient, cache: Path) -> None:
-    app = shown(with_worker("steer", experiment="tiny"), pair(client, Intervention(H1, silent(cache), "ablate"), seed=first_seed(cache)))
+    app = shown(
+        with_worker("steer", experiment="tiny"),
+        pair(client, Intervention(H1, silent(cache), "ablate"), seed=first_seed(cache)),
+    )
     assert "Both are the same, token for token" in texts(app).replace("\\", "")
     assert not payloads(app, "stretches")
     (receipt,) = tables(app, "began")
@@ -307,7 +310,7 @@ def test_a_kept_run_says_on_its_page_how_it_was_steered(with_worker: Open, clien
     kept = with_worker("inference", **dict(parse_qsl(link)))
     assert dict(parse_qsl(link))["experiment"] == "live-steered"
     (fold,) = [fold.label.replace("\\", "") for fold in kept.expander if "Steered" in fold.label]
-    assert fold == f"Steered: {H1}:5 clamp to 80; {H2}:6 ablate from token 2"
+    assert fold.replace("\u2060", "") == f"Steered: {H1}:5 clamp to 80; {H2}:6 ablate from token 2"
     (receipt,) = tables(kept, "began")
     (before,) = tables(app, "began")
     assert receipt["positions"].tolist() == before["positions"].tolist()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any, get_args
 
@@ -28,8 +29,9 @@ _RUN, _PROBLEM = "live_run", "live_problem"
 _OPTIONS = ("mode", "temperature", "top_p", "max_new_tokens", "seed", "instruction", "special", "hookpoints", "encode")
 
 
-def draw(page: Page, worker: Worker) -> LiveRun | None:
-    """The form. Returns this visit's latest run, if there is one to show."""
+def draw(page: Page, worker: Worker, beside: Callable[[LiveRun], None]) -> LiveRun | None:
+    """The form. Returns this visit's latest run, if there is one to show. `beside` draws what else can be done with
+    it, beside the buttons."""
     run: LiveRun | None = st.session_state.get(_RUN)
     going = run is not None and run.going
     with st.sidebar:
@@ -41,7 +43,9 @@ def draw(page: Page, worker: Worker) -> LiveRun | None:
     prompt_box.draw(shown, partial(_run, page, worker) if worker.answers and not going else None)
     if run is None or (run.refused and shown.message):  # an old reason beside the new one would mislead
         return None
-    _buttons(page, worker, run, free=worker.answers and not going, ready=shown.ready)
+    with st.container(horizontal=True):
+        _buttons(page, worker, run, free=worker.answers and not going, ready=shown.ready)
+        beside(run)
     return run
 
 
@@ -159,18 +163,17 @@ def _checked(worker: Worker) -> prompt_box.Shown:
 
 
 def _buttons(page: Page, worker: Worker, run: LiveRun, *, free: bool, ready: bool) -> None:
-    with st.container(horizontal=True):
-        if run.going:
-            st.button("Stop", icon=":material/stop:", on_click=run.stop, key="live_stop")
-        elif run.trouble is not None and not run.refused:
-            again = partial(_start, worker, run.request, run.watched)
-            st.button("Run it again", icon=":material/replay:", on_click=again, disabled=not free, key="live_again")
-        elif isinstance(run.request, GenerateRequest) and not run.refused:
-            other = partial(_other_seed, page, worker, run.request.prompt)
-            st.button(
-                "Again with another seed", icon=":material/casino:", on_click=other, disabled=not (free and ready),
-                key="live_another", help="The same prompt, under the settings as they are now but for the seed.",
-            )  # fmt: skip
+    if run.going:
+        st.button("Stop", icon=":material/stop:", on_click=run.stop, key="live_stop")
+    elif run.trouble is not None and not run.refused:
+        again = partial(_start, worker, run.request, run.watched)
+        st.button("Run it again", icon=":material/replay:", on_click=again, disabled=not free, key="live_again")
+    elif isinstance(run.request, GenerateRequest) and not run.refused:
+        other = partial(_other_seed, page, worker, run.request.prompt)
+        st.button(
+            "Again with another seed", icon=":material/casino:", on_click=other, disabled=not (free and ready),
+            key="live_another", help="The same prompt, under the settings as they are now but for the seed.",
+        )  # fmt: skip
 
 
 def _run(page: Page, worker: Worker) -> None:

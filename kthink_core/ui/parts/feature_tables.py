@@ -88,7 +88,10 @@ def _measures(of: int) -> dict[str, Measure]:
         "positions_baseline": Measure("Baseline at", help="Generated positions of the baseline.", column="positions_a"),
         "positions_steered": Measure("Steered at", help="Those of the steered stream.", column="positions_b"),
         "share_steered_less": Measure(
-            "Δ share", 1, "%", help="Share of the steered stream's positions, less the baseline's.",
+            "Δ share",
+            1,
+            "%",
+            help="Share of the steered stream's positions, less the baseline's.",
             column="share_difference",
         ),
         "max_baseline": Measure("Base max.", 2, help="Maximum of the baseline.", column="max_activation_a"),

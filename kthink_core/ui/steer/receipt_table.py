@@ -40,11 +40,11 @@ def of_inference(page: Page) -> None:
     table = page.ask(queries.interventions, page.view.inference)
     if table.empty:
         return
-    with st.expander(
-        f"Steered: {plain('; '.join(_done(row) for row in table.to_dict('records')))}", icon=":material/tune:"
-    ):
-        found = page.ask(queries.steering_checks, page.view.inference)
-        checks = [Check(*row) for row in found[["name", "value", "most"]].itertuples(index=False)]
+    found = page.ask(queries.steering_checks, page.view.inference)
+    checks = [Check(*row) for row in found[["name", "value", "most"]].itertuples(index=False)]
+    told = plain("; ".join(_done(row) for row in table.to_dict("records")))
+    broken = not all(check.holds for check in checks)
+    with st.expander(f"Steered: {told}", icon=":material/tune:", expanded=broken):
         draw(page, table, checks, f"steering of inference {page.view.inference}")
 
 
@@ -62,13 +62,13 @@ def draw(page: Page, table: pd.DataFrame, checks: Sequence[Check], name: str) ->
         }
     )
     columns: dict[str, ColumnConfig] = {
-        "feature": TextColumn("Feature", width=130, pinned=True),
+        "feature": TextColumn("Feature", width=115, pinned=True),
         "done": TextColumn("Asked", width=190, help=terms.help("strength")),
         "began": NumberColumn("Began at", format="%d", width=75, help="The first generated token, from 0."),
         "positions": NumberColumn("Positions", format="%d", width=75, help="Generated positions it acted on."),
     }
     for column, title, term in _FIGURES:
-        made = numerals.column(title, table[column].tolist(), decimals=3, help=terms.help(term), width=80)
+        made = numerals.column(title, table[column].tolist(), decimals=3, help=terms.help(term), width=74)
         shown[column], columns[column] = made.values, made.config
     st.dataframe(
         shown, hide_index=True, column_config=columns, placeholder=numerals.MISSING,

@@ -18,7 +18,6 @@ from kthink_core.ui.live.presence import Worker
 from kthink_core.ui.parts import terms
 from kthink_core.ui.steer import asked_interventions, question, receipt_table, run_options, streams_apart
 from kthink_core.ui.steer.asked_interventions import Wanted
-from kthink_core.ui.view import choices
 from kthink_core.ui.view.page import Page, go
 from kthink_core.ui.view.permalink import MOST_FEATURES
 from kthink_core.ui.view.steer_link import Run
@@ -42,9 +41,6 @@ class Pair(NamedTuple):
 def draw(page: Page) -> None:
     """The tab."""
     with st.sidebar:
-        if page.inferences:
-            choices.inference(page)
-        choices.hookpoint(page)
         run = run_options.draw(page)
     with st.container():  # a place of its own: what is below stays where it is when the worker comes and goes
         worker = presence.reach()

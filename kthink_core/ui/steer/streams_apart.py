@@ -32,7 +32,7 @@ def draw(page: Page, baseline: LiveRun, steered: LiveRun, reference: str | None)
         {side: _outcome(run, reference) for side, run in zip(_SIDES, (baseline, steered), strict=True)}
     )
     st.dataframe(
-        table, column_config={"_index": TextColumn("", width=110)} | {side: TextColumn(side) for side in _SIDES},
+        table, column_config={"_index": TextColumn("", width=130)} | {side: TextColumn(side) for side in _SIDES},
         alt="Outcome of both streams",
     )  # fmt: skip
     texts = [_written(run.trace) for run in (baseline, steered)]
