@@ -24,6 +24,7 @@ if __name__ == "__main__":
             st.Page("pages/feature.py", title="Feature", icon=":material/bubble_chart:", url_path="feature"),
             st.Page("pages/across.py", title="Across inferences", icon=":material/grid_on:", url_path="across"),
             st.Page("pages/reasoning.py", title="Reasoning", icon=":material/psychology:", url_path="reasoning"),
+            st.Page("pages/steer.py", title="Steer", icon=":material/tune:", url_path="steer"),
             st.Page("pages/quality.py", title="Quality", icon=":material/verified:", url_path="quality"),
             st.Page("pages/compare.py", title="Compare", icon=":material/compare_arrows:", url_path="compare"),
             st.Page("pages/live.py", title="Live", icon=":material/bolt:", url_path="live"),

@@ -24,6 +24,9 @@ _OPTION = re.compile(
 )
 _FORM = "HOOKPOINT:FEATURE=clamp:V|add:V|ablate[@START][@HOOKPOINT:FEATURE], such as layers.6.mlp:767=clamp:2x@10"
 
+LARGEST = 1e9
+"""Strength, in units of activation, at which the squares of a vector's elements still fit into float32."""
+
 Maximum = Callable[[str, int], float | None]
 """The largest activation of a feature, by hookpoint and feature; None where it never fires."""
 
@@ -75,6 +78,26 @@ def in_activations(wanted: Iterable[Asked], maximum: Maximum, where: str) -> tup
             done = Intervention(done.hookpoint, done.feature, done.action, done.value * largest, done.start, done.after)
         found.append(done)
     return tuple(found)
+
+
+def check_interventions(interventions: Iterable[Intervention]) -> None:
+    """Raises BadValue for what makes no sense whatever the model: a strength that is no number to reckon with, a
+    negative activation, a feature steered twice."""
+    taken: set[tuple[str, int]] = set()
+    for done in interventions:
+        feature, which = done.feature, (done.hookpoint, done.feature)
+        if not abs(done.value) <= LARGEST:
+            raise BadValue(
+                f"feature {feature} steered by {done.value:g}: at most {LARGEST:g} either way, beyond it the model's "
+                "numbers overflow"
+            )
+        if done.action == "clamp" and done.value < 0:
+            raise BadValue(f"feature {feature} clamped to {done.value:g}: activations are never negative")
+        if done.action == "ablate" and done.value != 0:
+            raise BadValue(f"feature {feature} ablated to {done.value:g}: an ablated feature is 0; clamp it")
+        if which in taken:
+            raise BadValue(f"feature {feature} of {done.hookpoint} is steered twice: say once what is wanted of it")
+        taken.add(which)
 
 
 def check_steering(

@@ -23,6 +23,7 @@ from kthink_core.ui.parts import (
     terms,
 )
 from kthink_core.ui.parts.writing import plain
+from kthink_core.ui.steer import ways
 from kthink_core.ui.view import choices, listed
 from kthink_core.ui.view.page import (
     Page,
@@ -62,6 +63,7 @@ def head(page: Page, feature: int) -> None:
     view = page.view
     with header.title(f"Feature {feature} of {view.hookpoint}"):
         link("inference", replace(view, feature=feature), f"Read in inference {view.inference}", ":material/notes:")
+        ways.from_feature(page, feature)
     label = note_panel.labels(page, view.hookpoint, (feature,)).get(feature)
     if label:
         st.header(plain(label))

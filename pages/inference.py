@@ -12,18 +12,21 @@ from kthink_core.ui.causes.traced_page import TracedPage
 from kthink_core.ui.inference import reading, span_notes, trace_parts
 from kthink_core.ui.inference.trace_parts import Reading
 from kthink_core.ui.parts import download, header, note_panel, quality, terms, verdict
+from kthink_core.ui.steer import receipt_table, ways
 from kthink_core.ui.transcript import Selection
 from kthink_core.ui.view import cache, choices
 from kthink_core.ui.view.page import Page, errors_shown, go, lead, open_page, require_inferences, with_features
 from kthink_core.ui.view.permalink import PLOTS, View
 
 
-def head(page: Page) -> None:
+def head(page: Page, feature: int) -> None:
     row = page.ask(queries.inferences).set_index("inference").loc[page.view.inference]
     with header.title(f"Inference {page.view.inference}"):
+        ways.from_inference(page, feature)
         choices.previous_and_next(page)
     verdict.line(row)
     st.text(row["question"])
+    receipt_table.of_inference(page)
     quality.line(page)
     quality.notes(page)
 
@@ -103,7 +106,7 @@ with errors_shown():
         choices.place(page)
         feature = choices.feature(page, default=int(ranked["feature"].iloc[0]) if len(ranked) else 0)
     shown = (feature, *(other for other in view.also if other != feature))
-    head(page)
+    head(page, feature)
     left, right = st.columns([3, 2], gap="medium", vertical_alignment="bottom")
     with left:
         offered = ranked["feature"].tolist()

@@ -1,9 +1,12 @@
 """Type a prompt, watch the features while the model thinks."""
 
+from functools import partial
+
 import streamlit as st
 
 from kthink_core.ui.live import composer, live_view, presence
 from kthink_core.ui.parts import header, quality
+from kthink_core.ui.steer import ways
 from kthink_core.ui.view.page import errors_shown, open_page
 
 with errors_shown():
@@ -14,6 +17,6 @@ with errors_shown():
     with st.container():  # a place of its own: what is below stays where it is when the worker comes and goes
         found = presence.reach()
     if found is not None and presence.matches(page, found):
-        run = composer.draw(page, found)
+        run = composer.draw(page, found, partial(ways.from_live, page))
         if run is not None:
             live_view.draw(page, found, run)

@@ -92,7 +92,7 @@ def test_the_overview_says_where_the_experiment_comes_from(visit: Open) -> None:
     assert table["verdict"].tolist() == kinds
 
 
-@pytest.mark.parametrize("page", [*PAGES, "live", "notes", "guide"])
+@pytest.mark.parametrize("page", [*PAGES, "live", "steer", "notes", "guide"])
 def test_what_cannot_be_read_is_named_on_every_page_and_the_others_are_shown(visit: Open, page: str) -> None:
     app = visit(page)
     (fold,) = [expander for expander in app.sidebar.expander if expander.label == "1 experiment cannot be read"]
@@ -162,12 +162,12 @@ def test_nonsense_in_the_link_is_told_and_the_nearest_shown(visit: Open, page: s
     assert app.title
 
 
-@pytest.mark.parametrize("page", [*PAGES, "live", "notes", "guide"])
+@pytest.mark.parametrize("page", [*PAGES, "live", "steer", "notes", "guide"])
 def test_a_flipped_bit_ends_in_one_line_or_does_not_matter(visit: Open, page: str) -> None:
     app = visit(page, experiment="flipped")
     for error in app.error:
         assert "latents-0001.duckdb is damaged; run `precompute` again" in unescaped(error.value)
-    assert len(app.error) == (page not in ("live", "notes"))
+    assert len(app.error) == (page not in ("live", "steer", "notes"))
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -23,6 +23,7 @@ PAGES = {
     "/across": "svg.marks path[aria-label*='Peak at']",
     "/reasoning": ".snippets .snippet",
     "/reasoning?test=families": "[data-testid=stDataFrame] canvas",
+    f"/steer?steer={HOOKPOINTS[1]}_12_clamp_2x_3~{HOOKPOINTS[0]}_3_ablate_0_{HOOKPOINTS[1]}_7": "[data-testid=stCode]",
     "/quality": "svg.marks path[aria-label*='Loss recovered']",
     "/compare": ".transcript .legend .feature",
     "/reasoning?test=contrasts&between=think-answer": "[data-testid=stDataFrame] canvas",

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from string import ascii_letters, digits
+from typing import get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
+from kthink_core.prompts import Mode
+from kthink_core.records import ACTIONS, Intervention, Trigger
+from kthink_core.steer_options import Asked
 from kthink_core.store.scopes import SCOPES
 from kthink_core.ui.view.permalink import (
     BASES,
@@ -22,15 +27,43 @@ from kthink_core.ui.view.permalink import (
     SCALES,
     SECTIONS,
     SORTS,
+    SWITCH,
     Bounds,
     View,
     format_view,
     parse,
     parse_experiment,
 )
+from kthink_core.ui.view.steer_link import Run
 
-BOUNDS = Bounds("demo", [*range(20), *range(22, 32)], {"layers.2.mlp": 2048, "layers.4.mlp": 100}, ["other", "more"])
+LATENTS = {"layers.2.self_attn": 50, "layers.2.mlp": 2048, "layers.4.mlp": 100}
+BOUNDS = Bounds("demo", [*range(20), *range(22, 32)], LATENTS, ["other", "more"])
 PARAMETERS = tuple(field.name for field in fields(View))
+
+
+FINITE = some.floats(allow_nan=False, allow_infinity=False)
+WHOLE = some.integers(-(10**18) + 1, 10**18 - 1)
+
+
+@some.composite
+def named(draw: some.DrawFn) -> tuple[str, int]:
+    """A hookpoint and one of its features."""
+    hookpoint = draw(some.sampled_from(list(BOUNDS.latents)))
+    return hookpoint, draw(some.integers(0, BOUNDS.latents[hookpoint] - 1))
+
+
+@some.composite
+def asked(draw: some.DrawFn) -> Asked:
+    action = draw(some.sampled_from(ACTIONS))
+    value, scaled = (0.0, False) if action == "ablate" else (draw(FINITE), draw(some.booleans()))
+    after = draw(some.none() | named().map(lambda pair: Trigger(*pair)))
+    start = draw(some.integers(0, 10**9 - 1))
+    return Asked(Intervention(*draw(named()), action, value, start, after), scaled)
+
+
+def runs() -> some.SearchStrategy[Run]:
+    modes = some.sampled_from(get_args(Mode))
+    return some.builds(Run, modes, FINITE, FINITE, WHOLE, WHOLE, some.booleans(), some.booleans())
 
 
 @some.composite
@@ -73,6 +106,9 @@ def views(draw: some.DrawFn) -> View:
         words=draw(some.text(max_size=40)),
         window=draw(some.tuples(some.integers(0, 20), some.integers(0, 20))),
         alpha=draw(some.floats(0, 10)),
+        steer=tuple(draw(some.lists(asked(), max_size=16))),
+        run=draw(some.none() | runs()),
+        residual=draw(some.sampled_from(SWITCH)),
     )
 
 
@@ -143,6 +179,26 @@ def test_junk_gives_a_valid_view_and_one_message_a_parameter(parameters: dict[st
         ("alpha", "-1", "alpha", 0.7),
         ("alpha", "10.5", "alpha", 0.7),
         ("alpha", "nan", "alpha", 0.7),
+        ("steer", "", "steer", ()),
+        ("steer", "layers.4.mlp_100_ablate", "steer", ()),
+        ("steer", "layers.3.mlp_1_ablate", "steer", ()),
+        ("steer", "layers.4.mlp_1_clamp", "steer", ()),
+        ("steer", "layers.4.mlp_1_clamp_nan", "steer", ()),
+        ("steer", "layers.4.mlp_1_add_1e999", "steer", ()),
+        ("steer", "layers.4.mlp_1_clamp_-1", "steer", ()),
+        ("steer", "layers.4.mlp_1_ablate_2x", "steer", ()),
+        ("steer", "layers.4.mlp_1_ablate_0_layers.2.mlp", "steer", ()),
+        ("steer", "layers.4.mlp_1_ablate_0_layers.2.mlp_9_9", "steer", ()),
+        ("steer", "<b>~layers.4.mlp_1_ablate_7", "steer", (Asked(Intervention("layers.4.mlp", 1, "ablate", 0, 7)),)),
+        ("steer", "layers.4.mlp_1_ablate~" * 9000, "steer", (Asked(Intervention("layers.4.mlp", 1, "ablate")),) * 16),
+        ("run", "", "run", None),
+        ("run", "thinking_0.6_0.95_400_0", "run", None),
+        ("run", "think_0.6_0.95_400", "run", None),
+        ("run", "think_nan_0.95_400_0", "run", None),
+        ("run", "think_1e999_0.95_400_0", "run", None),
+        ("run", "think_0.6_0.95_400.0_0", "run", None),
+        ("run", "think_0.6_0.95_400_0_special_bare", "run", None),
+        ("residual", "yes", "residual", "off"),
     ],
 )
 def test_nonsense_is_named_and_the_nearest_shown(parameter: str, value: str, field: str, nearest: object) -> None:
@@ -161,6 +217,27 @@ def test_what_is_no_text_is_spelled_out(parameter: str) -> None:
     for text in (*format_view(view).values(), *problems, *more, named):
         assert text.encode() and len(text) < 200
     assert view.search == ("caf\\udce9" * 30)[:60] if parameter == "search" else not view.search
+
+
+def test_what_steers_is_written_so_that_chat_and_mail_leave_it_alone() -> None:
+    after = Trigger("layers.2.self_attn", 7)
+    steer = (
+        Asked(Intervention("layers.4.mlp", 3, "clamp", 2.0), scaled=True),
+        Asked(Intervention("layers.2.self_attn", 9, "add", -1e20, 5, after)),
+        Asked(Intervention("layers.4.mlp", 5, "ablate")),
+    )
+    link = format_view(View("demo", "layers.4.mlp", steer=steer, run=Run("think", 0.6, 0.95, 400, 3, special=True)))
+    assert link["steer"] == (
+        "layers.4.mlp_3_clamp_2.0x~layers.2.self_attn_9_add_m1e20_5_layers.2.self_attn_7~layers.4.mlp_5_ablate"
+    )
+    assert link["run"] == "think_0.6_0.95_400_3_special"
+
+
+@given(views())
+def test_no_link_has_a_character_that_is_written_another_way(view: View) -> None:
+    for parameter, text in format_view(view).items():
+        if parameter not in ("search", "word", "words", "between"):
+            assert set(text) <= set(ascii_letters + digits + "._~-") and "--" not in text
 
 
 def test_an_unknown_experiment_falls_to_the_nearest_else_the_default() -> None:

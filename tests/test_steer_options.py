@@ -9,7 +9,15 @@ from hypothesis import strategies as st
 from kthink_core.config import Site
 from kthink_core.errors import BadValue
 from kthink_core.records import Intervention, Trigger
-from kthink_core.steer_options import Asked, asked, check_steering, in_activations, written
+from kthink_core.steer_options import (
+    LARGEST,
+    Asked,
+    asked,
+    check_interventions,
+    check_steering,
+    in_activations,
+    written,
+)
 
 H = "layers.6.mlp"
 NAMES = st.sampled_from(["layers.6.mlp", "layers.10", "h.3.mlp"])
@@ -93,3 +101,24 @@ def test_what_acts_on_nothing_or_on_something_else(
         return
     with pytest.raises(BadValue, match=refused):
         check_steering([done], 8, site, at_residual=nevertheless, flag="--anyway")
+
+
+@pytest.mark.parametrize(
+    ("done", "refused"),
+    [
+        ([Intervention(H, 1, "clamp", LARGEST), Intervention(H, 2, "add", -LARGEST)], ""),
+        ([Intervention(H, 1, "clamp", 2.0), Intervention("layers.2", 1, "ablate")], ""),
+        ([Intervention(H, 1, "clamp", float("nan"))], "steered by nan: at most 1e"),
+        ([Intervention(H, 1, "add", float("-inf"))], "steered by -inf: at most 1e"),
+        ([Intervention(H, 1, "add", 1.01 * LARGEST)], "numbers overflow"),
+        ([Intervention(H, 1, "clamp", -0.5)], "clamped to -0.5: activations are never negative"),
+        ([Intervention(H, 1, "ablate", 2.0)], "an ablated feature is 0; clamp it"),
+        ([Intervention(H, 1, "ablate"), Intervention(H, 1, "add", 1.0)], "is steered twice"),
+    ],
+)
+def test_what_makes_no_sense_whatever_the_model(done: list[Intervention], refused: str) -> None:
+    if not refused:
+        check_interventions(done)
+        return
+    with pytest.raises(BadValue, match=refused):
+        check_interventions(done)

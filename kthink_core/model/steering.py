@@ -27,6 +27,7 @@ from kthink_core.errors import BadValue, UnknownName
 from kthink_core.model.hookpoints import Edit
 from kthink_core.model.sae import Sae, chunks
 from kthink_core.records import Intervention
+from kthink_core.steer_options import check_interventions
 
 Notes = dict[str, Tensor]
 """By hookpoint, [rows, positions, 2 + 2 · interventions of the hookpoint] float32: ‖Δh‖ and ‖h‖; whether each acted;
@@ -121,19 +122,11 @@ class Steering:
 def steering(interventions: Iterable[Intervention], saes: Mapping[str, Sae]) -> Steering | None:
     """None where there is nothing to do. Raises UnknownName, BadValue for what none of the SAEs has or can do."""
     asked = tuple(interventions)
-    taken: set[tuple[str, int]] = set()
     for intervention in asked:
-        hookpoint, feature = intervention.hookpoint, intervention.feature
-        _check_feature(hookpoint, feature, saes)
+        _check_feature(intervention.hookpoint, intervention.feature, saes)
         if intervention.after is not None:
             _check_feature(intervention.after.hookpoint, intervention.after.feature, saes)
-        if intervention.action == "clamp" and intervention.value < 0:
-            raise BadValue(f"feature {feature} clamped to {intervention.value:g}: activations are never negative")
-        if intervention.action == "ablate" and intervention.value != 0:
-            raise BadValue(f"feature {feature} ablated to {intervention.value:g}: an ablated feature is 0; clamp it")
-        if (hookpoint, feature) in taken:
-            raise BadValue(f"feature {feature} of {hookpoint} is steered twice: say once what is wanted of it")
-        taken.add((hookpoint, feature))
+    check_interventions(asked)
     return Steering(asked, saes) if asked else None
 
 

@@ -38,7 +38,7 @@ from kthink_core.queries.positions import (
 )
 from kthink_core.queries.questions import questions
 from kthink_core.queries.reconstruction import quality, quality_by_inference
-from kthink_core.queries.steered import interventions
+from kthink_core.queries.steered import interventions, steering_checks
 from kthink_core.store.scopes import SCOPES, Scope
 
 __all__ = [
@@ -81,6 +81,7 @@ __all__ = [
     "relevant_features",
     "sinks",
     "span_features",
+    "steering_checks",
     "token_features",
     "top_tokens",
     "top_tokens_of",

@@ -33,6 +33,18 @@ def interventions(reader: Reader, inference: int | None = None, top: int = MOST)
     return table.assign(checks=[_text(checks) for checks in table["checks"]])
 
 
+def steering_checks(reader: Reader, inference: int) -> pd.DataFrame:
+    """What was tried on a steered inference: name, value, most, holds. Empty where nothing was."""
+    check_inference(reader, inference)
+    sql = """
+        SELECT DISTINCT tried.name AS name, tried.value AS value, tried.most AS most
+        FROM (SELECT unnest(checks) AS tried FROM interventions WHERE inference = $inference)
+        ORDER BY name, value, most LIMIT $top
+    """
+    table = reader.query(sql, {"inference": inference, "top": MOST})
+    return table.assign(holds=table["value"] <= table["most"])
+
+
 def _text(checks: Any) -> str | None:
     if checks is None:
         return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+from collections.abc import Callable
 from functools import partial
 from typing import Any, get_args
 
@@ -10,13 +10,12 @@ import streamlit as st
 from pydantic import ValidationError
 
 from kthink_core import queries
-from kthink_core.errors import KthinkError, short
-from kthink_core.live.api import EncodeRequest, GenerateRequest, Tokenized, TokenizeRequest
-from kthink_core.live.limits import refusal
+from kthink_core.errors import short
+from kthink_core.live.api import EncodeRequest, GenerateRequest
 from kthink_core.live.watchlist import Watch
 from kthink_core.prompts import Mode
 from kthink_core.ui.inference import reading
-from kthink_core.ui.live import prompt_box
+from kthink_core.ui.live import prompt_box, prompt_check
 from kthink_core.ui.live.live_run import LiveRun
 from kthink_core.ui.live.presence import Worker, still_here, visitor
 from kthink_core.ui.parts import note_panel, numerals
@@ -27,13 +26,12 @@ from kthink_core.ui.view.permalink import MOST_FEATURES
 
 EXAMPLES = 12
 _RUN, _PROBLEM = "live_run", "live_problem"
-NAMES = {"temperature": "Temperature", "top_p": "Top-p", "max_new_tokens": "Most new tokens", "seed": "Seed"}
-"""What the form calls what a request has."""
 _OPTIONS = ("mode", "temperature", "top_p", "max_new_tokens", "seed", "instruction", "special", "hookpoints", "encode")
 
 
-def draw(page: Page, worker: Worker) -> LiveRun | None:
-    """The form. Returns this visit's latest run, if there is one to show."""
+def draw(page: Page, worker: Worker, beside: Callable[[LiveRun], None]) -> LiveRun | None:
+    """The form. Returns this visit's latest run, if there is one to show. `beside` draws what else can be done with
+    it, beside the buttons."""
     run: LiveRun | None = st.session_state.get(_RUN)
     going = run is not None and run.going
     with st.sidebar:
@@ -45,7 +43,9 @@ def draw(page: Page, worker: Worker) -> LiveRun | None:
     prompt_box.draw(shown, partial(_run, page, worker) if worker.answers and not going else None)
     if run is None or (run.refused and shown.message):  # an old reason beside the new one would mislead
         return None
-    _buttons(page, worker, run, free=worker.answers and not going, ready=shown.ready)
+    with st.container(horizontal=True):
+        _buttons(page, worker, run, free=worker.answers and not going, ready=shown.ready)
+        beside(run)
     return run
 
 
@@ -58,7 +58,7 @@ def _options(worker: Worker) -> None:
     one, two = st.columns(2)
     one.number_input("Temperature", step=0.1, help="0: always the likeliest token.", **_lasting("live_temperature"))
     two.number_input("Top-p", step=0.05, **_lasting("live_top_p"))
-    one.number_input(NAMES["max_new_tokens"], step=1, **_lasting("live_max_new_tokens"))
+    one.number_input(prompt_check.NAMES["max_new_tokens"], step=1, **_lasting("live_max_new_tokens"))
     two.number_input("Seed", step=1, **_lasting("live_seed"))
     st.multiselect(
         "Hookpoints", hookpoints, **_lasting("live_hookpoints"),
@@ -156,41 +156,24 @@ def _examples(page: Page) -> None:
 
 def _checked(worker: Worker) -> prompt_box.Shown:
     """The prompt as it would be sent, and why it cannot be."""
-    text, limits, options = prompt_box.typed(), worker.health.limits, _chosen()
-    limit = limits.get("prompt_tokens", 0)
     if problem := st.session_state.pop(_PROBLEM, None):
-        return prompt_box.Shown(limit=limit, message=problem)
-    found = Tokenized(count=0, token_ids=(), texts=(), typed=(), limit=limit)
-    try:
-        request = _request(text if text.strip() else "-", options)
-        if text.strip():
-            settings = {name: options[name] for name in ("mode", "instruction", "special")}
-            asked = settings | {"prompt": text, "template": isinstance(request, GenerateRequest)}
-            found = worker.client.tokenize(TokenizeRequest.model_validate(asked))
-    except ValidationError as error:
-        return prompt_box.Shown(limit=limit, message=_told(error), ready=False)
-    except KthinkError as error:
-        return prompt_box.Shown(limit=limit, message=str(error))
-    most = {name: limits.get(name, sys.maxsize) for name in ("new_tokens", "context")}
-    new = request.max_new_tokens if isinstance(request, GenerateRequest) else 0
-    message = refusal(found.count, new, prompt_tokens=found.limit, **most)
-    tokens = tuple(zip(found.texts, found.token_ids, found.typed, strict=True))
-    return prompt_box.Shown(tokens, found.limit, message, ready=message is None)
+        return prompt_box.Shown(limit=worker.health.limits.get("prompt_tokens", 0), message=problem)
+    options = _chosen()
+    return prompt_check.checked(worker, prompt_box.typed(), lambda text: _request(text, options))
 
 
 def _buttons(page: Page, worker: Worker, run: LiveRun, *, free: bool, ready: bool) -> None:
-    with st.container(horizontal=True):
-        if run.going:
-            st.button("Stop", icon=":material/stop:", on_click=run.stop, key="live_stop")
-        elif run.trouble is not None and not run.refused:
-            again = partial(_start, worker, run.request, run.watched)
-            st.button("Run it again", icon=":material/replay:", on_click=again, disabled=not free, key="live_again")
-        elif isinstance(run.request, GenerateRequest) and not run.refused:
-            other = partial(_other_seed, page, worker, run.request.prompt)
-            st.button(
-                "Again with another seed", icon=":material/casino:", on_click=other, disabled=not (free and ready),
-                key="live_another", help="The same prompt, under the settings as they are now but for the seed.",
-            )  # fmt: skip
+    if run.going:
+        st.button("Stop", icon=":material/stop:", on_click=run.stop, key="live_stop")
+    elif run.trouble is not None and not run.refused:
+        again = partial(_start, worker, run.request, run.watched)
+        st.button("Run it again", icon=":material/replay:", on_click=again, disabled=not free, key="live_again")
+    elif isinstance(run.request, GenerateRequest) and not run.refused:
+        other = partial(_other_seed, page, worker, run.request.prompt)
+        st.button(
+            "Again with another seed", icon=":material/casino:", on_click=other, disabled=not (free and ready),
+            key="live_another", help="The same prompt, under the settings as they are now but for the seed.",
+        )  # fmt: skip
 
 
 def _run(page: Page, worker: Worker) -> None:
@@ -208,7 +191,7 @@ def _try(page: Page, worker: Worker, text: str, options: dict[str, Any]) -> None
     try:
         request = _request(text, options)
     except ValidationError as error:
-        st.session_state[_PROBLEM] = _told(error)
+        st.session_state[_PROBLEM] = prompt_check.told(error)
     else:
         _start(worker, request, watched(page))
 
@@ -233,9 +216,3 @@ def _start(worker: Worker, request: GenerateRequest | EncodeRequest, watched: tu
 def _chosen() -> dict[str, Any]:
     """The options as they stand now."""
     return {name: st.session_state[f"live_{name}"] for name in _OPTIONS}
-
-
-def _told(error: ValidationError) -> str:
-    first = error.errors()[0]
-    name = str(first["loc"][-1])
-    return f"{NAMES.get(name, name)}: {first['msg'].removeprefix('Value error, ')}"

@@ -28,8 +28,7 @@ def draw(page: Page, worker: Worker, run: LiveRun, read: Reading, span: tuple[in
     """Nothing where the run left nothing to ask of."""
     if not len(run.trace):
         return
-    if run.end is not None and run.end.finish_reason is not None and worker.answers:
-        _keep(page, worker, run, read.shown, span)
+    keep(page, worker, run, read.shown, span)
     if span is not None:
         with st.container(border=True):
             trace_parts.span_title(*span)
@@ -42,9 +41,17 @@ def draw(page: Page, worker: Worker, run: LiveRun, read: Reading, span: tuple[in
         causes_panel.draw(TracedPage(page, trace, read.called, read.trace.tokens(), read.shown, span, read.choose))
 
 
-def _keep(page: Page, worker: Worker, run: LiveRun, shown: tuple[int, ...], span: tuple[int, int] | None) -> None:
-    """What stores a run, then what leads to where it is stored."""
-    if run.job is None or not _is_whole(worker, run):
+def keep(
+    page: Page,
+    worker: Worker,
+    run: LiveRun,
+    shown: tuple[int, ...],
+    span: tuple[int, int] | None = None,
+    name: str = "live",
+) -> None:
+    """What stores a run that has an end and all hookpoints, then what leads to where it is stored. `name` tells it from
+    that of another run."""
+    if run.job is None or not worker.answers or not _is_whole(worker, run):
         return
     kept: Kept | str | None = st.session_state.get(f"{_KEPT} {run.job}")
     if isinstance(kept, Kept):
@@ -59,10 +66,10 @@ def _keep(page: Page, worker: Worker, run: LiveRun, shown: tuple[int, ...], span
         link("inference", at, f"Kept as inference {kept.inference} of {kept.experiment}")
         return
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        st.text_input("Your name", key="live_author", max_chars=80)
+        st.text_input("Your name", key=f"{name}_author", max_chars=80)
         st.button(
-            "Keep", icon=":material/bookmark_add:", help="Store it, with a link of its own.", key="live_keep",
-            on_click=_store, args=(worker, run.job),
+            "Keep", icon=":material/bookmark_add:", help="Store it, with a link of its own.", key=f"{name}_keep",
+            on_click=_store, args=(worker, run.job, name),
         )  # fmt: skip
     if kept is not None:
         st.error(plain(kept), icon=":material/error:")
@@ -75,9 +82,9 @@ def _is_whole(worker: Worker, run: LiveRun) -> bool:
     return ended and run.job is not None and asked >= set(worker.health.hookpoints)
 
 
-def _store(worker: Worker, job: str) -> None:
+def _store(worker: Worker, job: str, name: str) -> None:
     try:
-        kept = worker.client.keep(job, st.session_state["live_author"])
+        kept = worker.client.keep(job, st.session_state[f"{name}_author"])
     except KthinkError as error:
         kept = str(error)
     st.session_state[f"{_KEPT} {job}"] = kept

@@ -35,15 +35,18 @@ class LiveRun:
         watched: tuple[Watch, ...],
         wanted: Callable[[], bool],
         now: Callable[[], float] = time.monotonic,
+        after: LiveRun | None = None,
     ) -> None:
         """`wanted` says whether the visitor is still there; it ends where that is not so. `now` is a clock in seconds
-        that only goes forward."""
+        that only goes forward. `after`: it is asked for once that one is in the worker's queue, or has ended."""
         self.request = request
         self.scope: Scope = "generated" if isinstance(request, GenerateRequest) else "all"
         """What counts: all that the model wrote; of a text that was only encoded, all of it."""
         self.lock = threading.Lock()
         self.began_to_come = threading.Event()
         """Set with the first generated token, and at the end."""
+        self.taken = threading.Event()
+        """Set once it is in the worker's queue, and at the end."""
         self.trace = LiveTrace()
         self.job: str | None = None
         self.going = True
@@ -54,7 +57,7 @@ class LiveRun:
         """Why it ended without being done; None where the visitor stopped it."""
         self.refused = False
         """Whether the worker did not take it; its trouble says why."""
-        self.watched, self._client, self._wanted, self._now = watched, client, wanted, now
+        self.watched, self._client, self._wanted, self._now, self._after = watched, client, wanted, now, after
         self._stopped = threading.Event()
         self._began: float | None = None
         self._ended: float | None = None
@@ -85,6 +88,8 @@ class LiveRun:
     def _read(self) -> None:
         trouble: str | None = None
         asked = self.request
+        if self._after is not None:
+            self._after.taken.wait()
         try:
             events = self._client.generate(asked) if isinstance(asked, GenerateRequest) else self._client.encode(asked)
             with closing(events) as stream:
@@ -104,14 +109,17 @@ class LiveRun:
             with self.lock:
                 self.trouble = self.trouble or trouble
                 self.going, self._ended = False, self._now()
+            self.taken.set()
             self.began_to_come.set()
 
     def _hear(self, event: Event) -> None:
         self._heard = self._now()
         if isinstance(event, Queued):
             self.job, self.position = event.job, event.position
+            self.taken.set()
         elif isinstance(event, Started):
             self.job, self.position = event.job, None
+            self.taken.set()
         elif isinstance(event, Tokens):
             self.position = None
             self.trace.add(event)

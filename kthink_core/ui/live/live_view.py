@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
+from typing import NamedTuple
 
 import streamlit as st
 
 from kthink_core import queries
 from kthink_core.live.api import GenerateRequest
 from kthink_core.live.watchlist import Firing, firings
+from kthink_core.ui import transcript
 from kthink_core.ui.inference import reading, trace_parts
 from kthink_core.ui.inference.trace_parts import Drawn, Reading
 from kthink_core.ui.live import live_after
@@ -31,37 +34,52 @@ LISTED = 50
 """Features in the list beside the tokens: each comes with its track, many times a second."""
 SILENT = 10.0
 """Seconds without a word from the worker after which the page says so."""
-_DRAWN, _GO, _SPAN = "live_drawn", "live_go", "live_span"
+
+
+class Beside(NamedTuple):
+    """What another stream beside one shades by, too."""
+
+    maxima: dict[int, float]
+    """The largest activations in both, by feature."""
+    words: dict[str, str]
+    """What the maxima are of, by basis."""
 
 
 def draw(page: Page, worker: Worker, run: LiveRun) -> None:
     """Draws until the run has ended, then once more with all that can be asked afterwards."""
+    features = shown(page, run)
+    going = stream(page, run, features)
+    if not going and encoded(page, run):
+        live_after.draw(page, worker, run, _reading(page, run, features), _span(run, "live"))
+
+
+def stream(
+    page: Page, run: LiveRun, shown: tuple[int, ...], *, name: str = "live", beside: Beside | None = None
+) -> bool:
+    """Draw a run as it grows under some features, and run the page again when it has ended. `name` tells the streams of
+    a page apart. Returns whether it goes on."""
     going = run.going
     if going:
         run.began_to_come.wait(FIRST)
-    st.fragment(_trace, run_every=TICK if going else None)(page, run, going)
-    if not going and _encoded(page, run):
-        live_after.draw(page, worker, run, _reading(page, run), _span(run))
+    st.fragment(_trace, run_every=TICK if going else None)(page, run, going, shown, name, beside)
+    return going
 
 
-def _reading(page: Page, run: LiveRun) -> Reading:
-    shown = _shown(page, run)
-
+def _reading(page: Page, run: LiveRun, shown: tuple[int, ...]) -> Reading:
     def choose(feature: int) -> None:
         go(with_features(page.view, (feature, *shown[1:])))
 
     return Reading(page, run.trace, f"live run {run.job}", run.scope, shown, choose)
 
 
-def _trace(page: Page, run: LiveRun, was_going: bool) -> None:
-    read = _reading(page, run)
-    view, shown = page.view, read.shown
+def _trace(page: Page, run: LiveRun, was_going: bool, shown: tuple[int, ...], name: str, beside: Beside | None) -> None:
+    read, view = _reading(page, run, shown), page.view
     with run.lock:
         going, silence = run.going, run.silence
-        span = _span(run)
+        span = _span(run, name)
         standing = run.trace.span(view.hookpoint, *span) if span and not going else None
         exact = trace_parts.exact(read, standing)
-        drawn = _drawn(run, view.hookpoint, exact)
+        drawn = _drawn(run, view.hookpoint, exact, name)
         status = _status(run, drawn.firings)
     if was_going and not going:
         st.rerun()
@@ -70,7 +88,7 @@ def _trace(page: Page, run: LiveRun, was_going: bool) -> None:
     st.caption(plain(status))
     if run.trouble:
         st.error(plain(run.trouble), icon=":material/error:")
-    if not _encoded(page, run):
+    if not encoded(page, run):
         header.nothing(f"This run was not encoded at {view.hookpoint}, but at {', '.join(run.request.hookpoints)}.")
         return
     if drawn.tokens.empty:
@@ -84,45 +102,47 @@ def _trace(page: Page, run: LiveRun, was_going: bool) -> None:
         drawn,
         maxima=reading.maxima(page, view.hookpoint, everyone, run.scope),
         span=span,
-        position=st.session_state.pop(_GO, None),
+        position=st.session_state.pop(f"{name}_go", None),
+        shared=beside.maxima if beside else None,
+        bases=beside.words if beside else transcript.ALONE,
         standing=standing,
-        key="live_transcript",
+        key=f"{name}_transcript",
     )
-    trace_parts.reports(read, drawn.firings, _look)
+    trace_parts.reports(read, drawn.firings, partial(_look, name))
     if chosen.feature is not None:
         lead("feature", with_features(view, (chosen.feature,)))
     if (chosen.span, chosen.features, chosen.basis, chosen.locked) != (span, shown, view.basis, view.locked):
-        st.session_state[_SPAN] = (run, chosen.span)
+        st.session_state[f"{name}_span"] = (run, chosen.span)
         now = view if chosen.features == shown else with_features(view, chosen.features)
         go(replace(now, basis=chosen.basis, locked=chosen.locked))
         st.rerun()
 
 
-def _look(position: int) -> None:
+def _look(name: str, position: int) -> None:
     """Take the transcript to a position in the next run."""
-    st.session_state[_GO] = position
+    st.session_state[f"{name}_go"] = position
 
 
-def _encoded(page: Page, run: LiveRun) -> bool:
+def encoded(page: Page, run: LiveRun) -> bool:
     """Whether latents were asked for at the hookpoint shown."""
     return not run.request.hookpoints or page.view.hookpoint in run.request.hookpoints
 
 
-def _span(run: LiveRun) -> tuple[int, int] | None:
+def _span(run: LiveRun, name: str) -> tuple[int, int] | None:
     """What is marked in this run."""
-    marked, span = st.session_state.get(_SPAN, (None, None))
+    marked, span = st.session_state.get(f"{name}_span", (None, None))
     return span if marked is run else None
 
 
-def _drawn(run: LiveRun, hookpoint: str, exact: tuple[int, ...]) -> Drawn:
+def _drawn(run: LiveRun, hookpoint: str, exact: tuple[int, ...], name: str) -> Drawn:
     """What is drawn next: the same as last time where hardly more has come."""
     of = (run, hookpoint, exact, run.going)
-    last, drawn = st.session_state.get(_DRAWN, (None, None))
+    last, drawn = st.session_state.get(f"{name}_drawn", (None, None))
     if drawn is not None and last == of and len(run.trace) <= (1 + GROWTH) * len(drawn.tokens):
         return drawn
     ranked = run.trace.ranked(hookpoint, run.scope, LISTED)
     drawn = trace_parts.drawn(run.trace, hookpoint, exact, ranked, firings(run.trace, run.watched))
-    st.session_state[_DRAWN] = (of, drawn)
+    st.session_state[f"{name}_drawn"] = (of, drawn)
     return drawn
 
 
@@ -130,6 +150,8 @@ def _status(run: LiveRun, firings: Sequence[Firing]) -> str:
     if run.position is not None and run.going:
         before = f"{run.position} before this one" if run.position else "this one is next"
         return f"Waiting: {before}."
+    if run.job is None and run.going:
+        return "Not in the worker's queue yet."
     parts = [f"{len(run.trace)} tokens"]
     if run.rate is not None:
         parts.append(f"{run.rate:.0f} tokens a second")
@@ -156,7 +178,7 @@ def _settings(run: LiveRun) -> list[str]:
     return [asked.mode, f"temperature {asked.temperature:g}", f"top-p {asked.top_p:g}", f"seed {asked.seed}"]
 
 
-def _shown(page: Page, run: LiveRun) -> tuple[int, ...]:
+def shown(page: Page, run: LiveRun) -> tuple[int, ...]:
     """The link's features and those that are watched; without any, the one that matters in most stored inferences: it
     stays the same while the run's own ranks still change."""
     view = page.view

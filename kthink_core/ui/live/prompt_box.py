@@ -13,7 +13,6 @@ from streamlit.components.v2 import component
 
 from kthink_core.ui.parts.scripts import joined
 
-_KEY, _TEXT, _TAKEN = "prompt_box", "prompt_text", "prompt_taken"
 _component = component(
     "kthink_prompt_box",
     css=joined("live/prompt_box.css"),
@@ -33,38 +32,38 @@ class Shown(NamedTuple):
     """Whether it can be sent nevertheless; else it can once the text or a setting is another."""
 
 
-def typed() -> str:
-    """What stands in the box, as of its last message."""
-    return st.session_state.get(_TEXT, "")
+def typed(name: str = "prompt") -> str:
+    """What stands in the box, as of its last message. `name` tells the boxes of pages apart."""
+    return st.session_state.get(f"{name}_text", "")
 
 
-def take(text: str) -> None:
+def take(text: str, name: str = "prompt") -> None:
     """Put a text into the box."""
-    st.session_state[_TEXT] = text
-    st.session_state[_TAKEN] = st.session_state.get(_TAKEN, 0) + 1
+    st.session_state[f"{name}_text"] = text
+    st.session_state[f"{name}_taken"] = st.session_state.get(f"{name}_taken", 0) + 1
 
 
-def draw(shown: Shown, run: Callable[[], None] | None) -> None:
+def draw(shown: Shown, run: Callable[[], None] | None, name: str = "prompt") -> None:
     """Draw the box with its tokens. `run` is called before the page is drawn again; None: it cannot run now."""
+    key = f"{name}_box"
     data = {
-        "taken": st.session_state.get(_TAKEN, 0),
-        "text": typed(),
+        "taken": st.session_state.get(f"{name}_taken", 0),
+        "text": typed(name),
         "tokens": [list(token) for token in shown.tokens],
         "limit": shown.limit,
         "message": shown.message,
         "ready": run is not None and shown.ready,
     }
 
+    def read() -> None:
+        text = st.session_state[key].text
+        if isinstance(text, str):
+            st.session_state[f"{name}_text"] = text
+
     def sent() -> None:
-        text = st.session_state[_KEY].run
+        text = st.session_state[key].run
         if isinstance(text, str) and run is not None:
-            st.session_state[_TEXT] = text
+            st.session_state[f"{name}_text"] = text
             run()
 
-    _component(data=data, key=_KEY, on_text_change=_read, on_run_change=sent)
-
-
-def _read() -> None:
-    text = st.session_state[_KEY].text
-    if isinstance(text, str):
-        st.session_state[_TEXT] = text
+    _component(data=data, key=key, on_text_change=read, on_run_change=sent)

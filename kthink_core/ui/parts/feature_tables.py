@@ -85,6 +85,18 @@ def _measures(of: int) -> dict[str, Measure]:
         "q": Measure("q", 3, help=terms.help("q_value")),
         "inferences_a": Measure("n of first", help="Inferences on the first of the two sides."),
         "inferences_b": Measure("n of second", help="Inferences on the second of the two sides."),
+        "positions_baseline": Measure("Baseline at", help="Generated positions of the baseline.", column="positions_a"),
+        "positions_steered": Measure("Steered at", help="Those of the steered stream.", column="positions_b"),
+        "share_steered_less": Measure(
+            "Δ share",
+            1,
+            "%",
+            help="Share of the steered stream's positions, less the baseline's.",
+            column="share_difference",
+        ),
+        "max_baseline": Measure("Base max.", 2, help="Maximum of the baseline.", column="max_activation_a"),
+        "max_steered": Measure("Steered max.", 2, help="Maximum of the steered stream.", column="max_activation_b"),
+        "max_steered_less": Measure("Δ maximum", 2, help="The second less the first.", column="max_difference"),
         "needed": Measure("Would take", help=terms.help("needed")),
     }
 

@@ -1,1 +1,1 @@
-"""What steering features does: streams side by side, and sweeps over strengths."""
+"""The page Steer: what a model writes by itself, and what it writes while features are made to be something else."""

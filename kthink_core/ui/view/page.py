@@ -21,7 +21,7 @@ from kthink_core.ui.view import cache, experiments, permalink
 from kthink_core.ui.view.permalink import MOST_FEATURES, View
 
 Arguments = ParamSpec("Arguments")
-Target = Literal["inference", "feature", "across", "compare", "live", "reasoning", "quality"]
+Target = Literal["inference", "feature", "across", "compare", "live", "reasoning", "steer", "quality"]
 
 
 @dataclass(frozen=True)

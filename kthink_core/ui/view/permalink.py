@@ -6,19 +6,20 @@ Whatever a link holds, `parse` returns a valid view, and says in one line a para
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from kthink_core.errors import encodable, short
 from kthink_core.evidence.divides import BETWEEN, Between
 from kthink_core.evidence.matches import WINDOW, Window
 from kthink_core.evidence.reason_score import ALPHA
 from kthink_core.queries import RANKINGS, SORTS, Ranking, Sort
+from kthink_core.steer_options import Asked
 from kthink_core.store.feature_stats import RELEVANT
 from kthink_core.store.scopes import SCOPES, Scope
-from kthink_core.ui.view import causes_link, score_link, study_link
+from kthink_core.ui.view import causes_link, score_link, steer_link, study_link, watch_link
 
 Name = TypeVar("Name", bound=str)
 
@@ -26,10 +27,7 @@ DEFAULT_SCOPE: Scope = "generated"
 MOST_RELEVANT = 100
 _SEPARATOR = "."
 """Between numbers of a list: no browser, chat or mail program writes it another way."""
-_PAIRS, _PARTS = "~", "_"
-"""Between the watched features, and between one and its threshold: as safe."""
 _POSITIONS = range(10**7)
-_THRESHOLD = re.compile(r"[0-9]{1,18}(\.[0-9]{1,30})?(e-[0-9]{1,3})?")
 _INTEGER = re.compile(r"-?[0-9]{1,18}")
 _SHOWN = 60
 """Longest part of a text that is looked at."""
@@ -49,8 +47,11 @@ TESTS = ("scores", "contrasts", "families")
 OVERLAPS = (30, 50, 70, 90)
 """Per cent of their positions that two features share, from where on they are of one family."""
 DEFAULT_OVERLAP = 50
+SWITCH = ("off", "on")
 PASSPORTS = ("figures", "audit")
 """Tabs of the page Quality."""
+STEERED = ("streams", "sweep")
+"""Tabs of the page Steer."""
 CONTRASTS: dict[str, Between] = {between.replace(":", "-"): between for between in BETWEEN}
 """What two sides are of, by their name in a link."""
 FOLDS = ("closed", "open")
@@ -118,6 +119,13 @@ class View:
     does: causes_link.Does = causes_link.DOES
     rival: str = ""
     """The text of a token that another is explained against."""
+    steered: str = STEERED[0]
+    steer: tuple[Asked, ...] = ()
+    """What is done to features while the model writes."""
+    run: steer_link.Run | None = None
+    """How it is sampled; None: as the inference was."""
+    residual: str = SWITCH[0]
+    """Whether an MLP's SAE may steer the residual stream."""
 
 
 @dataclass(frozen=True)
@@ -140,14 +148,17 @@ def format_view(view: View) -> dict[str, str]:
     for field in fields(View):
         value = getattr(view, field.name)
         if field.name not in parameters and value != field.default:
-            parameters[field.name] = _text(value)
+            parameters[field.name] = _WRITTEN.get(field.name, _text)(value)
     return parameters
 
 
 def _text(value: object) -> str:
     if isinstance(value, tuple) and value and isinstance(value[0], tuple):
-        return _PAIRS.join(_PARTS.join(map(str, pair)) for pair in value)
+        return watch_link.PAIRS.join(watch_link.PARTS.join(map(str, pair)) for pair in value)
     return _SEPARATOR.join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+_WRITTEN: dict[str, Callable[[Any], str]] = {"steer": steer_link.steer_text, "run": steer_link.run_text}
 
 
 def parse_experiment(parameters: Mapping[str, str], names: Collection[str], default: str) -> tuple[str, list[str]]:
@@ -174,7 +185,7 @@ def parse(parameters: Mapping[str, str], bounds: Bounds) -> tuple[View, list[str
         scope=_name(parameters, "scope", SCOPES, DEFAULT_SCOPE, problems),
         feature=_index(parameters, "feature", features, problems),
         also=_indices(parameters, "also", features, MOST_FEATURES - 1, problems),
-        watch=_watch(parameters, features, problems),
+        watch=watch_link.watch(parameters, features, MOST_FEATURES, problems),
         span=_span(parameters, problems),
         position=_index(parameters, "position", _POSITIONS, problems),
         ranking=_name(parameters, "ranking", RANKINGS, RANKINGS[0], problems),
@@ -204,6 +215,10 @@ def parse(parameters: Mapping[str, str], bounds: Bounds) -> tuple[View, list[str
         sweep=study_link.study(parameters, "sweep", problems),
         does=causes_link.does(parameters, problems),
         rival=_search(parameters.get("rival", "")),
+        steered=_name(parameters, "steered", STEERED, STEERED[0], problems),
+        steer=steer_link.steer(parameters, bounds.latents, problems),
+        run=steer_link.run(parameters, problems),
+        residual=_name(parameters, "residual", SWITCH, SWITCH[0], problems),
     )
     return view, problems
 
@@ -229,27 +244,6 @@ def _indices(
             f"from {known[0]} to {known[-1]}: showing {shown}."
         )
     return tuple(indices[:most])
-
-
-def _watch(
-    parameters: Mapping[str, str], features: Sequence[int], problems: list[str]
-) -> tuple[tuple[int, float], ...]:
-    """Distinct features with their thresholds, as far as they make sense, at most so many as are shown."""
-    given = parameters.get("watch")
-    if given is None:
-        return ()
-    found: dict[int, float] = {}
-    pairs = [pair.split(_PARTS) for pair in given[: 20 * _SHOWN].split(_PAIRS)]
-    for feature, threshold in (pair for pair in pairs if len(pair) == 2):
-        if _INTEGER.fullmatch(feature) and int(feature) in features and _THRESHOLD.fullmatch(threshold):
-            found.setdefault(int(feature), float(threshold))
-    kept = tuple(found.items())[:MOST_FEATURES]
-    if len(kept) < len(pairs):
-        problems.append(
-            f"The link's watch '{short(given)}' is not at most {MOST_FEATURES} different features, each with its "
-            f"threshold, such as 3{_PARTS}1.5{_PAIRS}7{_PARTS}0: watching {len(kept)} of them."
-        )
-    return kept
 
 
 def _span(parameters: Mapping[str, str], problems: list[str]) -> tuple[int, int] | None:

@@ -1,0 +1,120 @@
+"""What each intervention did while a text was written, and whether what was tried on it holds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+
+import pandas as pd
+import streamlit as st
+from streamlit.column_config import NumberColumn, TextColumn
+from streamlit.elements.lib.column_types import ColumnConfig
+
+from kthink_core import queries
+from kthink_core.records import Check, Intervention, Receipt
+from kthink_core.ui.parts import download, numerals, terms
+from kthink_core.ui.parts.writing import plain
+from kthink_core.ui.view.page import Page
+
+_FIGURES = (
+    ("change_median", "‖Δh‖/‖h‖", "relative_change"), ("change_max", "at most", "relative_change"),
+    ("before_median", "Before", "receipt"), ("before_max", "at most ", "receipt"),
+    ("after_median", "After", "receipt"), ("after_max", "at most  ", "receipt"),
+)  # fmt: skip
+"""Column, title and term; titles differ by blanks, as a table wants them."""
+
+
+def of_run(interventions: Sequence[Intervention], receipts: Sequence[Receipt]) -> pd.DataFrame:
+    """Columns as of `queries.interventions`, without the inference and the checks."""
+    rows = []
+    for done, receipt in zip(interventions, receipts, strict=True):
+        row, told = asdict(done), asdict(receipt)
+        after = row.pop("after")
+        row |= {"after_hookpoint": after and after["hookpoint"], "after_feature": after and after["feature"]}
+        rows.append(row | {name: figure for name, figure in told.items() if name != "checks"})
+    return pd.DataFrame(rows)
+
+
+def of_inference(page: Page) -> None:
+    """Of the stored inference in view, where it was steered."""
+    table = page.ask(queries.interventions, page.view.inference)
+    if table.empty:
+        return
+    found = page.ask(queries.steering_checks, page.view.inference)
+    checks = [Check(*row) for row in found[["name", "value", "most"]].itertuples(index=False)]
+    told = plain("; ".join(_done(row) for row in table.to_dict("records")))
+    broken = not all(check.holds for check in checks)
+    with st.expander(f"Steered: {told}", icon=":material/tune:", expanded=broken):
+        draw(page, table, checks, f"steering of inference {page.view.inference}")
+
+
+def draw(page: Page, table: pd.DataFrame, checks: Sequence[Check], name: str) -> None:
+    """`table`: columns as of `queries.interventions`. `name` names the file."""
+    if table["positions"].isna().all():
+        st.caption("It was written before there were receipts: what the steering did was not measured.")
+        return
+    shown = pd.DataFrame(
+        {
+            "feature": [f"{row['hookpoint']}:{row['feature']}" for row in table.to_dict("records")],
+            "done": [_done(row, place=False) for row in table.to_dict("records")],
+            "began": table["began"],
+            "positions": table["positions"],
+        }
+    )
+    columns: dict[str, ColumnConfig] = {
+        "feature": TextColumn("Feature", width=115, pinned=True),
+        "done": TextColumn("Asked", width=190, help=terms.help("strength")),
+        "began": NumberColumn("Began at", format="%d", width=75, help="The first generated token, from 0."),
+        "positions": NumberColumn("Positions", format="%d", width=75, help="Generated positions it acted on."),
+    }
+    for column, title, term in _FIGURES:
+        made = numerals.column(title, table[column].tolist(), decimals=3, help=terms.help(term), width=74)
+        shown[column], columns[column] = made.values, made.config
+    st.dataframe(
+        shown, hide_index=True, column_config=columns, placeholder=numerals.MISSING,
+        alt="Receipt of each intervention",
+    )  # fmt: skip
+    for row in table.to_dict("records"):
+        if row["positions"] == 0:
+            st.warning(plain(_idle(row)), icon=":material/bedtime:")
+    _checks(checks)
+    download.buttons(page, name, table)
+
+
+def _checks(checks: Sequence[Check]) -> None:
+    """Those of a run are the same for each of its interventions."""
+    if not checks:
+        return
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.markdown("**Checks**", help=terms.help("steering_checks"), width="content")
+        for check in dict.fromkeys(checks):
+            st.badge(
+                f"{plain(check.name)}: {check.value:.2g}, at most {check.most:g}",
+                icon=":material/check:" if check.holds else ":material/close:",
+                color="green" if check.holds else "red",
+            )
+    broken = [check.name for check in dict.fromkeys(checks) if not check.holds]
+    if broken:
+        st.error(
+            plain(f"Does not hold: {', '.join(broken)}. What this run shows is not what was asked for."),
+            icon=":material/error:",
+        )
+
+
+def _done(row: dict[str, object], *, place: bool = True) -> str:
+    """What was asked, in words."""
+    strength = {"clamp": f"clamp to {row['value']:.4g}", "add": f"add {row['value']:.4g}"}.get(str(row["action"]))
+    parts = [f"{row['hookpoint']}:{row['feature']}"] if place else []
+    parts.append(strength or str(row["action"]))
+    if row["start"]:
+        parts.append(f"from token {row['start']}")
+    if isinstance(row["after_hookpoint"], str):
+        parts.append(f"after {row['after_hookpoint']}:{row['after_feature']:.0f}")
+    return " ".join(parts)
+
+
+def _idle(row: dict[str, object]) -> str:
+    why = f"the text ended before token {row['start']}"
+    if isinstance(row["after_hookpoint"], str):
+        why = f"feature {row['after_feature']:.0f} of {row['after_hookpoint']} never fired in time"
+    return f"Feature {row['feature']} of {row['hookpoint']} was nowhere acted on: {why}."

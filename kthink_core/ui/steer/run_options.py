@@ -1,0 +1,79 @@
+"""How a run is sampled: widgets bound to the link, whose first values are those of the inference in view."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, get_args
+
+import pandas as pd
+import streamlit as st
+
+from kthink_core import queries
+from kthink_core.prompts import INSTRUCTION, Mode
+from kthink_core.ui.live.prompt_check import NAMES
+from kthink_core.ui.view.page import Page, go
+from kthink_core.ui.view.steer_link import Run
+
+
+def chosen(page: Page) -> Run:
+    """What the link says, else how the inference was made."""
+    if page.view.run is not None or not page.inferences:
+        return page.view.run or _usual(page)
+    return of_inference(page, stored(page))
+
+
+def stored(page: Page) -> pd.Series:
+    """The row of the inference in view."""
+    table = page.ask(queries.inferences).set_index("inference")
+    return table.loc[page.view.inference]
+
+
+def of_inference(page: Page, row: pd.Series) -> Run:
+    """How an inference was made: `row` is its row of `queries.inferences`. One that was kept says it itself."""
+    usual = _usual(page)
+    own = {name: row[name] for name in ("temperature", "top_p", "max_new_tokens") if pd.notna(row[name])}
+    mode: Mode = row["mode"]
+    return usual._replace(
+        mode=mode,
+        seed=int(row["seed"]),
+        temperature=float(own.get("temperature", usual.temperature)),
+        top_p=float(own.get("top_p", usual.top_p)),
+        max_new_tokens=int(own.get("max_new_tokens", usual.max_new_tokens)),
+        instruction=mode == "bypass" or INSTRUCTION in row["prompt"],
+    )
+
+
+def draw(page: Page) -> Run:
+    """The widgets. No widget has bounds: what cannot be is shown, and told beside the prompt."""
+    run, state = chosen(page), st.session_state
+    for name, value in run._asdict().items():
+        state[f"steer_run_{name}"] = value
+
+    def changed(name: str) -> None:
+        value = state[f"steer_run_{name}"]
+        go(replace(page.view, run=run._replace(**{name: getattr(run, name) if value is None else value})))
+
+    def bound(name: str) -> dict[str, Any]:
+        return {"key": f"steer_run_{name}", "on_change": changed, "args": (name,)}
+
+    st.segmented_control("Mode", get_args(Mode), required=True, **bound("mode"))
+    one, two = st.columns(2)
+    one.number_input(NAMES["temperature"], step=0.1, help="0: always the likeliest token.", **bound("temperature"))
+    two.number_input(NAMES["top_p"], step=0.05, **bound("top_p"))
+    one.number_input(NAMES["max_new_tokens"], step=1, **bound("max_new_tokens"))
+    two.number_input(NAMES["seed"], step=1, help="Of both streams.", **bound("seed"))
+    with st.container(horizontal=True):
+        st.toggle(
+            "Instruction", disabled=run.mode == "bypass",
+            help="Append the instruction that the stored inferences have behind their question; bypass mode has none.",
+            **bound("instruction"),
+        )  # fmt: skip
+        st.toggle(
+            "Special tokens", help="Let names such as `</think>` in the text be these tokens.", **bound("special")
+        )
+    return run
+
+
+def _usual(page: Page) -> Run:
+    config = page.experiment.config
+    return Run(config.mode, config.temperature, config.top_p, config.max_new_tokens, config.seed)
