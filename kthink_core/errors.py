@@ -126,10 +126,10 @@ class NotComparable(KthinkError):
 
 
 class ExperimentBusy(KthinkError):
-    """A second writer on one experiment."""
+    """A second writer on one experiment, or training."""
 
-    def __init__(self, name: str, owner: str) -> None:
-        super().__init__(f"experiment '{name}' is being written by {owner}; wait for it or stop it")
+    def __init__(self, name: str, owner: str, kind: str = "experiment") -> None:
+        super().__init__(f"{kind} '{name}' is being written by {owner}; wait for it or stop it")
 
 
 class BadFile(KthinkError):
@@ -254,6 +254,21 @@ class HookSkipped(KthinkError):
 class OutOfMemory(KthinkError):
     def __init__(self, device: str, doing: str, remedy: str) -> None:
         super().__init__(f"out of memory on {device} {doing}; {remedy}")
+
+
+class TrainingMismatch(KthinkError):
+    """A training lies in a folder that was asked for with other settings, data or model."""
+
+    def __init__(self, folder: Path, differing: dict[str, tuple[object, object]]) -> None:
+        parts = ", ".join(f"{key}: {short(old)} stored, {short(new)} asked" for key, (old, new) in differing.items())
+        super().__init__(f"a training with other settings lies in {folder} ({parts}); choose another --name or --out")
+
+
+class TrainingDiverged(KthinkError):
+    """A training whose loss is no number any more."""
+
+    def __init__(self, step: int, rate: float) -> None:
+        super().__init__(f"at step {step}, learning rate {rate:.3g}, the loss is no number any more; lower --lr")
 
 
 class TooLong(KthinkError):
