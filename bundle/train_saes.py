@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import tempfile
 from itertools import islice
 from pathlib import Path
 
@@ -41,12 +40,13 @@ def main() -> int:
     parser.add_argument("--documents", type=int, default=DOCUMENTS)
     arguments = parser.parse_args()
     settings = SETTINGS | {"k": arguments.k}
-    with tempfile.TemporaryDirectory() as scratch:
-        file = Path(scratch) / "documents.jsonl"
-        write_documents(arguments.model, arguments.documents, file)
-        options = [part for name, value in settings.items() for part in (f"--{name}", str(value))]
-        where = ["--model", str(arguments.model), "--data", str(file), "--out", str(arguments.saes)]
-        return kthink(["train-sae", *where, "--hookpoints", *HOOKPOINTS, *options])
+    file = arguments.saes.with_suffix(".jsonl")  # stays: the same command goes on with a training that was stopped
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_documents(arguments.model, arguments.documents, file)
+    model = "demo" if arguments.model == MODEL else str(arguments.model)
+    options = [part for name, value in settings.items() for part in (f"--{name}", str(value))]
+    where = ["--model", model, "--data", str(file), "--out", str(arguments.saes)]
+    return kthink(["train-sae", *where, "--hookpoints", *HOOKPOINTS, *options])
 
 
 if __name__ == "__main__":

@@ -52,15 +52,17 @@ def held_out(
 ) -> list[HeldOut]:
     """Figures by hookpoint; `measured` hears of how many windows are done with."""
     sums = {hookpoint: _Sums(sae) for hookpoint, sae in saes.items()}
-    done = 0
+    done = positions = 0
     while done < len(windows):
         part = windows[done : done + max(1, _AT_ONCE // len(windows[done]))]
-        for captured in replay(lm, [window.tolist() for window in part], list(saes), site):
+        for window, captured in zip(part, replay(lm, [each.tolist() for each in part], list(saes), site), strict=True):
             for hookpoint, sae in saes.items():
                 _add(sums[hookpoint], sae, captured.vectors[hookpoint])
-        done += len(part)
-        measured(done)
-    _losses(lm, saes, site, windows, sums)
+            if positions < _PREDICTIONS and len(window) > 1:
+                _add_losses(sums, lm, saes, site, window)
+            positions += len(window)
+            done += 1
+            measured(done)
     return [sums[hookpoint].figures(hookpoint) for hookpoint in saes]
 
 
@@ -74,17 +76,10 @@ def _add(sums: _Sums, sae: Sae, vectors: Tensor) -> None:
     sums.vectors += sum(found.vector_sums.values())
 
 
-def _losses(
-    lm: LanguageModel, saes: Mapping[str, Sae], site: Site, windows: Sequence[Window], sums: Mapping[str, _Sums]
+def _add_losses(
+    sums: Mapping[str, _Sums], lm: LanguageModel, saes: Mapping[str, Sae], site: Site, window: Window
 ) -> None:
-    left = _PREDICTIONS
-    for window in windows:
-        if left <= 0:
-            break
-        left -= len(window)
-        if len(window) < 2:
-            continue
-        for hookpoint, found in fidelity(lm, saes, site, window.tolist(), lambda: None).items():
-            for index, logprobs in enumerate((found.logprob, found.spliced_logprob, found.zeroed_logprob)):
-                sums[hookpoint].losses[index] -= logprobs[1:].sum(dtype=np.float64)
-            sums[hookpoint].predictions += len(window) - 1
+    for hookpoint, found in fidelity(lm, saes, site, window.tolist(), lambda: None).items():
+        for index, logprobs in enumerate((found.logprob, found.spliced_logprob, found.zeroed_logprob)):
+            sums[hookpoint].losses[index] -= logprobs[1:].sum(dtype=np.float64)
+        sums[hookpoint].predictions += len(window) - 1
