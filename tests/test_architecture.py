@@ -161,7 +161,7 @@ def test_what_must_not_appear() -> None:
                 assert node.func.id not in {"eval", "exec"}, module
 
 
-@pytest.mark.parametrize("command", [["--help"], ["experiments"], ["precompute", "--help"]])
+@pytest.mark.parametrize("command", [["--help"], ["experiments"], ["precompute", "--help"], ["train-sae", "--help"]])
 def test_commands_that_do_not_compute_import_no_torch(command: list[str], tmp_path: Path) -> None:
     script = (
         "import sys; from kthink_core.cli import main\n"

@@ -433,7 +433,7 @@ def test_the_command_says_how_it_went_and_what_is_next(run: Run, tmp_path: Path)
         (["--lr", "-1"], "--lr: "),
         (["--steps", "0"], "--steps: "),
         (["--save-every", "0"], "--save-every 0: at least 1"),
-        (["--name", "../up"], "experiment name '../up'"),
+        (["--name", "../up"], "training name '../up'"),
         (["--hookpoints", "layers.1.mlp", "layers.1.mlp"], "named twice"),
         (["--hookpoints", "../x"], "no name of a module"),
         (["--data", "none.jsonl"], "No such file"),

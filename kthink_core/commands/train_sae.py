@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import get_args
 
 import pandas as pd
+from pydantic import ValidationError
 
 from kthink_core.arguments import add_cache, cache_of, whole_number
 from kthink_core.config import Device, Dtype, Site, check_name
+from kthink_core.errors import BadValue
 from kthink_core.listing import write_table
-from kthink_core.store.trainings import HeldOut, Training, TrainingConfig, config_from, folder_of
+from kthink_core.store.trainings import HeldOut, Training, TrainingConfig, folder_of
 
 NAME = "trained"
 SAVE_EVERY = 100
@@ -65,8 +67,8 @@ def _number(parser: argparse.ArgumentParser, name: str, what: str) -> None:
 def run(options: argparse.Namespace) -> None:
     """Train, or go on, and print the figures on texts that were held out."""
     given = {name: getattr(options, name) for name in TrainingConfig.model_fields}
-    config = config_from({name: value for name, value in given.items() if value is not None})
-    check_name(options.name)
+    config = _config({name: value for name, value in given.items() if value is not None})
+    check_name(options.name, "training")
     cache = cache_of(options)
     folder: Path = options.out or folder_of(cache, options.name)
 
@@ -79,6 +81,17 @@ def run(options: argparse.Namespace) -> None:
     finally:
         bar.close()
     _print(training, folder, options.format)
+
+
+def _config(given: dict[str, object]) -> TrainingConfig:
+    """Settings with the options that were given. Raises BadValue, naming the option."""
+    try:
+        return TrainingConfig.model_validate(given)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        reason = first["msg"].removeprefix("Value error, ")
+        where = f"--{str(first['loc'][0]).replace('_', '-')}: " if first["loc"] else ""
+        raise BadValue(f"{where}{reason}") from error
 
 
 def _print(training: Training, folder: Path, how: str) -> None:

@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from kthink_core.config import MOST_LATENTS, Dtype, Hookpoint, Site, Text
 from kthink_core.documents import parse_object, read_bounded, read_document, told
-from kthink_core.errors import BadFile, BadValue, in_words
+from kthink_core.errors import BadFile, in_words
 from kthink_core.store.files import disk_full, write_atomically
 
 VERSION = 1
@@ -231,21 +231,3 @@ def _status(folder: Path) -> TrainingStatus:
         return TrainingStatus(folder.name, read_training(folder), None)
     except (BadFile, OSError) as error:
         return TrainingStatus(folder.name, None, in_words(error))
-
-
-def trainings_state(cache: Path, name: str) -> tuple[int, ...]:
-    """Numbers that change when a training goes on: cheap to poll."""
-    folder = folder_of(cache, name)
-    paths = (folder / TRAINING, folder / PROGRESS)
-    return tuple(path.stat().st_mtime_ns if path.exists() else 0 for path in paths)
-
-
-def config_from(given: dict[str, object]) -> TrainingConfig:
-    """Settings with the options that were given. Raises BadValue, naming the option."""
-    try:
-        return TrainingConfig.model_validate(given)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        reason = first["msg"].removeprefix("Value error, ")
-        where = f"--{str(first['loc'][0]).replace('_', '-')}: " if first["loc"] else ""
-        raise BadValue(f"{where}{reason}") from error

@@ -27,7 +27,7 @@ from kthink_core.ui.parts.charts import Chart, category, quantity, tooltip
 from kthink_core.ui.parts.hues import HUES
 from kthink_core.ui.parts.writing import plain
 from kthink_core.ui.view import choices
-from kthink_core.ui.view.page import Page
+from kthink_core.ui.view.page import Page, errors_shown
 
 _HEIGHT = 320
 _TICK = 5.0
@@ -88,6 +88,11 @@ def _first(page: Page, statuses: Sequence[TrainingStatus]) -> str:
 
 
 def _training(page: Page, name: str, going: bool) -> None:
+    with errors_shown():  # what is raised in a fragment does not reach the page
+        _drawn(page, name, going)
+
+
+def _drawn(page: Page, name: str, going: bool) -> None:
     folder = folder_of(page.source.cache, name)
     training = read_training(folder)
     if training is None or training.complete is going:  # it was taken away, or has just ended
