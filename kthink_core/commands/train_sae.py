@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from typing import get_args
@@ -14,7 +13,7 @@ from pydantic import ValidationError
 from kthink_core.arguments import add_cache, cache_of, whole_number
 from kthink_core.config import Device, Dtype, Site, check_name
 from kthink_core.errors import BadValue
-from kthink_core.listing import write_table
+from kthink_core.listing import FORMATS, Format, write_table
 from kthink_core.store.trainings import HeldOut, Training, TrainingConfig, folder_of
 
 NAME = "trained"
@@ -54,7 +53,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--name", default=NAME, metavar="NAME", help=f"folder saes/NAME of the cache (default: {NAME})")
     where.add_argument("--out", type=Path, metavar="DIR", help="another folder")
-    parser.add_argument("--format", choices=("table", "json"), default="table")
+    parser.add_argument("--format", choices=FORMATS, default="table")
     add_cache(parser)
     parser.set_defaults(run=run)
 
@@ -94,23 +93,15 @@ def _config(given: dict[str, object]) -> TrainingConfig:
         raise BadValue(f"{where}{reason}") from error
 
 
-def _print(training: Training, folder: Path, how: str) -> None:
-    rows = [figures.model_dump() for figures in training.figures]
-    if how == "json":
-        print(json.dumps(rows, indent=2))
-        return
-    digits = {"fvu": 4, "l0": 2, "dead_share": 4, "loss_recovered": 4}
-    write_table(
-        pd.DataFrame(rows, columns=list(COLUMNS)).astype({"fvu": float, "loss_recovered": float}).round(digits),
-        "table",
-        sys.stdout,
-    )
-    data = training.data
+def _print(training: Training, folder: Path, form: Format) -> None:
+    table = pd.DataFrame([figures.model_dump() for figures in training.figures], columns=list(COLUMNS))
+    table = table.astype({"fvu": float, "loss_recovered": float})  # either may be null in all rows
+    write_table(table.round(4) if form == "table" else table, form, sys.stdout)
+    data, config = training.data, training.config
+    site = " --site residual" if config.site == "residual" else ""
     print(
         f"{training.steps:,} steps on {training.positions:,} positions in {training.seconds or 0:,.0f} s; figures: on "
-        f"{data.held_out_tokens:,} positions of texts that were held out",
-        f"use it: --sae {folder} --hookpoints {' '.join(training.config.hookpoints)}"
-        + (" --site residual" if training.config.site == "residual" else ""),
-        sep="\n",
+        f"{data.held_out_tokens:,} positions of texts that were held out\n"
+        f"use it: --sae {folder} --hookpoints {' '.join(config.hookpoints)}{site}",
         file=sys.stderr,
     )

@@ -17,10 +17,11 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from kthink_core.documents import parse
 from kthink_core.errors import BadFile, BadValue, MissingFiles, in_words
@@ -134,11 +135,16 @@ def _piece(path: Path, number: int, line: bytes, lm: LanguageModel) -> Piece:
 
 
 def _given(where: str, given: Any, lm: LanguageModel) -> Piece:
-    vocabulary = lm.model.get_input_embeddings().weight.shape[0]
+    vocabulary = vocabulary_of(lm)
     known = isinstance(given, list) and all(type(one) is int and 0 <= one < vocabulary for one in given)
     if not known:
         raise BadValue(f"{where}: `token_ids` must be a list of ids that the model has, 0 to {vocabulary - 1}")
     return Piece(np.array(given, np.int32), f"{given}")
+
+
+def vocabulary_of(lm: LanguageModel) -> int:
+    """How many token ids the model has, those that no token has included."""
+    return cast(Tensor, lm.model.get_input_embeddings().weight).shape[0]
 
 
 def _text(where: str, field: str, given: object) -> str:

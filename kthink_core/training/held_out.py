@@ -12,6 +12,7 @@ from kthink_core.model.fidelity import fidelity
 from kthink_core.model.language_model import LanguageModel
 from kthink_core.model.replay import replay
 from kthink_core.model.sae import Sae, encode
+from kthink_core.prompts import Segment
 from kthink_core.store.trainings import HeldOut
 from kthink_core.training.windows import Window
 
@@ -67,7 +68,8 @@ def held_out(
 
 
 def _add(sums: _Sums, sae: Sae, vectors: Tensor) -> None:
-    found = encode(sae, vectors, ["prompt"] * len(vectors))
+    segments: list[Segment] = ["prompt"] * len(vectors)  # which one does not matter
+    found = encode(sae, vectors, segments)
     sums.positions += len(vectors)
     sums.active += int((found.activations > 0).sum())
     sums.fired[found.features[found.activations > 0]] = True

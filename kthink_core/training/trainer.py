@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Adam
 from torch.optim.lr_scheduler import LambdaLR
+from transformers import PreTrainedModel
 
 from kthink_core.errors import TrainingDiverged
 from kthink_core.model.hookpoints import Edit, passing
@@ -86,7 +87,7 @@ class Steps(Trainer):
     """The Trainer, telling of each step."""
 
     def __init__(self, config: TrainConfig, rows: Rows, lm: LanguageModel, hookpoints: tuple[str, ...]) -> None:
-        super().__init__(config, cast(Any, rows), lm.model.base_model)
+        super().__init__(config, cast(Any, rows), cast(PreTrainedModel, lm.model.base_model))
         [chosen], [schedule] = self.optimizers, self.lr_schedulers
         # In full precision: sparsify takes an 8-bit one where such is installed.
         adam = Adam([{"params": group["params"], "lr": group["initial_lr"]} for group in chosen.param_groups])

@@ -37,7 +37,7 @@ from kthink_core.store.trainings import (
     read_training,
     write_training,
 )
-from kthink_core.training.corpus import read_corpus
+from kthink_core.training.corpus import read_corpus, vocabulary_of
 from kthink_core.training.held_out import held_out
 from kthink_core.training.trainer import Steps, stepping
 from kthink_core.training.training_state import restore_state, save_state
@@ -138,7 +138,7 @@ def _planned(
     corpus = read_corpus(lm, cache, config)
     windows = cut(corpus, config.window, config.seed)
     order = batches(windows.trained, config.batch_size, config.steps, config.seed)
-    pad = padding(windows.trained, lm.model.get_input_embeddings().weight.shape[0])
+    pad = padding(windows.trained, vocabulary_of(lm))
     training = Training(
         config=config,
         model_revision=lm.revision,
@@ -150,7 +150,7 @@ def _planned(
     if stored is None:
         write_training(folder, training)
     else:
-        facts = {
+        facts: dict[str, tuple[object, object]] = {
             "model": (stored.model_revision, training.model_revision),
             "data": (stored.data.digest, training.data.digest),
         }

@@ -98,7 +98,7 @@ def _drawn(page: Page, name: str, going: bool) -> None:
     if training is None or training.complete is going:  # it was taken away, or has just ended
         st.rerun(scope="app")
     progress = read_progress(folder)
-    done = int(progress["step"].max()) if len(progress) else 0
+    done = max(progress["step"].tolist(), default=0)
     if going:
         text = f"{done:,} of {training.steps:,} steps are done. If it was stopped, the same command goes on."
         st.progress(min(1.0, done / training.steps), text=text)
@@ -130,7 +130,7 @@ def _curves(page: Page, name: str, training: Training, progress: pd.DataFrame, a
         with place:
             st.header("Loss: FVU of a batch" if len(shown) == 2 and column == "fvu" else title, help=terms.help(term))
             charts.draw(_chart(training, progress, column), f"{title} by positions trained on, a line a hookpoint")
-            table = progress[["step", "positions", "hookpoint", column, "seconds"]]
+            table = progress.filter(items=["step", "positions", "hookpoint", column, "seconds"])
             download.buttons(page, f"{column} of training {name}", table, chart=True, about=about)
 
 
@@ -158,12 +158,13 @@ def _chart(training: Training, progress: pd.DataFrame, column: str) -> Chart:
         },
         "usermeta": download.SVG,
     }  # fmt: skip
-    return Chart(progress[["step", "positions", "hookpoint", column]], spec)
+    return Chart(progress.filter(items=["step", "positions", "hookpoint", column]), spec)
 
 
 def _figures(page: Page, name: str, training: Training, about: download.Stamp) -> None:
     st.header("On texts that were held out", help=terms.help("held_out"))
     table = pd.DataFrame([each.model_dump() for each in training.figures], columns=list(HeldOut.model_fields))
+    table = table.astype({"fvu": float, "loss_recovered": float})  # either may be null in all rows
     shown = pd.DataFrame({"hookpoint": table["hookpoint"]})
     columns: dict[str, ColumnConfig] = {"hookpoint": TextColumn("Hookpoint", pinned=True)}
     for column, title, decimals, unit, term in (
@@ -172,7 +173,7 @@ def _figures(page: Page, name: str, training: Training, about: download.Stamp) -
         ("l0", "L0", 1, "", "l0"),
         ("dead_share", "Dead", 1, "%", "dead"),
     ):
-        values = pd.to_numeric(table[column]).tolist()
+        values = table[column].tolist()
         shown[column], columns[column] = numerals.column(
             title, values, decimals=decimals, unit=unit, help=terms.help(term)
         )
