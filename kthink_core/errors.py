@@ -110,11 +110,12 @@ class BadTemplate(KthinkError):
 
 
 class ExperimentMismatch(KthinkError):
-    """An experiment of that name exists with another configuration."""
+    """An experiment of that name, or a training, exists with another configuration."""
 
-    def __init__(self, name: str, differing: dict[str, tuple[object, object]]) -> None:
+    def __init__(self, name: str, differing: dict[str, tuple[object, object]], kind: str = "experiment") -> None:
         parts = ", ".join(f"{key}: {old!r} stored, {new!r} asked" for key, (old, new) in differing.items())
-        super().__init__(f"experiment '{name}' exists with another configuration ({parts}); choose --experiment NAME")
+        other = {"experiment": "--experiment NAME", "training": "--name NAME, or --out DIR"}[kind]
+        super().__init__(f"{kind} '{name}' exists with another configuration ({parts}); choose {other}")
 
 
 class NotComparable(KthinkError):
@@ -254,21 +255,6 @@ class HookSkipped(KthinkError):
 class OutOfMemory(KthinkError):
     def __init__(self, device: str, doing: str, remedy: str) -> None:
         super().__init__(f"out of memory on {device} {doing}; {remedy}")
-
-
-class TrainingMismatch(KthinkError):
-    """A training lies in a folder that was asked for with other settings, data or model."""
-
-    def __init__(self, folder: Path, differing: dict[str, tuple[object, object]]) -> None:
-        parts = ", ".join(f"{key}: {short(old)} stored, {short(new)} asked" for key, (old, new) in differing.items())
-        super().__init__(f"a training with other settings lies in {folder} ({parts}); choose another --name or --out")
-
-
-class TrainingDiverged(KthinkError):
-    """A training whose loss is no number any more."""
-
-    def __init__(self, step: int, rate: float) -> None:
-        super().__init__(f"at step {step}, learning rate {rate:.3g}, the loss is no number any more; lower --lr")
 
 
 class TooLong(KthinkError):

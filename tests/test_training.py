@@ -26,9 +26,8 @@ from kthink_core.errors import (
     BadValue,
     DiskFull,
     ExperimentBusy,
+    ExperimentMismatch,
     KthinkError,
-    TrainingDiverged,
-    TrainingMismatch,
     UnknownName,
 )
 from kthink_core.model.language_model import LanguageModel
@@ -282,7 +281,7 @@ def test_a_complete_one_is_left_alone(config: TrainingConfig, tmp_path: Path, ti
     assert trained(config, tmp_path / "one") == training
     assert {path: path.stat().st_mtime_ns for path in times} == times
     with pytest.raises(
-        TrainingMismatch, match=r"k: 6 stored, 5 asked, seed: 0 stored, 1 asked\); choose another --name"
+        ExperimentMismatch, match=r"k: 6 stored, 5 asked, seed: 0 stored, 1 asked\); choose --name NAME"
     ):
         trained(configured(tiny, texts, k=5, seed=1), tmp_path / "one")
 
@@ -294,7 +293,7 @@ def test_other_data_under_the_same_name(config: TrainingConfig, tmp_path: Path, 
     with pytest.raises(KeyboardInterrupt):
         trained(own, tmp_path / "one", Heard(6))
     file.write_text('{"token_ids": [1, 2, 3]}\n' + file.read_text())
-    with pytest.raises(TrainingMismatch, match="data: sha256:"):
+    with pytest.raises(ExperimentMismatch, match="data: 'sha256:"):
         trained(own, tmp_path / "one")
 
 
@@ -360,7 +359,7 @@ def test_a_disk_that_fills(
 
 
 def test_a_loss_that_is_no_number(tiny: Path, texts: Path, tmp_path: Path) -> None:
-    with pytest.raises(TrainingDiverged, match=r"at step \d+, learning rate .* lower --lr"):
+    with pytest.raises(BadValue, match=r"at step \d+, learning rate .* lower --lr"):
         trained(configured(tiny, texts, lr=1e30, warmup=0), tmp_path / "one")
 
 

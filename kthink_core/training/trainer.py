@@ -21,7 +21,7 @@ from torch.optim import Adam
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import PreTrainedModel
 
-from kthink_core.errors import TrainingDiverged
+from kthink_core.errors import BadValue
 from kthink_core.model.hookpoints import Edit, passing
 from kthink_core.model.language_model import LanguageModel
 from kthink_core.store.trainings import DEAD_AFTER, TrainingConfig
@@ -113,7 +113,8 @@ class Steps(Trainer):
         self.seen += next(iter(watches)).positions
         for watch in watches:
             if watch.diverged:
-                raise TrainingDiverged(self.done, self.optimizers[0].param_groups[0]["lr"])
+                rate = self.optimizers[0].param_groups[0]["lr"]
+                raise BadValue(f"at step {self.done}, learning rate {rate:.3g}, the loss is no number: lower --lr")
             watch.step()
         self.after()
 

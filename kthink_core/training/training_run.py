@@ -20,7 +20,7 @@ from typing import NamedTuple, Protocol
 import torch
 
 from kthink_core.config import Device
-from kthink_core.errors import BadValue, OutOfMemory, TrainingMismatch
+from kthink_core.errors import BadValue, ExperimentMismatch, OutOfMemory
 from kthink_core.model.hookpoints import module_of
 from kthink_core.model.language_model import LanguageModel, load_model, pick_device
 from kthink_core.model.provenance import made_with
@@ -78,8 +78,8 @@ def train(config: TrainingConfig, device: Device, cache: Path, folder: Path, sav
     """Makes, or goes on with, the training in a folder; a complete one is returned as it is.
 
     save_every: steps between two checkpoints. Raises BadValue, MissingFiles, UnknownName for settings and data that
-    make no sense; TrainingMismatch where a training with others lies there; BadFile, ExperimentBusy, DiskFull (what the
-    last checkpoint holds is kept, and its SAEs can be used), OutOfMemory, TrainingDiverged.
+    make no sense; ExperimentMismatch where a training with others lies there; BadFile, ExperimentBusy, DiskFull (what
+    the last checkpoint holds is kept, and its SAEs can be used), OutOfMemory.
     """
     if save_every < 1:
         raise BadValue(f"--save-every {save_every}: at least 1")
@@ -92,12 +92,6 @@ def train(config: TrainingConfig, device: Device, cache: Path, folder: Path, sav
         return _finished(plan, seconds, heard)
 
 
-def finished(folder: Path, config: TrainingConfig) -> Training | None:
-    """The training in a folder, if it is complete. Raises TrainingMismatch, BadFile."""
-    stored = _stored(folder, config)
-    return stored if stored is not None and stored.complete else None
-
-
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     with disk_full(folder):
@@ -108,14 +102,14 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 def _stored(folder: Path, config: TrainingConfig) -> Training | None:
-    """Raises TrainingMismatch where another training, or SAEs that none here made, lie in the folder."""
+    """Raises ExperimentMismatch where another training, or SAEs that none here made, lie in the folder."""
     stored = read_training(folder)
     if stored is None:
         if hookpoints_in(folder):
             raise BadValue(f"{folder} holds SAEs of other making; choose another --name or --out")
         return None
     if stored.config != config:
-        raise TrainingMismatch(folder, _differing(stored.config, config))
+        raise ExperimentMismatch(folder.name, _differing(stored.config, config), "training")
     return stored
 
 
@@ -155,7 +149,7 @@ def _planned(
             "data": (stored.data.digest, training.data.digest),
         }
         if differing := {name: pair for name, pair in facts.items() if pair[0] != pair[1]}:
-            raise TrainingMismatch(folder, differing)
+            raise ExperimentMismatch(folder.name, differing, "training")
     return _Plan(folder, stored or training, lm, Rows(windows.trained, order, pad), pad, windows.held_out)
 
 
