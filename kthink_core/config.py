@@ -60,12 +60,13 @@ _SAE_AT = "sae_revision "
 _MODULE = re.compile(r"\w+(\.\w+)*", re.ASCII)
 
 
-def check_name(name: str) -> None:
-    """Raises BadValue for an experiment's name that is no plain folder name: it never leads out of the cache."""
+def check_name(name: str, kind: str = "experiment") -> None:
+    """Raises BadValue for a name, of an experiment unless told, that is no plain folder name: it never leads out of the
+    cache."""
     if len(name) > MOST_NAME:
-        raise BadValue(f"experiment name of {len(name):,} characters: at most {MOST_NAME} characters")
+        raise BadValue(f"{kind} name of {len(name):,} characters: at most {MOST_NAME} characters")
     if not _NAME.fullmatch(name):
-        raise BadValue(f"experiment name '{name}': use letters, digits, '.', '-' and '_'; begin with letter or digit")
+        raise BadValue(f"{kind} name '{name}': use letters, digits, '.', '-' and '_'; begin with letter or digit")
 
 
 def _module(name: str) -> str:

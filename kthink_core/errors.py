@@ -110,11 +110,12 @@ class BadTemplate(KthinkError):
 
 
 class ExperimentMismatch(KthinkError):
-    """An experiment of that name exists with another configuration."""
+    """An experiment of that name, or a training, exists with another configuration."""
 
-    def __init__(self, name: str, differing: dict[str, tuple[object, object]]) -> None:
+    def __init__(self, name: str, differing: dict[str, tuple[object, object]], kind: str = "experiment") -> None:
         parts = ", ".join(f"{key}: {old!r} stored, {new!r} asked" for key, (old, new) in differing.items())
-        super().__init__(f"experiment '{name}' exists with another configuration ({parts}); choose --experiment NAME")
+        other = {"experiment": "--experiment NAME", "training": "--name NAME, or --out DIR"}[kind]
+        super().__init__(f"{kind} '{name}' exists with another configuration ({parts}); choose {other}")
 
 
 class NotComparable(KthinkError):
@@ -126,10 +127,10 @@ class NotComparable(KthinkError):
 
 
 class ExperimentBusy(KthinkError):
-    """A second writer on one experiment."""
+    """A second writer on one experiment, or training."""
 
-    def __init__(self, name: str, owner: str) -> None:
-        super().__init__(f"experiment '{name}' is being written by {owner}; wait for it or stop it")
+    def __init__(self, name: str, owner: str, kind: str = "experiment") -> None:
+        super().__init__(f"{kind} '{name}' is being written by {owner}; wait for it or stop it")
 
 
 class BadFile(KthinkError):

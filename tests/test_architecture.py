@@ -36,6 +36,7 @@ REACHES: dict[str, set[str]] = {
     "precompute": {"demo", "model", "store"},
     "reproduction": {"demo", "model", "queries", "store"},
     "interventions": {"demo", "evidence", "model", "precompute", "queries", "store"},
+    "training": {"demo", "model", "store"},
     "worker": {"access", "demo", "evidence", "interventions", "live", "model", "precompute", "queries", "store"},
     "ui": {"access", "evidence", "live", "notes", "queries", "store"},
     "pages": {"access", "evidence", "live", "notes", "queries", "store", "ui"},
@@ -51,6 +52,7 @@ REACHES: dict[str, set[str]] = {
         "queries",
         "reproduction",
         "store",
+        "training",
     },
     "cli": {
         "access",
@@ -65,11 +67,14 @@ REACHES: dict[str, set[str]] = {
         "queries",
         "reproduction",
         "store",
+        "training",
         "worker",
     },
 }
 """The rooms that a room may reach besides itself, by any chain of imports."""
-COMPUTES = {"commands", "interventions", "model", "precompute", "reproduction", "worker", "cli", "bundle"}
+COMPUTES = {
+    "commands", "interventions", "model", "precompute", "reproduction", "training", "worker", "cli", "bundle",
+}  # fmt: skip
 """Who may reach torch."""
 SHOWS = {"ui", "pages", "app"}
 """Who may reach Streamlit."""
@@ -156,7 +161,7 @@ def test_what_must_not_appear() -> None:
                 assert node.func.id not in {"eval", "exec"}, module
 
 
-@pytest.mark.parametrize("command", [["--help"], ["experiments"], ["precompute", "--help"]])
+@pytest.mark.parametrize("command", [["--help"], ["experiments"], ["precompute", "--help"], ["train-sae", "--help"]])
 def test_commands_that_do_not_compute_import_no_torch(command: list[str], tmp_path: Path) -> None:
     script = (
         "import sys; from kthink_core.cli import main\n"

@@ -21,10 +21,14 @@ def provenance(lm: LanguageModel, problems: Sequence[Problem]) -> dict[str, str]
     """Facts by name: `created` (UTC, ISO 8601), `model_revision` and `sae_revision` (hub commit, or SHA-256 of the
     files), `problems` (SHA-256 of questions and references), `device`, `dtype`, `python`, `kthink` and libraries."""
     digest = hashlib.sha256(repr([tuple(problem) for problem in problems]).encode()).hexdigest()
+    return made_with(lm) | {"problems": f"sha256:{digest[:16]}"}
+
+
+def made_with(lm: LanguageModel) -> dict[str, str]:
+    """The same without the problems."""
     device = lm.device
     return {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "problems": f"sha256:{digest[:16]}",
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu ({platform.machine()})",
         "dtype": str(lm.model.dtype).removeprefix("torch."),
         "python": platform.python_version(),

@@ -23,8 +23,8 @@ class _Owner(BaseModel):
 
 
 @contextmanager
-def writer_lock(layout: Layout) -> Iterator[None]:
-    """Holds the writer's lock of an experiment whose folder exists.
+def writer_lock(layout: Layout, kind: str = "experiment") -> Iterator[None]:
+    """Holds the writer's lock of an experiment, or what else is written in a folder by itself, whose folder exists.
 
     A dead owner's lock is free: the kernel drops it with the process. Raises ExperimentBusy naming the owner.
     """
@@ -32,7 +32,7 @@ def writer_lock(layout: Layout) -> Iterator[None]:
     try:
         lock.acquire()
     except Timeout as error:
-        raise ExperimentBusy(layout.name, _owner(layout)) from error
+        raise ExperimentBusy(layout.name, _owner(layout), kind) from error
     try:
         since = datetime.now(UTC).isoformat(timespec="seconds")
         owner = _Owner(pid=os.getpid(), host=socket.gethostname(), since=since)

@@ -43,15 +43,21 @@ _picture = component(
 
 
 def buttons(
-    page: Page, name: str, table: pd.DataFrame | Callable[[], pd.DataFrame], *, chart: bool = False, **facts: object
+    page: Page,
+    name: str,
+    table: pd.DataFrame | Callable[[], pd.DataFrame],
+    *,
+    chart: bool = False,
+    about: Stamp | None = None,
+    **facts: object,
 ) -> None:
     """CSV and Parquet of a query's answer; with `chart`, also PNG and SVG of the chart last drawn above.
 
     name: says what the table is, and is no other table's on the page. table: or what asks for it, once a file of it is
     asked for, in a thread of its own. facts: what the table is about where that is not
-    what the view says, such as another hookpoint.
+    what the view says, such as another hookpoint. about: the whole stamp, where the table is not the experiment's.
     """
-    about = stamp(page, name, **facts)
+    about = stamp(page, name, **facts) if about is None else about
     stem = file_name(page.experiment.name, name)
 
     def made(maker: Callable[[pd.DataFrame, Stamp], bytes]) -> bytes:

@@ -89,4 +89,26 @@ QUALITY: dict[str, Term] = {
         "both: the Jaccard index.",
         r"\frac{|H \cap R|}{|H \cup R|}",
     ),
+    "training_loss": Term(
+        "Loss of a training",
+        "What each step makes smaller: the FVU of the batch and, where `--auxk-alpha` is above 0, that many times the "
+        "FVU of what the dead features make of the error (AuxK; Gao et al. 2024, arXiv 2406.04093). Mean over the "
+        "steps since the last point.",
+    ),
+    "training_fvu": Term(
+        "FVU of a batch",
+        "Fraction of variance unexplained over the positions of one step, before the step learns from them; mean over "
+        "the steps since the last point. The batch is small: the FVU on texts that were held out is the better figure.",
+    ),
+    "training_dead": Term(
+        "Dead features of a training",
+        "Share of a hookpoint's features that have not fired for 100,000 positions of the training, or not at all "
+        "while there were fewer.",
+    ),
+    "held_out": Term(
+        "Held out",
+        "A twentieth of the tokens (at least one text, at most about 200,000 tokens) is not trained on: whole texts, "
+        "and all texts of one question together. FVU, L0 and dead features are measured on all of it, loss recovered "
+        "on the first 20,000 positions. No text is taken twice.",
+    ),
 }

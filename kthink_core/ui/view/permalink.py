@@ -19,7 +19,7 @@ from kthink_core.queries import RANKINGS, SORTS, Ranking, Sort
 from kthink_core.steer_options import Asked
 from kthink_core.store.feature_stats import RELEVANT
 from kthink_core.store.scopes import SCOPES, Scope
-from kthink_core.ui.view import causes_link, score_link, steer_link, study_link, watch_link
+from kthink_core.ui.view import causes_link, score_link, steer_link, study_link, training_link, watch_link
 
 Name = TypeVar("Name", bound=str)
 
@@ -48,7 +48,7 @@ OVERLAPS = (30, 50, 70, 90)
 """Per cent of their positions that two features share, from where on they are of one family."""
 DEFAULT_OVERLAP = 50
 SWITCH = ("off", "on")
-PASSPORTS = ("figures", "audit")
+PASSPORTS = ("figures", "audit", "training")
 """Tabs of the page Quality."""
 STEERED = ("streams", "sweep")
 """Tabs of the page Steer."""
@@ -99,6 +99,8 @@ class View:
     test: str = TESTS[0]
     overlap: int = DEFAULT_OVERLAP
     passport: str = PASSPORTS[0]
+    training: str = ""
+    """A training of SAEs; empty: the page takes one."""
     between: str = next(iter(CONTRASTS))
     word: str = "wait"
     """What a contrast of before and after is around."""
@@ -203,6 +205,7 @@ def parse(parameters: Mapping[str, str], bounds: Bounds) -> tuple[View, list[str
         overlap=_index(parameters, "overlap", OVERLAPS, problems) or DEFAULT_OVERLAP,
         test=_name(parameters, "test", TESTS, TESTS[0], problems),
         passport=_name(parameters, "passport", PASSPORTS, PASSPORTS[0], problems),
+        training=training_link.name(parameters, problems),
         between=_name(parameters, "between", CONTRASTS, View.between, problems),
         word=_search(parameters.get("word", View.word)),
         basis=_name(parameters, "basis", BASES, BASES[0], problems),
