@@ -349,7 +349,7 @@ def test_a_kept_run_says_on_its_page_how_it_was_steered(with_worker: Open, clien
 
 def test_one_click_leads_here_from_a_feature_and_an_inference(with_worker: Open) -> None:
     for page in ("feature", "inference"):
-        app = with_worker(page, experiment="tiny", hookpoint=H1, feature="9", inference="2")
+        app = with_worker(page, experiment="tiny", hookpoint=H1, feature="9", inference="2", steered="sweep")
         (way,) = [link.proto.query_string for link in app.get("page_link") if link.proto.label == "Steer it"]
         there = with_worker("steer", **dict(parse_qsl(way)))
         (one,) = there.session_state["view"].steer

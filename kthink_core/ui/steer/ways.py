@@ -18,7 +18,7 @@ from kthink_core.ui.live.live_run import LiveRun
 from kthink_core.ui.steer import question
 from kthink_core.ui.steer.asked_interventions import usual
 from kthink_core.ui.view.page import Page, at_inference, lead, link, with_features
-from kthink_core.ui.view.permalink import SWITCH, View
+from kthink_core.ui.view.permalink import STEERED, SWITCH, View
 from kthink_core.ui.view.steer_link import Run
 
 _LABEL, _ICON = "Steer it", ":material/tune:"
@@ -56,7 +56,7 @@ def from_live(page: Page, run: LiveRun) -> None:
 
 
 def _at(page: Page, feature: int) -> View:
-    view = replace(page.view, span=None, position=None, run=None, residual=SWITCH[0])
+    view = replace(page.view, span=None, position=None, run=None, residual=SWITCH[0], steered=STEERED[0])
     return replace(with_features(view, (feature,)), steer=(usual(page, view.hookpoint, feature),))
 
 
