@@ -391,3 +391,18 @@ def test_who_waits_in_the_queue_hears_of_it(client: WorkerClient) -> None:
         time.sleep(0.01)
     for run in (waiting, first):
         run.stop()
+
+
+def test_a_run_after_another_is_asked_for_once_that_one_is_in_the_queue_or_ends(client: WorkerClient) -> None:
+    silent = socket.create_server(("127.0.0.1", 0))
+    with WorkerClient(WorkerSettings(url=f"http://127.0.0.1:{silent.getsockname()[1]}")) as nobody, silent:
+        first = LiveRun(nobody, REQUEST, (), lambda: True)
+        second = LiveRun(client, REQUEST, (), lambda: True, after=first)
+        assert not second.taken.wait(1)
+    assert second.taken.wait(60) and first.taken.is_set() and first.trouble
+    long = LiveRun(client, REQUEST.model_copy(update={"max_new_tokens": 2000}), (), lambda: True)
+    waiting = LiveRun(client, REQUEST, (), lambda: True, after=long)
+    assert waiting.taken.wait(60)
+    assert long.job is not None and waiting.position
+    for run in (waiting, long):
+        run.stop()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import parse_qsl
 
 import pytest
@@ -17,11 +19,12 @@ from kthink_core.live.api import Done, GenerateRequest
 from kthink_core.live.client import WorkerClient
 from kthink_core.precompute.pipeline import Plan, precompute
 from kthink_core.precompute.progress import Silent
-from kthink_core.records import Intervention, Trigger
+from kthink_core.records import Check, Intervention, Trigger
 from kthink_core.settings import WorkerSettings
 from kthink_core.steer_options import Asked
 from kthink_core.store.reader import open_reader
 from kthink_core.store.writer import open_writer
+from kthink_core.ui.live import presence
 from kthink_core.ui.live.live_run import LiveRun
 from kthink_core.ui.steer.streams import Pair
 from kthink_core.ui.view.permalink import View, format_view
@@ -61,6 +64,9 @@ def visit(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Open]:
 @pytest.fixture
 def with_worker(visit: Open, worker: WorkerSettings, monkeypatch: pytest.MonkeyPatch) -> Open:
     monkeypatch.setenv("KTHINK_WORKER_PORT", str(worker.port))
+    # Streamlit's test runner has a server while the page runs only: a run that goes on would end with it.
+    monkeypatch.setattr(presence, "exists", lambda: True)
+    monkeypatch.setattr(presence, "get_instance", lambda: SimpleNamespace(is_active_session=lambda _: True))
     return visit
 
 
@@ -266,6 +272,25 @@ def test_what_never_began_says_so(with_worker: Open, client: WorkerClient, cache
     assert "was nowhere acted on" in texts(app) and "never fired in time" in texts(app)
 
 
+def test_a_check_that_does_not_hold_is_red(with_worker: Open, client: WorkerClient) -> None:
+    found = pair(client, STRONG)
+    assert found.steered.end is not None
+    (receipt,) = found.steered.end.receipts
+    broken = replace(receipt, checks=(Check("as it is", 0.5, 1e-6), Check("silent", 0.0, 0.0)))
+    found.steered.end = found.steered.end.model_copy(update={"receipts": (broken,)})
+    app = shown(with_worker("steer", **steering(STRONG)), found)
+    assert ":red-badge[:material/close: as it is" in texts(app) and ":green-badge[:material/check: silent" in texts(app)
+    (error,) = app.error
+    assert error.value.replace("\\", "").startswith("Does not hold: as it is.")
+
+
+def test_a_feature_without_a_maximum_begins_with_an_activation(with_worker: Open, cache: Path) -> None:
+    app = with_worker("feature", experiment="tiny", hookpoint=H1, feature=str(silent(cache)))
+    (way,) = [link.proto.query_string for link in app.get("page_link") if link.proto.label == "Steer it"]
+    assert dict(parse_qsl(way))["steer"] == f"{H1}_{silent(cache)}_clamp_1.0"
+    assert payloads(with_worker("steer", **dict(parse_qsl(way))), "taken")[0]["ready"]
+
+
 def first_seed(cache: Path) -> int:
     """That of the first inference, in which what is silent in the experiment is."""
     with open_reader(cache, "tiny") as reader:
@@ -312,6 +337,7 @@ def test_a_kept_run_says_on_its_page_how_it_was_steered(with_worker: Open, clien
     (fold,) = [fold.label.replace("\\", "") for fold in kept.expander if "Steered" in fold.label]
     assert fold.replace("\u2060", "") == f"Steered: {H1}:5 clamp to 80; {H2}:6 ablate from token 2"
     (receipt,) = tables(kept, "began")
+    assert all(badge in texts(kept) for badge in ("as it is", "silent", "cached"))
     (before,) = tables(app, "began")
     assert receipt["positions"].tolist() == before["positions"].tolist()
     (way,) = [link.proto.query_string for link in kept.get("page_link") if link.proto.label == "Steer it"]
@@ -323,7 +349,7 @@ def test_a_kept_run_says_on_its_page_how_it_was_steered(with_worker: Open, clien
 
 def test_one_click_leads_here_from_a_feature_and_an_inference(with_worker: Open) -> None:
     for page in ("feature", "inference"):
-        app = with_worker(page, experiment="tiny", hookpoint=H1, feature="9", inference="2")
+        app = with_worker(page, experiment="tiny", hookpoint=H1, feature="9", inference="2", steered="sweep")
         (way,) = [link.proto.query_string for link in app.get("page_link") if link.proto.label == "Steer it"]
         there = with_worker("steer", **dict(parse_qsl(way)))
         (one,) = there.session_state["view"].steer

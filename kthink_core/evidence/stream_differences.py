@@ -65,5 +65,6 @@ def features_apart(one: pd.DataFrame, other: pd.DataFrame, positions: tuple[int,
         share_difference=found["share_b"] - found["share_a"],
         max_difference=found["max_activation_b"].astype(float) - found["max_activation_a"].astype(float),
     )
-    order = found["share_difference"].abs().sort_values(ascending=False, kind="stable").index
-    return found.loc[order].head(top).reset_index(drop=True)
+    found = found.assign(size=found["share_difference"].abs())
+    found = found.sort_values(["size", "feature"], ascending=[False, True], ignore_index=True)
+    return found.drop(columns="size").head(top)

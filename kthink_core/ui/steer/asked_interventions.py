@@ -130,7 +130,7 @@ def _changed(page: Page, number: int) -> None:
     trigger = None
     if after != _AT_ONCE:
         kept = before is not None and before.hookpoint == after and said["of"] is not None
-        trigger = Trigger(after, int(said["of"] if kept else _foremost(page, after)))
+        trigger = Trigger(after, int(said["of"] or 0) if kept else _foremost(page, after))
     ablates = kind == "ablate"
     scaled = not ablates and (said["unit"] or UNITS[0]) == UNITS[0]
     value = 0.0 if ablates else USUAL if said["value"] is None else float(said["value"])

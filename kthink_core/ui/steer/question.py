@@ -50,7 +50,7 @@ def reference(page: Page, text: str) -> str | None:
     if not page.inferences or text != _question(page):
         return None
     found = run_options.stored(page)["reference"]
-    return None if found is None or found != found else str(found)
+    return found if isinstance(found, str) else None
 
 
 def _question(page: Page) -> str:

@@ -50,7 +50,7 @@ def of_inference(page: Page) -> None:
 
 def draw(page: Page, table: pd.DataFrame, checks: Sequence[Check], name: str) -> None:
     """`table`: columns as of `queries.interventions`. `name` names the file."""
-    if table["positions"].isna().all():
+    if all(pd.isna(positions) for positions in table["positions"].tolist()):
         st.caption("It was written before there were receipts: what the steering did was not measured.")
         return
     shown = pd.DataFrame(

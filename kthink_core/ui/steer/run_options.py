@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, get_args
 
@@ -22,24 +23,23 @@ def chosen(page: Page) -> Run:
     return of_inference(page, stored(page))
 
 
-def stored(page: Page) -> pd.Series:
+def stored(page: Page) -> dict[str, Any]:
     """The row of the inference in view."""
-    table = page.ask(queries.inferences).set_index("inference")
-    return table.loc[page.view.inference]
+    rows = page.ask(queries.inferences).to_dict("records")
+    return next({**row} for row in rows if row["inference"] == page.view.inference)
 
 
-def of_inference(page: Page, row: pd.Series) -> Run:
+def of_inference(page: Page, row: Mapping[str, Any]) -> Run:
     """How an inference was made: `row` is its row of `queries.inferences`. One that was kept says it itself."""
     usual = _usual(page)
-    own = {name: row[name] for name in ("temperature", "top_p", "max_new_tokens") if pd.notna(row[name])}
-    mode: Mode = row["mode"]
+    own = {name: row[name] for name in ("temperature", "top_p", "max_new_tokens") if not pd.isna(row[name])}
     return usual._replace(
-        mode=mode,
+        mode=row["mode"],
         seed=int(row["seed"]),
         temperature=float(own.get("temperature", usual.temperature)),
         top_p=float(own.get("top_p", usual.top_p)),
         max_new_tokens=int(own.get("max_new_tokens", usual.max_new_tokens)),
-        instruction=mode == "bypass" or INSTRUCTION in row["prompt"],
+        instruction=row["mode"] == "bypass" or INSTRUCTION in row["prompt"],
     )
 
 

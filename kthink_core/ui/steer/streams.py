@@ -126,9 +126,9 @@ def _beside(page: Page, pair: Pair) -> Beside:
     """Both streams by one maximum of each feature."""
     largest: dict[int, float] = {}
     for run in (pair.baseline, pair.steered):
-        peaks = run.trace.latents(page.view.hookpoint, run.scope).groupby("feature")["activation"].max()
-        for feature, peak in zip(peaks.index.tolist(), peaks.tolist(), strict=True):
-            largest[feature] = max(peak, largest.get(feature, 0.0))
+        latents = run.trace.latents(page.view.hookpoint, run.scope).sort_values("activation")  # the last one stays
+        peaks = dict(zip(latents["feature"].tolist(), latents["activation"].tolist(), strict=True))
+        largest |= {feature: max(peak, largest.get(feature, 0.0)) for feature, peak in peaks.items()}
     return Beside(largest, transcript.ALONE | {"trace": "both streams"})
 
 

@@ -38,9 +38,8 @@ def draw(page: Page, baseline: LiveRun, steered: LiveRun, reference: str | None)
     texts = [_written(run.trace) for run in (baseline, steered)]
     st.caption(plain(_parting(baseline.trace, steered.trace)))
     if texts[0] != texts[1]:
-        words_apart.draw(
-            *texts, "By words: from the baseline to the steered stream; − was removed, + was added", key="steer_words"
-        )
+        label = "By words: from the baseline to the steered stream; − was removed, + was added"
+        words_apart.draw(texts[0], texts[1], label, key="steer_words")
         if max(len(text.split()) for text in texts) > MOST_WORDS:
             st.caption(f"The first {MOST_WORDS:,} words of each are compared.")
     st.header(f"Features of {page.view.hookpoint} in both")

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
-import pandas as pd
 import streamlit as st
 
 from kthink_core import queries
 from kthink_core.live.api import GenerateRequest
-from kthink_core.records import Intervention, Trigger
+from kthink_core.records import Intervention
 from kthink_core.steer_options import Asked
+from kthink_core.store.intervention_rows import intervention_of
 from kthink_core.ui.live import live_view
 from kthink_core.ui.live.live_run import LiveRun
 from kthink_core.ui.steer import question
 from kthink_core.ui.steer.asked_interventions import usual
 from kthink_core.ui.view.page import Page, at_inference, lead, link, with_features
-from kthink_core.ui.view.permalink import SWITCH, View
+from kthink_core.ui.view.permalink import STEERED, SWITCH, View
 from kthink_core.ui.view.steer_link import Run
 
 _LABEL, _ICON = "Steer it", ":material/tune:"
@@ -32,7 +34,7 @@ def from_inference(page: Page, feature: int) -> None:
     own = page.ask(queries.interventions, page.view.inference)
     view = _at(page, feature)
     if not own.empty:
-        steer = tuple(Asked(_intervention(row)) for row in own.to_dict("records"))
+        steer = tuple(Asked(_intervention({**row})) for row in own.to_dict("records"))
         at_residual = page.experiment.config.site == "residual"  # it was allowed when it was written
         view = replace(view, steer=steer, residual=SWITCH[at_residual])
     link("steer", view, _LABEL, _ICON)
@@ -54,7 +56,7 @@ def from_live(page: Page, run: LiveRun) -> None:
 
 
 def _at(page: Page, feature: int) -> View:
-    view = replace(page.view, span=None, position=None, run=None, residual=SWITCH[0])
+    view = replace(page.view, span=None, position=None, run=None, residual=SWITCH[0], steered=STEERED[0])
     return replace(with_features(view, (feature,)), steer=(usual(page, view.hookpoint, feature),))
 
 
@@ -65,9 +67,8 @@ def _asking(page: Page, text: str) -> int:
     return page.view.inference if page.view.inference in found or not found else int(found[0])
 
 
-def _intervention(row: dict[str, object]) -> Intervention:
+def _intervention(row: Mapping[str, Any]) -> Intervention:
     """Of a row of `queries.interventions`."""
-    after = None
-    if isinstance(row["after_hookpoint"], str) and pd.notna(row["after_feature"]):
-        after = Trigger(row["after_hookpoint"], int(str(row["after_feature"]).removesuffix(".0")))
-    return Intervention(row["hookpoint"], row["feature"], row["action"], row["value"], row["start"], after)
+    waits = isinstance(row["after_hookpoint"], str)  # else both are null, whichever way pandas writes that
+    trigger = {"after_hookpoint": row["after_hookpoint"], "after_feature": int(row["after_feature"])} if waits else {}
+    return intervention_of({**row, "after_hookpoint": None, **trigger})

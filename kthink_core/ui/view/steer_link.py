@@ -17,7 +17,7 @@ from typing import NamedTuple, get_args
 from kthink_core.errors import short
 from kthink_core.live.api import MOST_STEERED
 from kthink_core.prompts import Mode
-from kthink_core.records import ACTIONS, Intervention, Trigger
+from kthink_core.records import ACTIONS, Action, Intervention, Trigger
 from kthink_core.steer_options import Asked
 
 _BETWEEN, _PART = "~", "_"
@@ -111,9 +111,10 @@ def _one_text(one: Asked) -> str:
 
 def _one(text: str, latents: Mapping[str, int]) -> Asked | None:
     hookpoint, rest = _at(text, latents)
-    feature, action, *more = [*rest, "", ""]
-    more = more[:-2]
-    if not _is_feature(feature, hookpoint, latents) or action not in ACTIONS:
+    feature, named, *more = [*rest, ""] if len(rest) < 2 else rest
+    actions: dict[str, Action] = {known: known for known in ACTIONS}
+    action = actions.get(named)
+    if not _is_feature(feature, hookpoint, latents) or action is None:
         return None
     value, scaled = 0.0, False
     if action != "ablate":
@@ -127,12 +128,11 @@ def _one(text: str, latents: Mapping[str, int]) -> Asked | None:
         return None
     after: Trigger | None = None
     if more:
-        where, named = _at(_PART.join(more), latents)
-        if len(named) != 1 or not _is_feature(named[0], where, latents):
+        where, last = _at(_PART.join(more), latents)
+        if len(last) != 1 or not _is_feature(last[0], where, latents):
             return None
-        after = Trigger(where, int(named[0]))
-    kind = next(known for known in ACTIONS if known == action)
-    return Asked(Intervention(hookpoint, int(feature), kind, value, int(start), after), scaled)
+        after = Trigger(where, int(last[0]))
+    return Asked(Intervention(hookpoint, int(feature), action, value, int(start), after), scaled)
 
 
 def _at(text: str, latents: Mapping[str, int]) -> tuple[str, list[str]]:
