@@ -41,16 +41,17 @@ def main() -> None:
         wall, cpu = time.perf_counter(), time.process_time()
         running = Machine(made.lm, made.saes.by_hookpoint, made.experiment.config.site)
         for part in run_sweep(running, sweep, problems.problems):
-            path = save_study(layout, KIND, id, part)
+            save_study(layout, KIND, id, part)
             sweep = part
         took = f"{time.perf_counter() - wall:.1f} s ({time.process_time() - cpu:.1f} s of processor)"
-        size = path.stat().st_size
+        size = save_study(layout, KIND, id, sweep).stat().st_size
     tokens = sum(run.tokens for run in sweep.runs)
     rows[f"{len(STRENGTHS)} strengths × {PROBLEMS} problems × {SAMPLES} seeds and the baseline (target ≤ 60 s)"] = took
     rows["runs, generated tokens"] = f"{len(sweep.runs)}, {tokens:,}"
     rows["document"] = f"{size / 1000:,.0f} kB"
     wall = time.perf_counter()
-    figures(sweep), steer_table(sweep)
+    figures(sweep)
+    steer_table(sweep)
     rows["figures and table of it"] = f"{time.perf_counter() - wall:.2f} s"
     print(markdown(f"Sweep of {named}", rows, machine()))
 

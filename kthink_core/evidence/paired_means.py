@@ -66,7 +66,7 @@ def _signs(problems: int) -> NDArray[np.float64]:
     else:
         bits = np.random.default_rng(_SEED).integers(0, 2, (1 + _SIGNS, problems))
         bits[0] = 0
-    return 1.0 - 2.0 * bits
+    return np.where(bits, -1.0, 1.0)
 
 
 @lru_cache(maxsize=4)

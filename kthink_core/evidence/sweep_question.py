@@ -64,8 +64,8 @@ def own_problems(reader: Reader, limit: int | None) -> ProblemSet:
     if table.empty:
         raise BadValue(f"experiment '{experiment.name}' has no inference yet; run `precompute`")
     problems = [
-        Problem(int(row.problem), str(row.question), None if row.reference is None else str(row.reference))
-        for row in table.itertuples()
+        Problem(int(number), str(question), str(reference) if isinstance(reference, str) else None)
+        for number, question, reference in zip(table["problem"], table["question"], table["reference"], strict=True)
     ]
     return ProblemSet(problems, experiment.config.problems, experiment.inferences // experiment.config.samples)
 

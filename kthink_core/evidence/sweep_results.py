@@ -61,7 +61,7 @@ def stored(reader: Reader, study: str) -> Sweep:
 
 def _asking(ask: Callable[[Sweep], pd.DataFrame], reader: Reader, study: str, top: int | None = None) -> pd.DataFrame:
     check_top(1 if top is None else top)
-    return ask(stored(reader, study))[:top]
+    return ask(stored(reader, study)).iloc[:top]
 
 
 figures = partial(_asking, sweep_figures.figures)

@@ -11,7 +11,7 @@ import streamlit as st
 from kthink_core.evidence.sweep_figures import MEASURES, Measure, remarks
 from kthink_core.store.sweeps import Sweep
 from kthink_core.ui.parts import charts, download, header, terms
-from kthink_core.ui.parts.charts import Chart, category, quantity, tooltip
+from kthink_core.ui.parts.charts import Channel, Chart, category, quantity, tooltip
 from kthink_core.ui.parts.hues import HUES, REST
 from kthink_core.ui.parts.numerals import number, percent
 from kthink_core.ui.parts.writing import plain
@@ -42,10 +42,11 @@ def draw(page: Page, id: str, sweep: Sweep, table: pd.DataFrame) -> None:
     columns = st.columns(2, gap="medium")
     for at, measure in enumerate(MEASURES):
         of = table["hookpoint"].astype(str) + ":" + table["feature"].astype(str)
-        rows = table[(table["measure"] == measure) & (table["feature"].isna() | of.isin(names))]
+        shown = (table["measure"] == measure) & (table["feature"].isna() | of.isin(names))
+        rows = table.loc[shown, :]
         with columns[at % 2]:
             st.markdown(f"**{TITLES[measure]}**", help=terms.help(_HELP[measure]))
-            if rows["mean"].isna().all():
+            if not rows["mean"].notna().any():
                 header.nothing("It is not known of these problems.")
                 continue
             charts.draw(chart(rows, measure), f"{TITLES[measure]} against strength, with intervals")
@@ -72,62 +73,54 @@ def chart(table: pd.DataFrame, measure: Measure) -> Chart:
     for row in rows:
         if row["name"] != _BASELINE:
             row["x"] = row["strength"] + (features.index(row["name"]) - (len(features) - 1) / 2) * _APART * span
-    share = measure != "tokens"
-    y: dict[str, Any] = {"axis": {"format": "%" if share else "~s", "tickCount": 5}}
-    y |= {"scale": {"domain": [0, 1]} if measure in ("accuracy", "closed") else {"zero": True}}
+    layers = [*_baseline(measure), *_arms(measure, features)]
+    return Chart(pd.DataFrame(rows), {"height": _HEIGHT, "layer": layers, "usermeta": download.SVG})
+
+
+def _baseline(measure: Measure) -> list[dict[str, Any]]:
+    """A band and a line, across the whole width."""
+    hover = tooltip(
+        ("name", "Nothing steered"), _mean(measure), ("interval", "Its 95 % interval"), ("runs", "Runs")
+    )  # fmt: skip
+    band = {"type": "rect", "color": REST, "opacity": 0.25, "aria": False}
+    layers = [
+        {"mark": band, "encoding": {"y": _y("low", measure), "y2": {"field": "high"}}},
+        {"mark": {"type": "rule", "color": REST, "size": 2}, "encoding": {"y": _y("mean", measure), "tooltip": hover}},
+    ]
+    return [layer | {"transform": [{"filter": f"datum.name == '{_BASELINE}'"}]} for layer in layers]
+
+
+def _arms(measure: Measure, features: list[str]) -> list[dict[str, Any]]:
+    """A line a feature, an interval and a point a strength."""
     colour = category(
         "name", None, scale={"domain": features, "range": list(HUES[: len(features)])},
         legend={"orient": "bottom", "labelLimit": 300, "columns": 2} if len(features) > 1 else None,
     )  # fmt: skip
     hover = tooltip(
-        ("name", "Feature"), ("strength", "Strength", "~g"), ("mean", TITLES[measure], ".1%" if share else ".1f"),
-        ("interval", "Its 95 % interval"), ("difference", "Difference to the baseline"), ("p", "p", ".3g"),
-        ("q", "q", ".3g"), ("runs", "Runs"), ("problems", "Problems"),
+        ("name", "Feature"), ("strength", "Strength", "~g"), _mean(measure), ("interval", "Its 95 % interval"),
+        ("difference", "Difference to the baseline"), ("p", "p", ".3g"), ("q", "q", ".3g"), ("runs", "Runs"),
+        ("problems", "Problems"),
     )  # fmt: skip
     x = quantity("x", "Strength (× maximum)", axis={"tickCount": 6, "format": "~g"}, scale={"zero": False})
-    mean = quantity("mean", None, **y)
-    arms = {"filter": f"datum.name != '{_BASELINE}'"}
-    baseline = {"filter": f"datum.name == '{_BASELINE}'"}
-    spec = {
-        "height": _HEIGHT,
-        "layer": [
-            {
-                "transform": [baseline],
-                "mark": {"type": "rect", "color": REST, "opacity": 0.25, "aria": False},
-                "encoding": {"y": quantity("low", None, **y), "y2": {"field": "high"}},
-            },
-            {
-                "transform": [baseline],
-                "mark": {"type": "rule", "color": REST, "size": 2},
-                "encoding": {
-                    "y": mean,
-                    "tooltip": tooltip(
-                        ("name", "Nothing steered"),
-                        ("mean", TITLES[measure], ".1%" if share else ".1f"),
-                        ("interval", "Its 95 % interval"),
-                        ("runs", "Runs"),
-                    ),
-                },
-            },
-            {
-                "transform": [arms],
-                "mark": {"type": "line", "aria": False, "opacity": 0.6},
-                "encoding": {"x": x, "y": mean, "color": colour},
-            },
-            {
-                "transform": [arms],
-                "mark": {"type": "rule", "size": 2, "aria": False},
-                "encoding": {"x": x, "y": quantity("low", None, **y), "y2": {"field": "high"}, "color": colour},
-            },
-            {
-                "transform": [arms],
-                "mark": {"type": "circle", "size": 70, "opacity": 1},
-                "encoding": {"x": x, "y": mean, "color": colour, "tooltip": hover},
-            },
-        ],
-        "usermeta": download.SVG,
-    }
-    return Chart(pd.DataFrame(rows), spec)
+    at = {"x": x, "color": colour}
+    mean, low = {"y": _y("mean", measure)}, {"y": _y("low", measure), "y2": {"field": "high"}}
+    layers = [
+        {"mark": {"type": "line", "aria": False, "opacity": 0.6}, "encoding": at | mean},
+        {"mark": {"type": "rule", "size": 2, "aria": False}, "encoding": at | low},
+        {"mark": {"type": "circle", "size": 70, "opacity": 1}, "encoding": at | mean | {"tooltip": hover}},
+    ]
+    return [layer | {"transform": [{"filter": f"datum.name != '{_BASELINE}'"}]} for layer in layers]
+
+
+def _y(field: str, measure: Measure) -> Channel:
+    scale = {"domain": [0, 1]} if measure in ("accuracy", "closed") else {"zero": True}
+    form = "~s" if measure == "tokens" else "%"
+    return quantity(field, TITLES[measure], axis={"title": None, "format": form, "tickCount": 5}, scale=scale)
+
+
+def _mean(measure: Measure) -> tuple[str, str, str]:
+    """Of a tooltip."""
+    return "mean", TITLES[measure], ".1f" if measure == "tokens" else ".1%"
 
 
 def _row(row: dict[Hashable, Any], measure: Measure) -> dict[str, Any]:

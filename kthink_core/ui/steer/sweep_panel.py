@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Mapping
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 import streamlit as st
@@ -16,7 +17,7 @@ from kthink_core.evidence import sweep_results
 from kthink_core.evidence.steer_table import steer_table
 from kthink_core.evidence.sweep_figures import figures
 from kthink_core.evidence.sweep_question import KIND
-from kthink_core.live.study_requests import SweepRequest, SweptFeature
+from kthink_core.live.study_requests import SweepRequest
 from kthink_core.records import ACTIONS
 from kthink_core.store.studies import studies_state
 from kthink_core.store.sweeps import MOST_RUNS, Sweep, runs_of
@@ -40,6 +41,9 @@ def draw(page: Page) -> None:
         "length and text?",
         help=terms.help("sweep_baseline"),
     )
+    if page.experiment.open_ended:
+        header.nothing("This experiment holds what was typed, not problems: choose another one to sweep.")
+        return
     request = _asked(page)
     if request is not None:
         otherwise = ", or sweep on the command line with `steer-eval`"
@@ -75,15 +79,17 @@ def _asked(page: Page) -> SweepRequest | None:
         "Steer the residual stream with these SAEs nevertheless"
     )
     try:
-        request = SweepRequest(
-            experiment=page.experiment.name,
-            features=tuple(SweptFeature(hookpoint=view.hookpoint, feature=feature) for feature in chosen),
-            action=action,
-            strengths=tuple(float(part) for part in strengths.split(",") if part.strip()),
-            start=start,
-            problems=problems,
-            samples=samples,
-            at_residual=at_residual,
+        request = SweepRequest.model_validate(
+            {
+                "experiment": page.experiment.name,
+                "features": [{"hookpoint": view.hookpoint, "feature": feature} for feature in chosen],
+                "action": action,
+                "strengths": [float(part) for part in strengths.split(",") if part.strip()],
+                "start": start,
+                "problems": problems,
+                "samples": samples,
+                "at_residual": at_residual,
+            }
         )
     except ValidationError as error:
         header.nothing(plain(told(error)))
@@ -106,10 +112,7 @@ def _stored(page: Page) -> None:
     if page.view.sweep and page.view.sweep not in ids:
         st.warning(plain(f"The link's sweep '{page.view.sweep}' is not stored here."), icon=":material/link_off:")
     shown = page.view.sweep if page.view.sweep in ids else ids[0]
-    names = {
-        row.study: f"{row.study} · {row.created[:16].replace('T', ' ')} · {row.action} {row.strengths} · {row.features}"
-        for row in table.itertuples()
-    }
+    names = {row["study"]: _name(row) for row in table.to_dict("records")}
     choices.select("Stored sweeps", "sweep", names, page, chosen=shown, width=700)
     try:
         read = _read(page, shown)
@@ -119,6 +122,12 @@ def _stored(page: Page) -> None:
     _about(read.sweep)
     sweep_charts.draw(page, shown, read.sweep, read.figures)
     sweep_tables.draw(page, shown, read.sweep, read.figures, read.solved)
+
+
+def _name(row: Mapping[Hashable, Any]) -> str:
+    """Of a stored sweep in a list: no other's."""
+    when = row["created"][:16].replace("T", " ")
+    return f"{row['study']} · {when} · {row['action']} {row['strengths']} · {row['features']}"
 
 
 def _about(sweep: Sweep) -> None:

@@ -33,14 +33,14 @@ def _figures(sweep: Sweep, table: pd.DataFrame) -> None:
             if pd.isna(row["feature"])
             else f"{written(measure, row['mean'])} "
             f"({between(measure, row['difference_low'], row['difference_high'])}), q {_chance(row['q'])}"
-            for row in table[table["measure"] == measure].to_dict("records")
+            for row in table.loc[table["measure"] == measure, :].to_dict("records")
         ]
     st.caption("In brackets the 95 % interval of the difference to the baseline, at the same problems and seeds.")
     st.dataframe(pd.DataFrame(columns), hide_index=True, alt="Figures of the sweep")
 
 
 def _solved(page: Page, id: str, sweep: Sweep, table: pd.DataFrame) -> None:
-    if not table["n"].any():
+    if not any(table["n"].tolist()):
         return
     st.header("Problems lost and won", help=terms.help("mcnemar"))
     for remark in too_few(table):
