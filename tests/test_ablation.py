@@ -41,6 +41,7 @@ def loud(coder: SparseCoder) -> Sae:
     """With decoder rows so long that a random model hears of a feature."""
     assert coder.W_dec is not None
     coder.requires_grad_(False).W_dec.mul_(60)
+    coder.b_dec.copy_(torch.linspace(-0.02, 0.02, len(coder.b_dec)))
     return KSparse(coder)
 
 
