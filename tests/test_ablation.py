@@ -23,7 +23,7 @@ from kthink_core.model.objective import Objective
 from kthink_core.model.sae import Sae
 from kthink_core.model.sparse_coder import KSparse
 from kthink_core.model.steering import steering
-from kthink_core.records import Intervention
+from kthink_core.records import Intervention, Trigger
 from tests.test_model_families import FAMILIES, WIDTH
 
 HOOKPOINTS = SHAPES["tiny"].hookpoints
@@ -41,6 +41,7 @@ def loud(coder: SparseCoder) -> Sae:
     """With decoder rows so long that a random model hears of a feature."""
     assert coder.W_dec is not None
     coder.requires_grad_(False).W_dec.mul_(60)
+    coder.b_dec.copy_(torch.linspace(-0.02, 0.02, len(coder.b_dec)))
     return KSparse(coder)
 
 
@@ -177,6 +178,28 @@ def test_what_was_written_under_steering(tiny_lm: LanguageModel, saes: dict[str,
     assert len(effects[len(targets) - 1].positions) > 20, "the clamped feature fires"
     for index, target in enumerate(targets):
         assert_same(effects[index], plain(tiny_lm, sae, site, target, IDS, clamped))
+
+
+def test_what_waited_for_a_feature(tiny_lm: LanguageModel, saes: dict[str, Sae]) -> None:
+    """Steering that a feature set off acts where it did when the trace was read, whatever is ablated."""
+    first, later = HOOKPOINTS
+    sae = saes[first]
+    a = activations(sae, Ablation(tiny_lm, saes, "hookpoint", IDS)._vectors[first])
+    fires = (a[PROMPT:] > 0).nonzero()
+    feature = next(one for one in fires[:, 1].tolist() if 4 <= int(fires[fires[:, 1] == one, 0].min()) <= 12)
+    onset = PROMPT + int(fires[fires[:, 1] == feature, 0].min()) + 1
+    waits = Intervention(later, 5, "add", 0.05, after=Trigger(first, feature))
+
+    def added(h: Tensor) -> Tensor:
+        new = h.clone()
+        new[onset:] += 0.05 * saes[later].W_dec[5]
+        return new
+
+    found = Ablation(tiny_lm, saes, "hookpoint", IDS, steering=steering([waits], saes), prompt_tokens=PROMPT)
+    (_, effect), *_ = found.effects([Target(first, feature)])
+    with hooked(tiny_lm, later, "hookpoint", added):
+        wanted = plain(tiny_lm, sae, "hookpoint", Target(first, feature), IDS, as_it_is)
+    assert_same(effect, wanted)
 
 
 @pytest.mark.parametrize("objective", [Objective((25, 26)), Objective((39,), (7,)), Objective((1,))])

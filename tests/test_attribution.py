@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from sparsify import SparseCoder
+from sparsify import SparseCoder, SparseCoderConfig
 from torch import Tensor
 
 from benchmarks.stand_in import SHAPES
@@ -22,7 +22,8 @@ from kthink_core.model.hookpoints import decoder_layers
 from kthink_core.model.language_model import LanguageModel
 from kthink_core.model.objective import Objective, of_answer, of_token
 from kthink_core.model.sae import Sae
-from kthink_core.model.steering import steering
+from kthink_core.model.sparse_coder import KSparse
+from kthink_core.model.steering import activations_of, steering
 from kthink_core.records import Intervention
 from tests.test_ablation import IDS, PROMPT, hooked, log_probabilities, loud
 
@@ -168,6 +169,19 @@ def test_through_what_is_clamped(exact: LanguageModel, saes: dict[str, Sae], ste
     )
     for one, objective in zip(found, OBJECTIVES, strict=True):
         check(one, exact, saes, "hookpoint", objective, {steered: clamped})
+
+
+def test_a_feature_that_is_kept_at_0_passes_no_gradient() -> None:
+    """An SAE of which every feature is kept: those below 0 are at 0, and stay there whichever way the vector moves."""
+    torch.manual_seed(4)
+    coder = SparseCoder(16, SparseCoderConfig(num_latents=8, k=8)).requires_grad_(False)
+    rows = torch.randn(12, 16, requires_grad=True)
+    found = activations_of(KSparse(coder), rows, torch.tensor([2, 5]))
+    fires = (rows - coder.b_dec) @ coder.encoder.weight.T + coder.encoder.bias > 0
+    assert 0 < int((found == 0).sum()) < found.numel()
+    (slope_of,) = torch.autograd.grad(found.sum(), rows)
+    wanted = sum(fires[:, feature, None] * coder.encoder.weight[feature] for feature in (2, 5))
+    torch.testing.assert_close(slope_of, wanted)
 
 
 def test_a_layer_at_a_time_gives_the_same(tiny_lm: LanguageModel, saes: dict[str, Sae]) -> None:

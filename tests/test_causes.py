@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
@@ -38,6 +39,7 @@ from kthink_core.store.causal_studies import (
 )
 from kthink_core.store.reader import open_reader
 from kthink_core.ui.live.job_watch import JobWatch
+from kthink_core.ui.live.live_run import LiveRun
 from tests.app_visits import Open, payloads, texts, visiting
 from tests.test_ablation import activations, hooked
 from tests.worker_process import request, working
@@ -380,9 +382,37 @@ class TestPage:
         watch = app.session_state["job ablation"]
         assert isinstance(watch, JobWatch)
         while watch.going:
-            pass
+            threading.Event().wait(0.01)
         app.run()
         assert watch.trouble is None and "Set to 0 at" in {metric.label for metric in app.metric}
+
+    def test_a_run_that_was_just_made(
+        self, visit: Open, worker: WorkerSettings, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("KTHINK_WORKER_URL", f"http://127.0.0.1:{worker.port}")
+        with WorkerClient(worker) as client:
+            run = LiveRun(client, request(prompt="Two and two?", max_new_tokens=40), (), lambda: True)
+            run.began_to_come.wait(60)
+            while run.going:
+                threading.Event().wait(0.01)
+        app = visit("live", experiment="demo", hookpoint=HOOKPOINT, does="ablation.everywhere.answer.runner-up")
+        app.session_state["live_run"] = run
+        app.run()
+        feature = int(run.trace.ranked(HOOKPOINT)["feature"].iloc[0])
+        app.query_params["feature"] = str(feature)
+        app.run()
+        (button,) = [button for button in app.button if button.label == "Set it to 0"]
+        button.click().run()
+        watch = app.session_state["job ablation"]
+        while watch.going:
+            threading.Event().wait(0.01)
+        app.run()
+        assert not app.exception and not app.error
+        positions = {metric.label: metric.value for metric in app.metric}["Set to 0 at"]
+        fired = run.trace.tracks(HOOKPOINT, (feature,))
+        assert positions == f"{len(fired)} positions"
+        (drawn,) = [data for data in payloads(app, "groups") if data["measure"] == "KL"]
+        assert drawn["groups"][0]["snippets"][0]["texts"] == run.trace.texts
 
     def test_a_result_that_does_not_count_is_told(
         self, visit: Open, cache: Path, trace: Inference, capsys: pytest.CaptureFixture[str]

@@ -190,7 +190,7 @@ class Ablation:
                 if len(batch) == 1:
                     remedy = "take a shorter trace or another --device"
                     raise OutOfMemory(self._lm.device.type, "ablating one feature", remedy) from error
-                most = most // 2
+                most = (len(batch) + 1) // 2 * (self._ids.shape[1] - first)
                 torch.cuda.empty_cache()
                 continue
             waiting = waiting[len(batch) :]

@@ -171,7 +171,8 @@ def _changed(put: _Put, rows: Tensor, acting: Tensor | None) -> tuple[Tensor, Te
         amounts = amounts * acting
     changed = torch.addmm(wide, amounts, put.directions).to(rows.dtype)
     changed = torch.where((amounts != 0).any(1, keepdim=True), changed, rows)  # adding 0 to −0.0 would make it 0.0
-    norms = torch.linalg.vector_norm(torch.stack((changed - rows, rows), dim=1), dim=2, dtype=torch.float32)
+    wide_enough = torch.promote_types(rows.dtype, torch.float32)
+    norms = torch.linalg.vector_norm(torch.stack((changed - rows, rows), dim=1), dim=2, dtype=wide_enough)
     acted = torch.ones_like(before) if acting is None else acting.float()
     return changed, torch.cat((norms, acted, before), dim=1).float()
 
@@ -179,5 +180,7 @@ def _changed(put: _Put, rows: Tensor, acting: Tensor | None) -> tuple[Tensor, Te
 def activations_of(sae: Sae, rows: Tensor, features: Tensor) -> Tensor:
     """The activations of some features, [positions, features]; 0 where one is not kept. `rows`: [positions, d_in]."""
     latents = sae.encode(rows)
-    kept = (latents.indices[:, :, None] == features) & (latents.activations > 0)[:, :, None]  # 0 has no gradient
-    return (latents.activations[:, :, None] * kept).sum(1)
+    own = latents.indices[:, :, None] == features
+    if latents.activations.requires_grad:  # where fewer fire than are kept, the rest is 0 and moves nothing
+        own = own & (latents.activations > 0)[:, :, None]
+    return (latents.activations[:, :, None] * own).sum(1)
