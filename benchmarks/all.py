@@ -7,7 +7,7 @@ import sys
 
 NAMES = (
     "precompute", "store", "kill", "pages", "load", "transcript", "first_page", "live", "keep", "readers", "checks",
-    "evidence", "contrasts", "injection", "sweep",
+    "evidence", "contrasts", "injection", "sweep", "sentences",
 )  # fmt: skip
 
 
