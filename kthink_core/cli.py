@@ -20,7 +20,7 @@ from kthink_core.arguments import (
     whole_number,
     whole_pair,
 )
-from kthink_core.commands import ablate, attribute, auditing, inject, reproduce, steer, steer_eval, train_sae
+from kthink_core.commands import ablate, attribute, auditing, inject, reproduce, sentences, steer, steer_eval, train_sae
 from kthink_core.config import BATCH_SIZE, Device, ExperimentConfig, preset
 from kthink_core.errors import BadValue, KthinkError, UnknownName, WorkerFailed, in_words
 from kthink_core.evidence.divides import BETWEEN
@@ -83,6 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     steer_eval.add(commands.add_parser("steer-eval", help="what steering features does to the answers"))
     ablate.add(commands.add_parser("ablate", help="what becomes of a trace's later tokens without a feature?"))
     attribute.add(commands.add_parser("attribute", help="which features does a trace's answer depend on?"))
+    sentences.add(commands.add_parser("sentences", help="which sentences of a thought does its answer depend on?"))
     _add_export(commands.add_parser("export", help="write an experiment into one file"))
     auditing.add(commands.add_parser("audit", help="at which site of its layer was each SAE trained?"))
     train_sae.add(commands.add_parser("train-sae", help="train SAEs of a model on traces or texts"))

@@ -17,6 +17,7 @@ from kthink_core.evidence import (
     injection_results,
     passport,
     reason_score,
+    sentence_results,
     steer_table,
     sweep_figures,
     sweep_results,
@@ -112,6 +113,10 @@ QUERIES: dict[str, _Query] = {
         ("feature", "rate_a", "rate_b", "mean_a", "mean_b", "difference", "low", "high", "p", "q", "inferences_a",
          "inferences_b", "matched", "matched_low", "matched_high", "needed", "tested", "labelings"),
         _of_contrast,
+    ),
+    "sentences": _Query(
+        sentence_results.sentences, ("inference",), ("hookpoint", "feature", "top"), sentence_results.COLUMNS,
+        lambda reader, _, given: sentence_results.remarks(reader, given["inference"]),
     ),
     "injection": _Query(
         injection_results.injection, ("hookpoint",), ("feature", "top"), injection_results.COLUMNS,

@@ -173,6 +173,14 @@ def is_correct(answer: str | None, reference: str | None) -> bool | None:
     return "".join(answer.split()).casefold() == "".join(reference.split()).casefold()
 
 
+def answer_key(answer: str | None) -> str:
+    """Equal for answers that state the same, as `is_correct` compares them; of none, the empty text."""
+    if answer is None:
+        return ""
+    number = _number(answer)
+    return str(number) if number is not None else "".join(answer.split()).casefold() or " "
+
+
 _FRACTION = re.compile(r"\\[dt]?frac\{(-?\d+)\}\{(\d+)\}")
 _NUMBER = re.compile(r"(?<![\d.])-?\$?(?:(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?|\.\d+)(?:/\d+(?!\d))?", re.ASCII)
 _LONGEST_NUMBER = 300

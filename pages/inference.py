@@ -12,6 +12,7 @@ from kthink_core.ui.causes.traced_page import TracedPage
 from kthink_core.ui.inference import reading, span_notes, trace_parts
 from kthink_core.ui.inference.trace_parts import Reading
 from kthink_core.ui.parts import download, header, note_panel, quality, terms, verdict
+from kthink_core.ui.sentences import sentence_panel
 from kthink_core.ui.steer import receipt_table, ways
 from kthink_core.ui.transcript import Selection
 from kthink_core.ui.view import cache, choices
@@ -127,4 +128,5 @@ with errors_shown():
             st.header("Unusual here", help=terms.help("percentile"))
             trace_parts.unusual(read)
     causes(page, read)
+    sentence_panel.draw(page, feature, lambda to: go(replace(view, span=to, position=to[0])))
     note_panel.panel(page, note_panel.of_inference(page, view.inference))

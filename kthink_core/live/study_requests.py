@@ -95,11 +95,14 @@ class SentencesRequest(Request):
 
     kind: Literal["sentences"] = "sentences"
     trace: StoredTrace
-    clamped: Intervention | None = None
+    rollouts: int = Field(default=100, ge=2, le=500, description="from each place between two sentences")
+    seed: Seed = 0
+    clamp: Intervention | None = Field(default=None, description="done in all rollouts, which are compared with others")
+    at_residual: bool = Field(default=False, description="clamp with an MLP's SAE at site residual nevertheless")
 
     @property
     def hookpoints(self) -> tuple[str, ...]:
-        return (self.clamped.hookpoint,) if self.clamped else ()
+        return (self.clamp.hookpoint,) if self.clamp else ()
 
 
 StudyRequest = Annotated[

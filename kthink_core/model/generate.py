@@ -6,15 +6,16 @@ generate   the same gathered into whole generations: what is stored
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
+from transformers import DynamicCache
 
 from kthink_core.config import Site
-from kthink_core.model.hookpoints import Captured, passing
+from kthink_core.model.hookpoints import Captured, Edit, passing
 from kthink_core.model.kv_cache import Growing, growing_cache
 from kthink_core.model.language_model import LanguageModel
 from kthink_core.model.onset import Onset
@@ -48,20 +49,24 @@ def steps(
     hookpoints: Sequence[str],
     site: Site,
     steering: Steering | None = None,
+    earlier: int = 0,
 ) -> Iterator[Step]:
-    """Run until every row has drawn an end token or `max_new_tokens`. Prompts are padded on the left.
+    """Run until every row has drawn an end token or `max_new_tokens`. Prompts are padded on the left; where all are the
+    same, it passes once.
 
     Rows that end leave the batch, so that the rest goes on cheaper. Close the iterator to stop early. Vectors are those
-    that went on, after `steering`. Raises HookSkipped.
+    that went on, after `steering`. `earlier`: so many last tokens of every prompt are what the model wrote before:
+    `steering` acts on them, too. Raises HookSkipped.
     """
     uniforms = uniform_table([prompt.seed for prompt in prompts], sampling.max_new_tokens).to(lm.device)
     stops = set(lm.stop_ids.tolist())
-    tokens, mask = _left_padded(prompts, lm.device)
+    shared = len(prompts) > 1 and len({prompt.token_ids for prompt in prompts}) == 1
+    tokens, mask = _left_padded(prompts[:1] if shared else prompts, lm.device)
     positions = (mask.cumsum(-1) - 1).clamp(min=0)
     longest = mask.shape[1]
     mask = pad(mask, (0, sampling.max_new_tokens), value=1)
     cache = growing_cache(lm.model.config)
-    onset = Onset(steering, len(prompts), lm.device) if steering else None
+    onset = Onset(steering, len(tokens), lm.device) if steering else None
     seen = list(dict.fromkeys((*hookpoints, *(steering.watched if steering else ()))))
     alive = list(range(len(prompts)))
     token_ids: list[int] = []
@@ -70,17 +75,27 @@ def steps(
         padded = any(len(prompts[index].token_ids) < longest for index in alive)
         visible = mask[:, : longest + step] if padded else None  # transformers would look at all of it to know
         notes: Notes = {}
-        edits = onset.edits(step - 1, notes) if onset and step else None  # prompts stay as they are
-        with passing(lm.model, seen, site, edits) as captured:
-            logits = lm.model(
-                input_ids=tokens,
-                attention_mask=visible,
-                position_ids=positions,
-                past_key_values=cache,
-                logits_to_keep=1,
-            ).logits[:, -1]
-        if onset and step:
-            onset.see(captured, torch.full_like(tokens, step - 1))
+        if step:
+            number = step - 1 + earlier
+            edits = onset.edits(number, notes) if onset else None
+            logits, captured = _passed(lm, tokens, visible, positions, cache, seen, site, edits)
+            if onset:
+                onset.see(captured, torch.full_like(tokens, number))
+        else:
+            numbers = torch.arange(earlier - longest, earlier, device=lm.device).expand_as(tokens)
+            while True:
+                edits = onset.edits(numbers) if onset and earlier else None  # prompts stay as they are
+                logits, captured = _passed(lm, tokens, visible, positions, cache, seen, site, edits)
+                if not onset or not earlier or onset.settled(captured, numbers):
+                    break
+                cache = growing_cache(lm.model.config)
+            if shared:
+                rows = torch.zeros(len(prompts), dtype=torch.int64, device=lm.device)
+                cache.batch_select_indices(rows)
+                logits, mask, positions = logits[rows], mask[rows], positions[rows]
+                captured = {name: vectors.expand(len(prompts), -1, -1) for name, vectors in captured.items()}
+                if onset:
+                    onset.select(rows)
         ended: dict[int, FinishReason] = {row: "stop" for row, token_id in enumerate(token_ids) if token_id in stops}
         if step == sampling.max_new_tokens:
             ended = {row: ended.get(row, "length") for row in range(len(alive))}
@@ -102,6 +117,28 @@ def steps(
         positions = positions[:, -1:] + 1
 
 
+def _passed(
+    lm: LanguageModel,
+    tokens: Tensor,
+    visible: Tensor | None,
+    positions: Tensor,
+    cache: DynamicCache,
+    seen: Sequence[str],
+    site: Site,
+    edits: Mapping[str, Edit] | None,
+) -> tuple[Tensor, Mapping[str, Tensor]]:
+    """One forward pass over `tokens` [rows, positions]: the last logits, [rows, vocabulary], and what was captured."""
+    with passing(lm.model, seen, site, edits) as captured:
+        logits = lm.model(
+            input_ids=tokens,
+            attention_mask=visible,
+            position_ids=positions,
+            past_key_values=cache,
+            logits_to_keep=1,
+        ).logits[:, -1]
+    return logits, captured
+
+
 @torch.inference_mode()
 def generate(
     lm: LanguageModel,
@@ -111,18 +148,20 @@ def generate(
     site: Site,
     on_step: Callable[[int, int], None] = lambda step, rows: None,
     steering: Steering | None = None,
+    earlier: int = 0,
 ) -> Iterator[tuple[Generation, Captured]]:
     """One generation a prompt, as soon as it is whole: at an end token, or after `max_new_tokens`. Its vectors are its
     own: they keep no buffer of the batch.
 
     `on_step` hears after every token its number, from 1, and how many rows got one; what it raises ends the generation.
+    `earlier`: as `steps`.
     """
     longest = max(len(prompt.token_ids) for prompt in prompts)
     seen = {hookpoint: Growing() for hookpoint in hookpoints}
     noted = {done.hookpoint: Growing() for done in steering.interventions} if steering else {}
     written: list[list[int]] = [[] for _ in prompts]
     logprobs: list[list[float]] = [[] for _ in prompts]
-    for number, step in enumerate(steps(lm, prompts, sampling, hookpoints, site, steering)):
+    for number, step in enumerate(steps(lm, prompts, sampling, hookpoints, site, steering, earlier)):
         for hookpoint, vectors in step.vectors.items():
             seen[hookpoint].append(vectors)
         for hookpoint, growing in noted.items():

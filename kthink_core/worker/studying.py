@@ -6,7 +6,6 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from kthink_core.errors import PromptRefused
 from kthink_core.live.api import InjectRequest
 from kthink_core.live.study_requests import AblationRequest, AttributionRequest, SentencesRequest, SweepRequest
 from kthink_core.precompute.pipeline import Plan
@@ -15,6 +14,7 @@ from kthink_core.store.reader import open_reader
 from kthink_core.worker.causes import check_causes, map_causes
 from kthink_core.worker.injecting import check_testable, examine_feature
 from kthink_core.worker.jobs import Work
+from kthink_core.worker.rolling_out import check_rollable, roll_out_sentences
 from kthink_core.worker.sweeping import check_sweepable, sweep_features
 
 Asked = InjectRequest | SweepRequest | AblationRequest | AttributionRequest | SentencesRequest
@@ -34,4 +34,6 @@ def studying(cache: Path, asked: Asked, plan: Plan, written: Written) -> Work:
         return partial(sweep_features, cache, asked)
     if isinstance(asked, AblationRequest | AttributionRequest):
         return partial(map_causes, cache, asked, check_causes(cache, asked, plan, written))
-    raise PromptRefused(f"this worker makes no {asked.kind}")
+    with open_reader(cache, asked.trace.experiment) as reader:
+        check_rollable(reader, plan, asked)
+    return partial(roll_out_sentences, cache, asked)

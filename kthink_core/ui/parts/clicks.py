@@ -67,7 +67,8 @@ def _height(length: int, rows: int) -> int | Literal["auto"]:
 def chart(
     drawn: Chart, fields: tuple[str, ...], key: str, go: Callable[[dict[str, int]], None], *, described: str
 ) -> None:
-    """Draw a chart. A click on a mark, or Enter, calls `go` with its values of `fields`, which are whole numbers."""
+    """Draw a chart. A click on a mark, or Enter, calls `go` with its values of `fields`, which are whole numbers. Of a
+    chart of layers, those that have a name can be clicked."""
 
     def clicked() -> None:
         points = st.session_state[key].selection.get(_POINT)
@@ -75,5 +76,7 @@ def chart(
             go({field: int(points[0][field]) for field in fields})
 
     pick = {"name": _POINT, "select": {"type": "point", "fields": list(fields), "on": "click", "toggle": False}}
+    if "layer" in drawn.spec:
+        pick["views"] = [layer["name"] for layer in drawn.spec["layer"] if "name" in layer]
     with reachable(key):
         st.vega_lite_chart(drawn.data, drawn.spec | {"params": [pick]}, key=key, on_select=clicked, alt=described)

@@ -7,6 +7,7 @@ from kthink_core.ui.parts.causal_terms import CAUSES
 from kthink_core.ui.parts.evidence_terms import EVIDENCE
 from kthink_core.ui.parts.feature_terms import FEATURES
 from kthink_core.ui.parts.quality_terms import QUALITY
+from kthink_core.ui.parts.sentence_terms import SENTENCES
 from kthink_core.ui.parts.steering_terms import STEERING
 from kthink_core.ui.parts.sweep_terms import SWEEPS
 from kthink_core.ui.parts.term import Term
@@ -17,6 +18,7 @@ GROUPS: dict[str, dict[str, Term]] = {
     "What features do": CAUSES,
     "How far to believe it": EVIDENCE,
     "Steering": STEERING | SWEEPS,
+    "Which sentences of a thought matter": SENTENCES,
 }
 """By what they are about, as the page of the guide shows them."""
 TERMS: dict[str, Term] = {name: term for group in GROUPS.values() for name, term in group.items()}

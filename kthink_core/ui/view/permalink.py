@@ -110,6 +110,8 @@ class View:
     scale: str = SCALES[0]
     browse: str = FOLDS[0]
     """Whether the list of features on a feature's page is open."""
+    sentences: str = FOLDS[0]
+    """Whether it is open which sentences of an inference's thought matter."""
     words: str = ""
     """The vocabulary of a ReasonScore, a word a line; empty: its own."""
     window: Window = WINDOW
@@ -212,6 +214,7 @@ def parse(parameters: Mapping[str, str], bounds: Bounds) -> tuple[View, list[str
         locked=_index(parameters, "locked", features, problems),
         scale=_name(parameters, "scale", SCALES, SCALES[0], problems),
         browse=_name(parameters, "browse", FOLDS, FOLDS[0], problems),
+        sentences=_name(parameters, "sentences", FOLDS, FOLDS[0], problems),
         words=score_link.words(parameters, problems),
         window=score_link.window(parameters, problems),
         alpha=score_link.alpha(parameters, problems),

@@ -1,0 +1,200 @@
+"""Which sentences of an inference's thought matter: what is stored of it, and the job that measures it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pandas as pd
+import streamlit as st
+
+from kthink_core.errors import BadFile
+from kthink_core.evidence import rollout_plan, sentence_results
+from kthink_core.evidence.rollout_plan import Cost, Question
+from kthink_core.live.study_requests import SentencesRequest, StoredTrace
+from kthink_core.queries.inference import transcript
+from kthink_core.records import Intervention
+from kthink_core.store.files import Layout
+from kthink_core.store.sentence_studies import KIND, Found, SentenceStudy, digest, find_studies
+from kthink_core.store.studies import studies_state
+from kthink_core.ui.inference import trace_parts
+from kthink_core.ui.live import job_button
+from kthink_core.ui.parts import clicks, download, header, numerals, terms
+from kthink_core.ui.parts.writing import plain
+from kthink_core.ui.sentences import sentence_bars
+from kthink_core.ui.view import cache
+from kthink_core.ui.view.page import Page, go
+
+_ROLLOUTS = (50, 100, 200, 500)
+
+
+def draw(page: Page, feature: int, look: Callable[[tuple[int, int]], None]) -> None:
+    """The section of the view's inference; nothing where it has no thought. A click on a sentence calls `look` with its
+    positions. `feature`: the main one, which may be clamped."""
+    view = page.view
+    tokens = page.ask(transcript, view.inference)
+    if "think" not in tokens["segment"].tolist():
+        return
+    st.header("Sentences that matter", help=terms.help("sentence_importance"))
+    opened = view.sentences == "open"
+
+    def turned() -> None:
+        go(replace(view, sentences="closed" if opened else "open"))
+
+    st.toggle(
+        "Which sentences of the thought does the answer depend on?", opened, key="open sentences", on_change=turned
+    )
+    if not opened:
+        return
+    st.caption(
+        "From just before each sentence and from just after it the model goes on many times, with the same seeds: how "
+        "far apart are the answers?"
+    )
+    state = studies_state(_layout(page), KIND)
+    trace = digest(tokens["token_id"].tolist())
+    found = _found(str(_layout(page).folder), page.source, view.inference, trace, state)
+    held = Intervention(view.hookpoint, feature, "clamp", 0.0)
+    clamped = next((one for one in found.clamped if one.clamp == held), None)
+    for problem in found.problems:
+        st.warning(f"A stored result does not count: {plain(problem)}", icon=":material/warning:")
+    if found.plain is not None and len(found.plain.places) > 1:
+        _results(page, found.plain, clamped, look)
+    _ask(page, found, held, state)
+
+
+def _ask(page: Page, found: Found, held: Intervention, state: int) -> None:
+    """What there is to measure still, what that costs, and the button."""
+    view = page.view
+    known = found.plain.rollouts if found.plain else rollout_plan.ROLLOUTS
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
+        choices = sorted({*_ROLLOUTS, known})
+        rollouts = st.selectbox("Rollouts from each place", choices, choices.index(known), width=180, key="rollouts")
+        clamp = None
+        if page.experiment.config.site == "hookpoint":  # an MLP's SAE has no business in the residual stream
+            label = f"Also with feature {held.feature} of {held.hookpoint} held at 0"
+            clamp = held if st.toggle(label, help=terms.help("passing_feature"), key="clamp sentences") else None
+    seed = found.plain.seed if found.plain and found.plain.rollouts == rollouts else 0
+    question = Question(view.inference, rollouts, seed, clamp)
+    try:
+        cost = _cost(str(_layout(page).folder), page.source, question, state)
+    except BadFile as error:
+        header.nothing(plain(str(error)))
+        return
+    if not cost.places:
+        st.caption("All of this is measured and stored.")
+        return
+    st.caption(_told(cost, rollouts))
+    request = SentencesRequest(
+        trace=StoredTrace(experiment=view.experiment, inference=view.inference),
+        rollouts=rollouts, seed=seed, clamp=clamp,
+    )  # fmt: skip
+    otherwise = ", or measure on the command line with `sentences`"
+    job_button.draw(
+        page, "sentences", request, "Measure", "rollouts", hookpoints=(view.hookpoint,), otherwise=otherwise
+    )
+
+
+def _told(cost: Cost, rollouts: int) -> str:
+    size = f"{cost.places} places, {rollouts} rollouts from each: about {cost.tokens:,} tokens to write"
+    if cost.seconds is None:
+        return f"{size}. How long that takes is known once rollouts have been made here."
+    minutes = cost.seconds / 60
+    return (
+        f"{size}, about {numerals.number(minutes, 0)} minutes."
+        if minutes >= 2
+        else f"{size}, about {cost.seconds:.0f} s."
+    )
+
+
+def _results(
+    page: Page, study: SentenceStudy, clamped: SentenceStudy | None, look: Callable[[tuple[int, int]], None]
+) -> None:
+    table = _table(study.id, len(study.places), clamped and (clamped.id, len(clamped.places)), study, clamped)
+    sure = [str(number + 1) for number in table.loc[table["q"] < sentence_results.TRUSTED, "sentence"]]
+    if sure:
+        st.markdown(
+            f"**{len(sure)} of {len(table)} sentences move the answers by more than chance** "
+            f"(q < {sentence_results.TRUSTED}): {', '.join(sure)}."
+        )
+    else:
+        st.markdown(f"**None of {len(table)} sentences moves the answers by more than chance does.**")
+    for doubt in sentence_results.doubts(study):
+        st.info(plain(doubt), icon=":material/help:")
+
+    def chosen(mark: dict[str, int]) -> None:
+        trace_parts.visit()
+        look((mark["first"], mark["last"]))
+
+    key = f"sentences {study.id} {len(study.places)}"
+    described = "Sentences of the thought by their importance"
+    clicks.chart(sentence_bars.chart(table), ("first", "last"), key, chosen, described=described)
+    download.buttons(page, f"sentences of inference {study.inference}", table, chart=True, study=study.id)
+    with st.expander("In figures", icon=":material/table_rows:"):
+        _figures(table, clamped)
+
+
+def _figures(table: pd.DataFrame, clamped: SentenceStudy | None) -> None:
+    shown = pd.DataFrame(
+        {
+            "Sentence": table["sentence"] + 1,
+            "Importance": table["importance"],
+            "95 %": _intervals(table, "low", "high"),
+            "Chance": table["chance"],
+            "p": table["p"],
+            "q": table["q"],
+            "Right before": table["accuracy_before"].map(numerals.percent),
+            "Right after": table["accuracy_after"].map(numerals.percent),
+            "Difference, 95 %": _intervals(table, "accuracy_low", "accuracy_high"),
+            "No answer before": table["none_before"],
+            "after": table["none_after"],
+            "Other sentence": table["differing"],
+            "Counterfactual": table["counterfactual"],
+            "its 95 %": _intervals(table, "counterfactual_low", "counterfactual_high"),
+            "its chance": table["counterfactual_chance"],
+            "its q": table["counterfactual_q"],
+        }
+    )
+    if clamped is not None:
+        shown = shown.assign(
+            **{
+                "Held": table["clamped"],
+                "Passes": table["passing"],
+                "passing, 95 %": _intervals(table, "passing_low", "passing_high"),
+                "passing, q": table["passing_q"],
+            }
+        )
+    measures = [name for name in shown if pd.api.types.is_float_dtype(shown[name])]
+    written = shown.assign(**{name: [numerals.number(value, 3) for value in shown[name]] for name in measures})
+    st.dataframe(written, hide_index=True, alt="Sentences in figures")
+
+
+def _intervals(table: pd.DataFrame, low: str, high: str) -> list[str]:
+    return [
+        numerals.MISSING if pd.isna(a) else f"{numerals.number(a)} to {numerals.number(b)}"
+        for a, b in zip(table[low], table[high], strict=True)
+    ]
+
+
+def _layout(page: Page) -> Layout:
+    return Layout(page.source.cache / page.source.experiment)
+
+
+@st.cache_resource(max_entries=16, show_spinner=False)
+def _found(folder: str, _source: cache.Source, inference: int, trace: str, state: int) -> Found:
+    """`folder`, `inference`, `trace` and `state` tell all answers apart."""
+    return find_studies(Layout(_source.cache / _source.experiment), cache.reader(_source).experiment, inference, trace)
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _cost(folder: str, _source: cache.Source, question: Question, state: int) -> Cost:
+    reader = cache.reader(_source)
+    studies = rollout_plan.standing(reader, reader.inference(question.inference), question)
+    return rollout_plan.left(reader, studies)
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _table(
+    id: str, places: int, other: tuple[str, int] | None, _study: SentenceStudy, _clamped: SentenceStudy | None
+) -> pd.DataFrame:
+    """The first three tell all answers apart."""
+    return sentence_results.table(_study, _clamped)
