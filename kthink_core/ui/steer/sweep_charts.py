@@ -26,7 +26,9 @@ TITLES: dict[Measure, str] = {
 _HELP: dict[Measure, str] = {
     "accuracy": "sweep_baseline", "tokens": "sweep_interval", "closed": "closed", "repetition": "repetition",
 }  # fmt: skip
-_HEIGHT = 290
+_HEIGHT = 250
+_LEGEND = 24
+"""Pixels of a row of the legend, of two features."""
 _BASELINE = "baseline"
 _APART = 0.012
 """Of the axis: by how much marks of features at one strength lie apart."""
@@ -74,7 +76,8 @@ def chart(table: pd.DataFrame, measure: Measure) -> Chart:
         if row["name"] != _BASELINE:
             row["x"] = row["strength"] + (features.index(row["name"]) - (len(features) - 1) / 2) * _APART * span
     layers = [*_baseline(measure), *_arms(measure, features)]
-    return Chart(pd.DataFrame(rows), {"height": _HEIGHT, "layer": layers, "usermeta": download.SVG})
+    height = _HEIGHT + _LEGEND * ((len(features) + 1) // 2)
+    return Chart(pd.DataFrame(rows), {"height": height, "layer": layers, "usermeta": download.SVG})
 
 
 def _baseline(measure: Measure) -> list[dict[str, Any]]:

@@ -44,6 +44,9 @@ def draw(page: Page) -> None:
     if page.experiment.open_ended:
         header.nothing("This experiment holds what was typed, not problems: choose another one to sweep.")
         return
+    if not page.inferences:
+        header.nothing("No inference of this experiment is there yet to take the features' maxima from.")
+        return
     request = _asked(page)
     if request is not None:
         otherwise = ", or sweep on the command line with `steer-eval`"
