@@ -67,7 +67,7 @@ def attributed(made: Plan, reader: Reader) -> tuple[float, float]:
         began = time.perf_counter()
         attribution(made.lm, made.saes.by_hookpoint, "hookpoint", ids, [Objective((len(ids) - 1,))])
         alone.append(time.perf_counter() - began)
-        question = AttributionQuestion(hookpoint=next(reversed(made.saes.by_hookpoint)), rival=RUNNER_UP)
+        question = AttributionQuestion(hookpoint=list(made.saes.by_hookpoint)[-1], rival=RUNNER_UP)
         began = time.perf_counter()
         list(attribute(subject(made, reader, number), [question], nothing))
         whole.append(time.perf_counter() - began)

@@ -168,12 +168,12 @@ def _objective(subject: Subject, question: AttributionQuestion) -> Objective:
         found = of_token(lm, ids, question.position)
     if question.rival in (None, RUNNER_UP):
         return found
-    rival = lm.tokenizer.encode(question.rival, add_special_tokens=False)
+    rival: list[int] = lm.tokenizer.encode(str(question.rival), add_special_tokens=False)
     if len(rival) != 1:
         raise BadValue(f"the rival is {len(rival)} tokens of this model: name a single one, spaces before it included")
     if len(found.positions) > 1:
         raise BadValue(f"the answer has {len(found.positions)} tokens, a rival is one: choose a position")
-    return of_token(lm, ids, found.positions[0], rival[0])
+    return of_token(lm, ids, min(found.positions), rival[0])
 
 
 def _token_before(objective: Objective, prompt_tokens: int) -> int | None:

@@ -61,7 +61,7 @@ class Effect(NamedTuple):
 
 
 class _Row(NamedTuple):
-    index: int
+    number: int
     """Of its target."""
     hookpoint: str
     feature: int
@@ -105,7 +105,7 @@ class Ablation:
         """The effect of each target, with its index, as they come. Raises OutOfMemory, HookSkipped."""
         length = self._ids.shape[1]
         rows = self._rows(targets)
-        silent = set(range(len(targets))) - {row.index for row in rows}
+        silent = set(range(len(targets))) - {row.number for row in rows}
         for index in sorted(silent):
             nothing = np.zeros(length, np.float32)
             nothing[0] = np.nan
@@ -120,14 +120,14 @@ class Ablation:
                 kl[later:] = other.kl[later - first :]
                 change[later:] = (other.logprob - base.logprob)[later - first :]
                 at, activations = row.at.int().cpu().numpy(), row.activations.float().cpu().numpy()
-                yield row.index, Effect(at, activations, kl, change)
+                yield row.number, Effect(at, activations, kl, change)
 
     @torch.inference_mode()
     def values(self, targets: Sequence[Target], objective: Objective) -> Iterator[tuple[int, float]]:
         """By how much each target changes the objective, with its index, as they come: what it is less what it is
         without the feature, positive where the feature raises it. Raises as `effects` does."""
         rows = self._rows(targets)
-        for index in sorted(set(range(len(targets))) - {row.index for row in rows}):
+        for index in sorted(set(range(len(targets))) - {row.number for row in rows}):
             yield index, 0.0
         ids = self._ids[0]
         last = max(objective.positions)
@@ -135,10 +135,10 @@ class Ablation:
         for batch, first, hidden in self._passes([row for row in rows if int(row.at[0]) < last]):
             for row, states in zip(batch, hidden, strict=True):
                 whole = torch.cat([self._hidden[:first], states])
-                yield row.index, base - float(value_of(self._lm, whole, ids, objective))
+                yield row.number, base - float(value_of(self._lm, whole, ids, objective))
         for row in rows:
             if int(row.at[0]) >= last:  # what comes after a token does not change it
-                yield row.index, 0.0
+                yield row.number, 0.0
 
     @torch.inference_mode()
     def rivalled(self, objective: Objective) -> Objective:

@@ -88,18 +88,19 @@ def attribution(
         layers = len(decoder_layers(lm.model))
         by_layer = len(token_ids) * layers * next(iter(saes.values())).shape.d_in > _WHOLE
     pause()
+    found = None
     try:
-        values, vectors, gradients = _gradients(
+        found = _gradients(
             lm, list(saes), site, token_ids, objectives, pause, steering, prompt_tokens, by_layer=by_layer
         )
     except torch.OutOfMemoryError as error:
         if by_layer:
             remedy = "take a shorter trace or another --device"
             raise OutOfMemory(lm.device.type, "in the backward pass, a layer at a time", remedy) from error
-        values = None
-    if values is None:  # outside the handler, which holds what did not fit
+    if found is None:  # outside the handler, which holds what did not fit
         torch.cuda.empty_cache()
         return attribution(lm, saes, site, token_ids, objectives, pause, steering, prompt_tokens, by_layer=True)
+    values, vectors, gradients = found
     pause()
     return [
         Attribution(value, {name: _attributed(saes[name], vectors[name], own[name]) for name in saes})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pandas as pd
 import streamlit as st
@@ -73,8 +74,8 @@ def _result(traced: TracedPage, effect: FeatureEffect, span: tuple[int, int] | N
 
 
 def _figures(effect: FeatureEffect, table: pd.DataFrame) -> None:
-    most = table.loc[table["kl"].idxmax()]
-    falls = table.loc[table["change"].idxmin()]
+    rows = table.to_dict("records")
+    most, falls = max(rows, key=lambda row: row["kl"]), min(rows, key=lambda row: row["change"])
     with st.container(horizontal=True, gap="medium"):
         _metric("Set to 0 at", f"{len(effect.positions)} positions", terms.help("ablation"))
         _metric("KL, all later tokens", numerals.number(math.fsum(effect.kl), 3), terms.help("ablation_kl"))
@@ -86,7 +87,7 @@ def _figures(effect: FeatureEffect, table: pd.DataFrame) -> None:
         )  # fmt: skip
 
 
-def _told(row: pd.Series) -> str:
+def _told(row: dict[str, Any]) -> str:
     return f"Of the token {visible(row['text']).replace('`', ' ')}, id {row['token_id']}."
 
 

@@ -68,12 +68,13 @@ def contributions(study: AttributionStudy, shown: pd.DataFrame, labels: Mapping[
         REST if feature == NO_FEATURE else RAISES if value >= 0 else LOWERS
         for feature, value in zip(table["feature"], table["contribution"], strict=True)
     ]
-    order = table.reindex(table["contribution"].abs().sort_values(ascending=False, kind="stable").index)["node"]
+    sizes = dict(zip(table["node"], table["contribution"].abs(), strict=True))
+    order = sorted(sizes, key=lambda node: -sizes[node])
     spec = {
         "height": 60 + 18 * len(table),
         "mark": {"type": "bar", "cursor": "pointer"},
         "encoding": {
-            "y": category("node", None, sort=order.tolist(), axis={"labelLimit": 220, "labelOverlap": False}),
+            "y": category("node", None, sort=order, axis={"labelLimit": 220, "labelOverlap": False}),
             "x": quantity("contribution", "Contribution", axis={"format": "~g"}),
             "color": {"field": "colour", "type": "nominal", "scale": None},
             "tooltip": tooltip(

@@ -88,6 +88,6 @@ class TracedPage:
         return Traced(
             inference=self.trace.inference if isinstance(self.trace, StoredTrace) else None,
             digest=digest(self.tokens["token_id"].tolist()),
-            prompt_tokens=int((self.tokens["segment"] == "prompt").sum()),
+            prompt_tokens=self.tokens["segment"].tolist().count("prompt"),
             tokens=len(self.tokens),
         )
