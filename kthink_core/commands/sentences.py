@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _ALWAYS = 1
 """Tokens written at least by whoever steers from the first one on."""
-_CLAMP = re.compile(r"(?P<hookpoint>[\w.]+):(?P<feature>[0-9]{1,9})(?:=(?P<value>[0-9.]{1,20}(?:e-?[0-9]{1,2})?))?")
+_CLAMP = re.compile(r"(?P<hookpoint>[\w.]+):(?P<feature>[0-9]{1,9})(?:=(?P<value>[0-9]{1,18}(?:\.[0-9]{1,18})?))?")
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -51,13 +51,9 @@ def add(parser: argparse.ArgumentParser) -> None:
 def clamp(text: str) -> Intervention:
     """`layers.6.mlp:12=0`: the value of an option. Raises BadValue."""
     given = _CLAMP.fullmatch(text)
-    try:
-        value = float(given["value"] or 0) if given else 0.0
-    except ValueError:
-        given = None
     if given is None:
         raise BadValue(f"--clamp {short(text)}: HOOKPOINT:FEATURE=VALUE, such as layers.6.mlp:12=0")
-    return Intervention(given["hookpoint"], int(given["feature"]), "clamp", value)
+    return Intervention(given["hookpoint"], int(given["feature"]), "clamp", float(given["value"] or 0))
 
 
 def _run(options: argparse.Namespace) -> None:
