@@ -17,6 +17,6 @@ with errors_shown():
     with st.container():  # a place of its own: what is below stays where it is when the worker comes and goes
         found = presence.reach()
     if found is not None and presence.matches(page, found):
-        run = composer.draw(page, found, partial(ways.from_live, page))
-        if run is not None:
-            live_view.draw(page, found, run)
+        latest = composer.draw(page, found, partial(ways.from_live, page))
+        if latest is not None:
+            live_view.draw(page, found, *latest)

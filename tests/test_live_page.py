@@ -406,3 +406,33 @@ def test_a_run_after_another_is_asked_for_once_that_one_is_in_the_queue_or_ends(
     assert long.job is not None and waiting.position
     for run in (waiting, long):
         run.stop()
+
+
+class EndsWhileThePageIsDrawn(LiveRun):
+    """Whoever looks first finds it going, whoever looks later does not."""
+
+    looks = 0
+
+    @property
+    def going(self) -> bool:
+        self.looks += 1
+        return self.looks == 1
+
+    @going.setter
+    def going(self, _: bool) -> None:
+        """It is as it is."""
+
+
+def test_a_run_that_ends_while_the_page_is_drawn_leaves_no_button_behind(
+    with_worker: Open, client: WorkerClient
+) -> None:
+    app = with_worker("live", experiment="tiny")
+    app.session_state["prompt_text"] = "Two?"
+    run = EndsWhileThePageIsDrawn(client, REQUEST, (), lambda: True)
+    while run.end is None:
+        time.sleep(0.01)
+    app.session_state["live_run"] = run
+    app.run()
+    assert run.looks > 1 and "Done, " in texts(app).replace("\\", "")
+    assert payloads(app, "taken")[0]["ready"]
+    assert not [button for button in app.button if button.key == "live_stop"]

@@ -29,8 +29,9 @@ _RUN, _PROBLEM = "live_run", "live_problem"
 _OPTIONS = ("mode", "temperature", "top_p", "max_new_tokens", "seed", "instruction", "special", "hookpoints", "encode")
 
 
-def draw(page: Page, worker: Worker, beside: Callable[[LiveRun], None]) -> LiveRun | None:
-    """The form. Returns this visit's latest run, if there is one to show. `beside` draws what else can be done with
+def draw(page: Page, worker: Worker, beside: Callable[[LiveRun], None]) -> tuple[LiveRun, bool] | None:
+    """The form. Returns this visit's latest run, if there is one to show, and whether it goes on as far as
+    the form knows. `beside` draws what else can be done with
     it, beside the buttons."""
     run: LiveRun | None = st.session_state.get(_RUN)
     going = run is not None and run.going
@@ -44,9 +45,9 @@ def draw(page: Page, worker: Worker, beside: Callable[[LiveRun], None]) -> LiveR
     if run is None or (run.refused and shown.message):  # an old reason beside the new one would mislead
         return None
     with st.container(horizontal=True):
-        _buttons(page, worker, run, free=worker.answers and not going, ready=shown.ready)
+        _buttons(page, worker, run, going, free=worker.answers and not going, ready=shown.ready)
         beside(run)
-    return run
+    return run, going
 
 
 def _options(worker: Worker) -> None:
@@ -162,8 +163,8 @@ def _checked(worker: Worker) -> prompt_box.Shown:
     return prompt_check.checked(worker, prompt_box.typed(), lambda text: _request(text, options))
 
 
-def _buttons(page: Page, worker: Worker, run: LiveRun, *, free: bool, ready: bool) -> None:
-    if run.going:
+def _buttons(page: Page, worker: Worker, run: LiveRun, going: bool, *, free: bool, ready: bool) -> None:
+    if going:
         st.button("Stop", icon=":material/stop:", on_click=run.stop, key="live_stop")
     elif run.trouble is not None and not run.refused:
         again = partial(_start, worker, run.request, run.watched)

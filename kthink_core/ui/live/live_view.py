@@ -45,24 +45,29 @@ class Beside(NamedTuple):
     """What the maxima are of, by basis."""
 
 
-def draw(page: Page, worker: Worker, run: LiveRun) -> None:
-    """Draws until the run has ended, then once more with all that can be asked afterwards."""
+def draw(page: Page, worker: Worker, run: LiveRun, going: bool) -> None:
+    """Draws until the run has ended, then once more with all that can be asked afterwards. `going`: whether it goes on
+    as far as the rest of the page knows."""
     features = shown(page, run)
-    going = stream(page, run, features)
+    stream(page, run, features, going)
     if not going and encoded(page, run):
         live_after.draw(page, worker, run, _reading(page, run, features), _span(run, "live"))
 
 
 def stream(
-    page: Page, run: LiveRun, shown: tuple[int, ...], *, name: str = "live", beside: Beside | None = None
-) -> bool:
-    """Draw a run as it grows under some features, and run the page again when it has ended. `name` tells the streams of
-    a page apart. Returns whether it goes on."""
-    going = run.going
+    page: Page,
+    run: LiveRun,
+    features: tuple[int, ...],
+    going: bool,
+    *,
+    name: str = "live",
+    beside: Beside | None = None,
+) -> None:
+    """Draw a run as it grows under some features, and run the page again when it has ended, be it since the rest of the
+    page, which took it for `going`, was drawn. `name` tells the streams of a page apart."""
     if going:
         run.began_to_come.wait(FIRST)
-    st.fragment(_trace, run_every=TICK if going else None)(page, run, going, shown, name, beside)
-    return going
+    st.fragment(_trace, run_every=TICK if going else None)(page, run, going, features, name, beside)
 
 
 def _reading(page: Page, run: LiveRun, shown: tuple[int, ...]) -> Reading:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import streamlit as st
 from pydantic import ValidationError
 
-from kthink_core.live.api import GenerateRequest
+from kthink_core.live.api import Done, EncodeRequest, GenerateRequest
 from kthink_core.ui import transcript
 from kthink_core.ui.live import live_after, live_view, presence, prompt_box, prompt_check
 from kthink_core.ui.live.live_run import LiveRun
@@ -33,10 +33,6 @@ class Pair(NamedTuple):
     reference: str | None
     """The right answer, where it is known."""
 
-    @property
-    def going(self) -> bool:
-        return self.baseline.going or self.steered.going
-
 
 def draw(page: Page) -> None:
     """The tab."""
@@ -49,17 +45,21 @@ def draw(page: Page) -> None:
     if worker is None or not presence.matches(page, worker):
         return
     pair: Pair | None = st.session_state.get(_PAIR)
-    going = pair is not None and pair.going
+    going = () if pair is None else (pair.baseline.going, pair.steered.going)  # once: all below agrees
     st.header("To which prompt")
     shown = _checked(worker, run, wanted)
     start = partial(_start, page, worker, run, wanted)
-    prompt_box.draw(shown, start if worker.answers and not going else None, question.BOX)
+    prompt_box.draw(shown, start if worker.answers and not any(going) else None, question.BOX)
     question.note(page)
     if pair is not None:
-        _buttons(page, worker, pair, run, wanted, free=worker.answers and not going and shown.ready)
-        if not going and _requests(prompt_box.typed(question.BOX), run, wanted) != _asked(pair):
+        with st.container(horizontal=True):
+            if any(going):
+                st.button("Stop", icon=":material/stop:", on_click=partial(_stop, pair), key="steer_stop")
+            else:
+                _again(page, worker, pair, run, wanted, free=worker.answers and shown.ready)
+        if not any(going) and _requests(prompt_box.typed(question.BOX), run, wanted) != _asked(pair):
             st.info("Below is what was asked before: run it again to see what is asked now.", icon=":material/history:")
-        _pair(page, worker, pair)
+        _pair(page, worker, pair, going)
 
 
 def _checked(worker: Worker, run: Run, wanted: Wanted) -> prompt_box.Shown:
@@ -72,44 +72,41 @@ def _checked(worker: Worker, run: Run, wanted: Wanted) -> prompt_box.Shown:
     return shown._replace(message=message, ready=message is None)
 
 
-def _buttons(page: Page, worker: Worker, pair: Pair, run: Run, wanted: Wanted, *, free: bool) -> None:
-    with st.container(horizontal=True):
-        if pair.going:
-            st.button("Stop", icon=":material/stop:", on_click=partial(_stop, pair), key="steer_stop")
-            return
-        if any(side.trouble is not None and not side.refused for side in (pair.baseline, pair.steered)):
-            again = partial(_start, page, worker, run, wanted)
-            st.button("Run it again", icon=":material/replay:", on_click=again, disabled=not free, key="steer_again")
-        st.button(
-            "Again with another seed", icon=":material/casino:", key="steer_another", disabled=not free,
-            on_click=partial(_other_seed, page, worker, run, wanted),
-            help="Both streams once more, under the settings as they are now but for the seed.",
-        )  # fmt: skip
+def _again(page: Page, worker: Worker, pair: Pair, run: Run, wanted: Wanted, *, free: bool) -> None:
+    if any(side.trouble is not None and not side.refused for side in (pair.baseline, pair.steered)):
+        again = partial(_start, page, worker, run, wanted)
+        st.button("Run it again", icon=":material/replay:", on_click=again, disabled=not free, key="steer_again")
+    st.button(
+        "Again with another seed", icon=":material/casino:", key="steer_another", disabled=not free,
+        on_click=partial(_other_seed, page, worker, run, wanted),
+        help="Both streams once more, under the settings as they are now but for the seed.",
+    )  # fmt: skip
 
 
-def _pair(page: Page, worker: Worker, pair: Pair) -> None:
-    shown, going = _shown(page, pair), pair.going
-    beside = None if going else _beside(page, pair)
+def _pair(page: Page, worker: Worker, pair: Pair, going: tuple[bool, ...]) -> None:
+    shown = _shown(page, pair)
+    beside = None if any(going) else _beside(page, pair)
     left, right = st.columns(2, gap="medium")
-    for column, title, run, name in (
-        (left, "Baseline", pair.baseline, "steer_baseline"),
-        (right, "Steered", pair.steered, "steer_steered"),
-    ):
+    sides = zip((left, right), ("Baseline", "Steered"), (pair.baseline, pair.steered), going, strict=True)
+    for column, title, run, goes_on in sides:
         with column:
             st.header(title)
-            live_view.stream(page, run, shown, name=name, beside=beside)
-    if going:
+            live_view.stream(page, run, shown, goes_on, name=f"steer_{title.lower()}", beside=beside)
+    if any(going):
         return
     with right:
         live_after.keep(page, worker, pair.steered, shown, name="steer")
     if pair.steered.end is not None:
-        st.header("Receipt", help=terms.help("receipt"))
-        done, end = pair.steered.request, pair.steered.end
-        assert isinstance(done, GenerateRequest)
-        checks = [check for receipt in end.receipts for check in receipt.checks]
-        receipt_table.draw(page, receipt_table.of_run(done.steering, end.receipts), checks, "receipt of a steered run")
+        _receipt(page, pair.steered.request, pair.steered.end)
     if len(pair.baseline.trace) and len(pair.steered.trace):
         streams_apart.draw(page, pair.baseline, pair.steered, pair.reference)
+
+
+def _receipt(page: Page, request: GenerateRequest | EncodeRequest, end: Done) -> None:
+    st.header("Receipt", help=terms.help("receipt"))
+    steering = request.steering if isinstance(request, GenerateRequest) else ()
+    checks = [check for receipt in end.receipts for check in receipt.checks]
+    receipt_table.draw(page, receipt_table.of_run(steering, end.receipts), checks, "receipt of a steered run")
 
 
 def _shown(page: Page, pair: Pair) -> tuple[int, ...]:
