@@ -310,6 +310,15 @@ class TestWorker:
             list(client.study(ask))
 
 
+def ended(worker: WorkerSettings, ask: AblationRequest) -> JobWatch:
+    """A job of a visitor who waited for it."""
+    with WorkerClient(worker) as client:
+        watch = JobWatch(client, ask, lambda: True)
+        while watch.going:
+            threading.Event().wait(0.01)
+    return watch
+
+
 class TestPage:
     PLACE: ClassVar = {"experiment": "demo", "inference": str(INFERENCE), "hookpoint": HOOKPOINT}
 
@@ -377,14 +386,13 @@ class TestPage:
         app = visit(
             "inference", **self.PLACE, feature=str(feature), span=f"11.{last}", does="ablation.span.answer.runner-up"
         )
-        (button,) = [button for button in app.button if button.label == "Set it to 0"]
-        button.click().run()
-        watch = app.session_state["job ablation"]
-        assert isinstance(watch, JobWatch)
-        while watch.going:
-            threading.Event().wait(0.01)
+        assert [button.label for button in app.button if button.label == "Set it to 0"]
+        question = AblationQuestion(hookpoint=HOOKPOINT, features=(feature,), span=(11, last))
+        ask = AblationRequest(trace=StoredTrace(experiment="demo", inference=INFERENCE), question=question)
+        app.session_state["job ablation"] = watch = ended(worker, ask)
         app.run()
-        assert watch.trouble is None and "Set to 0 at" in {metric.label for metric in app.metric}
+        assert watch.trouble is None
+        assert "Set to 0 at" in {metric.label for metric in app.metric}, texts(app)[-1500:]
 
     def test_a_run_that_was_just_made(
         self, visit: Open, worker: WorkerSettings, monkeypatch: pytest.MonkeyPatch
@@ -401,11 +409,10 @@ class TestPage:
         feature = int(run.trace.ranked(HOOKPOINT)["feature"].iloc[0])
         app.query_params["feature"] = str(feature)
         app.run()
-        (button,) = [button for button in app.button if button.label == "Set it to 0"]
-        button.click().run()
-        watch = app.session_state["job ablation"]
-        while watch.going:
-            threading.Event().wait(0.01)
+        assert [button.label for button in app.button if button.label == "Set it to 0"]
+        question = AblationQuestion(hookpoint=HOOKPOINT, features=(feature,))
+        ask = AblationRequest(trace=RunTrace(job=str(run.job)), question=question)
+        app.session_state["job ablation"] = ended(worker, ask)
         app.run()
         assert not app.exception and not app.error
         positions = {metric.label: metric.value for metric in app.metric}["Set to 0 at"]
