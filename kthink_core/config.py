@@ -109,6 +109,10 @@ class ExperimentConfig(BaseModel):
     steering: tuple[Intervention, ...] = Field(default=(), max_length=64, description="done while the model writes")
 
 
+IMPORTED, LAYOUT = "imported", "layout"
+"""What the provenance of an imported experiment has: of what file it was made and when, and how that was laid out."""
+
+
 class SaeShape(BaseModel):
     """The outline of one SAE."""
 
@@ -183,6 +187,17 @@ class Experiment(BaseModel):
         revisions = Revisions.of_facts(facts)
         rest = {name: fact for name, fact in facts.items() if name not in revisions.facts()}
         return fields | {"revisions": revisions, "provenance": rest}
+
+    @property
+    def is_imported(self) -> bool:
+        """Whether it was made of a received file: what it lacks is not to be had."""
+        return IMPORTED in self.provenance
+
+    @property
+    def layout(self) -> str | None:
+        """The layout of the received files, where it is another than that of `export`: little is known of what they
+        were made with."""
+        return self.provenance.get(LAYOUT) if self.is_imported else None
 
     @property
     def facts(self) -> dict[str, str]:
