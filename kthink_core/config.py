@@ -111,6 +111,8 @@ class ExperimentConfig(BaseModel):
 
 IMPORTED, LAYOUT = "imported", "layout"
 """What the provenance of an imported experiment has: of what file it was made and when, and how that was laid out."""
+GOODFIRE = "goodfire"
+"""A layout other than that of `export`."""
 
 
 class SaeShape(BaseModel):
@@ -194,10 +196,10 @@ class Experiment(BaseModel):
         return IMPORTED in self.provenance
 
     @property
-    def layout(self) -> str | None:
-        """The layout of the received files, where it is another than that of `export`: little is known of what they
-        were made with."""
-        return self.provenance.get(LAYOUT) if self.is_imported else None
+    def is_bare(self) -> bool:
+        """Whether it was made of files of Goodfire's layout: tokens and activations, and hardly anything is known of
+        what made them."""
+        return self.is_imported and self.provenance.get(LAYOUT) == GOODFIRE
 
     @property
     def facts(self) -> dict[str, str]:

@@ -6,8 +6,9 @@ import argparse
 from pathlib import Path
 
 from kthink_core.arguments import add_cache, cache_of, experiment_name
+from kthink_core.config import GOODFIRE
 
-OWN, GOODFIRE = "kthink", "goodfire"
+OWN = "kthink"
 
 
 def add(parser: argparse.ArgumentParser) -> None:

@@ -40,8 +40,8 @@ def export(cache: Path, name: str, target: Path, add: Callable[[Path], None] = _
     `.duckdb`: a database with all tables, and `injections`: what token injection said of features. `.parquet`: every
     activation with its token (hookpoint, feature, inference, position, activation, token_id, text, segment);
     configuration and provenance in the file's metadata under `kthink.experiment`. `add` may add to the database before
-    it has its name. An existing file is replaced when the new one is whole. Raises BadValue for another ending or a missing folder, CorruptFile where the database is not what
-    was built, and what `open_reader` raises; DiskFull.
+    it has its name. An existing file is replaced when the new one is whole. Raises BadValue for another ending or a
+    missing folder, CorruptFile where the database is not what was built, and what `open_reader` raises; DiskFull.
     """
     if target.suffix not in (".duckdb", ".parquet"):
         raise BadValue(f"{target} ends in neither .duckdb nor .parquet")

@@ -163,7 +163,8 @@ def _of_directions(at: str, experiment: Experiment) -> list[tuple[str, str]]:
             f"""
             SELECT hookpoint::VARCHAR, feature FROM {at}.promoted_tokens
             WHERE NOT coalesce(feature >= 0 AND feature < {size} AND token_id >= 0
-                AND sign IN ('promoted', 'suppressed') AND rank BETWEEN 1 AND {MOST_RANKS} AND isfinite(logit) AND length(text) <= {MOST_TEXT}, false)
+                AND sign IN ('promoted', 'suppressed') AND rank BETWEEN 1 AND {MOST_RANKS}
+                AND isfinite(logit) AND length(text) <= {MOST_TEXT}, false)
             """,
             "a promoted token that no feature has",
         ),

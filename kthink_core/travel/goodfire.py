@@ -12,13 +12,11 @@ from pathlib import Path
 
 import duckdb
 
+from kthink_core.config import GOODFIRE
 from kthink_core.errors import BadValue
 from kthink_core.store.database import STORAGE_VERSION, quoted
 from kthink_core.store.files import disk_full, publish, remove, temporary
 from kthink_core.store.reader import Reader, open_reader
-
-GOODFIRE = "goodfire"
-"""What the layout is called."""
 
 TOKENS = {"sequence_id": "INTEGER", "token_idx": "INTEGER", "token": "INTEGER", "decoded_token": "VARCHAR"}
 ACTIVATIONS = {"feature_id": "INTEGER", "sequence_id": "INTEGER", "token_idx": "INTEGER", "strength": "FLOAT"}

@@ -16,10 +16,18 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from kthink_core.config import MOST_INFERENCES, MOST_LATENTS, Experiment, ExperimentConfig, Revisions, SaeShape
+from kthink_core.config import (
+    GOODFIRE,
+    MOST_INFERENCES,
+    MOST_LATENTS,
+    Experiment,
+    ExperimentConfig,
+    Revisions,
+    SaeShape,
+)
 from kthink_core.errors import BadFile
 from kthink_core.records import Encoding, Inference
-from kthink_core.travel.goodfire import ACTIVATIONS, GOODFIRE, TOKENS
+from kthink_core.travel.goodfire import ACTIVATIONS, TOKENS
 from kthink_core.travel.received import check_rows, check_rules, tables_of, told
 
 MOST_POSITIONS = 2**20

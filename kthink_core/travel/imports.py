@@ -17,7 +17,7 @@ from typing import NamedTuple
 import duckdb
 from filelock import FileLock, Timeout
 
-from kthink_core.config import IMPORTED, JOURNAL_SCHEMA, LAYOUT, MOST_NAME, Experiment, check_name
+from kthink_core.config import GOODFIRE, IMPORTED, JOURNAL_SCHEMA, LAYOUT, MOST_NAME, Experiment, check_name
 from kthink_core.errors import BadFile, BadValue, ExperimentBusy, encodable
 from kthink_core.store.directions import write_rows
 from kthink_core.store.fidelity_files import write_fidelity
@@ -29,7 +29,6 @@ from kthink_core.store.reader import open_reader
 from kthink_core.store.writer import open_writer
 from kthink_core.travel import goodfire_files
 from kthink_core.travel.carried_notes import BESIDE, Carried, carried_in, read_carried
-from kthink_core.travel.goodfire import GOODFIRE
 from kthink_core.travel.own_export import OwnExport
 from kthink_core.travel.received import opened, tables_of, told
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from kthink_core.config import DATABASE_SCHEMA, JOURNAL_SCHEMA, Experiment
-from kthink_core.errors import CorruptFile, KthinkError, in_words
+from kthink_core.errors import BadFile, CorruptFile, KthinkError, in_words
 from kthink_core.notes import FILE
 from kthink_core.notes.file import behind, writing
 from kthink_core.store.damage import is_sound
@@ -110,9 +110,13 @@ def _outdated(cache: Path, name: str) -> list[str]:
         found.append(f"{len(older)} segment files of an older version")
     if layout.directions.exists() and not is_of_this_version(layout.directions, experiment.mark):
         found.append("directions of an older version")
-    sealed = layout.experiment.exists() and is_sealed(layout.experiment)
-    if not sealed or experiment.schema_version < JOURNAL_SCHEMA:
-        found.append("experiment.json of an older version")
+    try:
+        sealed = is_sealed(layout.experiment)
+    except (BadFile, FileNotFoundError):
+        found.append("experiment.json is damaged or lost")
+    else:
+        if not sealed or experiment.schema_version < JOURNAL_SCHEMA:
+            found.append("experiment.json of an older version")
     try:
         manifest, _ = read_manifest(layout)
     except CorruptFile:
@@ -121,6 +125,8 @@ def _outdated(cache: Path, name: str) -> list[str]:
         found.append("a manifest of an older version")
     if any(entry.schema_version < DATABASE_SCHEMA or entry.sha256 is None for entry in manifest.databases):
         found.append("databases of an older version")
+    elif layout.directions.exists() and (manifest.database is None or manifest.database.directions is None):
+        found.append("directions that are in no database")  # somebody ended it before the last build
     elif experiment.is_imported and not all(_is_whole(layout, entry) for entry in manifest.databases):
         found.append("a damaged database")
     return found
