@@ -11,6 +11,7 @@ from kthink_core.store.export import export
 from kthink_core.store.writer import open_writer
 from kthink_core.travel.goodfire import export_goodfire
 from kthink_core.travel.imports import import_experiment
+from kthink_core.ui.view.permalink import TESTS
 from tests.app_samples import HOOKPOINTS, sample_experiment, sample_inference
 from tests.app_visits import Open, texts, transcript, visiting
 
@@ -44,15 +45,16 @@ def visit(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Open]:
 def test_pages_open(visit: Open, page: str, name: str) -> None:
     app = visit(page, experiment=name, scope="generated", inference="0", hookpoint=HOOKPOINTS[0], feature="1")
     assert not app.error
-    shows_experiment = page not in ("notes", "guide")
-    assert (LACKING in texts(app)) == (name == "goodfire" and shows_experiment)
+    assert (LACKING in texts(app)) == (name == "goodfire")
     assert "computed once" not in texts(app) and "`precompute`, or the worker, measures" not in texts(app)
 
 
-@pytest.mark.parametrize("tab", ["scores", "contrasts", "families"])
-def test_tabs_of_evidence_open(visit: Open, tab: str) -> None:
-    app = visit("reasoning", experiment="goodfire", method=tab, evidence=tab, tab=tab)
-    assert not app.error
+@pytest.mark.parametrize(
+    ("page", "tab"), [("reasoning", ("test", each)) for each in TESTS] + [("quality", ("passport", "audit"))]
+)
+def test_their_tabs_open(visit: Open, page: str, tab: tuple[str, str]) -> None:
+    app = visit(page, experiment="goodfire", **dict([tab]))
+    assert not app.error and not app.get("code")
 
 
 def test_the_transcript_has_the_tokens_as_text(visit: Open) -> None:
@@ -62,8 +64,7 @@ def test_the_transcript_has_the_tokens_as_text(visit: Open) -> None:
 
 
 def test_the_overview_says_where_it_comes_from(visit: Open) -> None:
-    assert "imported 20" in texts(visit("overview", experiment="own")) and "from own.duckdb" in texts(
-        visit("overview", experiment="own")
-    )
+    told = texts(visit("overview", experiment="own"))
+    assert "imported 20" in told and "from own.duckdb" in told and "temperature" in told
     told = texts(visit("overview", experiment="goodfire"))
     assert "from layout" in told and "temperature" not in told and "mode bypass" not in told
