@@ -9,6 +9,7 @@ import tarfile
 from contextlib import closing, suppress
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from store_samples import full_disk, sample_experiment, sample_inferences, write_sample
 
@@ -25,6 +26,7 @@ from kthink_core.store.manifest import is_sealed, read_experiment, read_manifest
 from kthink_core.store.reader import list_experiments, open_reader
 from kthink_core.store.sealed import is_of_this_version
 from kthink_core.travel import migration
+from kthink_core.travel.imports import import_experiment
 from kthink_core.travel.migration import migrate
 
 STORED = Path(__file__).parent / "data" / "store-0.3.0" / "store.tar.xz"
@@ -45,6 +47,10 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in files if not path.name.startswith("notes.")}
 
 
+def records(table: pd.DataFrame) -> list[dict[str, object]]:
+    return json.loads(table.to_json(None, orient="records", double_precision=15) or "")
+
+
 def check_migrated(cache: Path) -> None:
     for name in NAMES:
         layout, experiment = Layout(cache / name), read_experiment(cache, name)
@@ -61,9 +67,9 @@ def check_migrated(cache: Path) -> None:
         table = query_table(
             cache, asked["experiment"], asked["query"], "all", lambda _: None, **asked["options"], **top
         )
-        assert json.loads(table.to_json(orient="records", double_precision=15)) == asked["rows"], asked["query"]
+        assert records(table) == asked["rows"], asked["query"]
     notes = Notebook(cache / FILE).table().drop(columns=["created", "updated"])
-    assert json.loads(notes.to_json(orient="records")) == answered["notes"]
+    assert records(notes) == answered["notes"]
     with open_reader(cache, "tiny") as reader:
         for table in ("neighbours", "promoted_tokens"):
             assert reader.query(f"SELECT count(*) FROM {table}").iloc[0, 0] > 0
@@ -86,6 +92,16 @@ def test_a_cache_of_0_3_0_is_brought_up_to_date(old: Path) -> None:
         assert read_segment(path).texts == inference.texts
     assert any(line.startswith("tiny: what the SAEs cost the model is not measured of 3") for line in told)
     assert [status.name for status in list_experiments(old)] == NAMES, "a backup is no experiment"
+
+
+def test_its_database_as_0_3_0_exported_it_is_imported(old: Path, tmp_path: Path) -> None:
+    """`export` copied the database of a finished experiment as it was."""
+    import_experiment(tmp_path / "here", old / "tiny" / "latents-0001.duckdb")
+    migrate(old, print)
+    with open_reader(tmp_path / "here", "tiny") as imported, open_reader(old, "tiny") as migrated:
+        for table in ("inferences", "latents", "quality", "vector_sums", "feature_stats", "promoted_tokens"):
+            asked = f"FROM {table} ORDER BY ALL"
+            pd.testing.assert_frame_equal(imported.query(asked), migrated.query(asked), check_exact=True)
 
 
 def test_a_second_run_does_nothing(old: Path) -> None:

@@ -142,8 +142,9 @@ def take(cache: Path, experiment: Experiment, notes: Iterable[Carried]) -> tuple
 def _subject(experiment: Experiment, note: Carried) -> Subject | None:
     """What a note is about, in the experiment; None where there is no such thing."""
     if note.kind == "feature":
-        sae = experiment.saes.get(note.hookpoint or "")
-        there = sae is not None and note.feature is not None and note.feature < sae.num_latents
+        if note.hookpoint not in experiment.saes or note.feature is None:
+            return None
+        there = note.feature < experiment.saes[note.hookpoint].num_latents
         return of_feature(experiment, note.hookpoint, note.feature) if there else None
     if note.inference is None or note.inference >= experiment.inferences:
         return None

@@ -227,7 +227,8 @@ class _Latents:
             if len(places) * int(counts.max()) > MOST_KEPT:
                 raise BadFile(self._path, f"sequence {sequence} has more latents than are held")
             column = np.arange(len(position)) - np.repeat(np.cumsum(counts) - counts, counts)
-            features, activations = (np.zeros((len(places), counts.max()), kind) for kind in (np.int32, np.float32))
+            features = np.zeros((len(places), counts.max()), np.int32)
+            activations = np.zeros(features.shape, np.float32)
             features[position, column] = table["feature_id"].to_numpy()
             activations[position, column] = table["strength"].to_numpy()
             self._next = next(self._groups, None)
