@@ -15,7 +15,7 @@ from kthink_core.ui.view.permalink import TESTS
 from tests.app_samples import HOOKPOINTS, sample_experiment, sample_inference
 from tests.app_visits import Open, texts, transcript, visiting
 
-PAGES = ("overview", "inference", "feature", "across", "reasoning", "quality", "compare", "notes", "guide")
+PAGES = ("overview", "inference", "feature", "across", "reasoning", "quality", "compare", "steer", "notes", "guide")
 LACKING = "Imported from files of Goodfire's layout, which have tokens and activations only."
 
 

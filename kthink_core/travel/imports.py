@@ -29,6 +29,7 @@ from kthink_core.store.reader import open_reader
 from kthink_core.store.writer import open_writer
 from kthink_core.travel import goodfire_files
 from kthink_core.travel.carried_notes import BESIDE, Carried, carried_in, read_carried
+from kthink_core.travel.goodfire_rules import check_goodfire, is_goodfire
 from kthink_core.travel.own_export import OwnExport
 from kthink_core.travel.received import opened, tables_of, told
 
@@ -66,7 +67,7 @@ def import_experiment(cache: Path, source: Path, name: str | None = None, hear: 
     with _building(cache) as folder, opened(list(files.values()), folder / "scratch") as connection:
         with told(first):
             tables = tables_of(connection, "received_0")
-        if goodfire_files.is_goodfire(tables):
+        if is_goodfire(tables):
             made = _of_goodfire(cache, source, name, connection, files, folder, hear)
         elif "experiment" in tables and len(files) == 1:
             made = _of_own(cache, first, name, connection, folder, hear)
@@ -122,7 +123,7 @@ def _of_goodfire(
 ) -> Imported:
     catalogs = {hookpoint: (path, f"received_{at}") for at, (hookpoint, path) in enumerate(files.items())}
     for path, catalog in catalogs.values():
-        goodfire_files.check_goodfire(connection, path, catalog)
+        check_goodfire(connection, path, catalog)
     name = name or re.sub(r"[^A-Za-z0-9._-]", "-", source.stem).lstrip("._-")[:MOST_NAME] or "imported"
     _check_free(cache, name)
     digests = {hookpoint: f"sha256:{sha256_of(path)}" for hookpoint, path in files.items()}

@@ -33,7 +33,7 @@ def draw(page: Page) -> None:
     left, right = st.columns(2, gap="medium")
     with left:
         st.markdown("**FVU**")
-        if table["fvu"].count():
+        if any(value == value for value in table["fvu"].tolist()):
             _chart(page, table, "fvu", "FVU", {"zero": True})
         else:
             header.nothing("It is known of none of them.")
