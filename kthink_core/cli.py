@@ -20,14 +20,27 @@ from kthink_core.arguments import (
     whole_number,
     whole_pair,
 )
-from kthink_core.commands import ablate, attribute, auditing, inject, reproduce, sentences, steer, steer_eval, train_sae
+from kthink_core.commands import (
+    ablate,
+    attribute,
+    auditing,
+    inject,
+    receiving,
+    reproduce,
+    sending,
+    sentences,
+    steer,
+    steer_eval,
+    train_sae,
+    upgrading,
+)
 from kthink_core.config import BATCH_SIZE, Device, ExperimentConfig, preset
 from kthink_core.errors import BadValue, KthinkError, UnknownName, WorkerFailed, in_words
 from kthink_core.evidence.divides import BETWEEN
 from kthink_core.evidence.vocabulary import read_vocabulary
 from kthink_core.listing import FORMATS, QUERIES, experiments_table, query_table, write_table
 from kthink_core.settings import Settings, WorkerSettings, from_environment
-from kthink_core.store.completion import is_finished
+from kthink_core.store.completion import check_not_imported, is_finished
 from kthink_core.store.reader import list_experiments
 from kthink_core.store.repair import known_experiment
 
@@ -84,7 +97,9 @@ def _parser() -> argparse.ArgumentParser:
     ablate.add(commands.add_parser("ablate", help="what becomes of a trace's later tokens without a feature?"))
     attribute.add(commands.add_parser("attribute", help="which features does a trace's answer depend on?"))
     sentences.add(commands.add_parser("sentences", help="which sentences of a thought does its answer depend on?"))
-    _add_export(commands.add_parser("export", help="write an experiment into one file"))
+    sending.add(commands.add_parser("export", help="write an experiment into one file, or in Goodfire's layout"))
+    receiving.add(commands.add_parser("import", help="make an experiment of a file that others exported"))
+    upgrading.add(commands.add_parser("migrate", help="bring what older versions left up to date, a backup first"))
     auditing.add(commands.add_parser("audit", help="at which site of its layer was each SAE trained?"))
     train_sae.add(commands.add_parser("train-sae", help="train SAEs of a model on traces or texts"))
     reproduce.add(commands.add_parser("reproduce", help="check the article's figures with the real weights"))
@@ -157,22 +172,16 @@ def _add_query(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=_query)
 
 
-def _add_export(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--experiment", type=experiment_name, required=True, metavar="E")
-    parser.add_argument("target", type=Path, metavar="OUT.duckdb|OUT.parquet")
-    add_cache(parser)
-    parser.set_defaults(run=_export)
-
-
 def _experiment(options: argparse.Namespace) -> tuple[str, ExperimentConfig]:
-    """The name and configuration that a worker has. Raises UnknownName, BadValue."""
-    name = options.experiment
+    """The name and configuration that a worker has. Raises UnknownName, BadValue, ImportedExperiment."""
+    cache, name = cache_of(options), options.experiment
     if name is None:
+        check_not_imported(cache, options.preset)
         return options.preset, preset(options.preset)
-    cache = cache_of(options)
     stored = known_experiment(cache, name)
     if stored is None:
         raise UnknownName("experiment", name, [status.name for status in list_experiments(cache) if status.experiment])
+    check_not_imported(cache, name)
     if stored.open_ended:
         raise BadValue(f"experiment '{name}' holds what was kept of live prompts; name the one they were compared with")
     return name, stored.config
@@ -181,6 +190,7 @@ def _experiment(options: argparse.Namespace) -> tuple[str, ExperimentConfig]:
 def _precompute(options: argparse.Namespace) -> None:
     """Make what the experiment lacks. A complete one is recognised without importing torch."""
     cache, name = cache_of(options), options.experiment or options.preset
+    check_not_imported(cache, name)
     config = steer.with_steering(config_of(options), options)
     if is_finished(cache, name, config):
         print(f"experiment '{name}' is complete in {cache}", file=sys.stderr)
@@ -228,10 +238,3 @@ def _query(options: argparse.Namespace) -> None:
         between=options.between, word=options.word, other=options.other, study=options.study, warn=_warn,
     )  # fmt: skip
     write_table(table, options.format, sys.stdout)
-
-
-def _export(options: argparse.Namespace) -> None:
-    from kthink_core.store.export import export
-
-    export(cache_of(options), options.experiment, options.target)
-    print(options.target)

@@ -109,6 +109,12 @@ class ExperimentConfig(BaseModel):
     steering: tuple[Intervention, ...] = Field(default=(), max_length=64, description="done while the model writes")
 
 
+IMPORTED, LAYOUT = "imported", "layout"
+"""What the provenance of an imported experiment has: of what file it was made and when, and how that was laid out."""
+GOODFIRE = "goodfire"
+"""A layout other than that of `export`."""
+
+
 class SaeShape(BaseModel):
     """The outline of one SAE."""
 
@@ -183,6 +189,17 @@ class Experiment(BaseModel):
         revisions = Revisions.of_facts(facts)
         rest = {name: fact for name, fact in facts.items() if name not in revisions.facts()}
         return fields | {"revisions": revisions, "provenance": rest}
+
+    @property
+    def is_imported(self) -> bool:
+        """Whether it was made of a received file: what it lacks is not to be had."""
+        return IMPORTED in self.provenance
+
+    @property
+    def is_bare(self) -> bool:
+        """Whether it was made of files of Goodfire's layout: tokens and activations, and hardly anything is known of
+        what made them."""
+        return self.is_imported and self.provenance.get(LAYOUT) == GOODFIRE
 
     @property
     def facts(self) -> dict[str, str]:

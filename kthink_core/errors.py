@@ -118,6 +118,16 @@ class ExperimentMismatch(KthinkError):
         super().__init__(f"{kind} '{name}' exists with another configuration ({parts}); choose {other}")
 
 
+class ImportedExperiment(KthinkError):
+    """Something would be computed for an experiment that was made of a received file."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"experiment '{name}' was imported: nothing of it is computed here; choose another --experiment (`migrate` "
+            "mends its files where they are damaged)"
+        )
+
+
 class NotComparable(KthinkError):
     """Two experiments whose features, or what they were found in, differ by more than what is compared."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from kthink_core.config import Experiment, ExperimentConfig, Site
-from kthink_core.errors import ExperimentMismatch, NotComparable
+from kthink_core.errors import ExperimentMismatch, ImportedExperiment, NotComparable
 
 
 class Maker(NamedTuple):
@@ -79,7 +79,10 @@ def same_makers(one: Experiment, other: Experiment) -> bool:
 
 def check_same(stored: Experiment, asked: Experiment) -> None:
     """Raises ExperimentMismatch unless `asked` would make just what `stored` is: configuration, SAEs, weights,
-    problems, and how many inferences of them. What is typed is none of the problems of an open-ended one."""
+    problems, and how many inferences of them. What is typed is none of the problems of an open-ended one. Raises
+    ImportedExperiment where `stored` was imported and `asked` is to be made here."""
+    if stored.is_imported and not asked.is_imported:
+        raise ImportedExperiment(stored.name)
     differing = _differing(stored.config, asked.config) | _differing_weights(stored, asked)
     facts: dict[str, tuple[object, object]] = {"inferences": (stored.inferences, asked.inferences)}
     if not stored.open_ended:

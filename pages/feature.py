@@ -149,7 +149,7 @@ def company(page: Page, feature: int) -> None:
     with right:
         st.header("Nearest decoder rows", help=terms.help("cosine"))
         if nearest.empty:
-            header.nothing("They are computed once the experiment is finished, for features that fire.")
+            header.nothing(when_finished(page))
         else:
             st.caption("Click a row to see the feature.")
             feature_tables.draw(
@@ -158,11 +158,17 @@ def company(page: Page, feature: int) -> None:
             )  # fmt: skip
 
 
+def when_finished(page: Page) -> str:
+    if page.experiment.is_imported:
+        return "The file that the experiment was imported from has none of this feature."
+    return "They are computed once the experiment is finished, for features that fire."
+
+
 def logits(page: Page, feature: int) -> None:
     st.header("Tokens promoted and suppressed", help=terms.help("logit_lens"))
     table = page.ask(queries.promoted_tokens, page.view.hookpoint, feature)
     if table.empty:
-        header.nothing("They are computed once the experiment is finished, for features that fire.")
+        header.nothing(when_finished(page))
         return
     promoted, suppressed = st.columns(2, gap="medium")
     for column, sign, hue in ((promoted, "promoted", hues.HUES[2]), (suppressed, "suppressed", hues.HUES[3])):

@@ -25,8 +25,11 @@ def head(page: Page, feature: int) -> None:
     with header.title(f"Inference {page.view.inference}"):
         ways.from_inference(page, feature)
         choices.previous_and_next(page)
-    verdict.line(row)
-    st.text(row["question"])
+    if page.experiment.is_bare:
+        st.text(f"{row['question']} · {row['generated_tokens']} tokens")
+    else:
+        verdict.line(row)
+        st.text(row["question"])
     receipt_table.of_inference(page)
     quality.line(page)
     quality.notes(page)

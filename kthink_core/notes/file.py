@@ -39,6 +39,16 @@ def reading(path: Path) -> Iterator[sqlite3.Connection | None]:
             yield connection
 
 
+def behind(path: Path) -> list[str]:
+    """The steps of the schema that a file lacks, which is left as it is; none where there is no file. Raises as
+    `reading`."""
+    with _told(path):
+        if not _there(path):
+            return []
+        with closing(_connect(path, "mode=ro")) as connection:
+            return missing(connection, path)
+
+
 @contextmanager
 def writing(path: Path) -> Iterator[sqlite3.Connection]:
     """A connection within a transaction: all of the block is kept, and outlasts a power cut, or nothing. Makes the file

@@ -27,13 +27,14 @@ STORE = "store"
 """What a database is called in a connection that has one."""
 
 
-def connect() -> duckdb.DuckDBPyConnection:
-    """A connection that downloads nothing and writes nothing anywhere."""
+def connect(scratch: Path | None = None) -> duckdb.DuckDBPyConnection:
+    """A connection that downloads nothing and writes nothing anywhere; but to `scratch`, if given, what it sorts and
+    has no memory for."""
     connection = duckdb.connect(
         config={
             "autoinstall_known_extensions": "false",
             "autoload_known_extensions": "false",
-            "temp_directory": "",
+            "temp_directory": str(scratch or ""),
             "threads": str(min(4, os.cpu_count() or 1)),
         }
     )

@@ -82,8 +82,8 @@ def _quality(inference: Inference, hookpoints: Sequence[str]) -> list[pa.RecordB
         pa.RecordBatch.from_pydict(
             _place(inference, index, hookpoints)
             | {
-                "squared_error": pa.array(inference.encodings[hookpoint].squared_error),
-                "squared_norm": pa.array(inference.encodings[hookpoint].squared_norm),
+                name: pa.array(getattr(inference.encodings[hookpoint], name), from_pandas=True)  # NaN: not known
+                for name in ("squared_error", "squared_norm")
             }
         )
         for index, hookpoint in enumerate(hookpoints)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from kthink_core.config import DATABASE_SCHEMA, ExperimentConfig
-from kthink_core.errors import CorruptFile
+from kthink_core.errors import CorruptFile, ImportedExperiment, KthinkError
 from kthink_core.identity import check_same_config
 from kthink_core.store.damage import is_sound
 from kthink_core.store.files import Layout
@@ -43,6 +43,17 @@ def is_finished(cache: Path, name: str, config: ExperimentConfig) -> bool:
         return False
     path = layout.folder / database.file
     return database.count == stored.inferences and path.exists() and is_sound(path, database)
+
+
+def check_not_imported(cache: Path, name: str) -> None:
+    """Raises ImportedExperiment where there is one of that name, which nobody computes further. One that cannot be read
+    is left to who will write it."""
+    try:
+        stored = read_experiment(cache, name)
+    except (KthinkError, OSError):
+        return
+    if stored is not None and stored.is_imported:
+        raise ImportedExperiment(name)
 
 
 def is_outdated(cache: Path, name: str) -> bool:

@@ -51,7 +51,12 @@ def write_directions(
             ("suppressed", found.suppressed, found.suppressed_logits),
         )
     ]
-    content, digest = sealed(pa.concat_tables(parts), mark, dictionary=True)
+    return write_rows(path, pa.concat_tables(parts), mark)
+
+
+def write_rows(path: Path, rows: pa.Table, mark: str | None = None) -> str:
+    """Writes rows with the file's columns, and returns its digest. `mark`: the experiment's. Raises DiskFull."""
+    content, digest = sealed(rows.cast(_SCHEMA), mark, dictionary=True)
     write_atomically(path, content)
     return digest
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import duckdb
@@ -29,14 +30,18 @@ ORDER BY latents.hookpoint, feature, inference, position
 """
 
 
-def export(cache: Path, name: str, target: Path) -> Path:
+def _nothing(_: Path) -> None:
+    """Nothing is added."""
+
+
+def export(cache: Path, name: str, target: Path, add: Callable[[Path], None] = _nothing) -> Path:
     """Writes what is visible of an experiment to one file, which stands alone; returns `target`.
 
     `.duckdb`: a database with all tables, and `injections`: what token injection said of features. `.parquet`: every
     activation with its token (hookpoint, feature, inference, position, activation, token_id, text, segment);
-    configuration and provenance in the file's metadata under `kthink.experiment`. An existing file is replaced when the
-    new one is whole. Raises BadValue for another ending or a missing folder, CorruptFile where the database is not what
-    was built, and what `open_reader` raises; DiskFull.
+    configuration and provenance in the file's metadata under `kthink.experiment`. `add` may add to the database before
+    it has its name. An existing file is replaced when the new one is whole. Raises BadValue for another ending or a
+    missing folder, CorruptFile where the database is not what was built, and what `open_reader` raises; DiskFull.
     """
     if target.suffix not in (".duckdb", ".parquet"):
         raise BadValue(f"{target} ends in neither .duckdb nor .parquet")
@@ -46,7 +51,7 @@ def export(cache: Path, name: str, target: Path) -> Path:
         if target.suffix == ".parquet":
             _export_parquet(reader, target)
         else:
-            _export_database(Layout(cache / name), reader, target)
+            _export_database(Layout(cache / name), reader, target, add)
     return target
 
 
@@ -74,7 +79,7 @@ def _add_injections(path: Path, reader: Reader) -> None:
             connection.executemany(f"INSERT INTO injections VALUES ({', '.join('?' * len(rows[0]))})", rows)
 
 
-def _export_database(layout: Layout, reader: Reader, target: Path) -> None:
+def _export_database(layout: Layout, reader: Reader, target: Path, add: Callable[[Path], None]) -> None:
     manifest, version = read_manifest(layout, reader.experiment.mark)
     entry = manifest.database
     if entry and entry.sha256 and not manifest.increments and version == reader.version:
@@ -85,6 +90,7 @@ def _export_database(layout: Layout, reader: Reader, target: Path) -> None:
             if not is_sound(beside, entry):
                 raise CorruptFile(path, REMEDY)
             _add_injections(beside, reader)
+            add(beside)
             publish(beside, target)
     else:
         experiment = reader.experiment
@@ -98,6 +104,7 @@ def _export_database(layout: Layout, reader: Reader, target: Path) -> None:
         with disk_full(target, beside):
             build_database(beside, experiment, inferences, directions, fidelity=fidelity)
             _add_injections(beside, reader)
+            add(beside)
             publish(beside, target)
 
 

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from kthink_core.config import JOURNAL_SCHEMA
 from kthink_core.documents import parse_object, read_bounded
-from kthink_core.errors import BadFile, CorruptFile, ForeignFile, SchemaTooNew
+from kthink_core.errors import BadFile, CorruptFile, ForeignFile, KthinkError, SchemaTooNew
 
 MOST_BYTES = 2**31
 """Of a Parquet file, and of what it says that it holds uncompressed."""
@@ -72,6 +72,16 @@ def read_sealed(path: Path, mark: str | None, remedy: str) -> tuple[pa.Table, st
     if mark is not None and metadata.get(_MARK, mark.encode()) != mark.encode():  # older versions left no mark
         raise ForeignFile(path)
     return table, digest.decode()
+
+
+def is_of_this_version(path: Path, mark: str) -> bool:
+    """Whether a file is sound, of this version's schema, and bears the experiment's mark. Raises OSError."""
+    try:
+        table, _ = read_sealed(path, mark, "")
+    except KthinkError:
+        return False
+    metadata = table.schema.metadata
+    return metadata[_VERSION] == str(JOURNAL_SCHEMA).encode() and _MARK in metadata
 
 
 def sealed_json(fields: Mapping[str, Any]) -> bytes:

@@ -48,8 +48,8 @@ class SegmentSums:
                 "hookpoint": pa.array([hookpoint for (hookpoint, _), _ in found], pa.string()),
                 "segment": pa.array([segment for (_, segment), _ in found], pa.string()),
                 "positions": pa.array([total.positions for _, total in found], pa.int64()),
-                "squared_error": pa.array([total.squared_error for _, total in found], pa.float64()),
-                "squared_norm": pa.array([total.squared_norm for _, total in found], pa.float64()),
+                "squared_error": pa.array([total.squared_error for _, total in found], pa.float64(), from_pandas=True),
+                "squared_norm": pa.array([total.squared_norm for _, total in found], pa.float64(), from_pandas=True),
                 "sum": pa.array([total.vector for _, total in found], pa.list_(pa.float64())),
             }
         )

@@ -113,7 +113,7 @@ def _experiment(cache: Path, made_by: Experiment, name: str) -> Experiment:
         stored = read_experiment(cache, name)
     except CorruptFile:  # the writer mends it, or says why not
         return experiment
-    if stored is None or same_makers(stored, experiment):
+    if stored is None or (stored.open_ended and same_makers(stored, experiment)):
         return experiment
     for other in _stored(cache):  # an older version may have named it otherwise
         if other.name.startswith(LIVE_STEERED) == (name == LIVE_STEERED) and same_makers(other, experiment):

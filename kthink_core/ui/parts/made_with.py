@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import pandas as pd
 import streamlit as st
 
-from kthink_core.config import Experiment
+from kthink_core.config import IMPORTED, Experiment
 from kthink_core.ui.parts import download
 from kthink_core.ui.parts.numerals import MISSING
 from kthink_core.ui.view.page import Page
@@ -18,7 +18,8 @@ def summary(page: Page) -> None:
     experiment = page.experiment
     line(experiment)
     with st.expander("Configuration and provenance", icon=":material/fact_check:"):
-        parts = (_facts(experiment.config.model_dump()), _facts(experiment.facts))
+        known = {"sae", "hookpoints"} if experiment.is_bare else None
+        parts = (_facts(experiment.config.model_dump(include=known)), _facts(experiment.facts))
         for column, facts in zip(st.columns(2), parts, strict=True):
             column.dataframe(facts, hide_index=True)
         download.buttons(page, "configuration and provenance", pd.concat(parts, ignore_index=True))
@@ -27,6 +28,10 @@ def summary(page: Page) -> None:
 def line(experiment: Experiment) -> None:
     """What was asked of what, in one line."""
     config = experiment.config
+    imported = [f"imported {experiment.provenance[IMPORTED]}"] if experiment.is_imported else []
+    if experiment.is_bare:
+        st.text(imported[0])
+        return
     greedy = config.temperature == 0
     sampling = [
         f"problems {config.problems}",
@@ -41,6 +46,7 @@ def line(experiment: Experiment) -> None:
         f"SAEs {_with_revision(config.sae, config.sae_revision)}",
         f"capture site {config.site}",
         *(["prompts typed live, each sampled as its page says"] if experiment.open_ended else sampling),
+        *imported,
     ]
     st.text(" · ".join(parts))
 

@@ -9,8 +9,8 @@ from kthink_core.ui.view.page import Page
 
 
 def bar(page: Page) -> None:
-    """Nothing for a finished experiment."""
-    if len(page.inferences) < page.experiment.inferences:
+    """Nothing for a finished experiment, nor for an imported one, which has what it has."""
+    if len(page.inferences) < page.experiment.inferences and not page.experiment.is_imported:
         _follow(page)
 
 

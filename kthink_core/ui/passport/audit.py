@@ -56,6 +56,9 @@ def _counterpart(page: Page) -> str | None:
 
 
 def _missing(experiment: Experiment, hookpoint: str) -> None:
+    if experiment.is_bare:
+        header.nothing("Nobody knows what these traces were made with: they cannot be made again at another site.")
+        return
     there: Site = "hookpoint" if experiment.config.site == "residual" else "residual"
     header.nothing(
         f"No experiment has these traces at the other site, {there} (the {SITES[there]}): same model, problems, "

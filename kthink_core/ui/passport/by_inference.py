@@ -33,7 +33,10 @@ def draw(page: Page) -> None:
     left, right = st.columns(2, gap="medium")
     with left:
         st.markdown("**FVU**")
-        _chart(page, table, "fvu", "FVU", {"zero": True})
+        if any(value == value for value in table["fvu"].tolist()):
+            _chart(page, table, "fvu", "FVU", {"zero": True})
+        else:
+            header.nothing("It is known of none of them.")
     with right:
         st.markdown("**Loss recovered**", help=terms.help("loss_recovered"))
         found = [value for value in table["loss_recovered"].tolist() if value == value]

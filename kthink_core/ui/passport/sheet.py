@@ -102,6 +102,8 @@ def _said(page: Page, table: pd.DataFrame) -> str:
     measured, stored = int(everywhere.min()), len(page.inferences)
     if page.experiment.open_ended:
         return "Kept live runs are not measured: they have no loss recovered and no KL."
+    if measured < stored and page.experiment.is_imported:
+        return f"Loss recovered and KL of {measured} of {stored} inferences came along with the imported file."
     if measured < stored:
         left = f"{measured} of {stored} inferences are measured; `precompute`, or the worker, measures the others"
         return f"Loss recovered and KL: {left}, once all are generated."

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import streamlit as st
 
+from kthink_core.config import Experiment
 from kthink_core.store.reader import ExperimentStatus, list_experiments
 from kthink_core.ui.parts.writing import plain
 
@@ -27,6 +28,17 @@ def unreadable(statuses: Sequence[ExperimentStatus]) -> None:
     with st.expander(f"{number} cannot be read", icon=":material/warning:"):
         for problem in problems:
             st.caption(plain(problem))
+
+
+def lacking(experiment: Experiment) -> None:
+    """What an experiment of received files has not, because their layout has no place for it; nothing for others."""
+    if experiment.is_bare:
+        st.info(
+            "Imported from files of Goodfire's layout, which have tokens and activations only. "
+            "Not known are the model, which tokens were prompt, thinking and answer (all count as generated), "
+            "log-probabilities, which answers are right, and the SAEs' errors, directions and number of features.",
+            icon=":material/move_to_inbox:",
+        )
 
 
 def missing(cache: Path, statuses: Sequence[ExperimentStatus]) -> None:

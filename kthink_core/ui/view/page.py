@@ -83,6 +83,7 @@ def open_page() -> Page:
         st.warning(plain(message), icon=":material/link_off:")
     for message in reader.warnings:
         st.warning(plain(message), icon=":material/warning:")
+    experiments.lacking(reader.experiment)
     st.session_state["view"] = view
     return Page(source, statuses, reader.experiment, reader.inference_ids, view)
 

@@ -1,0 +1,51 @@
+"""`import`: an experiment of a received file."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from tqdm import tqdm
+
+from kthink_core.arguments import add_cache, cache_of, experiment_name
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Describe the command."""
+    parser.add_argument(
+        "source", type=Path, metavar="FILE.duckdb|FOLDER", help="what `export` wrote, or files of Goodfire's layout"
+    )
+    parser.add_argument(
+        "--experiment", type=experiment_name, metavar="NAME", help="its name here (default: as the file has it)"
+    )
+    parser.add_argument("--notes", action="store_true", help="take the labels and notes that came along, too")
+    add_cache(parser)
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Make the experiment, and print its name."""
+    from kthink_core.travel.carried_notes import take
+    from kthink_core.travel.imports import import_experiment
+
+    cache = cache_of(options)
+    with tqdm(unit="inference", leave=False, disable=not sys.stderr.isatty()) as bar:
+
+        def hear(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        made = import_experiment(cache, options.source, options.experiment, hear)
+    if options.notes:
+        taken, left = take(cache, made.experiment, made.notes)
+        print(f"{taken} of {len(made.notes)} labels and notes taken", file=sys.stderr)
+        for line in left:
+            print(f"kthink: left out: {line}", file=sys.stderr)
+    elif made.notes:
+        print(
+            f"{len(made.notes)} labels and notes are left out: an import with --notes takes them",
+            file=sys.stderr,
+        )
+    print(f"{made.experiment.name}: {made.inferences} inferences", file=sys.stderr)
+    print(made.experiment.name)
