@@ -19,9 +19,8 @@ from kthink_core.store.sentence_studies import (
     Place,
     Said,
     SentenceStudy,
-    digest,
 )
-from kthink_core.store.studies import list_studies, made_with, read_study
+from kthink_core.store.studies import list_studies, made_with, read_study, trace_digest
 
 ROLLOUTS = 100
 """From each place, unless asked otherwise."""
@@ -97,7 +96,7 @@ def _begun(experiment: Experiment, trace: Inference, question: Question, device:
         made=made_with(experiment, hookpoints_of(trace, question), device, dtype),
         complete=False,
         inference=trace.inference,
-        trace=digest(trace.token_ids),
+        trace=trace_digest(trace.token_ids),
         prompt_tokens=trace.prompt_tokens,
         generated_tokens=trace.generated_tokens,
         reference=trace.reference,

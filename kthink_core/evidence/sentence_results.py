@@ -23,7 +23,8 @@ from kthink_core.prompts import answer_key, is_correct
 from kthink_core.queries.checks import check_feature, check_inference
 from kthink_core.queries.inference import transcript
 from kthink_core.store.reader import Reader
-from kthink_core.store.sentence_studies import Found, SentenceStudy, digest, find_studies
+from kthink_core.store.sentence_studies import Found, SentenceStudy, find_studies
+from kthink_core.store.studies import trace_digest
 
 COLUMNS = (
     "sentence", "first", "last", "text", "importance", "low", "high", "chance", "chance_high", "p", "q", "rollouts",
@@ -82,7 +83,7 @@ def sentences(
 def stored(reader: Reader, inference: int) -> Found:
     """The studies of an inference. Raises OutOfRange, BadValue, OSError."""
     check_inference(reader, inference)
-    trace = digest(transcript(reader, inference)["token_id"].tolist())
+    trace = trace_digest(transcript(reader, inference)["token_id"].tolist())
     return find_studies(reader.layout, reader.experiment, inference, trace)
 
 

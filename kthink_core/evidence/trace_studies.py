@@ -8,9 +8,9 @@ import pandas as pd
 
 from kthink_core.queries.checks import check_hookpoint, check_inference
 from kthink_core.queries.inference import transcript
-from kthink_core.store.causal_studies import AblationStudy, AttributionStudy, digest
+from kthink_core.store.causal_studies import AblationStudy, AttributionStudy
 from kthink_core.store.reader import Reader
-from kthink_core.store.studies import Kind, list_studies
+from kthink_core.store.studies import Kind, list_studies, trace_digest
 
 Causal = TypeVar("Causal", AblationStudy, AttributionStudy)
 
@@ -32,7 +32,7 @@ def stored(
         if number not in reader.inference_ids or inference not in (None, number):
             continue
         if number not in now:
-            now[number] = digest(transcript(reader, number)["token_id"].tolist())
+            now[number] = trace_digest(transcript(reader, number)["token_id"].tolist())
         if study.trace.digest == now[number] and hookpoint in (None, study.question.hookpoint):
             found.append(study)
     return found, listed.problems

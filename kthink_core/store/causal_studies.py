@@ -6,15 +6,13 @@ Arrays over positions begin at position 0.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable
 from typing import Annotated, Final, Self
 
 from pydantic import Field, model_validator
 
 from kthink_core.config import MOST_LATENTS
 from kthink_core.records import Inference
-from kthink_core.store.studies import Document, Made, Study, study_id
+from kthink_core.store.studies import Document, Made, Study, study_id, trace_digest
 
 ABLATION: Final = "ablation"
 ATTRIBUTION: Final = "attribution"
@@ -49,15 +47,10 @@ def traced(inference: Inference, number: int | None) -> Traced:
     """Of a trace; `number`: of the stored inference."""
     return Traced(
         inference=number,
-        digest=digest(inference.token_ids.tolist()),
+        digest=trace_digest(inference.token_ids.tolist()),
         prompt_tokens=inference.prompt_tokens,
         tokens=len(inference.token_ids),
     )
-
-
-def digest(token_ids: Iterable[int]) -> str:
-    """Of the tokens of a trace."""
-    return "sha256:" + hashlib.sha256(",".join(map(str, token_ids)).encode()).hexdigest()
 
 
 class AblationQuestion(Document):

@@ -6,8 +6,6 @@ is stored after every place, so that a run that was ended goes on with the next.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable
 from typing import Annotated, Final, NamedTuple, Self
 
 from pydantic import Field, model_validator
@@ -110,11 +108,6 @@ class Found(NamedTuple):
     """Those that differ from it by a clamped feature only, the newest first."""
     problems: tuple[str, ...]
     """A line for each document that does not count."""
-
-
-def digest(token_ids: Iterable[int]) -> str:
-    """Of a trace, as `SentenceStudy.trace`."""
-    return "sha256:" + hashlib.sha256(",".join(map(str, token_ids)).encode()).hexdigest()
 
 
 def find_studies(layout: Layout, experiment: Experiment, inference: int, trace: str) -> Found:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar
@@ -94,6 +94,11 @@ def study_id(asked: Mapping[str, Any], made: Made) -> str:
     """Twelve hexadecimal digits that stand for a question. `asked`: all that changes its answer, as JSON has it."""
     content = [asked, made.model, made.saes, made.site]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def trace_digest(token_ids: Iterable[int]) -> str:
+    """Of the tokens of a trace that a study is about: the experiment may be made anew under its name."""
+    return "sha256:" + hashlib.sha256(",".join(map(str, token_ids)).encode()).hexdigest()
 
 
 def save_study(layout: Layout, kind: Kind, id: str, study: Study) -> Path:

@@ -240,7 +240,8 @@ class Engine:
 
     def _fail(self, job: Job, error: BaseException, message: str) -> None:
         job.message, job.trace = message, traceback.format_exc()
-        log.error("job %s failed", job.id, exc_info=error)
+        known = isinstance(error, KthinkError)  # it says all that there is to say
+        log.error("job %s failed: %s", job.id, message, exc_info=None if known else error)
         self._end(job, "failed", Failed(job=job.id, message=message))
 
     def _end(self, job: Job, state: JobState, event: Event) -> None:

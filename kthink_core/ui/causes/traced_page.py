@@ -18,10 +18,9 @@ from kthink_core.store.causal_studies import (
     AttributionStudy,
     Traced,
     causal_id,
-    digest,
 )
 from kthink_core.store.files import Layout
-from kthink_core.store.studies import made_with, read_study
+from kthink_core.store.studies import made_with, read_study, trace_digest
 from kthink_core.ui.live import job_button
 from kthink_core.ui.parts.writing import plain
 from kthink_core.ui.view.page import Page
@@ -87,7 +86,7 @@ class TracedPage:
         """Which trace it is."""
         return Traced(
             inference=self.trace.inference if isinstance(self.trace, StoredTrace) else None,
-            digest=digest(self.tokens["token_id"].tolist()),
+            digest=trace_digest(self.tokens["token_id"].tolist()),
             prompt_tokens=self.tokens["segment"].tolist().count("prompt"),
             tokens=len(self.tokens),
         )

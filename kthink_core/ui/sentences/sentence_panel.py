@@ -15,8 +15,8 @@ from kthink_core.live.study_requests import SentencesRequest, StoredTrace
 from kthink_core.queries.inference import transcript
 from kthink_core.records import Intervention
 from kthink_core.store.files import Layout
-from kthink_core.store.sentence_studies import KIND, Found, SentenceStudy, digest, find_studies
-from kthink_core.store.studies import studies_state
+from kthink_core.store.sentence_studies import KIND, Found, SentenceStudy, find_studies
+from kthink_core.store.studies import studies_state, trace_digest
 from kthink_core.ui.inference import trace_parts
 from kthink_core.ui.live import job_button
 from kthink_core.ui.parts import clicks, download, header, numerals, terms
@@ -51,7 +51,7 @@ def draw(page: Page, feature: int, look: Callable[[tuple[int, int]], None]) -> N
         "far apart are the answers?"
     )
     state = studies_state(_layout(page), KIND)
-    trace = digest(tokens["token_id"].tolist())
+    trace = trace_digest(tokens["token_id"].tolist())
     found = _found(str(_layout(page).folder), page.source, view.inference, trace, state)
     held = Intervention(view.hookpoint, feature, "clamp", 0.0)
     clamped = next((one for one in found.clamped if one.clamp == held), None)
