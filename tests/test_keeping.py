@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -32,7 +33,7 @@ DRAWN = sample_inferences(MADE_BY)
 def done(index: int) -> Job:
     """A job that has generated something."""
     job = Job(GenerateRequest(prompt="Two and two?"), (1, 2), lambda event: None)
-    job.inference = DRAWN[index]
+    job.inference = replace(DRAWN[index], interventions=(), receipts=())  # steered ones are kept elsewhere
     return job
 
 
@@ -176,9 +177,7 @@ def test_what_an_older_version_kept_is_brought_up_to_date(tmp_path: Path, caplog
             rewrite(tmp_path / name / "manifest.json", schema_version=2, database=None, segments=segments)
         else:
             as_schema_2(tmp_path / name)
-        with pytest.raises(
-            SchemaTooOld, match=r"has store schema 2, this kthink reads [34]; start the worker \(`up`\)"
-        ):
+        with pytest.raises(SchemaTooOld, match=r"has store schema 2, this kthink reads \d; start the worker \(`up`\)"):
             open_reader(tmp_path, name)
     with writer_lock(Layout(tmp_path / "live-0")):
         Keeping(tmp_path).renew(lambda: False)
