@@ -12,7 +12,6 @@ A client that goes away cancels its job.
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -27,6 +26,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 import kthink_core
 from kthink_core.access.body_limit import BodyLimit
 from kthink_core.access.connections import bound
+from kthink_core.access.exposure import is_loopback
 from kthink_core.access.host_names import HostNames
 from kthink_core.access.token_check import TokenCheck
 from kthink_core.config import BATCH_SIZE, Device, ExperimentConfig
@@ -63,15 +63,8 @@ CLIENT_HEADER = "x-kthink-client"
 
 def check_exposure(settings: WorkerSettings) -> None:
     """Raises BadValue where the worker would listen to other machines without a token."""
-    if settings.token is None and not _is_loopback(settings.host):
+    if settings.token is None and not is_loopback(settings.host):
         raise BadValue(f"the worker would listen on {settings.host} to anybody: set KTHINK_WORKER_TOKEN")
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def make_app(service: Service) -> FastAPI:

@@ -1,0 +1,160 @@
+"""Nobody gets anything before it is known who asks: pages, scripts and websockets alike.
+
+A link of an invitation is exchanged for a cookie, and is gone from the address bar. A websocket is looked at with every
+message: it ends as soon as its person may no longer come in, or may do less than when it began.
+"""
+
+from __future__ import annotations
+
+import html
+import time
+from collections.abc import Callable
+from urllib.parse import parse_qsl, quote, urlencode
+
+from starlette.datastructures import Headers
+from starlette.requests import HTTPConnection
+from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.websockets import WebSocketDisconnect
+
+from kthink_core.access.gate import COOKIE, Asking, Gate, Refused
+from kthink_core.access.person import Person
+
+PARAMETER = "invite"
+"""Of a link's query: the token of an invitation."""
+SIGN_IN, SIGN_OUT = "/sign-in", "/sign-out"
+HEALTH = "/_stcore/health"
+_NOT_ALLOWED = 1008
+"""Why a websocket ends: RFC 6455, policy violation."""
+
+
+class Admission:
+    """ASGI middleware."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        gate: Gate,
+        base: str = "",
+        login: Callable[[], str] | None = None,
+        open_paths: tuple[str, ...] = (),
+        secure: bool = False,
+    ) -> None:
+        """`base`: the path that the app lies under, as `/kthink`. `login`: where one signs in, a new address each
+        time. `open_paths`: below `base`, for whoever is about to sign in. `secure`: others come by TLS, always."""
+        self._app, self._gate, self._base, self._login, self._secure = app, gate, base, login, secure
+        self._open = {base + path for path in (HEALTH, *open_paths)}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan" or scope["path"] in self._open:
+            await self._app(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await self._websocket(scope, receive, send)
+        else:
+            answer = self._answer(scope)
+            await (answer or self._app)(scope, receive, send)
+
+    def _answer(self, scope: Scope) -> Response | None:
+        """What is answered in the app's place; None where it may answer itself."""
+        asked = HTTPConnection(scope)
+        if scope["path"] == self._base + SIGN_OUT:
+            return self._signed_out()
+        if scope["path"] == self._base + SIGN_IN and self._login is not None:
+            return RedirectResponse(self._login(), 303, {"cache-control": "no-store"})
+        found = self._gate.person(_asking(asked))
+        token = asked.query_params.get(PARAMETER)
+        if token is not None and scope["method"] in ("GET", "HEAD"):
+            return self._entered(scope, asked, token, found)
+        return self._refusal(scope, found) if isinstance(found, Refused) else None
+
+    def _entered(self, scope: Scope, asked: HTTPConnection, token: str, now: Person | Refused) -> Response:
+        """The same address without the token, and a cookie; who is signed in otherwise stays so."""
+        answer = RedirectResponse(_without_token(scope), 303, {"cache-control": "no-store"})
+        if isinstance(now, Person) and now.way != "invitation":
+            return answer
+        found = self._gate.accept(token)
+        if isinstance(found, Refused):
+            return self._refusal(scope, found)
+        left = max(0, int((found.expires or 0) - time.time()))
+        answer.set_cookie(
+            COOKIE, self._gate.cookie(token), left, path=self._base or "/", httponly=True, samesite="lax",
+            secure=self._secure or _is_encrypted(asked),
+        )  # fmt: skip
+        if self._gate.audit is not None:
+            self._gate.audit.write("sign-in", found, way=found.way, address=_address(asked))
+        return answer
+
+    def _signed_out(self) -> Response:
+        answer = PlainTextResponse("You are signed out.\n", headers={"cache-control": "no-store"})
+        answer.delete_cookie(COOKIE, path=self._base or "/", httponly=True, samesite="lax")
+        return answer
+
+    def _refusal(self, scope: Scope, refused: Refused) -> Response:
+        if self._gate.audit is not None:
+            self._gate.audit.refusal(
+                refused.status, refused.reason, _address(HTTPConnection(scope)), path=scope["path"]
+            )
+        headers = {"cache-control": "no-store"}
+        if self._login is None or "text/html" not in Headers(scope=scope).get("accept", ""):
+            return PlainTextResponse(f"{refused.reason}\n", refused.status, headers)
+        page = (
+            '<!doctype html><html lang="en"><meta charset="utf-8"><title>kthink</title>'
+            f'<p>{html.escape(refused.reason)}. <a href="{html.escape(self._base + SIGN_IN)}">Sign in</a></p></html>\n'
+        )
+        return HTMLResponse(page, refused.status, headers)
+
+    async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        asking = _asking(HTTPConnection(scope))
+        person = self._gate.person(asking)
+        if isinstance(person, Refused):
+            if self._gate.audit is not None:
+                self._gate.audit.refusal(person.status, person.reason, asking.address, path=scope["path"])
+            await send({"type": "websocket.close", "code": _NOT_ALLOWED})  # to the browser a 403
+            return
+        ended = False
+
+        async def ends() -> bool:
+            nonlocal ended
+            if not ended and self._gate.person(asking) != person:
+                ended = True
+                if self._gate.audit is not None:
+                    self._gate.audit.refusal(401, "ended a visit under way", asking.address, person)
+                await send({"type": "websocket.close", "code": _NOT_ALLOWED})
+            return ended
+
+        async def received() -> Message:
+            message = await receive()
+            if message["type"] == "websocket.receive" and await ends():
+                return {"type": "websocket.disconnect", "code": _NOT_ALLOWED}
+            return message
+
+        async def sent(message: Message) -> None:
+            if message["type"] == "websocket.send" and await ends():
+                raise WebSocketDisconnect(_NOT_ALLOWED)
+            if message["type"] != "websocket.close" or not ended:
+                await send(message)
+
+        await self._app(scope, received, sent)
+
+
+def _asking(asked: HTTPConnection) -> Asking:
+    return Asking(asked.cookies, asked.headers.getlist, _address(asked))
+
+
+def _address(asked: HTTPConnection) -> str:
+    return asked.client.host if asked.client else ""
+
+
+def _is_encrypted(asked: HTTPConnection) -> bool:
+    """Whether the browser came by TLS, as far as the server or a proxy says. Who makes it up loses only the cookie."""
+    return asked.url.scheme in ("https", "wss") or asked.headers.get("x-forwarded-proto", "") == "https"
+
+
+def _without_token(scope: Scope) -> str:
+    """The address that was asked for, relative to itself: it leads nowhere else, whatever a proxy has cut off."""
+    query = [
+        pair for pair in parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
+        if pair[0] != PARAMETER
+    ]  # fmt: skip
+    last = quote(scope["path"].rpartition("/")[2], safe="")
+    return f"./{last}" + (f"?{urlencode(query)}" if query else "")
