@@ -38,11 +38,10 @@ class Admission:
         base: str = "",
         login: Callable[[], str] | None = None,
         open_paths: tuple[str, ...] = (),
-        secure: bool = False,
     ) -> None:
         """`base`: the path that the app lies under, as `/kthink`. `login`: where one signs in, a new address each
-        time. `open_paths`: below `base`, for whoever is about to sign in. `secure`: others come by TLS, always."""
-        self._app, self._gate, self._base, self._login, self._secure = app, gate, base, login, secure
+        time. `open_paths`: below `base`, for whoever is about to sign in."""
+        self._app, self._gate, self._base, self._login = app, gate, base, login
         self._open = {base + path for path in (HEALTH, *open_paths)}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -76,10 +75,8 @@ class Admission:
         if isinstance(found, Refused):
             return self._refusal(scope, found)
         left = max(0, int((found.expires or 0) - time.time()))
-        answer.set_cookie(
-            COOKIE, self._gate.cookie(token), left, path=self._base or "/", httponly=True, samesite="lax",
-            secure=self._secure or _is_encrypted(asked),
-        )  # fmt: skip
+        path = self._base or "/"
+        answer.set_cookie(COOKIE, self._gate.cookie(token), left, path=path, httponly=True, samesite="lax")
         if self._gate.audit is not None:
             self._gate.audit.write("sign-in", found, way=found.way, address=_address(asked))
         return answer
@@ -143,11 +140,6 @@ def _asking(asked: HTTPConnection) -> Asking:
 
 def _address(asked: HTTPConnection) -> str:
     return asked.client.host if asked.client else ""
-
-
-def _is_encrypted(asked: HTTPConnection) -> bool:
-    """Whether the browser came by TLS, as far as the server or a proxy says. Who makes it up loses only the cookie."""
-    return asked.url.scheme in ("https", "wss") or asked.headers.get("x-forwarded-proto", "") == "https"
 
 
 def _without_token(scope: Scope) -> str:

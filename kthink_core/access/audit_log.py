@@ -18,7 +18,7 @@ from kthink_core.access.secret_key import access_folder
 
 FILE = "audit.jsonl"
 _LOCK_PATIENCE = 1.0
-_LONGEST = 200
+_LONGEST = 2000
 """Characters of a fact."""
 log = logging.getLogger("kthink.audit")
 

@@ -27,7 +27,7 @@ def access_folder(cache: Path) -> Path:
 def secret_key(cache: Path, file: Path | None) -> str:
     """What the `file` holds; without one, the cache's own key, made at the first use.
 
-    Raises BadValue for a key that is too short, or that everybody may read; OSError.
+    Raises BadValue for a key that is too short, or that everybody may write; OSError.
     """
     path = file or access_folder(cache) / "key"
     if file is None:
@@ -35,9 +35,9 @@ def secret_key(cache: Path, file: Path | None) -> str:
             if not path.exists():
                 write_private(path, secrets.token_urlsafe(48) + "\n")
     with path.open(encoding="utf-8") as opened:
-        # What is mounted as a secret may belong to root and be read by a group: only everybody is too many.
-        if os.fstat(opened.fileno()).st_mode & 0o007:
-            raise BadValue(f"the key in {path} may be read by everybody: chmod 600 {path}")
+        # Who mounts secrets into a container makes them readable there: that alone is no mistake.
+        if os.fstat(opened.fileno()).st_mode & 0o002:
+            raise BadValue(f"the key in {path} may be written by everybody: chmod 600 {path}")
         key = opened.read(10_000).strip()
     if len(key) < _LEAST:
         raise BadValue(f"the key in {path} has {len(key)} characters: take at least {_LEAST}, a long random text")

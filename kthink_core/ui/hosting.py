@@ -36,7 +36,7 @@ def middleware() -> list[Middleware]:
         names, access = from_environment(Settings).app_names, from_environment(AccessSettings)
         check_app_exposure(listens_on, access)
         passed = [
-            Middleware(SecurityHeaders),
+            Middleware(SecurityHeaders, secure=(access.app_url or "").startswith("https:")),
             Middleware(HostNames, listens_on=listens_on, remedy=remedy, given=names),
             *([_admission(access)] if access.access else []),
             Middleware(BodyLimit, most=MOST_BYTES),
@@ -58,7 +58,6 @@ def _admission(access: AccessSettings) -> Middleware:
         base=base.rstrip("/"),
         login=sign_in.login if by_provider else None,
         open_paths=sign_in.OPEN_PATHS if by_provider else (),
-        secure=(access.app_url or "").startswith("https:"),
     )
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 import streamlit as st
 from streamlit.runtime.pages_manager import PagesManager
 
-from kthink_core.access.person import Person
+from kthink_core.access.person import LOCAL, Person
 from kthink_core.config import Experiment
 from kthink_core.errors import KthinkError, UnknownName, in_words
 from kthink_core.identity import same_features
@@ -29,8 +29,6 @@ Target = Literal["inference", "feature", "across", "compare", "live", "reasoning
 class Page:
     """An opened experiment and the view of it that the link names."""
 
-    person: Person
-    """Who looks at it."""
     source: cache.Source
     statuses: list[ExperimentStatus]
     """All experiments of the cache that there are for this person."""
@@ -38,6 +36,8 @@ class Page:
     inferences: tuple[int, ...]
     """Those committed so far, ascending; damaged ones are missing."""
     view: View
+    person: Person = LOCAL
+    """Who looks at it."""
 
     def ask(
         self,
@@ -90,7 +90,7 @@ def open_page() -> Page:
         st.warning(plain(message), icon=":material/warning:")
     experiments.lacking(reader.experiment)
     st.session_state["view"] = view
-    return Page(person, source, statuses, reader.experiment, reader.inference_ids, view)
+    return Page(source, statuses, reader.experiment, reader.inference_ids, view, person)
 
 
 def beside(page: Page, name: str) -> Page:
@@ -107,7 +107,7 @@ def beside(page: Page, name: str) -> Page:
     there = replace(view, experiment=name, hookpoint=hookpoint, inference=inference, other=None, against=None)
     if not same:
         there = replace(there, feature=None, also=(), watch=(), locked=None)
-    return Page(page.person, source, page.statuses, reader.experiment, inferences, there)
+    return Page(source, page.statuses, reader.experiment, inferences, there, page.person)
 
 
 def require_inferences(page: Page) -> None:

@@ -43,6 +43,13 @@ def session() -> str:
     return context.session_id if context else ""
 
 
+def noted(person: Person, what: str, experiment: str) -> None:
+    """Tells the audit log, where people are known, that somebody wrote something; not what."""
+    audit = sign_in.gate().audit
+    if audit is not None:
+        audit.write("note", person, what=what, experiment=experiment)
+
+
 def told(person: Person) -> None:
     """Says at the side who is signed in, and on every page that anybody may come in where that is so."""
     if person.way == "open":
