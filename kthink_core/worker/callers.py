@@ -29,11 +29,11 @@ class Caller(NamedTuple):
         self.person.require(role, doing)
 
     def check_experiments(self, asked: BaseModel) -> None:
-        """Raises UnknownName where a request names an experiment that there is not for this person, whether it exists
-        or not."""
+        """Raises HTTPException 404 where a request names an experiment that there is not for this person, whether it
+        exists or not."""
         for name in named_experiments(asked):
             if not self.person.sees(name):
-                raise UnknownName("experiment", name, self.person.experiments or ())
+                raise HTTPException(404, str(UnknownName("experiment", name, self.person.experiments or ())))
 
     def owns(self, other: Caller) -> bool:
         """Whether what another has asked for is this one's to see, keep and cancel."""
