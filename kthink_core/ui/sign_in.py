@@ -51,7 +51,7 @@ def _gate(cache: Path, settings: AccessSettings) -> Gate:
 def check_provider() -> None:
     """Raises BadValue where Streamlit's sign-in lacks a library or a secret."""
     if not auth_util.is_authlib_installed():
-        raise BadValue("KTHINK_ACCESS=oidc needs Authlib: pip install 'streamlit[auth]'")
+        raise BadValue("KTHINK_ACCESS=oidc needs Authlib: pip install -r requirements-auth.txt")
     try:
         auth_util.validate_auth_credentials("default")
     except StreamlitAuthError as error:
