@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import re
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -25,6 +26,7 @@ from kthink_core.errors import BadFile, BadValue, NotAllowed, NotTheAuthor, NotY
 from kthink_core.notes import FILE, FeatureSubject, InferenceSubject, Notebook
 from kthink_core.settings import AccessSettings, from_environment
 from kthink_core.store.reader import list_experiments
+from tests.import_graph import ROOT
 
 KEY = "k" * 40
 RULES = """
@@ -333,3 +335,22 @@ def test_notes_of_other_experiments_are_none_and_stay(tmp_path: Path) -> None:
         Notebook(tmp_path / FILE, "Eve").delete(note, "Ada")
     limited.delete(note, "whoever")
     assert [each.value for each in whole.entries(feature)] == ["theirs"]
+
+
+@pytest.mark.parametrize(
+    ("call", "only"),
+    [
+        (r"\blist_experiments\(", {"ui/view/experiments.py"}),
+        (r"\bcache\.source\(", {"ui/view/page.py"}),
+        (r"\bopen_reader\(", {"ui/view/cache.py"}),
+        (r"\bNotebook\(", {"ui/parts/note_panel.py"}),
+        (r"\bWorkerClient\(", {"ui/live/presence.py"}),
+        (r"\bPage\(source", {"ui/view/page.py"}),
+    ],
+)
+def test_pages_reach_what_is_limited_in_one_place_only(call: str, only: set[str]) -> None:
+    """Each of them knows the person: who adds a page cannot forget to ask."""
+    package = ROOT / "kthink_core"
+    files = [*(package / "ui").rglob("*.py"), *(ROOT / "pages").glob("*.py")]
+    found = {str(path.relative_to(package)) for path in files if re.search(call, path.read_text("utf-8"))}
+    assert found == only

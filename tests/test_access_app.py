@@ -31,7 +31,7 @@ from tests.app_socket import Visit, visiting
 ROOT = Path(__file__).resolve().parent.parent
 OTHER, SENTINEL = "zebra-run", "quagga"
 """The experiment that a limited invitation does not show, and a word in whatever was written there."""
-PAGES = ("", "inference", "feature", "across", "reasoning", "quality", "compare", "live", "notes", "guide")
+PAGES = ("", "inference", "feature", "across", "reasoning", "quality", "compare", "live", "steer", "notes", "guide")
 REFUSED = b"this invitation"
 
 
