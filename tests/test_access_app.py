@@ -8,6 +8,7 @@ import re
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
@@ -17,7 +18,7 @@ import pytest
 from streamlit.proto.WidgetStates_pb2 import WidgetState
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from benchmarks.served import STREAMLIT, UP, served
+from benchmarks.served import STREAMLIT, UP, free_port, served
 from kthink_core.access.admission import PARAMETER
 from kthink_core.access.gate import COOKIE
 from kthink_core.access.invitations import Invitation, Invitations
@@ -319,3 +320,23 @@ def test_the_link_of_the_command_line_opens_its_view(lab: Lab) -> None:
                   ["--name", "A" * 81], ["--role", "root"]):  # fmt: skip
         ended = run("invite", *wrong)
         assert ended.returncode == 2 and ended.stderr.count("\n") == 1 and not ended.stdout, wrong
+
+
+def test_up_gives_app_and_worker_a_secret_of_their_own(tmp_path: Path) -> None:
+    """Else the worker would take whoever reaches its port for the owner."""
+    write_experiment(tmp_path, sample_experiment("demo", 2))
+    port = str(free_port())
+    with served(tmp_path, UP, KTHINK_ACCESS="invitations", KTHINK_WORKER_PORT=port) as address:
+        end = time.monotonic() + 300
+        while True:
+            try:
+                answer = httpx.get(f"http://127.0.0.1:{port}/health", trust_env=False)
+                break
+            except httpx.TransportError:
+                assert time.monotonic() < end
+                time.sleep(0.2)
+        assert answer.status_code == 401
+        made = Invitations(tmp_path).issue("Rune", "runner", 1)
+        cookie = f"{COOKIE}={Signatures(secret_key(tmp_path, None)).cookie(made.id)}"
+        with visiting(address, cookie) as visit:
+            assert b"bearer token" not in visit.run("live")

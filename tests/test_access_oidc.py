@@ -102,13 +102,14 @@ def app(cache: Path) -> Iterator[str]:
 
 
 @contextmanager
-def sign_in(app: str, subject: str) -> Iterator[httpx.Client]:
-    """A browser's cookies after somebody has signed in at the provider's form."""
+def sign_in(app: str, subject: str, wanted: str = "/") -> Iterator[httpx.Client]:
+    """A browser's cookies after somebody has signed in at the provider's form, who wanted to see something."""
     with httpx.Client(trust_env=False, follow_redirects=True, timeout=PATIENCE) as client:
+        assert client.get(app + wanted, headers={"accept": "text/html"}).status_code == 401
         form = client.get(f"{app}/sign-in")
         assert form.status_code == 200 and not str(form.url).startswith(app)
         answer = client.post(form.url, data={"sub": subject})
-        assert str(answer.url).startswith(app), answer.url
+        assert str(answer.url) == app + wanted
         yield client
 
 
@@ -133,6 +134,22 @@ def test_who_signs_in_has_the_role_that_the_rules_say(app: str) -> None:
     with sign_in(app, "gus") as client, visiting(app, cookie_of(client)) as visit:
         came = visit.run("inference")
         assert b"viewer" in came and b"Note, rate or flag" not in came and b"zebra-run" not in came
+
+
+def test_a_link_leads_where_it_leads_though_one_has_to_sign_in_first(app: str) -> None:
+    view = "/inference?experiment=demo&inference=1&span=3.5"
+    with sign_in(app, "ada", view) as client:
+        assert str(client.get(app).url).rstrip("/") == app  # once
+
+
+@pytest.mark.parametrize(
+    "wanted", ["//evil.example", "https://evil.example", "../x", "./x/../y", "./x?a=b%0d%0aset-cookie:a", "./", "./x#y"]
+)
+def test_a_made_up_place_is_none(app: str, wanted: str) -> None:
+    with sign_in(app, "ada") as client:
+        cookie = f"{cookie_of(client)}; kthink_wanted={wanted}"
+        answer = httpx.get(app, headers={"cookie": cookie}, trust_env=False)
+    assert answer.status_code == 200
 
 
 @pytest.mark.parametrize("subject", ["bob", "eve"])

@@ -63,12 +63,13 @@ def post(settings: WorkerSettings) -> Callable[..., httpx.Response]:
     return posted
 
 
+AT = {"hookpoint": "layers.1.mlp"}
 STORED = {"trace": "stored", "experiment": "NAME", "inference": 0}
 BODIES: dict[str, object] = {
     "/generate": {"prompt": "Two?", "max_new_tokens": 3},
     "/encode": {"text": "Two?"},
     "/tokenize": {"prompt": "Two?"},
-    "/inject": {"experiment": "tiny", "hookpoint": "layers.0.mlp", "features": [1]},
+    "/inject": {"experiment": "tiny", "hookpoint": "layers.1.mlp", "features": [1]},
     "/study": {"kind": "sweep", "experiment": "tiny"},
     "/jobs/nothing/keep": {},
 }
@@ -132,26 +133,22 @@ def test_another_persons_run_is_not_studied(settings: WorkerSettings, post: Call
     with WorkerClient(settings, "", RUNNER) as mine:
         first, *_ = mine.generate(request())
         job: str = getattr(first, "job")  # noqa: B009
-    study = {"kind": "attribution", "trace": {"trace": "run", "job": job}}
-    made_up = {"kind": "attribution", "trace": {"trace": "run", "job": "made-up"}}
-    asked, none = post("/study", study, ANOTHER), post("/study", made_up, ANOTHER)
+
+    def study(job: str) -> object:
+        return {"kind": "attribution", "trace": {"trace": "run", "job": job}, "question": AT}
+
+    asked, none = post("/study", study(job), ANOTHER), post("/study", study("made-up"), ANOTHER)
     assert (asked.status_code, asked.json()) == (none.status_code, none.json())
+    assert "forgotten that run" in none.json()["detail"] and "forgotten" not in post("/study", study(job), RUNNER).text
 
 
 @pytest.mark.parametrize(
     ("path", "body"),
     [
-        ("/inject", {"experiment": "NAME", "hookpoint": "layers.0.mlp", "features": [1]}),
-        ("/study", {"kind": "sweep", "experiment": "NAME"}),
-        (
-            "/study",
-            {
-                "kind": "ablation",
-                "trace": {"trace": "stored", "experiment": "NAME", "inference": 0},
-                "hookpoint": "layers.0.mlp",
-            },
-        ),
-        ("/study", {"kind": "attribution", "trace": {"trace": "stored", "experiment": "NAME", "inference": 0}}),
+        ("/inject", {"experiment": "NAME", "hookpoint": "layers.1.mlp", "features": [1]}),
+        ("/study", {"kind": "sweep", "experiment": "NAME", "features": [AT | {"feature": 1}]}),
+        ("/study", {"kind": "ablation", "trace": STORED, "question": AT | {"features": [1]}}),
+        ("/study", {"kind": "attribution", "trace": STORED, "question": AT}),
         ("/study", {"kind": "sentences", "trace": {"trace": "stored", "experiment": "NAME", "inference": 0}}),
     ],
 )
@@ -162,7 +159,7 @@ def test_an_experiment_that_is_not_theirs_is_none(
         return post(path, json.loads(json.dumps(body).replace("NAME", name)), LIMITED)
 
     there, nowhere = asked("tiny"), asked("nope")
-    assert there.status_code == nowhere.status_code == 404
+    assert there.status_code == nowhere.status_code == 404, there.text
     assert there.text.replace("tiny", "nope") == nowhere.text
     for name in ("../tiny", "..%2ftiny", "/tmp", "tiny/../tiny", ".access", "a" * 101, "tiny\\u0000"):
         assert asked(name).status_code == 422, name

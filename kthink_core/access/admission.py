@@ -7,6 +7,7 @@ message: it ends as soon as its person may no longer come in, or may do less tha
 from __future__ import annotations
 
 import html
+import re
 import time
 from collections.abc import Callable
 from urllib.parse import parse_qsl, quote, urlencode
@@ -24,6 +25,12 @@ PARAMETER = "invite"
 """Of a link's query: the token of an invitation."""
 SIGN_IN, SIGN_OUT = "/sign-in", "/sign-out"
 HEALTH = "/_stcore/health"
+_WANTED = "kthink_wanted"
+"""Cookie: what was asked for before signing in."""
+_PLACE = re.compile(r"\./[a-z]{1,20}(\?[A-Za-z0-9%&=._~*+-]{1,2000})?", re.ASCII)
+"""A page of the app with its query, relative: it leads nowhere else."""
+_SIGNING_IN = 900
+"""Seconds that it may take."""
 _NOT_ALLOWED = 1008
 """Why a websocket ends: RFC 6455, policy violation."""
 
@@ -61,6 +68,10 @@ class Admission:
         if scope["path"] == self._base + SIGN_IN and self._login is not None:
             return RedirectResponse(self._login(), 303, {"cache-control": "no-store"})
         found = self._gate.person(_asking(asked))
+        if isinstance(found, Person) and (wanted := self._wanted(scope, asked)):
+            answer = RedirectResponse(wanted, 303, {"cache-control": "no-store"})
+            answer.delete_cookie(_WANTED, path=self._base or "/", httponly=True, samesite="lax")
+            return answer
         token = asked.query_params.get(PARAMETER)
         if token is not None and scope["method"] in ("GET", "HEAD"):
             return self._entered(scope, asked, token, found)
@@ -81,6 +92,12 @@ class Admission:
             self._gate.audit.write("sign-in", found, way=found.way, address=_address(asked))
         return answer
 
+    def _wanted(self, scope: Scope, asked: HTTPConnection) -> str | None:
+        """What somebody had asked for before they signed in, which leads to the start."""
+        wanted = asked.cookies.get(_WANTED, "")
+        at_start = scope["path"].rstrip("/") == self._base and not scope["query_string"]
+        return wanted if at_start and self._login is not None and _PLACE.fullmatch(wanted) else None
+
     def _signed_out(self) -> Response:
         answer = PlainTextResponse("You are signed out.\n", headers={"cache-control": "no-store"})
         answer.delete_cookie(COOKIE, path=self._base or "/", httponly=True, samesite="lax")
@@ -98,7 +115,12 @@ class Admission:
             '<!doctype html><html lang="en"><meta charset="utf-8"><title>kthink</title>'
             f'<p>{html.escape(refused.reason)}. <a href="{html.escape(self._base + SIGN_IN)}">Sign in</a></p></html>\n'
         )
-        return HTMLResponse(page, refused.status, headers)
+        answer = HTMLResponse(page, refused.status, headers)
+        place = _without_token(scope)
+        if scope["method"] == "GET" and _PLACE.fullmatch(place):
+            path = self._base or "/"
+            answer.set_cookie(_WANTED, place, _SIGNING_IN, path=path, httponly=True, samesite="lax")
+        return answer
 
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
         asking = _asking(HTTPConnection(scope))

@@ -52,11 +52,15 @@ def caller(request: Request, token: SecretStr | None) -> Caller:
     return Caller(f"person {person.id}", person)
 
 
-def named_experiments(asked: BaseModel) -> Iterator[str]:
+def named_experiments(asked: object) -> Iterator[str]:
     """Every experiment that a request names, at whatever depth."""
-    for name in type(asked).model_fields:
-        value = getattr(asked, name)
-        if name == "experiment" and isinstance(value, str):
-            yield value
-        elif isinstance(value, BaseModel):
-            yield from named_experiments(value)
+    if isinstance(asked, BaseModel):
+        for name in type(asked).model_fields:
+            value = getattr(asked, name)
+            if name == "experiment" and isinstance(value, str):
+                yield value
+            else:
+                yield from named_experiments(value)
+    elif isinstance(asked, tuple):
+        for part in asked:
+            yield from named_experiments(part)
