@@ -29,7 +29,8 @@ OPEN_PATHS = ("/auth/login", "/auth/logout", "/oauth2callback")
 
 def gate() -> Gate:
     """The gate of this app. Raises BadValue where a setting makes no sense, BadFile, OSError."""
-    return _gate(from_environment(Settings).cache, from_environment(AccessSettings))
+    settings = from_environment(AccessSettings)
+    return _gate(from_environment(Settings).cache, settings)  # pyright: ignore[reportArgumentType]  # frozen, so hashable
 
 
 @lru_cache(maxsize=8)
