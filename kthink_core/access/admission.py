@@ -99,7 +99,7 @@ class Admission:
         return wanted if at_start and self._login is not None and _PLACE.fullmatch(wanted) else None
 
     def _signed_out(self) -> Response:
-        answer = PlainTextResponse("You are signed out.\n", headers={"cache-control": "no-store"})
+        answer = HTMLResponse(_page("You are signed out."), headers={"cache-control": "no-store"})
         answer.delete_cookie(COOKIE, path=self._base or "/", httponly=True, samesite="lax")
         return answer
 
@@ -111,11 +111,8 @@ class Admission:
         headers = {"cache-control": "no-store"}
         if self._login is None or "text/html" not in Headers(scope=scope).get("accept", ""):
             return PlainTextResponse(f"{refused.reason}\n", refused.status, headers)
-        page = (
-            '<!doctype html><html lang="en"><meta charset="utf-8"><title>kthink</title>'
-            f'<p>{html.escape(refused.reason)}. <a href="{html.escape(self._base + SIGN_IN)}">Sign in</a></p></html>\n'
-        )
-        answer = HTMLResponse(page, refused.status, headers)
+        sign_in = f'<a href="{html.escape(self._base + SIGN_IN)}">Sign in</a>'
+        answer = HTMLResponse(_page(f"{html.escape(refused.reason)}. {sign_in}"), refused.status, headers)
         place = _without_token(scope)
         if scope["method"] == "GET" and _PLACE.fullmatch(place):
             path = self._base or "/"
@@ -154,6 +151,12 @@ class Admission:
                 await send(message)
 
         await self._app(scope, received, sent)
+
+
+def _page(line: str) -> str:
+    """A page of one line of HTML, which asks for no icon: there is none for strangers."""
+    head = '<meta charset="utf-8"><title>kthink</title><link rel="icon" href="data:,">'
+    return f'<!doctype html><html lang="en">{head}<p>{line}</p></html>\n'
 
 
 def _asking(asked: HTTPConnection) -> Asking:
