@@ -28,6 +28,7 @@ from kthink_core.access.signatures import PersonTokens, Signatures
 from kthink_core.notes import FILE, FeatureSubject, InferenceSubject, Notebook
 from tests.app_samples import HOOKPOINTS, sample_experiment, write_experiment
 from tests.app_socket import Visit, visiting
+from tests.test_training_page import training, write
 
 ROOT = Path(__file__).resolve().parent.parent
 OTHER, SENTINEL = "zebra-run", "quagga"
@@ -68,6 +69,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     book.write(feature, "note", f"{SENTINEL} note", f"{SENTINEL} author", OTHER)
     book.write(InferenceSubject(OTHER, 1), "note", f"{SENTINEL} there", f"{SENTINEL} author", OTHER)
     book.write(InferenceSubject("demo", 1), "note", "seen by all", "somebody", "demo")
+    write(cache, f"{SENTINEL}-sae", training("2026-01-01", data=(f"experiment:{OTHER}",)), 2)
     with served(cache, KTHINK_ACCESS="invitations") as address:
         yield Lab(cache, address)
 
@@ -191,6 +193,16 @@ def test_another_experiment_is_nowhere(lab: Lab, page: str) -> None:
             assert asked.count(OTHER.encode()) == made_up.count(b"okapi-run")
     with visiting(lab.address, whole) as visit:
         assert OTHER.encode() in visit.run(page, query)
+
+
+def test_what_was_trained_on_another_experiment_is_nowhere(lab: Lab) -> None:
+    for experiment, there in (("demo", False), (None, True)):
+        _, cookie = lab.invite("viewer", experiment)
+        with visiting(lab.address, cookie) as visit:
+            for asked in ("", f"&training={SENTINEL}-sae"):
+                came = visit.run("quality", f"experiment=demo&passport=training{asked}")
+                assert (OTHER.encode() in came and f"{SENTINEL}-sae".encode() in came) is there
+                assert there or OTHER.encode() not in came
 
 
 def test_a_limited_invitation_to_what_is_not_there_shows_nothing(lab: Lab) -> None:
