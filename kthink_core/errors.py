@@ -281,13 +281,6 @@ class NotAllowed(KthinkError):
         super().__init__(f"{doing} needs the role {needed}; yours is {role}: ask whoever invited you")
 
 
-class NotYours(KthinkError):
-    """What stands about a feature was written in an experiment that this person does not see."""
-
-    def __init__(self, what: str) -> None:
-        super().__init__(f"a {what} stands here that was given in another experiment: ask whoever invited you")
-
-
 class NotTheAuthor(KthinkError):
     def __init__(self, author: str) -> None:
         super().__init__(f"only its author, {author or 'who gave no name'}, can take this note back")

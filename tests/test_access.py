@@ -22,7 +22,7 @@ from kthink_core.access.person import LOCAL, ROLES, Person
 from kthink_core.access.role_rules import RoleRules
 from kthink_core.access.secret_key import access_folder, secret_key
 from kthink_core.access.signatures import PersonTokens, Signatures
-from kthink_core.errors import BadFile, BadValue, NotAllowed, NotTheAuthor, NotYours, UnknownName
+from kthink_core.errors import BadFile, BadValue, NotAllowed, NotTheAuthor, UnknownName
 from kthink_core.notes import FILE, FeatureSubject, InferenceSubject, Notebook
 from kthink_core.settings import AccessSettings, from_environment
 from kthink_core.store.reader import list_experiments
@@ -326,7 +326,7 @@ def test_notes_of_other_experiments_are_none_and_stay(tmp_path: Path) -> None:
         limited.write(InferenceSubject("other", 1), "note", "x")
     with pytest.raises(UnknownName):
         limited.write(feature, "note", "x", experiment="other")
-    with pytest.raises(NotYours):
+    with pytest.raises(BadValue, match="do not see"):
         limited.write(feature, "label", "mine now", experiment="mine")
     note = limited.write(feature, "note", "seen", "Bob", "mine")
     (entry,) = limited.entries(feature)

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from kthink_core.errors import NotTheAuthor, NotYours, UnknownName
+from kthink_core.errors import BadValue, NotTheAuthor, UnknownName
 from kthink_core.notes import file, text
 from kthink_core.notes.subjects import PLACES, FeatureSubject, Subject, columns, identity, subject
 
@@ -78,8 +78,8 @@ class Notebook:
     ) -> int:
         """Adds a note, or sets label, pattern, flag or rating: an empty value takes these back. Returns the thread.
 
-        `experiment`: in which a feature was looked at. Raises TooLong, BadValue; UnknownName for an experiment, and
-        NotYours for what stands in one, that this notebook does not have.
+        `experiment`: in which a feature was looked at. Raises TooLong; UnknownName for an experiment that this notebook
+        does not have, BadValue for what makes no sense, or would replace what was written in such a one.
         """
         row: dict[str, Any] = {"experiment": experiment} | columns(about)
         if not self._has(row["experiment"]):
@@ -90,7 +90,7 @@ class Notebook:
         with file.writing(self.path) as connection:
             row["thread"] = None if what == "note" else _thread(connection, about, what)
             if row["thread"] is not None and not self._has(_written_in(connection, row["thread"])):
-                raise NotYours(what)
+                raise BadValue(f"a {what} stands here that was given in an experiment that you do not see")
             return _append(connection, row)
 
     def delete(self, note: int, author: str) -> None:
