@@ -1,5 +1,5 @@
 # Worker and app, with the demo computed inside:
-#   docker build -t kthink . && docker run --rm -p 8501:8501 kthink
+#   docker build -t kthink . && docker run --rm -p 127.0.0.1:8501:8501 -e KTHINK_OPEN=1 kthink
 # PyPI's torch brings CUDA along: the same image computes on a GPU where it is run with `--gpus all`.
 FROM python:3.11-slim
 WORKDIR /kthink

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NoReturn, get_args
 
 import kthink_core
+from kthink_core.access.exposure import check_app_exposure
 from kthink_core.arguments import (
     add_cache,
     add_config,
@@ -25,6 +26,7 @@ from kthink_core.commands import (
     attribute,
     auditing,
     inject,
+    inviting,
     receiving,
     reproduce,
     sending,
@@ -39,7 +41,7 @@ from kthink_core.errors import BadValue, KthinkError, UnknownName, WorkerFailed,
 from kthink_core.evidence.divides import BETWEEN
 from kthink_core.evidence.vocabulary import read_vocabulary
 from kthink_core.listing import FORMATS, QUERIES, experiments_table, query_table, write_table
-from kthink_core.settings import Settings, WorkerSettings, from_environment
+from kthink_core.settings import AccessSettings, Settings, WorkerSettings, from_environment
 from kthink_core.store.completion import check_not_imported, is_finished
 from kthink_core.store.reader import list_experiments
 from kthink_core.store.repair import known_experiment
@@ -100,6 +102,8 @@ def _parser() -> argparse.ArgumentParser:
     sending.add(commands.add_parser("export", help="write an experiment into one file, or in Goodfire's layout"))
     receiving.add(commands.add_parser("import", help="make an experiment of a file that others exported"))
     upgrading.add(commands.add_parser("migrate", help="bring what older versions left up to date, a backup first"))
+    inviting.add_invite(commands.add_parser("invite", help="print a link that lets somebody in"))
+    inviting.add_invitations(commands.add_parser("invitations", help="list those invited, or end an invitation"))
     auditing.add(commands.add_parser("audit", help="at which site of its layer was each SAE trained?"))
     train_sae.add(commands.add_parser("train-sae", help="train SAEs of a model on traces or texts"))
     reproduce.add(commands.add_parser("reproduce", help="check the article's figures with the real weights"))
@@ -117,6 +121,7 @@ def _add_experiment(parser: argparse.ArgumentParser) -> None:
 
 def _add_up(parser: argparse.ArgumentParser) -> None:
     _add_experiment(parser)
+    parser.add_argument("--open", action="store_true", help="let in whoever reaches the app, on any address")
     add_cache(parser)
     parser.set_defaults(run=_up)
 
@@ -213,7 +218,9 @@ def _up(options: argparse.Namespace) -> int:
     name, _ = _experiment(options)
     chosen = ("--experiment" if options.experiment else "--preset", name)
     settings = from_environment(Settings).model_copy(update={"cache": cache_of(options), "experiment": name})
-    return serve(chosen, settings, from_environment(WorkerSettings))
+    access = from_environment(AccessSettings, **({"open": True} if options.open else {}))
+    check_app_exposure(settings.app_host, access)
+    return serve(chosen, settings, from_environment(WorkerSettings), access)
 
 
 def _worker(options: argparse.Namespace) -> None:

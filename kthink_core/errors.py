@@ -274,6 +274,13 @@ class TooLong(KthinkError):
         super().__init__(f"{what} of {given:,} characters: at most {most:,} are kept; shorten it")
 
 
+class NotAllowed(KthinkError):
+    """What a person's role does not include."""
+
+    def __init__(self, doing: str, role: str, needed: str) -> None:
+        super().__init__(f"{doing} needs the role {needed}; yours is {role}: ask whoever invited you")
+
+
 class NotTheAuthor(KthinkError):
     def __init__(self, author: str) -> None:
         super().__init__(f"only its author, {author or 'who gave no name'}, can take this note back")

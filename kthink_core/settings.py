@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Literal, TypeVar, get_args
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationError, field_validator
@@ -60,6 +61,52 @@ class Settings(BaseSettings):
         return cache
 
 
+Access = Literal["invitations", "oidc", "proxy"]
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+def _parts(given: object) -> object:
+    """The parts of a list that is separated by commas."""
+    return tuple(part.strip() for part in given.split(",") if part.strip()) if isinstance(given, str) else given
+
+
+class AccessSettings(BaseSettings):
+    """Who may use the app. Each can be set as `KTHINK_<NAME>`."""
+
+    model_config = SettingsConfigDict(env_prefix="KTHINK_", frozen=True)
+
+    access: Annotated[tuple[Access, ...], NoDecode] = Field(default=(), description="how people come in; none: open")
+    open: bool = Field(default=False, description="open to whoever reaches the app, on any address")
+    app_url: Text | None = Field(default=None, description="where others reach the app, for links in invitations")
+    secret_file: Path | None = Field(default=None, description="file with the key that links and cookies are signed by")
+    roles_file: Path | None = Field(default=None, description="TOML file: roles by e-mail, domain or claim")
+    proxy: Annotated[tuple[Network, ...], NoDecode] = Field(
+        default=(), description="addresses of the proxy whose header names who asks"
+    )
+    proxy_header: str = Field(default="X-Forwarded-Email", pattern=r"^[A-Za-z0-9-]{1,100}$", description="that header")
+
+    @field_validator("access", mode="before")
+    @classmethod
+    def _ways(cls, given: object) -> object:
+        ways = _parts(given)
+        if isinstance(ways, tuple) and set(ways) - set(get_args(Access)):
+            raise ValueError(f"give one or more of {', '.join(get_args(Access))}, separated by commas")
+        return ways
+
+    @field_validator("proxy", mode="before")
+    @classmethod
+    def _networks(cls, given: object) -> object:
+        return _parts(given)
+
+    @field_validator("app_url")
+    @classmethod
+    def _web(cls, url: str | None) -> str | None:
+        parts = urlsplit(url or "http://nowhere")
+        if parts.scheme not in ("http", "https") or not parts.netloc or parts.query or parts.fragment:
+            raise ValueError("no address such as https://kthink.lab.example")
+        return url and url.rstrip("/")
+
+
 class WorkerSettings(BaseSettings):
     """Of the worker, and of the app's way to it. Each can be set as `KTHINK_WORKER_<NAME>`."""
 
@@ -74,6 +121,7 @@ class WorkerSettings(BaseSettings):
     queue: int = Field(default=32, ge=1, description="most jobs that wait")
     jobs_per_client: int = Field(default=4, ge=1, description="most jobs of one client, waiting and running")
     requests_per_minute: int = Field(default=120, ge=1, description="most runs that one client starts in a minute")
+    audit_prompts: bool = Field(default=False, description="write live prompts into the audit log, not their length")
     body_bytes: int = Field(default=1_000_000, ge=1, description="longest request")
     silence: int = Field(default=30, ge=2, le=86_400, description="seconds without an answer after which `up` kills it")
 
@@ -113,7 +161,7 @@ class WorkerSettings(BaseSettings):
         return token
 
 
-Kind = TypeVar("Kind", Settings, WorkerSettings)
+Kind = TypeVar("Kind", Settings, AccessSettings, WorkerSettings)
 
 
 def from_environment(kind: type[Kind], **given: object) -> Kind:

@@ -28,7 +28,7 @@ REACHES: dict[str, set[str]] = {
     "store": set(),
     "notes": {"store"},
     "queries": {"store"},
-    "live": {"queries", "store"},
+    "live": {"access", "queries", "store"},
     "evidence": {"queries", "store"},
     "listing": {"evidence", "queries", "store"},
     "demo": set(),
@@ -43,6 +43,7 @@ REACHES: dict[str, set[str]] = {
     "app": {"access", "evidence", "live", "notes", "queries", "store", "ui"},
     "travel": {"notes", "store"},
     "commands": {
+        "access",
         "demo",
         "evidence",
         "interventions",

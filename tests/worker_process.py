@@ -12,6 +12,7 @@ from pathlib import Path
 import uvicorn
 
 from benchmarks.served import free_port
+from kthink_core.access.audit_log import AuditLog
 from kthink_core.live.api import Event, GenerateRequest, Tokens
 from kthink_core.precompute.pipeline import Plan
 from kthink_core.settings import WorkerSettings
@@ -39,6 +40,7 @@ def working(
     background: Callable[[Plan, Engine], None] | None = None,
     cache: Path = Path("nowhere"),
     port: int | None = None,
+    audited: bool = False,
     **settings: object,
 ) -> Iterator[tuple[WorkerSettings, Engine]]:
     """Settings with which a client finds it, and its engine."""
@@ -48,7 +50,8 @@ def working(
         bound.bind((settings.get("host", "127.0.0.1"), port))
         given = WorkerSettings.model_validate({"port": port} | settings)
         engine = Engine(lambda: plan, background, given.queue)
-        service = Service(engine, plan.experiment.config, given, Keeping(cache))
+        audit = AuditLog(cache) if audited else None
+        service = Service(engine, plan.experiment.config, given, Keeping(cache), audit)
         server = Server(uvicorn.Config(make_app(service), log_level="error", timeout_graceful_shutdown=5), service)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]})
         bound.listen()  # who comes before the server is up waits

@@ -13,6 +13,8 @@ from collections.abc import Callable
 from math import inf
 from typing import Any, NamedTuple, Protocol
 
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
+
 from kthink_core.access.once_a_minute import OnceAMinute
 
 log = logging.getLogger("kthink.connections")
@@ -51,6 +53,8 @@ class _Http(Protocol):
     """Of the whole server."""
     transport: asyncio.Transport
     """None until the connection is made."""
+    app: Any
+    config: Any
     cycle: _Cycle
     """The last request whose headers have come; None before the first."""
 
@@ -66,6 +70,7 @@ def bound(loop: asyncio.AbstractEventLoop, limits: Limits | None = None) -> None
     def bounded(make: Callable[[], Any]) -> Callable[[], asyncio.BaseProtocol]:
         def made() -> asyncio.BaseProtocol:
             http = make()
+            _believe_no_address(http)
             if len(http.connections) >= most:
                 return _Refusal()
             _Patience(http, loop, limits)
@@ -79,6 +84,13 @@ def bound(loop: asyncio.AbstractEventLoop, limits: Limits | None = None) -> None
     # The one place that is asked for every server, Streamlit's too.
     loop.create_server = create_server  # pyright: ignore[reportAttributeAccessIssue]
     loop.set_exception_handler(_told)
+
+
+def _believe_no_address(http: _Http) -> None:
+    """uvicorn takes a caller's address from a header where one of this machine sends it, which Streamlit cannot be told
+    to leave: a caller is whoever the connection is from."""
+    if isinstance(http.app, ProxyHeadersMiddleware):
+        http.app = http.config.loaded_app = http.app.app
 
 
 def _open_files() -> int:

@@ -10,6 +10,8 @@ import httpx
 from httpx_sse import SSEError, connect_sse
 from pydantic import BaseModel
 
+from kthink_core.access.person import LOCAL, Person
+from kthink_core.access.signatures import PersonTokens
 from kthink_core.errors import WorkerLost, WorkerMissing, WorkerRefused
 from kthink_core.live.api import (
     ENDS,
@@ -33,20 +35,29 @@ _KEEPING = httpx.Timeout(120, connect=2)
 _STREAMING = httpx.Timeout(None, connect=2, read=60)
 """A job may wait in the queue for long; the worker says so all the while, and pings in between."""
 
+PERSON_HEADER = "x-kthink-person"
+"""Names the person for whom the app asks."""
+
 _STRANGE = "what answers there is no worker of this version of kthink"
 
 Answer = TypeVar("Answer", bound=BaseModel)
 
 
 class WorkerClient:
-    """One caller of a worker, for any threads. Close it, or use it as a context."""
+    """One caller of a worker, for any threads. Close it, or use it as a context.
 
-    def __init__(self, settings: WorkerSettings, client: str = "") -> None:
-        """`client` tells this caller from others at the same address, as to limits."""
+    What computes or stores something raises NotAllowed where the person's role does not include it.
+    """
+
+    def __init__(self, settings: WorkerSettings, client: str = "", person: Person = LOCAL) -> None:
+        """`client` tells this caller from others at the same address, as to limits. `person`: for whom it asks; the
+        worker is told, and makes sure of it by the token that both have."""
         self.address = settings.address
         headers = {b"x-kthink-client": client.encode()} if client else {}
         if settings.token:
             headers[b"authorization"] = f"Bearer {settings.token.get_secret_value()}".encode()
+        self._person = person
+        self._tokens = PersonTokens(settings.token.get_secret_value()) if settings.token else None
         self._http = httpx.Client(base_url=self.address, headers=headers, timeout=_PATIENCE, trust_env=False)
 
     def __enter__(self) -> Self:
@@ -66,6 +77,7 @@ class WorkerClient:
 
     def tokenize(self, prompt: TokenizeRequest) -> Tokenized:
         """Raises WorkerMissing, WorkerRefused."""
+        self._person.require("runner", "trying a prompt")
         return self._ask(Tokenized, "POST", "/tokenize", prompt.model_dump())
 
     def cancel(self, job: str) -> JobStatus:
@@ -76,6 +88,7 @@ class WorkerClient:
 
     def keep(self, job: str, author: str = "") -> Kept:
         """Store what a generation made. Raises WorkerMissing, WorkerRefused."""
+        self._person.require("runner", "keeping a run")
         return self._ask(Kept, "POST", f"/jobs/{job}/keep", {"author": author}, _KEEPING)
 
     def generate(self, request: GenerateRequest) -> Generator[Event, None, None]:
@@ -99,8 +112,10 @@ class WorkerClient:
 
     def _events(self, path: str, body: dict[str, Any]) -> Generator[Event, None, None]:
         began = False
+        self._person.require("runner", "having the worker compute")
         try:
-            with connect_sse(self._http, "POST", path, json=body, timeout=_STREAMING) as source:
+            asked = connect_sse(self._http, "POST", path, json=body, headers=self._who(), timeout=_STREAMING)
+            with asked as source:
                 if source.response.is_error:
                     source.response.read()
                     raise _refused(source.response)
@@ -126,7 +141,7 @@ class WorkerClient:
         timeout: httpx.Timeout = _PATIENCE,
     ) -> Answer:
         try:
-            response = self._http.request(method, path, json=body, timeout=timeout)
+            response = self._http.request(method, path, json=body, headers=self._who(), timeout=timeout)
         except httpx.TransportError as error:
             raise WorkerMissing(self.address, _reason(error)) from error
         if response.is_error:
@@ -135,6 +150,12 @@ class WorkerClient:
             return kind.model_validate_json(response.content)
         except ValueError as error:
             raise WorkerMissing(self.address, _STRANGE) from error
+
+    def _who(self) -> dict[str, str]:
+        """For whom it asks: signed anew each time, since the worker believes it for minutes only."""
+        if self._tokens is None or self._person.way == "open":
+            return {}
+        return {PERSON_HEADER: self._tokens.sign(self._person)}
 
 
 def _reason(error: Exception) -> str:

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from kthink_core.errors import NotTheAuthor, UnknownName
+from kthink_core.errors import BadValue, NotTheAuthor, UnknownName
 from kthink_core.notes import file, text
 from kthink_core.notes.subjects import PLACES, FeatureSubject, Subject, columns, identity, subject
 
@@ -67,21 +67,30 @@ class Notebook:
     Every method raises NotesUnavailable, NotesTooNew or CorruptFile where the file cannot be used.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, author: str = "", within: tuple[str, ...] | None = None) -> None:
+        """`author`: who writes, whatever a call says; empty: whoever a call names. `within`: the only experiments whose
+        notes there are, for this notebook; None: all."""
         self.path = path
+        self._author, self._within = author, within
 
     def write(
         self, about: Subject, what: What, value: str, author: str = "", experiment: str = "", quote: str = ""
     ) -> int:
         """Adds a note, or sets label, pattern, flag or rating: an empty value takes these back. Returns the thread.
 
-        `experiment`: in which a feature was looked at. Raises TooLong, BadValue.
+        `experiment`: in which a feature was looked at. Raises TooLong; UnknownName for an experiment that this notebook
+        does not have, BadValue for what makes no sense, or would replace what was written in such a one.
         """
         row: dict[str, Any] = {"experiment": experiment} | columns(about)
+        if not self._has(row["experiment"]):
+            raise UnknownName("experiment", row["experiment"], self._within or ())
+        author = self._author or author
         row |= {"what": what, "value": text.value(what, value), "author": text.one_line("author", author)}
         row |= {"quote": text.clean(quote)[: text.LONGEST["quote"]]}
         with file.writing(self.path) as connection:
             row["thread"] = None if what == "note" else _thread(connection, about, what)
+            if row["thread"] is not None and not self._has(_written_in(connection, row["thread"])):
+                raise BadValue(f"a {what} stands here that was given in an experiment that you do not see")
             return _append(connection, row)
 
     def delete(self, note: int, author: str) -> None:
@@ -90,29 +99,29 @@ class Notebook:
             found = connection.execute(
                 f"{_STANDING} AND newest.thread = ? AND newest.what = 'note'", (note,)
             ).fetchone()
-            if found is None:
+            if found is None or not self._has(found["experiment"]):
                 raise UnknownName("note", str(note), ())
-            if found["author"] != text.one_line("author", author):
+            if found["author"] != text.one_line("author", self._author or author):
                 raise NotTheAuthor(found["author"])
             _append(connection, dict(found) | {"value": None})
 
     def entries(self, about: Subject) -> tuple[Entry, ...]:
         """What stands about a subject, the oldest first."""
         condition, values = _same(about, "newest.")
-        return tuple(map(_entry, self._ask(f"{_STANDING} AND {condition} ORDER BY newest.thread", values)))
+        return self._entries(f"{_STANDING} AND {condition} ORDER BY newest.thread", values)
 
     def on_spans(self, experiment: str, inference: int) -> tuple[Entry, ...]:
         """What stands about the spans of an inference, by their places."""
         condition = "newest.kind = 'span' AND newest.experiment = ? AND newest.inference = ?"
         order = "newest.first, newest.last, newest.thread"
-        return tuple(map(_entry, self._ask(f"{_STANDING} AND {condition} ORDER BY {order}", (experiment, inference))))
+        return self._entries(f"{_STANDING} AND {condition} ORDER BY {order}", (experiment, inference))
 
     def history(self, about: Subject) -> pd.DataFrame:
         """Every row about a subject as it was written: thread, what, value (missing: taken back), author, written."""
         shown = ["thread", "what", "value", "author", "written"]
         condition, values = _same(about)
-        rows = self._ask(f"SELECT {', '.join(shown)} FROM entries WHERE {condition} ORDER BY id", values)
-        return pd.DataFrame(map(tuple, rows), columns=shown)
+        rows = self._ask(f"SELECT {', '.join(shown)}, experiment FROM entries WHERE {condition} ORDER BY id", values)
+        return pd.DataFrame([tuple(row)[:-1] for row in rows if self._has(row["experiment"])], columns=shown)
 
     def labels(self, sae: str, sae_revision: str, hookpoint: str) -> dict[int, str]:
         """The labels of one SAE's features, by feature."""
@@ -121,16 +130,24 @@ class Notebook:
         condition = " AND ".join(f"{name} = ?" for name in place)
         # Beside max(), SQLite takes the other columns from the row that has it. A feature has one thread of labels.
         rows = self._ask(
-            f"SELECT feature, value, max(id) FROM entries WHERE {condition} GROUP BY feature", tuple(place.values())
+            f"SELECT feature, value, experiment, max(id) FROM entries WHERE {condition} GROUP BY feature",
+            tuple(place.values()),
         )
-        return {feature: label for feature, label, _ in rows if label is not None}
+        return {feature: label for feature, label, where, _ in rows if label is not None and self._has(where)}
 
     def table(self) -> pd.DataFrame:
         """All that stands, the newest first, with `COLUMNS`. What does not belong to a kind of subject is missing."""
-        rows = self._ask(f"{_STANDING} ORDER BY newest.id DESC")
+        rows = [row for row in self._ask(f"{_STANDING} ORDER BY newest.id DESC") if self._has(row["experiment"])]
         found = pd.DataFrame(map(tuple, rows), columns=rows[0].keys() if rows else list(COLUMNS))
         types = {name: "Int64" if name in _NUMBERS else "int64" if name == "thread" else "str" for name in COLUMNS}
         return found.reindex(columns=list(COLUMNS)).astype(types)
+
+    def _has(self, experiment: str) -> bool:
+        """Whether there is for this notebook what was written in an experiment."""
+        return self._within is None or experiment in self._within
+
+    def _entries(self, sql: str, values: tuple[str | int, ...]) -> tuple[Entry, ...]:
+        return tuple(_entry(row) for row in self._ask(sql, values) if self._has(row["experiment"]))
 
     def _ask(self, sql: str, values: tuple[str | int, ...] = ()) -> list[sqlite3.Row]:
         """No rows where nobody has written yet."""
@@ -158,6 +175,14 @@ def _thread(connection: sqlite3.Connection, about: Subject, what: What) -> int |
         f"SELECT min(thread) FROM entries WHERE {condition} AND what = ?", (*values, what)
     ).fetchone()
     return thread
+
+
+def _written_in(connection: sqlite3.Connection, thread: int) -> str:
+    """The experiment of a thread's newest row."""
+    (found,) = connection.execute(
+        "SELECT experiment FROM entries WHERE thread = ? ORDER BY id DESC LIMIT 1", (thread,)
+    ).fetchone()
+    return found
 
 
 def _append(connection: sqlite3.Connection, row: Mapping[str, Any]) -> int:

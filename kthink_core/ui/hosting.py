@@ -1,4 +1,5 @@
-"""The app as Streamlit serves it, with `up` or by `streamlit run`: under known names only, its connections bounded."""
+"""The app as Streamlit serves it, with `up` or by `streamlit run`: for those who may come in, under known names only,
+its connections bounded."""
 
 from __future__ import annotations
 
@@ -10,10 +11,18 @@ from typing import Any
 from starlette.middleware import Middleware
 from streamlit import config
 
+from kthink_core.access.admission import Admission
+from kthink_core.access.body_limit import BodyLimit
 from kthink_core.access.connections import bound
+from kthink_core.access.exposure import check_app_exposure
 from kthink_core.access.host_names import HostNames
-from kthink_core.errors import KthinkError
-from kthink_core.settings import Settings, from_environment
+from kthink_core.access.security_headers import SecurityHeaders
+from kthink_core.errors import KthinkError, in_words
+from kthink_core.settings import AccessSettings, Settings, from_environment
+from kthink_core.ui import sign_in
+
+MOST_BYTES = 1_000_000
+"""Longest body of a request: what pages are told comes by websocket."""
 
 
 def middleware() -> list[Middleware]:
@@ -22,12 +31,34 @@ def middleware() -> list[Middleware]:
     Streamlit's own `server.allowedHosts` looks at websockets only, and its check of their origin takes those of all
     servers of this machine, and asks the internet for this machine's address.
     """
-    try:
-        names = from_environment(Settings).app_names
-    except KthinkError as error:
-        raise SystemExit(f"kthink: {error}") from error
     listens_on, remedy = config.get_option("server.address"), "names that the app goes by belong into KTHINK_APP_NAMES"
-    return [Middleware(HostNames, listens_on=listens_on, remedy=remedy, given=names)]
+    try:
+        names, access = from_environment(Settings).app_names, from_environment(AccessSettings)
+        check_app_exposure(listens_on, access)
+        passed = [
+            Middleware(SecurityHeaders, secure=(access.app_url or "").startswith("https:")),
+            Middleware(HostNames, listens_on=listens_on, remedy=remedy, given=names),
+            *([_admission(access)] if access.access else []),
+            Middleware(BodyLimit, most=MOST_BYTES),
+        ]
+    except (KthinkError, OSError) as error:
+        raise SystemExit(f"kthink: {in_words(error)}") from error
+    return passed
+
+
+def _admission(access: AccessSettings) -> Middleware:
+    """Raises BadValue, BadFile, OSError."""
+    base = "/" + str(config.get_option("server.baseUrlPath") or "").strip("/")
+    by_provider = "oidc" in access.access
+    if by_provider:
+        sign_in.check_provider()
+    return Middleware(
+        Admission,
+        gate=sign_in.gate(),
+        base=base.rstrip("/"),
+        login=sign_in.login if by_provider else None,
+        open_paths=sign_in.OPEN_PATHS if by_provider else (),
+    )
 
 
 @asynccontextmanager

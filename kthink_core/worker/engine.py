@@ -89,7 +89,7 @@ class Engine:
         with self._changed:
             if self._closing or self.failure is not None:
                 raise WorkerUnready("the worker is ending")
-            if sum(other.client == job.client for other in self._under_way()) >= most_of_client:
+            if sum(other.caller.client == job.caller.client for other in self._under_way()) >= most_of_client:
                 raise Busy(f"{most_of_client} jobs of yours are under way; wait for one, or cancel it")
             if len(self._queue) >= self._most:
                 raise QueueFull(self._most)

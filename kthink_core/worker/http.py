@@ -12,7 +12,6 @@ A client that goes away cancels its job.
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -25,9 +24,12 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 import kthink_core
+from kthink_core.access.audit_log import AuditLog
 from kthink_core.access.body_limit import BodyLimit
 from kthink_core.access.connections import bound
+from kthink_core.access.exposure import is_loopback
 from kthink_core.access.host_names import HostNames
+from kthink_core.access.refusal_log import RefusalLog
 from kthink_core.access.token_check import TokenCheck
 from kthink_core.config import BATCH_SIZE, Device, ExperimentConfig
 from kthink_core.errors import BadValue
@@ -50,6 +52,7 @@ from kthink_core.precompute.progress import Silent
 from kthink_core.settings import WorkerSettings
 from kthink_core.worker import metrics
 from kthink_core.worker.background import background
+from kthink_core.worker.callers import Caller, caller
 from kthink_core.worker.engine import Engine
 from kthink_core.worker.jobs import Job
 from kthink_core.worker.keeping import Keeping
@@ -57,21 +60,14 @@ from kthink_core.worker.ports import check_free
 from kthink_core.worker.refusals import add_refusals
 from kthink_core.worker.service import Service, Stream
 
-CLIENT_HEADER = "x-kthink-client"
-"""Tells one visitor of an app from another: the app asks for all of them from one address."""
+REFUSALS = (400, 401, 403, 404, 409, 413, 422, 429)
+"""Statuses that the audit log tells of."""
 
 
 def check_exposure(settings: WorkerSettings) -> None:
     """Raises BadValue where the worker would listen to other machines without a token."""
-    if settings.token is None and not _is_loopback(settings.host):
+    if settings.token is None and not is_loopback(settings.host):
         raise BadValue(f"the worker would listen on {settings.host} to anybody: set KTHINK_WORKER_TOKEN")
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def make_app(service: Service) -> FastAPI:
@@ -84,6 +80,8 @@ def make_app(service: Service) -> FastAPI:
         app.add_middleware(TokenCheck, token=settings.token)
     else:  # a web page could reach it under a name of its own
         app.add_middleware(HostNames, listens_on=settings.host, remedy="ask the worker at its address")
+    if service.audit is not None:
+        app.add_middleware(RefusalLog, audit=service.audit, statuses=REFUSALS)
     add_refusals(app)
     app.include_router(router)
     return app
@@ -96,43 +94,51 @@ async def _service(request: Request) -> Service:
 Serving = Annotated[Service, Depends(_service)]
 
 
-def _client(request: Request) -> str:
-    return f"{request.client.host if request.client else ''} {request.headers.get(CLIENT_HEADER, '')[:64]}"
+async def _caller(request: Request, service: Serving) -> Caller:
+    return caller(request, service.settings.token)
 
 
-Client = Annotated[str, Depends(_client)]
+Asking = Annotated[Caller, Depends(_caller)]
+
+
+async def _runner(asking: Asking) -> Caller:
+    asking.require("runner", "having the worker compute")
+    return asking
+
+
+Running = Annotated[Caller, Depends(_runner)]
 router = APIRouter()
 
 
 @asynccontextmanager
-async def _queued(service: Service, asked: AnyRequest, client: str) -> AsyncIterator[tuple[Stream, Job]]:
+async def _queued(service: Service, asked: AnyRequest, asking: Caller) -> AsyncIterator[tuple[Stream, Job]]:
     """What is wrong with a request is answered before the stream of events begins."""
-    service.count(client)
+    service.count(asking.client)
     stream = Stream()
-    job = await asyncio.to_thread(service.job, asked, stream, client)
+    job = await asyncio.to_thread(service.job, asked, stream, asking)
     try:
         yield stream, job
     finally:
         service.engine.cancel(job.id)  # whoever goes away in the middle wants no more of it
 
 
-async def _generation(service: Serving, asked: GenerateRequest, client: Client) -> AsyncIterator[tuple[Stream, Job]]:
-    async with _queued(service, asked, client) as queued:
+async def _generation(service: Serving, asked: GenerateRequest, asking: Running) -> AsyncIterator[tuple[Stream, Job]]:
+    async with _queued(service, asked, asking) as queued:
         yield queued
 
 
-async def _encoding(service: Serving, asked: EncodeRequest, client: Client) -> AsyncIterator[tuple[Stream, Job]]:
-    async with _queued(service, asked, client) as queued:
+async def _encoding(service: Serving, asked: EncodeRequest, asking: Running) -> AsyncIterator[tuple[Stream, Job]]:
+    async with _queued(service, asked, asking) as queued:
         yield queued
 
 
-async def _injecting(service: Serving, asked: InjectRequest, client: Client) -> AsyncIterator[tuple[Stream, Job]]:
-    async with _queued(service, asked, client) as queued:
+async def _injecting(service: Serving, asked: InjectRequest, asking: Running) -> AsyncIterator[tuple[Stream, Job]]:
+    async with _queued(service, asked, asking) as queued:
         yield queued
 
 
-async def _studying(service: Serving, asked: StudyRequest, client: Client) -> AsyncIterator[tuple[Stream, Job]]:
-    async with _queued(service, asked, client) as queued:
+async def _studying(service: Serving, asked: StudyRequest, asking: Running) -> AsyncIterator[tuple[Stream, Job]]:
+    async with _queued(service, asked, asking) as queued:
         yield queued
 
 
@@ -172,36 +178,36 @@ async def study(queued: Annotated[tuple[Stream, Job], Depends(_studying)]) -> As
 
 
 @router.post("/tokenize")
-def tokenize(service: Serving, asked: TokenizeRequest) -> Tokenized:
+def tokenize(service: Serving, asked: TokenizeRequest, _: Running) -> Tokenized:
     """A prompt as it would be sent."""
     return service.tokenize(asked)
 
 
 @router.get("/jobs/{job_id}")
-def job_status(service: Serving, job_id: str) -> JobStatus:
+def job_status(service: Serving, job_id: str, asking: Asking) -> JobStatus:
     """Where a job stands; ended ones are remembered for a while."""
-    return service.engine.status(_found(service, job_id))
+    return service.engine.status(_found(service, job_id, asking))
 
 
 @router.post("/jobs/{job_id}/cancel")
-def cancel(service: Serving, job_id: str) -> JobStatus:
+def cancel(service: Serving, job_id: str, asking: Asking) -> JobStatus:
     """End a job before its next token; one that has ended stays as it is."""
-    job = _found(service, job_id)
+    job = _found(service, job_id, asking)
     service.engine.cancel(job_id)
     return service.engine.status(job)
 
 
 @router.post("/jobs/{job_id}/keep")
-def keep(service: Serving, job_id: str, asked: KeepRequest, later: BackgroundTasks) -> Kept:
+def keep(service: Serving, job_id: str, asked: KeepRequest, asking: Running, later: BackgroundTasks) -> Kept:
     """Store what a generation made in the experiment `live`."""
-    kept = service.keep(_found(service, job_id), asked.author)
+    kept = service.keep(_found(service, job_id, asking), asked.author, asking)
     later.add_task(service.tidy, kept)
     return kept
 
 
-def _found(service: Service, job_id: str) -> Job:
+def _found(service: Service, job_id: str, asking: Caller) -> Job:
     job = service.engine.find(job_id)
-    if job is None:
+    if job is None or not asking.owns(job.caller):
         raise HTTPException(404, "no such job, or it ended long ago")
     return job
 
@@ -250,7 +256,8 @@ def run(config: ExperimentConfig, name: str, cache: Path, device: Device, settin
 
     keeping = Keeping(cache)
     engine = Engine(load, background(cache, BATCH_SIZE, keeping), settings.queue)
-    service = Service(engine, config, settings, keeping)
+    audit = None if settings.token is None else AuditLog(cache)
+    service = Service(engine, config, settings, keeping, audit)
     options = uvicorn.Config(
         make_app(service),
         host=settings.host,

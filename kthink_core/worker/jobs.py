@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from kthink_core.live.api import AnyRequest, Event, JobState
 from kthink_core.records import FinishReason, Inference, Receipt
+from kthink_core.worker.callers import Caller
 
 if TYPE_CHECKING:
     from kthink_core.precompute.pipeline import Plan
@@ -35,6 +36,9 @@ Work = Callable[["Plan", Callable[[], None]], Iterator[Event | Outcome]]
 it."""
 
 
+NOBODY = Caller("")
+
+
 class Job:
     """One thing asked for. `tell` hears its events, from the engine's thread or a caller's, and must not wait."""
 
@@ -43,7 +47,7 @@ class Job:
         request: AnyRequest,
         token_ids: tuple[int, ...],
         tell: Callable[[Event], None],
-        client: str = "",
+        caller: Caller = NOBODY,
         work: Work | None = None,
     ) -> None:
         self.id = secrets.token_urlsafe(12)
@@ -51,7 +55,7 @@ class Job:
         self.token_ids = token_ids
         """The whole prompt, or the text to encode."""
         self.tell = tell
-        self.client = client
+        self.caller = caller
         self.work = work
         """Of a job that gives way to all others: what does it, between whose parts these are done."""
         self.state: JobState = "queued"

@@ -17,6 +17,7 @@ from kthink_core.errors import (
     ExperimentBusy,
     KthinkError,
     MissingFiles,
+    NotAllowed,
     StoreUnavailable,
     WorkerFailed,
     WorkerUnready,
@@ -29,6 +30,7 @@ log = logging.getLogger("kthink.refusals")
 
 _STATUS: dict[type[KthinkError], int] = {
     Busy: 429,
+    NotAllowed: 403,
     WorkerUnready: 503,
     WorkerFailed: 503,
     MissingFiles: 503,

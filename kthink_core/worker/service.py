@@ -6,7 +6,9 @@ import asyncio
 import threading
 import time
 from collections.abc import AsyncIterator
+from functools import partial
 
+from kthink_core.access.audit_log import AuditLog
 from kthink_core.access.request_rate import RequestRate
 from kthink_core.config import ExperimentConfig
 from kthink_core.errors import Busy, PromptRefused, WorkerUnready
@@ -32,8 +34,9 @@ from kthink_core.prompts import SentPrompt, spelled_ids, typed_prompt
 from kthink_core.records import Inference
 from kthink_core.settings import WorkerSettings
 from kthink_core.steer_options import check_steering
+from kthink_core.worker.callers import Caller, named_experiments
 from kthink_core.worker.engine import Engine
-from kthink_core.worker.jobs import Job
+from kthink_core.worker.jobs import NOBODY, Job
 from kthink_core.worker.keeping import Keeping
 from kthink_core.worker.metrics import counting
 from kthink_core.worker.studying import studying
@@ -70,7 +73,15 @@ class Stream:
 class Service:
     """The engine with its limits."""
 
-    def __init__(self, engine: Engine, config: ExperimentConfig, settings: WorkerSettings, keeping: Keeping) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        config: ExperimentConfig,
+        settings: WorkerSettings,
+        keeping: Keeping,
+        audit: AuditLog | None = None,
+    ) -> None:
+        self.audit = audit
         self.engine, self.config, self.settings = engine, config, settings
         self._began = time.monotonic()
         self._rate = RequestRate(settings.requests_per_minute)
@@ -107,14 +118,16 @@ class Service:
             limit=limit,
         )
 
-    def job(self, asked: AnyRequest, stream: Stream, client: str) -> Job:
+    def job(self, asked: AnyRequest, stream: Stream, asking: Caller) -> Job:
         """Check and queue a job. Raises PromptRefused, Busy, QueueFull, UnknownName, WorkerUnready, and what a study
         says of what it is asked."""
         plan = self.plan()
+        asking.check_experiments(asked)
         if not isinstance(asked, GenerateRequest | EncodeRequest):
-            work = studying(self._keeping.cache, asked, plan, self._written)
-            job = Job(asked, (), counting(KINDS[type(asked)], stream.put), client, work)
+            work = studying(self._keeping.cache, asked, plan, partial(self._written, asking))
+            job = Job(asked, (), counting(KINDS[type(asked)], stream.put), asking, work)
             self.engine.submit(job, self.settings.jobs_per_client)
+            self._note(job)
             return job
         if isinstance(asked, GenerateRequest):
             limit, site = asked.max_new_tokens, plan.experiment.config.site
@@ -124,13 +137,20 @@ class Service:
         else:
             kind, ids, new = "encode", self._text_ids(plan, asked.text, special=asked.special), 0
         self._check(plan, len(ids), new)
-        job = Job(asked, tuple(ids), counting(kind, stream.put), client)
+        job = Job(asked, tuple(ids), counting(kind, stream.put), asking)
         self.engine.submit(job, self.settings.jobs_per_client)
+        self._note(job)
         return job
 
-    def keep(self, job: Job, author: str) -> Kept:
-        """Store what a job made, once. Raises PromptRefused where it made nothing that can be stored."""
-        return self._keeping.keep(job, self.plan().experiment, author)
+    def keep(self, job: Job, author: str, asking: Caller = NOBODY) -> Kept:
+        """Store what a job made, once; a person signs with their own name. Raises PromptRefused where it made nothing
+        that can be stored, or would be stored where this person sees nothing."""
+        if asking.person.experiments is not None:
+            raise PromptRefused("kept runs go into an experiment of their own, which you do not see")
+        kept = self._keeping.keep(job, self.plan().experiment, asking.person.name or author)
+        if self.audit is not None:
+            self.audit.write("keep", asking.person, job=job.id, experiment=kept.experiment, inference=kept.inference)
+        return kept
 
     def tidy(self, kept: Kept) -> None:
         """To be called after a keep, once its caller has the answer."""
@@ -160,10 +180,22 @@ class Service:
             limits=limits | ({"prompt_tokens": self._most(plan), "context": plan.lm.context} if plan else {}),
         )
 
-    def _written(self, job_id: str) -> Inference:
-        """What a job has just made. Raises PromptRefused."""
+    def _note(self, job: Job) -> None:
+        """A prompt by its length; by its text only where the operator wants that."""
+        if self.audit is None:
+            return
+        asked = job.request
+        typed = getattr(asked, "prompt", None) or getattr(asked, "text", None)
+        facts = {"characters": len(typed), "tokens": len(job.token_ids)} if typed else {}
+        text = {"text": typed} if typed and self.settings.audit_prompts else {}
+        experiments = {"experiment": " ".join(named_experiments(asked))} if job.work is not None else {}
+        kind = "prompt" if typed else "study"
+        self.audit.write(kind, job.caller.person, job=job.id, kind=KINDS[type(asked)], **facts, **experiments, **text)
+
+    def _written(self, asking: Caller, job_id: str) -> Inference:
+        """What a job of this caller has just made. Raises PromptRefused."""
         job = self.engine.find(job_id)
-        if job is None or job.inference is None:
+        if job is None or job.inference is None or not asking.owns(job.caller):
             raise PromptRefused("the worker has forgotten that run, or it is not whole: run it again")
         return job.inference
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -11,11 +12,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from pydantic import SecretStr
 from tqdm import tqdm
 
 import kthink_core
 from kthink_core.errors import KthinkError
-from kthink_core.settings import Settings, WorkerSettings
+from kthink_core.settings import AccessSettings, Settings, WorkerSettings
 from kthink_core.store.manifest import committed_count, read_experiment
 from kthink_core.worker.ports import check_free
 from kthink_core.worker.pulse import Pulse
@@ -60,7 +62,7 @@ class Restarts:
         return True
 
 
-def serve(chosen: tuple[str, str], settings: Settings, worker: WorkerSettings) -> int:
+def serve(chosen: tuple[str, str], settings: Settings, worker: WorkerSettings, access: AccessSettings) -> int:
     """Run both until a signal, or until the app ends; returns the exit status. `chosen`: the worker's option that says
     what it has, and its value. Raises BadValue for a taken port."""
     check_free(settings.app_host, settings.app_port, "KTHINK_APP_PORT")
@@ -71,7 +73,12 @@ def serve(chosen: tuple[str, str], settings: Settings, worker: WorkerSettings) -
     environment = os.environ | {
         "KTHINK_CACHE": str(settings.cache.absolute()),
         "KTHINK_EXPERIMENT": settings.experiment,
+        "KTHINK_OPEN": str(access.open),
     }
+    if access.access and worker.token is None and worker.url is None:
+        # The worker believes who asks where it and the app have a secret of their own.
+        worker = worker.model_copy(update={"token": SecretStr(secrets.token_urlsafe(32))})
+        environment["KTHINK_WORKER_TOKEN"] = worker.token.get_secret_value() if worker.token else ""
     command = [sys.executable, "-m", "kthink_core", "worker", *chosen]
     app, restarts = _start(_streamlit(settings), environment), Restarts()
     running: subprocess.Popen[bytes] | None = None

@@ -66,7 +66,8 @@ def keep(
         link("inference", at, f"Kept as inference {kept.inference} of {kept.experiment}")
         return
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        st.text_input("Your name", key=f"{name}_author", max_chars=80)
+        if page.person.way == "open":
+            st.text_input("Your name", key=f"{name}_author", max_chars=80)
         st.button(
             "Keep", icon=":material/bookmark_add:", help="Store it, with a link of its own.", key=f"{name}_keep",
             on_click=_store, args=(worker, run.job, name),
@@ -84,7 +85,7 @@ def _is_whole(worker: Worker, run: LiveRun) -> bool:
 
 def _store(worker: Worker, job: str, name: str) -> None:
     try:
-        kept = worker.client.keep(job, st.session_state[f"{name}_author"])
+        kept = worker.client.keep(job, st.session_state.get(f"{name}_author", ""))
     except KthinkError as error:
         kept = str(error)
     st.session_state[f"{_KEPT} {job}"] = kept

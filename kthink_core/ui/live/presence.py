@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import streamlit as st
 from streamlit.runtime import exists, get_instance
-from streamlit.runtime.scriptrunner import get_script_run_ctx
 
+from kthink_core.access.person import Person
 from kthink_core.config import Experiment
 from kthink_core.errors import KthinkError
 from kthink_core.identity import maker
@@ -15,6 +15,7 @@ from kthink_core.live.api import Health
 from kthink_core.live.client import WorkerClient
 from kthink_core.settings import WorkerSettings, from_environment
 from kthink_core.ui.parts.writing import plain
+from kthink_core.ui.view import visitor as visitors
 from kthink_core.ui.view.page import Page, link
 from kthink_core.ui.view.permalink import View
 
@@ -59,8 +60,7 @@ def _made(health: Health, experiment: Experiment, hookpoint: str) -> bool:
 
 def visitor() -> str:
     """A name for this visit: the worker counts jobs by it."""
-    context = get_script_run_ctx()
-    return context.session_id if context else ""
+    return visitors.session()
 
 
 def still_here(session: str) -> bool:
@@ -69,8 +69,13 @@ def still_here(session: str) -> bool:
 
 
 def reach() -> Worker | None:
-    """The worker. Where it is not ready the page says so and looks again by itself; None where it never was."""
-    client = _client(visitor())
+    """The worker. Where it is not ready the page says so and looks again by itself; None where it never was, and for
+    somebody whose role does not include it."""
+    person = visitors.person()
+    if not person.may("runner"):
+        st.info(f"Live prompts and tests need the role runner; yours is {person.role}.", icon=":material/lock:")
+        return None
+    client = _client(visitor(), person)
     last: Health | None = st.session_state.get(_LAST)
     try:
         health = client.health()
@@ -107,7 +112,7 @@ def _command(settings: WorkerSettings) -> str:
 def _look_again() -> None:
     """Runs the page again once a worker is ready."""
     try:
-        ready = _client(visitor()).health().status == "ready"
+        ready = _client(visitor(), visitors.person()).health().status == "ready"
     except KthinkError:
         return
     if ready:
@@ -115,6 +120,6 @@ def _look_again() -> None:
 
 
 @st.cache_resource(scope="session", show_spinner=False, on_release=WorkerClient.close)
-def _client(visitor: str) -> WorkerClient:
+def _client(visitor: str, person: Person) -> WorkerClient:
     """This visit's own; it closes with the visit. Raises BadValue for a setting that makes no sense."""
-    return WorkerClient(from_environment(WorkerSettings), visitor)
+    return WorkerClient(from_environment(WorkerSettings), visitor, person)

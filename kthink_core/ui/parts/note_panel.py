@@ -9,6 +9,7 @@ from typing import NamedTuple
 import streamlit as st
 
 from kthink_core import notes
+from kthink_core.access.person import Person
 from kthink_core.errors import KthinkError
 from kthink_core.evidence.pattern import compiled
 from kthink_core.notes import (
@@ -24,6 +25,7 @@ from kthink_core.notes import (
 )
 from kthink_core.ui.parts import terms
 from kthink_core.ui.parts.writing import plain
+from kthink_core.ui.view import visitor
 from kthink_core.ui.view.page import Page
 
 _AUTHOR = "notes author"
@@ -47,8 +49,8 @@ _WHATS: tuple[What, ...] = ("label", "pattern", "flag", "rating")
 
 
 def notebook(page: Page) -> Notebook:
-    """The notes of the cache."""
-    return Notebook(page.source.cache / FILE)
+    """The notes of the cache that there are for whoever looks; who is signed in signs what is written in it."""
+    return Notebook(page.source.cache / FILE, page.person.name, page.person.experiments)
 
 
 def of_feature(page: Page, feature: int, hookpoint: str | None = None) -> FeatureSubject:
@@ -84,12 +86,13 @@ def panel(page: Page, about: Subject, quote: str = "") -> None:
     book = notebook(page)
     key = f"notes {about}"
     with st.container(border=True):
-        _standing(book, about, page.experiment.name)
-        _form(page, book, about, quote, key)
+        _standing(book, about, page.experiment.name, page.person)
+        if page.person.may("annotator"):
+            _form(page, book, about, quote, key)
 
 
 @st.fragment(run_every="5s")
-def _standing(book: Notebook, about: Subject, here: str) -> None:
+def _standing(book: Notebook, about: Subject, here: str, person: Person) -> None:
     """What others write appears by itself. `here`: the experiment in view."""
     try:
         entries = book.entries(about)
@@ -99,7 +102,7 @@ def _standing(book: Notebook, about: Subject, here: str) -> None:
     _opinion_line(entries, here)
     for entry in entries:
         if entry.what == "note":
-            _note(book, entry, here)
+            _note(book, entry, here, person)
     if not entries:
         st.caption("No label or note yet.")
 
@@ -125,26 +128,27 @@ def _opinion_line(entries: Sequence[Entry], here: str) -> None:
     st.caption(" · ".join(f"{', '.join(whats)} {signature}" for signature, whats in by.items()))
 
 
-def _note(book: Notebook, entry: Entry, here: str) -> None:
-    own = entry.thread in st.session_state.get(_OWN, ()) or _is(entry.author)
+def _note(book: Notebook, entry: Entry, here: str, person: Person) -> None:
+    signed = person.way != "open"
+    own = entry.author == person.name if signed else entry.thread in st.session_state.get(_OWN, ()) or _is(entry.author)
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         st.caption(_signature(entry, here), width="content")
-        if own:
+        if own and person.may("annotator"):
             st.button(
                 "Delete", type="tertiary", icon=":material/delete:", key=f"delete note {entry.thread}",
-                on_click=_delete, args=(book, entry, entry.author),
+                on_click=_delete, args=(book, entry, entry.author, person),
             )  # fmt: skip
-        elif entry.author:
-            _ask_who(book, entry)
+        elif entry.author and not signed:
+            _ask_who(book, entry, person)
     st.text(entry.value)
 
 
-def _ask_who(book: Notebook, entry: Entry) -> None:
+def _ask_who(book: Notebook, entry: Entry, person: Person) -> None:
     """What deletes a note of whoever has not said yet in this visit who they are."""
     name = f"name to delete {entry.thread}"
 
     def delete() -> None:
-        _delete(book, entry, st.session_state[name])
+        _delete(book, entry, st.session_state[name], person)
 
     with (
         st.popover("Delete", type="tertiary", icon=":material/delete:", key=f"ask {entry.thread}"),
@@ -178,7 +182,8 @@ def _form(page: Page, book: Notebook, about: Subject, quote: str, key: str) -> N
             st.feedback("stars", default=int(now.rating) - 1 if now.rating else None, key=keys["rating"])
             st.checkbox("Flag", bool(now.flag), key=keys["flag"], help="Marks it as worth another look.")
         st.text_area("Note", max_chars=LONGEST["note"], key=keys["note"], placeholder="Plain text.")
-        st.text_input("Your name", st.session_state.get(_AUTHOR, ""), LONGEST["author"], key=keys["author"])
+        if page.person.way == "open":
+            st.text_input("Your name", st.session_state.get(_AUTHOR, ""), LONGEST["author"], key=keys["author"])
         st.form_submit_button("Save", on_click=_save, args=(page, book, about, quote, key, now, keys))
     if problem := st.session_state.pop(f"{key} problem", None):
         st.error(plain(problem), icon=":material/error:")
@@ -196,16 +201,19 @@ def _save(
         flag="1" if flag else "",
         rating="" if rating is None else str(rating + 1),
     )
-    author, note = state[keys["author"]], state[keys["note"]]
+    author, note = state.get(keys["author"], ""), state[keys["note"]]
     facts = {"author": author, "experiment": page.experiment.name, "quote": quote}
     try:
+        page.person.require("annotator", "writing notes")
         if given.pattern.strip() and given.pattern != before.pattern:
             compiled(given.pattern)
         for what, old, new in zip(_WHATS, before, given, strict=True):
             if new != old:
                 book.write(about, what, new, **facts)
+                visitor.noted(page.person, what, page.experiment.name)
         if note.strip():
             state.setdefault(_OWN, set()).add(book.write(about, "note", note, **facts))
+            visitor.noted(page.person, "note", page.experiment.name)
     except KthinkError as error:
         state[f"{key} problem"] = str(error)
     else:
@@ -213,9 +221,11 @@ def _save(
         state[_AUTHOR] = author
 
 
-def _delete(book: Notebook, entry: Entry, author: str) -> None:
+def _delete(book: Notebook, entry: Entry, author: str, person: Person) -> None:
     try:
+        person.require("annotator", "taking notes back")
         book.delete(entry.thread, author)
+        visitor.noted(person, "note taken back", entry.experiment)
     except KthinkError as error:  # gone already, in another window, or somebody else's
         st.toast(plain(str(error)), icon=":material/info:")
     else:

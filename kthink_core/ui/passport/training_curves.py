@@ -11,6 +11,7 @@ import streamlit as st
 from streamlit.column_config import NumberColumn, TextColumn
 from streamlit.elements.lib.column_types import ColumnConfig
 
+from kthink_core.access.person import Person
 from kthink_core.config import DEMO
 from kthink_core.store.trainings import (
     DEAD_AFTER,
@@ -34,6 +35,8 @@ _TICK = 5.0
 """Seconds after which a training under way is looked at again."""
 _DASHES = ((1, 0), (6, 3), (2, 2))
 """Of the first five hookpoints, the next five, and those behind."""
+_OF = "experiment:"
+"""Begins a source that is an experiment's traces."""
 _LINES = {
     "loss": ("Loss", "~g", "training_loss"),
     "fvu": ("FVU of a batch", "~g", "training_fvu"),
@@ -44,7 +47,7 @@ _LINES = {
 
 def draw(page: Page) -> None:
     """The training that the link names, else the one that made the experiment's SAEs, else the newest."""
-    statuses = list_trainings(page.source.cache)
+    statuses = [status for status in list_trainings(page.source.cache) if _is_for(page.person, status)]
     readable = {status.name: status.training for status in statuses if status.training is not None}
     for status in statuses:
         if status.problem is not None:
@@ -61,7 +64,18 @@ def draw(page: Page) -> None:
     st.fragment(_training, run_every=_TICK if going else None)(page, name, going)
 
 
+def _is_for(person: Person, status: TrainingStatus) -> bool:
+    """Whether a training tells of nothing that there is not for this person: what else was it made of?"""
+    if person.experiments is None:
+        return True
+    sources = [source.source for source in status.training.data.sources] if status.training is not None else [""]
+    return all(source.startswith(_OF) and person.sees(source.removeprefix(_OF)) for source in sources)
+
+
 def _none(page: Page) -> None:
+    if page.person.experiments is not None:
+        header.nothing("No training of an SAE can be shown to you.")
+        return
     header.nothing(
         f"No SAE was trained into {page.source.cache}/saes yet. This command trains one of {page.view.hookpoint} on "
         "the traces of this experiment; a few hundred thousand tokens are what it takes to come to something:"

@@ -8,9 +8,16 @@ from pathlib import Path
 
 import streamlit as st
 
+from kthink_core.access.person import Person
 from kthink_core.config import Experiment
 from kthink_core.store.reader import ExperimentStatus, list_experiments
 from kthink_core.ui.parts.writing import plain
+
+
+def of(person: Person, cache: Path) -> list[ExperimentStatus]:
+    """The experiments that there are for somebody: all lists, links and comparisons of pages come from here. Raises
+    OSError."""
+    return [status for status in list_experiments(cache) if person.sees(status.name)]
 
 
 def choose(names: Sequence[str], chosen: str) -> None:
@@ -41,10 +48,14 @@ def lacking(experiment: Experiment) -> None:
         )
 
 
-def missing(cache: Path, statuses: Sequence[ExperimentStatus]) -> None:
+def missing(person: Person, cache: Path, statuses: Sequence[ExperimentStatus]) -> None:
     """What to do where no experiment can be read."""
     st.title("Nothing to explore yet")
     unreadable(statuses)
+    if not person.may("owner"):
+        st.text("There is no experiment that can be shown to you. It appears here by itself once there is one.")
+        _look_again(person, cache)
+        return
     if not statuses:
         st.text(f"There is no experiment in the folder {cache}.")
     st.markdown(
@@ -52,14 +63,14 @@ def missing(cache: Path, statuses: Sequence[ExperimentStatus]) -> None:
         "Where nothing is being computed, do it beside this app:"
     )
     st.code("python -m kthink_core precompute --preset demo", language=None)
-    _look_again(cache)
+    _look_again(person, cache)
 
 
 @st.fragment(run_every=1.0)
-def _look_again(cache: Path) -> None:
+def _look_again(person: Person, cache: Path) -> None:
     """Runs the page again once there is an experiment."""
     with suppress(OSError):  # the page has said it
-        if any(status.experiment is not None for status in list_experiments(cache)):
+        if any(status.experiment is not None for status in of(person, cache)):
             st.rerun()
 
 

@@ -11,13 +11,14 @@ import pandas as pd
 import streamlit as st
 from streamlit.runtime.pages_manager import PagesManager
 
+from kthink_core.access.person import LOCAL, Person
 from kthink_core.config import Experiment
-from kthink_core.errors import KthinkError, in_words
+from kthink_core.errors import KthinkError, UnknownName, in_words
 from kthink_core.identity import same_features
 from kthink_core.settings import Settings, from_environment
-from kthink_core.store.reader import ExperimentStatus, list_experiments
+from kthink_core.store.reader import ExperimentStatus
 from kthink_core.ui.parts.writing import plain
-from kthink_core.ui.view import cache, experiments, permalink
+from kthink_core.ui.view import cache, experiments, permalink, visitor
 from kthink_core.ui.view.permalink import MOST_FEATURES, View
 
 Arguments = ParamSpec("Arguments")
@@ -30,11 +31,13 @@ class Page:
 
     source: cache.Source
     statuses: list[ExperimentStatus]
-    """All experiments of the cache."""
+    """All experiments of the cache that there are for this person."""
     experiment: Experiment
     inferences: tuple[int, ...]
     """Those committed so far, ascending; damaged ones are missing."""
     view: View
+    person: Person = LOCAL
+    """Who looks at it."""
 
     def ask(
         self,
@@ -59,11 +62,13 @@ def open_page() -> Page:
     """The experiment and view that the link names. Ends the run where there is no experiment. Raises KthinkError,
     OSError."""
     _under_navigation()
+    person = visitor.person()
+    visitor.told(person)
     settings = from_environment(Settings)
-    statuses = list_experiments(settings.cache)
+    statuses = experiments.of(person, settings.cache)
     readable = [status.name for status in statuses if status.experiment is not None]
     if not readable:
-        experiments.missing(settings.cache, statuses)
+        experiments.missing(person, settings.cache, statuses)
         st.stop()
     parameters = _parameters()
     name, problems = permalink.parse_experiment(parameters, readable, settings.experiment)
@@ -85,12 +90,14 @@ def open_page() -> Page:
         st.warning(plain(message), icon=":material/warning:")
     experiments.lacking(reader.experiment)
     st.session_state["view"] = view
-    return Page(source, statuses, reader.experiment, reader.inference_ids, view)
+    return Page(source, statuses, reader.experiment, reader.inference_ids, view, person)
 
 
 def beside(page: Page, name: str) -> Page:
     """Another experiment of the cache under the same view, as far as it has the same hookpoint and inference. Raises
-    KthinkError."""
+    KthinkError: one that there is not for this person is unknown like any other."""
+    if name not in (known := [status.name for status in page.statuses]):
+        raise UnknownName("experiment", name, known)
     source = cache.source(page.source.cache, name)
     reader = cache.reader(source)
     saes, inferences, view = reader.experiment.saes, reader.inference_ids, page.view
@@ -100,7 +107,7 @@ def beside(page: Page, name: str) -> Page:
     there = replace(view, experiment=name, hookpoint=hookpoint, inference=inference, other=None, against=None)
     if not same:
         there = replace(there, feature=None, also=(), watch=(), locked=None)
-    return Page(source, page.statuses, reader.experiment, inferences, there)
+    return Page(source, page.statuses, reader.experiment, inferences, there, page.person)
 
 
 def require_inferences(page: Page) -> None:

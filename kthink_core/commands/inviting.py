@@ -1,0 +1,110 @@
+"""`invite` and `invitations`: links for those without an account, listed and revoked."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from datetime import UTC, datetime
+from typing import get_args
+from urllib.parse import parse_qs, parse_qsl, quote, urlencode, urlsplit
+
+import pandas as pd
+
+from kthink_core.access.admission import PARAMETER
+from kthink_core.access.audit_log import AuditLog
+from kthink_core.access.invitations import Invitation, Invitations
+from kthink_core.access.person import Role
+from kthink_core.access.secret_key import secret_key
+from kthink_core.access.signatures import Signatures
+from kthink_core.arguments import add_cache, cache_of, experiment_name
+from kthink_core.errors import BadValue, UnknownName
+from kthink_core.listing import write_table
+from kthink_core.settings import AccessSettings, Settings, from_environment
+from kthink_core.store.reader import list_experiments
+
+COLUMNS = ("invitation", "name", "role", "experiment", "issued", "expires", "state")
+
+
+def add_invite(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--role", choices=get_args(Role), default="viewer", help="default: viewer")
+    parser.add_argument("--days", type=float, default=14.0, metavar="N", help="how long it lasts (default: 14)")
+    parser.add_argument("--name", metavar="NAME", help="whom it is for: signs notes (default: guest and a number)")
+    parser.add_argument("--experiment", type=experiment_name, metavar="E", help="the only one that it shows")
+    parser.add_argument("--view", metavar="LINK", help="what it opens: a link that `Copy link` gave")
+    add_cache(parser)
+    parser.set_defaults(run=_invite)
+
+
+def add_invitations(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--revoke", metavar="ID", help="end one, at once")
+    parser.add_argument("--format", choices=("table", "json"), default="table")
+    add_cache(parser)
+    parser.set_defaults(run=_invitations)
+
+
+def _invite(options: argparse.Namespace) -> None:
+    cache, access = cache_of(options), from_environment(AccessSettings)
+    known = [status.name for status in list_experiments(cache)]
+    if options.experiment is not None and options.experiment not in known:
+        raise UnknownName("experiment", options.experiment, known)
+    address = _address(options, access)  # what is wrong with a link is said before anything is issued
+    invitations, signatures = Invitations(cache), Signatures(secret_key(cache, access.secret_file))
+    name = options.name or f"guest {len(invitations.all()) + 1}"
+    made = invitations.issue(name, options.role, options.days, options.experiment)
+    AuditLog(cache).write("invitation", made.person, invitation=made.id, expires=made.expires)
+    print(f"{address}{PARAMETER}={quote(signatures.link(made.id), safe='')}")
+    limit = f", experiment {made.experiment} only" if made.experiment else ""
+    print(f"kthink: invitation {made.id} for {made.name}: {made.role}{limit}, until {_time(made.expires)}; whoever has "
+          "the link comes in by it", file=sys.stderr)  # fmt: skip
+    if "invitations" not in access.access:
+        print("kthink: it counts where the app is started with KTHINK_ACCESS=invitations", file=sys.stderr)
+
+
+def _invitations(options: argparse.Namespace) -> None:
+    cache = cache_of(options)
+    invitations = Invitations(cache)
+    if options.revoke is not None:
+        ended = invitations.revoke(options.revoke)
+        AuditLog(cache).write("revocation", ended.person, invitation=ended.id)
+        print(f"kthink: invitation {ended.id} for {ended.name} is revoked", file=sys.stderr)
+        return
+    now = time.time()
+    rows = [_row(each, now) for each in invitations.all()]
+    write_table(pd.DataFrame(rows, columns=list(COLUMNS)), options.format, sys.stdout)
+
+
+def _row(each: Invitation, now: float) -> tuple[str | None, ...]:
+    times = (_time(each.issued), _time(each.expires))
+    return (each.id, each.name, each.role, each.experiment, *times, each.state(now))
+
+
+def _time(when: float) -> str:
+    return datetime.fromtimestamp(when, UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def _address(options: argparse.Namespace, access: AccessSettings) -> str:
+    """Where the link leads, up to the token. Raises BadValue for a view that is no link of the app, or that the
+    invitation does not show."""
+    given = urlsplit(options.view or "")
+    if given.scheme not in ("", "http", "https") or given.fragment or (given.scheme and not given.netloc):
+        raise BadValue("--view: give a link that `Copy link` gave, such as http://host:8501/inference?experiment=demo")
+    query = [pair for pair in parse_qsl(given.query, keep_blank_values=True) if pair[0] != PARAMETER]
+    named = parse_qs(given.query).get("experiment", [options.experiment])[0]
+    if options.experiment is not None and named != options.experiment:
+        raise BadValue(f"--view shows experiment '{named}', the invitation '{options.experiment}' only")
+    if not options.view and options.experiment is not None:
+        query = [("experiment", options.experiment)]
+    base = f"{given.scheme}://{given.netloc}" if given.scheme else _base(access)
+    path = given.path if given.path.startswith("/") else f"/{given.path}"
+    return f"{base}{path}?{urlencode(query)}{'&' if query else ''}"
+
+
+def _base(access: AccessSettings) -> str:
+    if access.app_url:
+        return access.app_url
+    settings = from_environment(Settings)
+    if settings.app_names:
+        return f"https://{settings.app_names[0]}"
+    host = "localhost" if settings.app_host in ("0.0.0.0", "::", "127.0.0.1", "::1") else settings.app_host
+    return f"http://{f'[{host}]' if ':' in host else host}:{settings.app_port}"

@@ -1,0 +1,54 @@
+"""A visit of the app as its own page makes it, without a browser: every byte that comes is at hand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from streamlit.proto.BackMsg_pb2 import BackMsg
+from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
+from streamlit.proto.WidgetStates_pb2 import WidgetState
+from websockets.sync.client import ClientConnection, connect
+
+PATIENCE = 300.0
+"""Seconds that a run may take: a busy machine is no failure."""
+
+
+class Visit:
+    """One open tab."""
+
+    def __init__(self, connection: ClientConnection) -> None:
+        self._connection = connection
+
+    def run(self, page: str = "", query: str = "", widgets: Mapping[str, WidgetState] | None = None) -> bytes:
+        """All that comes of one run of a page, as it came. Raises ConnectionClosed."""
+        asked = BackMsg()
+        asked.rerun_script.query_string = query
+        asked.rerun_script.page_name = page
+        asked.rerun_script.widget_states.widgets.extend((widgets or {}).values())
+        self._connection.send(asked.SerializeToString())
+        came = b""
+        while True:
+            data = self._connection.recv(PATIENCE)
+            assert isinstance(data, bytes)
+            came += data
+            message = ForwardMsg.FromString(data)
+            ended = message.WhichOneof("type") == "script_finished"
+            if ended and message.script_finished == ForwardMsg.FINISHED_SUCCESSFULLY:
+                return came
+
+
+@contextmanager
+def visiting(address: str, cookie: str = "", **headers: str) -> Iterator[Visit]:
+    """Raises InvalidStatus where the server lets nobody in like this."""
+    host = address.removeprefix("http://")
+    sent = headers | ({"cookie": cookie} if cookie else {})
+    with connect(
+        f"ws://{host}/_stcore/stream",
+        origin=address,  # pyright: ignore[reportArgumentType]
+        additional_headers=sent,
+        open_timeout=PATIENCE,
+        max_size=None,
+        subprotocols=["streamlit"],  # pyright: ignore[reportArgumentType]
+    ) as connection:
+        yield Visit(connection)

@@ -1,0 +1,354 @@
+"""Who gets into the app, started as it is in a lab: what comes by HTTP and by websocket is looked at byte by byte."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import httpx
+import pytest
+from streamlit.proto.WidgetStates_pb2 import WidgetState
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+from benchmarks.served import STREAMLIT, UP, free_port, served
+from kthink_core.access.admission import PARAMETER
+from kthink_core.access.gate import COOKIE
+from kthink_core.access.invitations import Invitation, Invitations
+from kthink_core.access.person import Role
+from kthink_core.access.secret_key import secret_key
+from kthink_core.access.signatures import PersonTokens, Signatures
+from kthink_core.notes import FILE, FeatureSubject, InferenceSubject, Notebook
+from tests.app_samples import HOOKPOINTS, sample_experiment, write_experiment
+from tests.app_socket import Visit, visiting
+from tests.test_training_page import training, write
+
+ROOT = Path(__file__).resolve().parent.parent
+OTHER, SENTINEL = "zebra-run", "quagga"
+"""The experiment that a limited invitation does not show, and a word in whatever was written there."""
+PAGES = ("", "inference", "feature", "across", "reasoning", "quality", "compare", "live", "steer", "notes", "guide")
+REFUSED = b"this invitation"
+
+
+class Lab:
+    """A running app, and what its operator has at hand."""
+
+    def __init__(self, cache: Path, address: str) -> None:
+        self.cache, self.address = cache, address
+        self.invitations = Invitations(cache)
+        self.signatures = Signatures(secret_key(cache, None))
+
+    def invite(self, role: Role, experiment: str | None = None, days: float = 1) -> tuple[Invitation, str]:
+        """An invitation, and the cookie of whoever came with it."""
+        made = self.invitations.issue(f"guest {len(self.invitations.all())}", role, days, experiment)
+        return made, f"{COOKIE}={self.signatures.cookie(made.id)}"
+
+    def get(self, path: str, cookie: str = "", **headers: str) -> httpx.Response:
+        sent = headers | ({"cookie": cookie} if cookie else {})
+        return httpx.get(self.address + path, headers=sent, trust_env=False, timeout=300)
+
+    def audit(self) -> list[dict]:
+        return [json.loads(line) for line in (self.cache / ".access" / "audit.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    cache = tmp_path_factory.mktemp("cache")
+    write_experiment(cache, sample_experiment("demo", 3))
+    write_experiment(cache, sample_experiment(OTHER, 3))
+    book = Notebook(cache / FILE)
+    feature = FeatureSubject("demo", "", HOOKPOINTS[1], 12)
+    book.write(feature, "label", f"{SENTINEL} label", f"{SENTINEL} author", OTHER)
+    book.write(feature, "note", f"{SENTINEL} note", f"{SENTINEL} author", OTHER)
+    book.write(InferenceSubject(OTHER, 1), "note", f"{SENTINEL} there", f"{SENTINEL} author", OTHER)
+    book.write(InferenceSubject("demo", 1), "note", "seen by all", "somebody", "demo")
+    write(cache, f"{SENTINEL}-sae", training("2026-01-01", data=(f"experiment:{OTHER}",)), 2)
+    with served(cache, KTHINK_ACCESS="invitations") as address:
+        yield Lab(cache, address)
+
+
+def status(lab: Lab, cookie: str) -> int:
+    """Of a websocket, which everything that a page shows comes by."""
+    try:
+        with visiting(lab.address, cookie):
+            return 101
+    except InvalidStatus as refused:
+        return refused.response.status_code
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/", "/inference?experiment=demo", "/static/", "/media/x.csv", "/_stcore/host-config", "/_stcore/metrics",
+     "/_stcore/health/", "/_stcore/%68ealth/../metrics", "/_stcore/script-health-check", "/component/x", "/sign-in",
+     "/auth/login", "/oauth2callback", "//_stcore/health", "/../_stcore/health/../metrics"],
+)  # fmt: skip
+def test_nobody_gets_anything_but_a_sign_of_life(lab: Lab, path: str) -> None:
+    answer = lab.get(path)
+    assert answer.status_code == 401 and answer.text.count("\n") == 1 and "demo" not in answer.text
+    assert lab.get("/_stcore/health").text == "ok"
+    assert status(lab, "") == 403
+
+
+def test_a_link_becomes_a_cookie_and_leaves_the_address(lab: Lab) -> None:
+    made, _ = lab.invite("viewer")
+    token = lab.signatures.link(made.id)
+    answer = lab.get(f"/inference?experiment=demo&{PARAMETER}={token}&inference=1")
+    assert (answer.status_code, answer.headers["location"]) == (303, "./inference?experiment=demo&inference=1")
+    cookie = answer.headers["set-cookie"]
+    assert re.match(rf"{COOKIE}=[^;]+; HttpOnly; Max-Age=86\d\d\d; Path=/; SameSite=lax$", cookie)
+    assert token not in cookie
+    assert status(lab, cookie.partition(";")[0]) == 101 and lab.get("/", cookie.partition(";")[0]).status_code == 200
+    behind_tls = lab.get(f"/?{PARAMETER}={token}", **{"x-forwarded-proto": "https"})
+    assert behind_tls.headers["set-cookie"].endswith("; Secure")
+    signed_in = [line for line in lab.audit() if line["event"] == "sign-in" and line["person"].endswith(made.id)]
+    assert len(signed_in) == 2 and token not in (lab.cache / ".access" / "audit.jsonl").read_text()
+
+
+@pytest.mark.parametrize("path", ["//evil.example/", "/a/b/..%2f..%2fevil", "/%0d%0aset-cookie:x=y", "/x%3F//evil"])
+def test_a_link_leads_nowhere_else(lab: Lab, path: str) -> None:
+    made, _ = lab.invite("viewer")
+    answer = lab.get(f"{path}?{PARAMETER}={lab.signatures.link(made.id)}&a=%0d%0ab")
+    assert answer.status_code == 303 and answer.headers["location"].startswith("./")
+    assert not urlsplit(answer.headers["location"]).netloc and answer.headers.get_list("set-cookie")[1:] == []
+    assert not re.search(r"[\r\n]", answer.headers["location"]) and "x=y" not in answer.headers["set-cookie"]
+
+
+def test_what_is_forged_swapped_expired_or_revoked_lets_nobody_in(lab: Lab) -> None:
+    valid, cookie = lab.invite("owner")
+    expired, old = lab.invite("viewer", days=1e-9)
+    revoked, ended = lab.invite("viewer")
+    lab.invitations.revoke(revoked.id)
+    link, other = lab.signatures.link(valid.id), Signatures("another key, of more than 32 characters")
+    value = cookie.partition("=")[2]
+    cookies = [
+        f"{COOKIE}={link}",  # a link's token is no cookie
+        f"{COOKIE}={other.cookie(valid.id)}",
+        f"{COOKIE}={lab.signatures.cookie('0' * 16)}",  # signed, and never issued
+        f"{COOKIE}={value[:-1]}{'A' if value[-1] != 'A' else 'B'}",
+        f"{COOKIE}={valid.id}",
+        f"{COOKIE}={PersonTokens(secret_key(lab.cache, None)).sign(valid.person)}",
+        f"{COOKIE}=" + "A" * 5000,
+        old,
+        ended,
+    ]
+    for wrong in cookies:
+        assert lab.get("/", wrong).status_code == 401, wrong
+        assert status(lab, wrong) == 403
+    tokens = [
+        value,
+        other.link(valid.id),
+        link[:-2],
+        "",
+        lab.signatures.link(expired.id),
+        lab.signatures.link(revoked.id),
+    ]
+    for wrong in tokens:
+        answer = httpx.get(lab.address, params={PARAMETER: wrong}, trust_env=False)
+        assert answer.status_code == 401 and "set-cookie" not in answer.headers, wrong
+    assert status(lab, cookie) == 101
+    told = {line["reason"] for line in lab.audit() if line["event"] == "refusal"}
+    assert {"this invitation is expired: ask for another", "this invitation is revoked: ask for another"} <= told
+
+
+def test_headers_that_name_a_person_are_believed_from_nobody(lab: Lab) -> None:
+    token = PersonTokens(secret_key(lab.cache, None)).sign(lab.invite("owner")[0].person)
+    made_up = {"x-forwarded-email": "a@lab.example", "x-kthink-person": token, "x-forwarded-for": "10.0.0.1",
+               "authorization": "Bearer x", "x-forwarded-user": "root"}  # fmt: skip
+    assert lab.get("/", **made_up).status_code == 401
+    with pytest.raises(InvalidStatus), visiting(lab.address, "", **made_up):
+        pass
+
+
+def test_an_end_is_at_once(lab: Lab) -> None:
+    made, cookie = lab.invite("viewer")
+    with visiting(lab.address, cookie) as visit:
+        assert b"Features that matter" in visit.run()
+        lab.invitations.revoke(made.id)
+        with pytest.raises(ConnectionClosed) as ended:
+            visit.run("notes")
+    assert ended.value.rcvd is not None and ended.value.rcvd.code == 1008
+    assert lab.get("/", cookie).status_code == 401
+    assert any(line.get("reason") == "ended a visit under way" for line in lab.audit())
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_another_experiment_is_nowhere(lab: Lab, page: str) -> None:
+    """Not in a list, a label, a note, a file to download; and asked for by name, it is as if there were none."""
+    _, limited = lab.invite("runner", "demo")
+    _, whole = lab.invite("viewer")
+    query = f"feature=12&hookpoint={HOOKPOINTS[1]}&inference=1"
+    with visiting(lab.address, limited) as visit:
+        came = visit.run(page, query)
+        assert OTHER.encode() not in came and SENTINEL.encode() not in came
+        for parameter in ("experiment", "other", "within", "author"):
+            asked, made_up = (visit.run(page, f"{query}&{parameter}={name}") for name in (OTHER, "okapi-run"))
+            assert SENTINEL.encode() not in asked
+            assert asked.count(OTHER.encode()) == made_up.count(b"okapi-run")
+    with visiting(lab.address, whole) as visit:
+        assert OTHER.encode() in visit.run(page, query)
+
+
+def test_what_was_trained_on_another_experiment_is_nowhere(lab: Lab) -> None:
+    for experiment, there in (("demo", False), (None, True)):
+        _, cookie = lab.invite("viewer", experiment)
+        with visiting(lab.address, cookie) as visit:
+            for asked in ("", f"&training={SENTINEL}-sae"):
+                came = visit.run("quality", f"experiment=demo&passport=training{asked}")
+                assert (OTHER.encode() in came and f"{SENTINEL}-sae".encode() in came) is there
+                assert there or OTHER.encode() not in came
+
+
+def test_a_limited_invitation_to_what_is_not_there_shows_nothing(lab: Lab) -> None:
+    _, cookie = lab.invite("viewer", "okapi-run")
+    with visiting(lab.address, cookie) as visit:
+        came = visit.run("", "experiment=demo")
+    assert b"no experiment that can be shown" in came and str(lab.cache).encode() not in came
+    assert OTHER.encode() not in came
+
+
+def test_what_a_role_lacks_is_not_on_the_page(lab: Lab) -> None:
+    for role, writes, runs in (("viewer", False, False), ("annotator", True, False), ("runner", True, True)):
+        _, cookie = lab.invite(role)  # pyright: ignore[reportArgumentType]
+        with visiting(lab.address, cookie) as visit:
+            assert (b"Your name" in visit.run("inference")) is False
+            assert (b"Note, rate or flag" in visit.run("inference")) is writes
+            assert (b"No worker answers" in visit.run("live")) is runs
+            assert (b"need the role runner" in visit.run("live")) is not runs
+
+
+def test_a_widget_that_was_not_drawn_does_nothing(lab: Lab) -> None:
+    """What an annotator's page sends, sent by a viewer; the annotator's own is written, signed with their name."""
+    note = f"okapi {len(lab.invitations.all())}"
+
+    def save(visit: Visit) -> None:
+        came = visit.run("inference", "experiment=demo&inference=2")
+        visit.run("inference", "experiment=demo&inference=2", widgets_of(came, note))
+
+    annotator, cookie = lab.invite("annotator")
+    with visiting(lab.address, cookie) as visit:
+        drawn = visit.run("inference", "experiment=demo&inference=2")
+        widgets = widgets_of(drawn, note)
+    _, viewer = lab.invite("viewer")
+    with visiting(lab.address, viewer) as visit:
+        visit.run("inference", "experiment=demo&inference=2")
+        visit.run("inference", "experiment=demo&inference=2", widgets)
+    about = InferenceSubject("demo", 2)
+    assert [entry.value for entry in Notebook(lab.cache / FILE).entries(about)] == []
+    with visiting(lab.address, cookie) as visit:
+        save(visit)
+    (entry,) = Notebook(lab.cache / FILE).entries(about)
+    assert (entry.value, entry.author) == (note, annotator.name)
+    assert [line["what"] for line in lab.audit() if line["event"] == "note"] == ["note"]
+
+
+def widgets_of(came: bytes, note: str) -> dict[str, WidgetState]:
+    """The states of a filled form, as the page would send them."""
+    ids = {found.decode() for found in re.findall(rb"\$\$ID-[0-9a-f]{32}-[ -~]*", came) if b"notes Inference" in found}
+    states: dict[str, dict] = {
+        " note ": {"string_value": note},
+        " author ": {"string_value": "somebody else"},
+        " flag ": {"bool_value": False},
+        " rating ": {"string_value": ""},
+        "FormSubmitter": {"trigger_value": True},
+    }
+    return {part: WidgetState(id=id, **state) for part, state in states.items() for id in ids if part in id}
+
+
+def test_too_much_and_too_slow(lab: Lab) -> None:
+    _, cookie = lab.invite("viewer")
+    url = f"{lab.address}/_stcore/upload_file/x/y"
+    for sent in ({}, {"cookie": cookie}):
+        answer = httpx.put(url, content=b"x" * 2_000_000, headers=sent, trust_env=False, timeout=300)
+        assert answer.status_code in (401, 403, 404, 413)
+    host, port = lab.address.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=60) as slow:
+        slow.sendall(b"GET / HTTP/1.1\r\nhost: localhost\r\n")
+        assert slow.recv(100).startswith(b"HTTP/1.1 408")
+
+
+def test_every_answer_has_its_headers(lab: Lab) -> None:
+    _, cookie = lab.invite("viewer")
+    for answer in (lab.get("/"), lab.get("/", cookie), lab.get("/", host="evil.example")):
+        assert answer.headers["referrer-policy"] == "no-referrer" and answer.headers["x-frame-options"] == "DENY"
+        assert "frame-ancestors 'none'" in answer.headers["content-security-policy"]
+
+
+@pytest.mark.parametrize("command", [STREAMLIT, UP], ids=["streamlit run", "up"])
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({}, "KTHINK_ACCESS=invitations"),
+        ({"KTHINK_ACCESS": "oidc"}, "KTHINK_ROLES_FILE"),
+        ({"KTHINK_ACCESS": "proxy", "KTHINK_ROLES_FILE": "x"}, "KTHINK_PROXY"),
+        ({"KTHINK_ACCESS": "passwords"}, "KTHINK_ACCESS"),
+        ({"KTHINK_ACCESS": "invitations", "KTHINK_OPEN": "1"}, "KTHINK_OPEN"),
+    ],
+)
+def test_it_does_not_start_open_to_others(command: tuple[str, ...], wrong: dict[str, str], said: str) -> None:
+    there = {"KTHINK_APP_HOST": "0.0.0.0", "STREAMLIT_SERVER_ADDRESS": "0.0.0.0"}
+    environment = os.environ | there | wrong
+    ended = subprocess.run(
+        [sys.executable, *command], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300
+    )
+    assert ended.returncode != 0 and said in ended.stderr.splitlines()[-1] and "Traceback" not in ended.stderr
+
+
+def test_open_to_all_is_said_on_every_page(tmp_path: Path) -> None:
+    write_experiment(tmp_path, sample_experiment("demo", 2))
+    with served(tmp_path, STREAMLIT_SERVER_ADDRESS="0.0.0.0", KTHINK_OPEN="1") as address, visiting(address) as visit:
+        for page in PAGES:
+            assert b"Open: whoever reaches this address" in visit.run(page)
+    assert not (tmp_path / ".access").exists()
+
+
+def test_the_link_of_the_command_line_opens_its_view(lab: Lab) -> None:
+    given = {"KTHINK_CACHE": str(lab.cache), "KTHINK_ACCESS": "invitations"}
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "kthink_core", *arguments]
+        return subprocess.run(command, cwd=ROOT, env=os.environ | given, capture_output=True, text=True, timeout=300)
+
+    view = f"{lab.address}/inference?experiment=demo&inference=2"
+    made = run("invite", "--role", "viewer", "--days", "2", "--name", "Ada", "--experiment", "demo", "--view", view)
+    link = made.stdout.strip()
+    assert made.returncode == 0 and link.startswith(view + "&")
+    token = parse_qs(urlsplit(link).query)[PARAMETER][0]
+    with httpx.Client(trust_env=False, follow_redirects=True) as client:
+        answer = client.get(link)
+    assert answer.status_code == 200 and str(answer.url) == view
+    (row,) = [row for row in json.loads(run("invitations", "--format", "json").stdout) if row["name"] == "Ada"]
+    assert (row["role"], row["experiment"], row["state"]) == ("viewer", "demo", "valid") and token not in str(row)
+    assert run("invitations", "--revoke", row["invitation"]).returncode == 0
+    assert lab.get(f"/?{PARAMETER}={token}").status_code == 401
+    for wrong in (["--experiment", "nowhere"], ["--experiment", "../demo"], ["--view", "javascript:alert(1)"],
+                  ["--experiment", "demo", "--view", f"/?experiment={OTHER}"], ["--days", "0"], ["--days", "nan"],
+                  ["--name", "A" * 81], ["--role", "root"]):  # fmt: skip
+        ended = run("invite", *wrong)
+        assert ended.returncode == 2 and ended.stderr.count("\n") == 1 and not ended.stdout, wrong
+
+
+def test_up_gives_app_and_worker_a_secret_of_their_own(tmp_path: Path) -> None:
+    """Else the worker would take whoever reaches its port for the owner."""
+    write_experiment(tmp_path, sample_experiment("demo", 2))
+    port = str(free_port())
+    with served(tmp_path, UP, KTHINK_ACCESS="invitations", KTHINK_WORKER_PORT=port) as address:
+        end = time.monotonic() + 300
+        while True:
+            try:
+                answer = httpx.get(f"http://127.0.0.1:{port}/health", trust_env=False)
+                break
+            except httpx.TransportError:
+                assert time.monotonic() < end
+                time.sleep(0.2)
+        assert answer.status_code == 401
+        made = Invitations(tmp_path).issue("Rune", "runner", 1)
+        cookie = f"{COOKIE}={Signatures(secret_key(tmp_path, None)).cookie(made.id)}"
+        with visiting(address, cookie) as visit:
+            assert b"bearer token" not in visit.run("live")
