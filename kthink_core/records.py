@@ -164,8 +164,8 @@ class Check:
 class Receipt:
     """What one intervention did while one inference was written. None where it acted at no position.
 
-    Relative changes ‖Δh‖ / ‖h‖ are those of the hookpoint's vector, by all that was done to it; activations are the
-    feature's own: `before` of the vector as it came, `after` of the steered one encoded again.
+    Relative changes ‖Δh‖ / ‖h‖ are what this one added, by the hookpoint's vector as it came; activations are the
+    feature's own: `before` of that vector, `after` of the steered one encoded again.
     """
 
     began: int | None

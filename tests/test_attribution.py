@@ -266,3 +266,19 @@ def test_a_trace_without_an_answer(bundle: LanguageModel, text: str) -> None:
 def test_tokens_that_make_no_objective(tiny_lm: LanguageModel, position: int, rival: int | None, message: str) -> None:
     with pytest.raises(BadValue, match=message):
         of_token(tiny_lm, IDS, position, rival)
+
+
+@pytest.mark.parametrize("by_layer", [False, True])
+def test_whoever_comes_in_a_pause_meets_none_of_its_hooks(
+    exact: LanguageModel, saes: dict[str, Sae], by_layer: bool
+) -> None:
+    """A worker's live prompts run then, on the same model: unsteered, whatever the trace was written under."""
+    asked = steering([Intervention(HOOKPOINTS[0], 5, "clamp", 4.0)], saes)
+    before, pauses = log_probabilities(exact, IDS), []
+
+    def pause() -> None:
+        pauses.append(log_probabilities(exact, IDS))
+        assert not any(module._forward_hooks or module._forward_pre_hooks for module in exact.model.modules())
+
+    attribution(exact, saes, "hookpoint", IDS, OBJECTIVES, pause, asked, PROMPT, by_layer=by_layer)
+    assert pauses and all(np.array_equal(found, before) for found in pauses)

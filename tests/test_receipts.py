@@ -72,10 +72,11 @@ def test_figures_are_those_of_the_vectors(tiny_lm: LanguageModel, saes: dict[str
     steered = replay(tiny_lm, [ids], [HOOKPOINT], "hookpoint", steering(DONE, saes), [given])[0].vectors[HOOKPOINT]
     late = Steering(DONE[2:], saes)  # changes what comes later only, and nothing at the first hookpoint
     plain = replay(tiny_lm, [ids], [HOOKPOINT], "hookpoint", late, [given])[0].vectors[HOOKPOINT]
-    change = ((steered - plain).norm(dim=1) / plain.norm(dim=1))[given:].numpy()
     before, after = dense(sae, plain)[given:].numpy(), dense(sae, steered)[given:].numpy()
     for done, receipt in list(zip(DONE, found.receipts, strict=True))[:2]:
         at = slice(done.start, None)
+        amounts = 3.0 - before[:, 5] if done.feature == 5 else np.full(len(before), 1.5)
+        change = np.abs(amounts) * sae.W_dec[done.feature].norm().item() / plain.norm(dim=1)[given:].numpy()
         assert (receipt.began, receipt.positions) == (done.start, len(ids) - given - done.start)
         wanted = {
             "change_median": np.median(change[at]), "change_max": change[at].max(),

@@ -14,7 +14,7 @@ from kthink_core.config import Device
 from kthink_core.errors import BadValue, short
 from kthink_core.listing import FORMATS, write_table
 from kthink_core.records import Intervention
-from kthink_core.steer_options import check_steering
+from kthink_core.steer_options import check_interventions, check_steering
 
 if TYPE_CHECKING:
     from kthink_core.evidence.rollout_plan import Cost, Question
@@ -73,6 +73,8 @@ def _run(options: argparse.Namespace) -> None:
             site, wanted = reader.experiment.config.site, options.steer_residual
             check_steering((held,), _ALWAYS, site, at_residual=wanted, flag="--steer-residual")
         trace = reader.inference(question.inference)
+        if held is not None:
+            check_interventions((*trace.interventions, held))
         cost = left(reader, standing(reader, trace, question))
         if cost.places and not (options.estimate and cost.seconds):
             cost = _make(reader, trace, question, options)

@@ -10,7 +10,7 @@ from kthink_core.arguments import cache_of, experiment_name
 from kthink_core.config import ExperimentConfig
 from kthink_core.errors import BadValue
 from kthink_core.identity import same_features
-from kthink_core.steer_options import Asked, asked, check_steering, in_activations
+from kthink_core.steer_options import Asked, asked, check_interventions, check_steering, in_activations
 
 if TYPE_CHECKING:
     from kthink_core.config import Experiment
@@ -36,6 +36,7 @@ def with_steering(config: ExperimentConfig, options: argparse.Namespace) -> Expe
     if not wanted:
         return config
     found = _scaled(wanted, options)
+    check_interventions(found)
     check_steering(
         found, config.max_new_tokens, config.site, at_residual=options.steer_residual, flag="--steer-residual"
     )

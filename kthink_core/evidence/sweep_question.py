@@ -6,12 +6,12 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from kthink_core.errors import BadValue, short
+from kthink_core.errors import BadFile, BadValue, short
 from kthink_core.queries import feature_maxima, questions
 from kthink_core.records import Action, Intervention, Problem
 from kthink_core.steer_options import check_steering
 from kthink_core.store.reader import Reader
-from kthink_core.store.studies import Kind, Made, read_study, study_id
+from kthink_core.store.studies import FOLDER, Kind, Made, read_study
 from kthink_core.store.sweeps import (
     MOST_FEATURES,
     MOST_RUNS,
@@ -109,12 +109,9 @@ def asked_of(reader: Reader, wish: Wish, of: ProblemSet, flag: str) -> Asked:
 
 
 def begun(reader: Reader, asked: Asked, of: ProblemSet, made: Made) -> tuple[str, Sweep]:
-    """The id of a sweep, and what is stored of it; nothing yet: one without runs. Raises BadFile."""
-    id = study_id(asked.model_dump(mode="json"), made)
-    stored = read_study(reader.layout, reader.experiment, KIND, id, Sweep)
-    if stored is not None and stored.asked == asked:
-        return id, stored
-    return id, Sweep(
+    """The id of a sweep, and what is stored of it; nothing yet: one without runs. Raises BadFile, also for one whose
+    problems or seeds are not those that were asked for."""
+    fresh = Sweep(
         made=made,
         complete=False,
         asked=asked,
@@ -122,6 +119,16 @@ def begun(reader: Reader, asked: Asked, of: ProblemSet, made: Made) -> tuple[str
         questions=questions_of(of.problems),
         runs=(),
     )
+    stored = read_study(reader.layout, reader.experiment, KIND, fresh.id, Sweep)
+    if stored is None:
+        return fresh.id, fresh
+    own = stored.questions == fresh.questions and all(
+        run.seed == asked.seed_of(of.problems[run.problem].problem, run.sample) for run in stored.runs
+    )
+    if not own:
+        path = reader.layout.folder / FOLDER / KIND / f"{fresh.id}.json"
+        raise BadFile(path, "its problems or seeds are not those that it says")
+    return fresh.id, stored
 
 
 def _strengths(wish: Wish) -> tuple[float, ...]:

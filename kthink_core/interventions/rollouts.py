@@ -12,6 +12,7 @@ from kthink_core.errors import OutOfMemory
 from kthink_core.evidence.sentence_splitting import sentences
 from kthink_core.model.generate import generate
 from kthink_core.model.language_model import LanguageModel, text_of, token_text
+from kthink_core.model.out_of_memory import out_of_memory
 from kthink_core.model.sampling import Sampling
 from kthink_core.model.steering import Steering
 from kthink_core.prompts import final_answer
@@ -58,10 +59,11 @@ def roll_out(
     while going:
         rows = list(going.values())[:batch]
         try:
-            for made, _ in generate(lm, rows, left, (), site, lambda *_: pause(), steering, written):
-                del going[made.prompt.inference]
-                yield made.prompt.inference, _rollout(lm, trace, at, made.token_ids, sentence, words)
-        except torch.cuda.OutOfMemoryError as error:
+            with out_of_memory():
+                for made, _ in generate(lm, rows, left, (), site, lambda *_: pause(), steering, written):
+                    del going[made.prompt.inference]
+                    yield made.prompt.inference, _rollout(lm, trace, at, made.token_ids, sentence, words)
+        except torch.OutOfMemoryError as error:
             torch.cuda.empty_cache()
             if len(rows) == 1:
                 raise OutOfMemory(lm.device.type, "with one rollout at a time", "take another --device") from error

@@ -17,6 +17,7 @@ from kthink_core.errors import OutOfMemory, PromptTooLong
 from kthink_core.model.generate import generate
 from kthink_core.model.hookpoints import Captured
 from kthink_core.model.language_model import LanguageModel, text_of
+from kthink_core.model.out_of_memory import out_of_memory
 from kthink_core.model.receipts import receipts, tried
 from kthink_core.model.sae import Sae, encode
 from kthink_core.model.sampling import Sampling
@@ -82,8 +83,9 @@ def run_sweep(
             if not batch:
                 continue
             try:
-                runs = _runs(machine, sweep, number, batch, problems, steered, pause)
-            except torch.cuda.OutOfMemoryError as error:
+                with out_of_memory():
+                    runs = _runs(machine, sweep, number, batch, problems, steered, pause)
+            except torch.OutOfMemoryError as error:
                 if len(batch) == 1:
                     raise OutOfMemory(machine.lm.device.type, "with a batch of one", "take another --device") from error
                 torch.cuda.empty_cache()

@@ -30,6 +30,7 @@ from kthink_core.model.hookpoints import Edit, passing
 from kthink_core.model.kv_cache import begun_cache
 from kthink_core.model.language_model import LanguageModel
 from kthink_core.model.objective import Objective, against_runners_up, value_of
+from kthink_core.model.out_of_memory import out_of_memory
 from kthink_core.model.replay import onsets
 from kthink_core.model.sae import Latents, Sae, chunks
 from kthink_core.model.steering import Steering
@@ -185,7 +186,8 @@ class Ablation:
             at_once = max(1, most // (self._ids.shape[1] - first))
             batch = [row for row in waiting[:at_once] if row.hookpoint == hookpoint]
             try:
-                hidden = self._read(batch, first, cache)
+                with out_of_memory():
+                    hidden = self._read(batch, first, cache)
             except torch.OutOfMemoryError as error:
                 if len(batch) == 1:
                     remedy = "take a shorter trace or another --device"

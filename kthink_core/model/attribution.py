@@ -32,6 +32,7 @@ from kthink_core.errors import OutOfMemory
 from kthink_core.model.hookpoints import Edit, decoder_layers, passing
 from kthink_core.model.language_model import LanguageModel
 from kthink_core.model.objective import Objective, value_of
+from kthink_core.model.out_of_memory import out_of_memory
 from kthink_core.model.replay import onsets
 from kthink_core.model.sae import Latents, Sae, chunks
 from kthink_core.model.steering import Steering
@@ -90,9 +91,8 @@ def attribution(
     pause()
     found = None
     try:
-        found = _gradients(
-            lm, list(saes), site, token_ids, objectives, pause, steering, prompt_tokens, by_layer=by_layer
-        )
+        with out_of_memory():
+            found = _gradients(lm, list(saes), site, token_ids, objectives, steering, prompt_tokens, by_layer=by_layer)
     except torch.OutOfMemoryError as error:
         if by_layer:
             remedy = "take a shorter trace or another --device"
@@ -114,13 +114,15 @@ def _gradients(
     site: Site,
     token_ids: Sequence[int],
     objectives: Sequence[Objective],
-    pause: Callable[[], None],
     steering: Steering | None,
     prompt_tokens: int,
     *,
     by_layer: bool,
 ) -> tuple[list[float], dict[str, Tensor], list[dict[str, Tensor]]]:
-    """m of each objective; by hookpoint h, and for each objective g: [positions, width] each."""
+    """m of each objective; by hookpoint h, and for each objective g: [positions, width] each.
+
+    Nobody else may use the model meanwhile: its hooks stay until the last backward pass.
+    """
     ids = torch.tensor([list(token_ids)], device=lm.device)
     generated = torch.arange(len(token_ids), device=lm.device)[None] - prompt_tokens
     starts = onsets(lm, token_ids, site, steering, prompt_tokens) if steering else None
@@ -143,7 +145,6 @@ def _gradients(
             hidden = lm.model.base_model(input_ids=ids, use_cache=False).last_hidden_state[0]
             values, gradients = [], []
             for number, objective in enumerate(objectives, 1):
-                pause()
                 value = value_of(lm, hidden, ids[0], objective)
                 kept = number < len(objectives)
                 found = torch.autograd.grad(value, [seen[name] for name in hookpoints], retain_graph=kept)

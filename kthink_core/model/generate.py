@@ -196,7 +196,7 @@ def notes_of(step: Step, hookpoint: str, steering: Steering) -> Tensor:
     if hookpoint in step.notes:
         return step.notes[hookpoint]
     device = steering.saes[hookpoint].W_dec.device
-    return torch.zeros(len(step.prompts), 1, 2 + 2 * len(steering.numbers_of(hookpoint)), device=device)
+    return torch.zeros(len(step.prompts), 1, 1 + 3 * len(steering.numbers_of(hookpoint)), device=device)
 
 
 def _left_padded(prompts: Sequence[Prompt], device: torch.device) -> tuple[Tensor, Tensor]:

@@ -80,11 +80,12 @@ def receipts(
     found = []
     for number, done in enumerate(steering.interventions):
         which = steering.numbers_of(done.hookpoint)
-        noted = notes[done.hookpoint].cpu().numpy()  # [generated, 2 + 2 · interventions]
+        noted = notes[done.hookpoint].cpu().numpy()  # [generated, 1 + 3 · interventions]
         at = which.index(number)
-        acted = np.flatnonzero(noted[:, 2 + at])
-        change = noted[acted, 0] / np.maximum(noted[acted, 1], _NOTHING)
-        before = noted[acted, 2 + len(which) + at]
+        changes, acting, befores = np.split(noted[:, 1:], 3, axis=1)  # [generated, interventions] each
+        acted = np.flatnonzero(acting[:, at])
+        change = changes[acted, at] / np.maximum(noted[acted, 0], _NOTHING)
+        before = befores[acted, at]
         encoding = encodings.get(done.hookpoint)
         after = _activations(encoding, done.feature)[prompt_tokens + acted] if encoding else np.empty(0)
         found.append(

@@ -30,8 +30,9 @@ from kthink_core.records import Intervention
 from kthink_core.steer_options import check_interventions
 
 Notes = dict[str, Tensor]
-"""By hookpoint, [rows, positions, 2 + 2 · interventions of the hookpoint] float32: ‖Δh‖ and ‖h‖; whether each acted;
-the activation of each one's feature before. Zeros where none acted; absent where none did at all."""
+"""By hookpoint, [rows, positions, 1 + 3 · interventions of the hookpoint] float32: ‖h‖ as it came; of each intervention
+‖Δh‖ by it alone, whether it acted, the activation of its feature before. Zeros where none acted; absent where nothing
+was done."""
 
 
 class _Put(NamedTuple):
@@ -48,6 +49,8 @@ class _Put(NamedTuple):
     """[interventions] 1 where the activation becomes `wanted`, 0 where `wanted` is added to it."""
     directions: Tensor
     """[interventions, d_in] their decoder rows."""
+    lengths: Tensor
+    """[interventions] the norms of these."""
 
 
 class Steering:
@@ -116,6 +119,7 @@ class Steering:
             wanted=sae.W_dec.new_tensor([intervention.value for intervention in done]),
             replaced=sae.W_dec.new_tensor([float(intervention.action != "add") for intervention in done]),
             directions=sae.W_dec[features],
+            lengths=sae.W_dec[features].norm(dim=1),
         )
 
 
@@ -171,10 +175,9 @@ def _changed(put: _Put, rows: Tensor, acting: Tensor | None) -> tuple[Tensor, Te
         amounts = amounts * acting
     changed = torch.addmm(wide, amounts, put.directions).to(rows.dtype)
     changed = torch.where((amounts != 0).any(1, keepdim=True), changed, rows)  # adding 0 to −0.0 would make it 0.0
-    wide_enough = torch.promote_types(rows.dtype, torch.float32)
-    norms = torch.linalg.vector_norm(torch.stack((changed - rows, rows), dim=1), dim=2, dtype=wide_enough)
-    acted = torch.ones_like(before) if acting is None else acting.float()
-    return changed, torch.cat((norms, acted, before), dim=1).float()
+    norm = torch.linalg.vector_norm(wide, dim=1, keepdim=True)
+    acted = torch.ones_like(before) if acting is None else acting
+    return changed, torch.cat((norm, amounts.abs() * put.lengths, acted, before), dim=1).float()
 
 
 def activations_of(sae: Sae, rows: Tensor, features: Tensor) -> Tensor:

@@ -28,7 +28,11 @@ RUNNER_UP = ""
 
 Count = Annotated[int, Field(ge=0, lt=2**31)]
 Feature = Annotated[int, Field(ge=0, lt=MOST_LATENTS)]
-ByPosition = Annotated[tuple[float, ...], Field(max_length=MOST_POSITIONS)]
+_LARGEST = 1e30
+"""Of any figure: sums of as many as there may be stay finite."""
+Figure = Annotated[float, Field(ge=-_LARGEST, le=_LARGEST)]
+Size = Annotated[float, Field(ge=0, le=_LARGEST)]
+ByPosition = Annotated[tuple[Figure, ...], Field(max_length=MOST_POSITIONS)]
 Word = Annotated[str, Field(max_length=200)]
 
 
@@ -96,6 +100,10 @@ class AblationStudy(Study):
                 raise ValueError(f"feature {effect.feature} fires beyond the last token")
         return self
 
+    @property
+    def id(self) -> str:
+        return causal_id(self.trace, self.question, self.made)
+
 
 class AttributionQuestion(Document):
     """What was asked of a trace."""
@@ -113,15 +121,15 @@ class Node(Document):
     """A feature, over all positions before the last token that is explained."""
 
     feature: Feature
-    contribution: float
+    contribution: Figure
     """Σ A over positions."""
-    absolute: float = Field(ge=0)
+    absolute: Size
     """Σ |A|."""
     positions: Count
     """At which it fires."""
     peak: Count
     """Position of its largest |A|."""
-    at_peak: float
+    at_peak: Figure
     """A there."""
 
 
@@ -129,8 +137,8 @@ class Compared(Document):
     """A feature by attribution, and by setting it to 0 wherever it fires."""
 
     feature: Feature
-    contribution: float
-    effect: float
+    contribution: Figure
+    effect: Figure
     """The objective less what it is without the feature: exact."""
 
 
@@ -149,7 +157,7 @@ class Before(Document):
     position: Count
     nodes: Count
     """Features times positions there."""
-    largest: float = Field(ge=0)
+    largest: Size
     """|A| there: exactly 0, or something is wrong."""
 
 
@@ -159,7 +167,7 @@ class AttributionStudy(Study):
     trace: Traced
     question: AttributionQuestion
     explained: tuple[Explained, ...] = Field(min_length=1, max_length=1000)
-    value: float
+    value: Figure
     """The objective, with the trace as it was."""
     nodes: tuple[Node, ...] = Field(max_length=MOST_NODES)
     """By |contribution|, the largest first; of equals the smaller number."""
@@ -169,10 +177,10 @@ class AttributionStudy(Study):
     error_at: ByPosition
     constant_at: ByPosition
     """[tokens] what each position contributes: all its features, what they do not reconstruct, the decoder's bias."""
-    features_absolute: float = Field(ge=0)
+    features_absolute: Size
     """Σ |A| over all features and positions."""
-    error_absolute: float = Field(ge=0)
-    constant_absolute: float = Field(ge=0)
+    error_absolute: Size
+    constant_absolute: Size
     strongest: tuple[Compared, ...] = Field(max_length=100)
     """The first of the nodes, set to 0."""
     controls: tuple[Compared, ...] = Field(max_length=100)
@@ -192,6 +200,10 @@ class AttributionStudy(Study):
         if max(positions) >= self.trace.tokens:
             raise ValueError("a position lies beyond the last token")
         return self
+
+    @property
+    def id(self) -> str:
+        return causal_id(self.trace, self.question, self.made)
 
     @property
     def error_share(self) -> float:

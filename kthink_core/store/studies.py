@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
+from filelock import FileLock
 from pydantic import BaseModel, ConfigDict, Field
 
 import kthink_core
@@ -28,9 +29,10 @@ FOLDER = "studies"
 MOST_BYTES = 64 * 2**20
 """Of one document."""
 MOST_LISTED = 1000
-"""Documents of a kind that are read for a list."""
+"""Documents of a kind that are read for a list: those that were stored last."""
 
 Kind = Literal["sweep", "ablation", "attribution", "sentences"]
+_LOCK_PATIENCE = 60.0
 _ID = re.compile(r"[0-9a-f]{12}")
 
 
@@ -60,6 +62,11 @@ class Study(Document):
     made: Made
     complete: bool = True
     """Whether all is in it that was asked for."""
+
+    @property
+    def id(self) -> str:
+        """Of its question: what its file is called (`study_id`)."""
+        raise NotImplementedError
 
 
 AnyStudy = TypeVar("AnyStudy", bound=Study)
@@ -106,13 +113,15 @@ def save_study(layout: Layout, kind: Kind, id: str, study: Study) -> Path:
     path = _path(layout, kind, id)
     path.parent.mkdir(parents=True, exist_ok=True)
     content = json.dumps(study.model_dump(mode="json"), ensure_ascii=False, allow_nan=False)
-    write_atomically(path, content.encode())
+    # Worker and command line may be at the same study: each saves a whole one, and the later one stays.
+    with FileLock(path.with_name(".lock"), timeout=_LOCK_PATIENCE):
+        write_atomically(path, content.encode())
     return path
 
 
 def read_study(layout: Layout, experiment: Experiment, kind: Kind, id: str, model: type[AnyStudy]) -> AnyStudy | None:
     """One study; None where there is none. Raises BadFile for a document that is none, or was made with another model,
-    SAE or capture site than the experiment; OSError."""
+    SAE or capture site than the experiment, or answers another question than its name says; OSError."""
     path = _path(layout, kind, id)
     try:
         found = read_document(path, model, MOST_BYTES)
@@ -121,6 +130,8 @@ def read_study(layout: Layout, experiment: Experiment, kind: Kind, id: str, mode
     now = made_with(experiment, found.made.saes, "", "")
     if (found.made.model, found.made.saes, found.made.site) != (now.model, now.saes, now.site):
         raise BadFile(path, "it was made with another model, SAE or capture site than the experiment")
+    if found.id != id:
+        raise BadFile(path, "it answers another question than the one that its name stands for")
     return found
 
 
@@ -163,5 +174,5 @@ def _path(layout: Layout, kind: Kind, id: str) -> Path:
 def _ids(folder: Path) -> list[str]:
     if not folder.is_dir():
         return []
-    ids = (path.stem for path in folder.iterdir() if path.suffix == ".json" and _ID.fullmatch(path.stem))
-    return sorted(ids)[:MOST_LISTED]
+    found = [path for path in folder.iterdir() if path.suffix == ".json" and _ID.fullmatch(path.stem)]
+    return [path.stem for path in sorted(found, key=lambda path: (-path.lstat().st_mtime_ns, path.stem))[:MOST_LISTED]]

@@ -16,7 +16,7 @@ from pydantic import Field, model_validator
 from kthink_core.config import MOST_LATENTS
 from kthink_core.prompts import Mode
 from kthink_core.records import Action, FinishReason, Intervention, Problem, Receipt
-from kthink_core.store.studies import Document, Study
+from kthink_core.store.studies import Document, Study, study_id
 
 MOST_FEATURES = 64
 MOST_STRENGTHS = 32
@@ -149,6 +149,10 @@ class Sweep(Study):
         if self.complete != (len(self.runs) == self.of):
             raise ValueError("it does not say rightly whether it is complete")
         return self
+
+    @property
+    def id(self) -> str:
+        return study_id(self.asked.model_dump(mode="json"), self.made)
 
     @property
     def arms(self) -> list[Arm]:
