@@ -6,6 +6,7 @@ from kthink_core import queries
 from kthink_core.ui.injection import injection_button
 from kthink_core.ui.parts import clicks, download, feature_tables, header, matrix, note_panel, quality, terms
 from kthink_core.ui.view import choices, filters, listed
+from kthink_core.ui.view.kept import window
 from kthink_core.ui.view.page import (
     Page,
     at_inference,
@@ -30,7 +31,7 @@ def cells(page: Page, features: tuple[int, ...]) -> None:
         return
     columns = kept
     if len(kept) > COLUMNS:
-        columns = matrix.window(kept, view.inference, COLUMNS)
+        columns = window(kept, view.inference, COLUMNS)
         st.caption(
             f"{COLUMNS} of {len(kept)} inferences, from {columns['inference'].iloc[0]} to "
             f"{columns['inference'].iloc[-1]}: choose an inference at the side to see others."
