@@ -1,10 +1,22 @@
 """Features across inferences: the matrix, whose cells lead to the peak tokens, and the count table of the article."""
 
+from functools import partial
+
 import streamlit as st
 
-from kthink_core import queries
+from kthink_core import queries, saved
 from kthink_core.ui.injection import injection_button
-from kthink_core.ui.parts import clicks, download, feature_tables, header, matrix, note_panel, quality, terms
+from kthink_core.ui.parts import (
+    clicks,
+    download,
+    evidence_file,
+    feature_tables,
+    header,
+    matrix,
+    note_panel,
+    quality,
+    terms,
+)
 from kthink_core.ui.view import choices, filters, listed
 from kthink_core.ui.view.kept import window
 from kthink_core.ui.view.page import (
@@ -61,7 +73,7 @@ with errors_shown():
     with st.sidebar:
         choices.place(page)
     with header.title("Across inferences"):
-        pass
+        evidence_file.button(page, "across inferences", partial(saved.view_page, "across"))
     quality.notes(page)
     listed.controls(page)
     table = listed.table(page)

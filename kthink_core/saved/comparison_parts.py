@@ -7,7 +7,6 @@ from dataclasses import replace
 import pandas as pd
 
 from kthink_core import queries
-from kthink_core.errors import BadValue
 from kthink_core.identity import same_features
 from kthink_core.saved import part, transcript_part
 from kthink_core.saved.opened import Opened
@@ -31,25 +30,30 @@ _QUALITY = (
 )  # fmt: skip
 
 
-def comparison(opened: Opened, other: Opened | None) -> list[Part]:
-    """What the view compares; `other` is the experiment that it names beside its own, opened. Raises BadValue."""
+def comparison(opened: Opened, other: Opened | None) -> tuple[str, list[Part]]:
+    """Title and parts of what the view compares; `other` is the experiment that it names beside its own, opened."""
     if other is not None:
-        return _experiments(opened, other)
-    return _inferences(opened) if opened.view.against is not None else _features(opened)
+        return f"{opened.experiment.name} and {other.experiment.name}", _experiments(opened, other)
+    view = opened.view
+    if view.against is None:
+        return _features(opened)
+    return f"Inferences {view.inference} and {view.against}, {view.hookpoint}", _inferences(opened)
 
 
-def _features(opened: Opened) -> list[Part]:
+def _features(opened: Opened) -> tuple[str, list[Part]]:
     view, first = opened.view, opened.first_feature()
     offered = [feature for feature in opened.ranked()["feature"].tolist() if feature != first]
     if not offered and not view.also:
-        raise BadValue(f"no second feature fires in scope {view.scope} of inference {view.inference}")
+        nothing = f"No other feature fires in scope {view.scope} of inference {view.inference}."
+        return f"Feature {first} of {view.hookpoint}", [part.lines(nothing)]
     second = view.also[0] if view.also else int(offered[0])
     counts = opened.ask(queries.feature_pair, view.hookpoint, first, second, view.scope)
     union = counts["both"] + counts["only_first"] + counts["only_second"]
     counts = counts.assign(overlap=counts["both"] / union.where(union > 0))
-    title = f"Features {first} and {second}, positions over all inferences in scope {view.scope}"
+    title = f"Positions over all inferences in scope {view.scope}"
     pair = part.table(title, f"features {first} and {second}", counts, _PAIR)
-    return [pair, part.group(f"Inference {view.inference}", transcript_part.inference(opened, (first, second)))]
+    read = part.group(f"Inference {view.inference}", transcript_part.inference(opened, (first, second)))
+    return f"Features {first} and {second} of {view.hookpoint}", [pair, read]
 
 
 def _inferences(opened: Opened) -> list[Part]:
@@ -74,24 +78,26 @@ def _experiments(opened: Opened, other: Opened) -> list[Part]:
     if opened.view.facet == "quality":
         return [part.sides(*([_quality(side)] for side in (opened, other)))]
     if not other.inferences:
-        raise BadValue(f"no inference of {other.experiment.name} is committed yet")
+        return [part.lines(f"No inference of {other.experiment.name} is committed yet.")]
     if opened.view.facet == "features":
         return [part.sides(*([_counts(side)] for side in (opened, other)))]
     pairs = _shared_problems(opened, other)
     there = dict(zip(pairs["inference"], pairs["inference_other"], strict=True)).get(opened.view.inference)
+    columns = [Column("problem", "Problem")]
+    for suffix, side in (("", opened), ("_other", other)):
+        columns.append(Column(f"verdict{suffix}", f"Verdict, {side.experiment.name}"))
+        columns.append(Column(f"answer{suffix}", f"Answer, {side.experiment.name}"))
+    table = part.table(f"{len(pairs)} problems in both", "problems", pairs, [*columns, Column("question", "Question")])
     if there is None:
-        raise BadValue(f"{other.experiment.name} has no inference of the problem of inference {opened.view.inference}")
+        alone = transcript_part.inference(opened, (opened.first_feature(),), placed=False)
+        nothing = part.lines(f"{other.experiment.name} has no inference of this problem.")
+        return [part.sides([part.group(_name(opened), alone)], [nothing]), table]
     beside = other.at(replace(other.view, inference=int(there)))
     same = opened.view.hookpoint == beside.view.hookpoint and same_features(
         opened.experiment, beside.experiment, opened.view.hookpoint
     )
     feature = opened.first_feature()
     two = _two(opened, beside, feature, feature if same else beside.first_feature(), same=same)
-    columns = [Column("problem", "Problem")]
-    for suffix, side in (("", opened), ("_other", beside)):
-        columns.append(Column(f"verdict{suffix}", f"Verdict, {side.experiment.name}"))
-        columns.append(Column(f"answer{suffix}", f"Answer, {side.experiment.name}"))
-    table = part.table(f"{len(pairs)} problems in both", "problems", pairs, [*columns, Column("question", "Question")])
     return [two, table]
 
 

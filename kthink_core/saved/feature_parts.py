@@ -26,14 +26,12 @@ _SIDES = (
 def feature(opened: Opened, number: int) -> list[Part]:
     """All that the page of a feature shows of the store."""
     view, hookpoint, scope = opened.view, opened.view.hookpoint, opened.view.scope
-    label = opened.labels.get(number, "")
     stored = opened.ask(queries.quality, scope).set_index("hookpoint").loc[hookpoint]
     figures = opened.ask(queries.feature_summary, hookpoint, number, scope)
     positions = int(stored["positions"])
     density = figures["positions"] / positions if positions else float("nan")
     figures = figures.assign(of_positions=positions, density=density)
-    head = [part.lines(f"Label: {label}" if label else "", f"Scope {scope}.")]
-    head.append(part.table("Figures", f"figures of feature {number}", figures, _FIGURES))
+    head = [part.table(f"In scope {scope}", f"figures of feature {number}", figures, _FIGURES)]
     bins = opened.ask(queries.feature_histogram, hookpoint, number, scope)
     if bins.empty:
         return [*head, part.lines(f"It never fires in scope {scope}."), *_logits(opened, number)]

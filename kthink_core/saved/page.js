@@ -87,11 +87,15 @@ function written(cell, column) {
   return column.unit ? `${digits} ${column.unit}` : digits;
 }
 
+/** @param {Cell} cell */
+function isFigure(cell) {
+  return typeof cell === "number" || cell === null;
+}
+
 /** @param {Cell} cell @param {Column} column */
 function cellOf(cell, column) {
-  const isFigure = typeof cell === "number" || cell === null;
-  const isNumber = isFigure && /^(feature|inference|position|token_id|rank|problem|.*_position)$/.test(column.name);
-  const made = element("td", isFigure ? "figure" : column.token ? "token" : "", isNumber ? (cell ?? "–") : written(cell, column));
+  const isNumber = isFigure(cell) && /^(feature|inference|position|token_id|rank|problem|.*_position)$/.test(column.name);
+  const made = element("td", isFigure(cell) ? "figure" : column.token ? "token" : "", isNumber ? (cell ?? "–") : written(cell, column));
   if (column.bar && typeof cell === "number") {
     made.classList.add("bar");
     made.style.setProperty("--part", String(Math.max(0, Math.min(cell / column.bar, 1))));
@@ -113,8 +117,9 @@ function scrolling(title, content) {
 function listed(part) {
   const table = element("table", "listed");
   const head = table.createTHead().insertRow();
-  for (const { title } of part.shown) {
-    const made = element("th", "", title);
+  for (const { title, name } of part.shown) {
+    const of = part.columns.indexOf(name);
+    const made = element("th", part.rows.every((row) => isFigure(row[of])) ? "figure" : "", title);
     made.scope = "col";
     head.append(made);
   }

@@ -36,7 +36,7 @@ def save_view(cache: Path, default: str, given: str, target: Path, warn: Callabl
     if not target.parent.is_dir():
         raise BadValue(f"{target}: there is no folder {target.parent}")
     kind, parameters = address.read_link(given)
-    text = view_page(cache, default, kind, parameters, warn=warn)
+    text = view_page(kind, cache, default, parameters, warn=warn)
     beside = temporary(target)
     try:
         beside.write_text(text, encoding="utf-8", newline="\n")
@@ -47,12 +47,12 @@ def save_view(cache: Path, default: str, given: str, target: Path, warn: Callabl
 
 
 def view_page(
+    kind: Kind,
     cache: Path,
     default: str,
-    kind: Kind,
     parameters: Mapping[str, str],
-    *,
     visible: Collection[str] | None = None,
+    *,
     warn: Callable[[str], None] = lambda _: None,
 ) -> str:
     """The HTML of what a page shows under the parameters of its link. `visible`: the experiments that may be opened;
@@ -113,4 +113,4 @@ def _content(found: Opened, kind: Kind, other: Opened | None) -> tuple[str, Sequ
         return f"Feature {view.feature} of {view.hookpoint}", feature(found, int(view.feature or 0))
     if kind == "across":
         return f"Across inferences, {view.hookpoint}", matrix(found)
-    return "Comparison", comparison(found, other)
+    return comparison(found, other)
