@@ -7,6 +7,7 @@
 /** @typedef {Filed & { title: string, note: string, folded: boolean, shown: Column[] }} Listed */
 /** @typedef {Filed & { title: string, note: string, inferences: number[], verdicts: string[],
  *   features: { feature: number, label: string }[] }} Matrix */
+/** @typedef {"h2" | "h3"} Heading */
 /** @typedef {{ kind: string } & Record<string, any>} Part */
 /** @typedef {{ title: string, label: string, warnings: string[], view: Record<string, string>, again: string,
  *   facts: Record<string, string>[], parts: Part[] }} Sheet */
@@ -113,8 +114,8 @@ function scrolling(title, content) {
   return made;
 }
 
-/** @param {Listed} part */
-function listed(part) {
+/** @param {Listed} part @param {Heading} heading */
+function listed(part, heading) {
   const table = element("table", "listed");
   const head = table.createTHead().insertRow();
   for (const { title, name } of part.shown) {
@@ -135,14 +136,14 @@ function listed(part) {
     row.append(...part.shown.map((column, at) => cellOf(cells[places[at]], column)));
   }
   const content = [element("p", "note", part.note), scrolling(part.title, table), files(part)];
-  if (!part.folded) return [element("h3", "", part.title), ...content];
+  if (!part.folded) return [element(heading, "", part.title), ...content];
   const fold = element("details", "");
   fold.append(element("summary", "", part.title), ...content);
   return [fold];
 }
 
-/** @param {Filed & { title: string }} part */
-function histogram(part) {
+/** @param {Filed & { title: string }} part @param {Heading} heading */
+function histogram(part, heading) {
   const bins = element("div", "bins");
   bins.setAttribute("role", "img");
   const most = part.rows.reduce((largest, row) => Math.max(largest, Number(row[2])), 1);
@@ -157,11 +158,11 @@ function histogram(part) {
   }
   const ends = element("p", "note ends");
   ends.append(element("span", "", low), element("span", "", `at most ${most} in a bin, log scale`), element("span", "", high));
-  return [element("h3", "", part.title), bins, ends, files(part)];
+  return [element(heading, "", part.title), bins, ends, files(part)];
 }
 
-/** @param {Matrix} part */
-function matrix(part) {
+/** @param {Matrix} part @param {Heading} heading */
+function matrix(part, heading) {
   const table = element("table", "matrix");
   table.setAttribute("role", "grid");
   const told = element("p", "told note", "Point at a cell, or go through the cells with the arrow keys.");
@@ -203,7 +204,7 @@ function matrix(part) {
   lockRows(table, told);
   const region = scrolling(part.title, table);
   region.tabIndex = -1; // its cells and buttons are stops
-  return [element("h3", "", part.title), element("p", "note", part.note), told, region, files(part)];
+  return [element(heading, "", part.title), element("p", "note", part.note), told, region, files(part)];
 }
 
 const CELLS = "td[aria-label]";
@@ -295,24 +296,25 @@ function files(part) {
   return made;
 }
 
-/** @param {Part} part @returns {HTMLElement[]} */
-function drawn(part) {
+// Parts that are not in a group have the headings that groups have.
+/** @param {Part} part @param {Heading} [heading] @returns {HTMLElement[]} */
+function drawn(part, heading = "h2") {
   if (part.kind === "lines") return part.lines.map((/** @type {string} */ line) => element("p", "", revealed(line)));
-  if (part.kind === "table") return listed(/** @type {any} */ (part));
-  if (part.kind === "histogram") return histogram(/** @type {any} */ (part));
-  if (part.kind === "matrix") return matrix(/** @type {any} */ (part));
+  if (part.kind === "table") return listed(/** @type {any} */ (part), heading);
+  if (part.kind === "histogram") return histogram(/** @type {any} */ (part), heading);
+  if (part.kind === "matrix") return matrix(/** @type {any} */ (part), heading);
   if (part.kind === "group") {
     const made = element("section", "");
     made.append(element("h2", "", revealed(part.title)));
     if (part.note) made.append(element("p", "note", part.note));
-    made.append(...part.parts.flatMap(drawn));
+    made.append(...part.parts.flatMap((/** @type {Part} */ one) => drawn(one, "h3")));
     return [made];
   }
   if (part.kind === "sides") {
     const made = element("div", "sides");
     for (const side of part.sides) {
       const column = element("div", "");
-      column.append(...side.flatMap(drawn));
+      column.append(...side.flatMap((/** @type {Part} */ one) => drawn(one, heading)));
       made.append(column);
     }
     return [made];
@@ -348,6 +350,6 @@ if (sheet.label) page.append(element("p", "label", revealed(sheet.label)));
 const [facts] = sheet.facts;
 page.append(element("p", "note", `${facts.experiment} · ${facts.model} · ${facts.inferences} inferences · scope ${facts.scope} · saved ${facts.saved} by ${facts.app}`));
 for (const warning of sheet.warnings) page.append(element("p", "warning", revealed(warning)));
-page.append(...sheet.parts.flatMap(drawn), provenance());
+page.append(...sheet.parts.flatMap((part) => drawn(part)), provenance());
 
 export {};

@@ -77,7 +77,7 @@ def records(rows: pd.DataFrame) -> list[list[object]]:
 
 def _plain(column: pd.Series) -> list[object]:
     if column.dtype == np.float32:
-        return [None if math.isnan(value) else float(str(value)) for value in column.to_numpy()]
+        return [float(str(value)) if math.isfinite(value) else None for value in column.to_numpy()]
     return [_cell(value) for value in column.tolist()]
 
 
