@@ -31,7 +31,7 @@ REACHES: dict[str, set[str]] = {
     "live": {"access", "queries", "store"},
     "evidence": {"queries", "store"},
     "listing": {"evidence", "queries", "store"},
-    "saved": {"evidence", "live", "notes", "queries", "store", "ui"},
+    "saved": {"access", "evidence", "live", "notes", "queries", "store", "ui"},
     "demo": set(),
     "model": {"demo"},
     "precompute": {"demo", "model", "store"},
@@ -40,14 +40,9 @@ REACHES: dict[str, set[str]] = {
     "training": {"demo", "model", "store"},
     "worker": {"access", "demo", "evidence", "interventions", "live", "model", "precompute", "queries", "store"},
     "ui": {"access", "evidence", "live", "notes", "queries", "store"},
-<<<<<<< HEAD
-    "pages": {"access", "evidence", "live", "notes", "queries", "store", "ui"},
-    "app": {"access", "evidence", "live", "notes", "queries", "store", "ui"},
-    "travel": {"notes", "store"},
-=======
     "pages": {"access", "evidence", "live", "notes", "queries", "saved", "store", "ui"},
     "app": {"access", "evidence", "live", "notes", "queries", "saved", "store", "ui"},
->>>>>>> 7747cba (save-view writes a transcript, a feature, a matrix or a comparison as one HTML file that needs no network)
+    "travel": {"notes", "store"},
     "commands": {
         "access",
         "demo",
@@ -63,11 +58,8 @@ REACHES: dict[str, set[str]] = {
         "saved",
         "store",
         "training",
-<<<<<<< HEAD
         "travel",
-=======
         "ui",
->>>>>>> 7747cba (save-view writes a transcript, a feature, a matrix or a comparison as one HTML file that needs no network)
     },
     "cli": {
         "access",
@@ -85,11 +77,8 @@ REACHES: dict[str, set[str]] = {
         "saved",
         "store",
         "training",
-<<<<<<< HEAD
         "travel",
-=======
         "ui",
->>>>>>> 7747cba (save-view writes a transcript, a feature, a matrix or a comparison as one HTML file that needs no network)
         "worker",
     },
 }

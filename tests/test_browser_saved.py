@@ -12,12 +12,14 @@ import pandas as pd
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
+from benchmarks.served import served
 from kthink_core import cells, queries
 from kthink_core.notes import FILE, FeatureSubject, InferenceSubject, Notebook
 from kthink_core.saved import save_view
 from kthink_core.store.reader import open_reader
 from tests.accessibility import CONTRAST, violations
 from tests.app_samples import HOOKPOINTS, sample_experiment, write_experiment
+from tests.browsing import Visit
 
 pytestmark = pytest.mark.browser
 
@@ -187,3 +189,23 @@ def test_no_text_of_others_is_more_than_text(show: Show, link: str) -> None:
     assert page.evaluate("document.scripts.length") == page.evaluate(
         "document.querySelectorAll('body > script').length"
     )
+
+
+@pytest.fixture(scope="module")
+def address(cache: Path, browser: Browser) -> Iterator[str]:
+    with served(cache) as url:
+        yield url
+
+
+@pytest.mark.parametrize("kind", ["inference", "feature", "across", "compare"])
+def test_the_button_of_a_page_saves_the_view_of_its_link(visit: Visit, cache: Path, tmp_path: Path, kind: str) -> None:
+    page = visit(f"/{LINKS[kind]}")
+    with page.expect_download() as downloaded:
+        page.get_by_role("button", name="Save this view").click()
+    assert (
+        downloaded.value.suggested_filename.startswith("demo-") and downloaded.value.suggested_filename[-5:] == ".html"
+    )
+    made = Path(downloaded.value.path()).read_text("utf-8")
+    again = save_view(cache, "demo", LINKS[kind], tmp_path / "again.html", pytest.fail).read_text("utf-8")
+    at = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00")
+    assert at.sub("", made) == at.sub("", again)

@@ -219,6 +219,22 @@ def test_what_a_reader_must_know_first_is_said(cache: Path) -> None:
     assert site.startswith("Capture site residual of other")
 
 
+def test_an_sae_no_better_than_the_mean_is_warned_of(tmp_path: Path) -> None:
+    experiment = sample_experiment("demo", 1)
+    one = sample_inference(experiment, 0)
+    encoding = one.encodings[HOOKPOINTS[1]]
+    poor = encoding._replace(squared_error=4 * encoding.squared_norm)
+    with open_writer(tmp_path, experiment) as writer:
+        writer.append(replace(one, encodings=dict(one.encodings) | {HOOKPOINTS[1]: poor}))
+        writer.build()
+    with open_reader(tmp_path, "demo") as reader:
+        fvu = queries.quality(reader).set_index("hookpoint").loc[HOOKPOINTS[1], "fvu"]
+    for link in ("inference?experiment=demo", "feature?experiment=demo&feature=3", "across?experiment=demo"):
+        [warning] = saved(tmp_path, link).sheet["warnings"]
+        assert warning.startswith(f"FVU {fvu:.2f} at {HOOKPOINTS[1]} of demo") and fvu >= 1
+        assert saved(tmp_path, f"{link}&hookpoint={HOOKPOINTS[0]}").sheet["warnings"] == []
+
+
 @pytest.mark.parametrize(
     "link",
     ["http://h:8501/feature?feature=1", "https://lab/kthink/feature/?feature=1#x", "/feature?feature=1",

@@ -21,6 +21,7 @@ BANDS = {
     "1": ("First quarter", "samples of other contexts from 0 to ¼ of the maximum"),
 }
 
+
 def payload(
     places: pd.DataFrame,
     tokens: pd.DataFrame,
