@@ -287,9 +287,13 @@ def test_what_a_link_has_wrong_is_told_and_the_nearest_saved(cache: Path, tmp_pa
 
 def test_only_what_a_visitor_may_open_is_opened(cache: Path) -> None:
     with pytest.raises(UnknownName):
-        view_page("feature", cache, "demo", {"experiment": "other"}, ["demo"])
-    sheet = Read(view_page("compare", cache, "demo", {"experiment": "demo", "other": "other"}, ["demo"])).sheet
+        view_page("feature", cache, "demo", {"experiment": "other"}, ("demo",))
+    sheet = Read(view_page("compare", cache, "demo", {"experiment": "demo", "other": "other"}, ("demo",))).sheet
     assert "other" not in sheet["view"] and len(sheet["facts"]) == 1
+    seen = {"experiment": "demo", "feature": "12"}
+    assert Read(view_page("feature", cache, "demo", seen, ("demo",))).sheet["label"] == SCRIPT
+    seen = {"experiment": "other", "feature": "12"}
+    assert Read(view_page("feature", cache, "other", seen, ("other",))).sheet["label"] == ""
 
 
 @given(st.text(st.characters(exclude_categories=[])) | st.sampled_from([SCRIPT, "\u2028", "<!--", "]]>", "\ud800"]))

@@ -38,6 +38,8 @@ class Opened:
     reader: Reader
     view: View
     closing: ExitStack
+    notes_of: tuple[str, ...] | None = None
+    """The experiments whose labels are told; None: all."""
 
     @property
     def experiment(self) -> Experiment:
@@ -87,7 +89,9 @@ class Opened:
         """Of the features of the view's hookpoint. None where the notes cannot be read."""
         about = of_feature(self.experiment, self.view.hookpoint, 0)
         try:
-            return Notebook(self.cache / FILE).labels(about.sae, about.sae_revision, about.hookpoint)
+            return Notebook(self.cache / FILE, within=self.notes_of).labels(
+                about.sae, about.sae_revision, about.hookpoint
+            )
         except KthinkError:
             return {}
 
@@ -132,7 +136,9 @@ class Opened:
 
 
 @contextmanager
-def opened(cache: Path, statuses: Sequence[ExperimentStatus], reader: Reader, view: View) -> Iterator[Opened]:
+def opened(
+    cache: Path, statuses: Sequence[ExperimentStatus], reader: Reader, view: View, notes_of: tuple[str, ...] | None
+) -> Iterator[Opened]:
     """Until the end of the block."""
     with ExitStack() as closing:
-        yield Opened(cache, statuses, reader, view, closing)
+        yield Opened(cache, statuses, reader, view, closing, notes_of)

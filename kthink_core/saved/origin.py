@@ -13,6 +13,7 @@ from kthink_core.saved.opened import Opened
 def facts(opened: Opened, kind: Kind) -> dict[str, str]:
     """What the view is of, and what that was made with."""
     view, experiment = opened.view, opened.experiment
+    known = {"sae", "hookpoints"} if experiment.is_bare else None
     values: dict[str, object] = {
         "view": link(kind, view),
         "saved": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -21,7 +22,7 @@ def facts(opened: Opened, kind: Kind) -> dict[str, str]:
         "inferences": f"{len(opened.inferences)} of {experiment.inferences or 'an open-ended experiment'}",
         "hookpoint": view.hookpoint,
         "scope": view.scope,
-        **experiment.config.model_dump(),
+        **experiment.config.model_dump(include=known),
         **{f"made.{name}": fact for name, fact in experiment.facts.items()},
         "again": command(kind, view),
     }
@@ -32,6 +33,11 @@ def warnings(opened: Opened) -> list[str]:
     """A foreign capture site, an SAE no better than the mean, and what could not be read of the experiment."""
     view, name = opened.view, opened.experiment.name
     found = list(opened.reader.warnings)
+    if opened.experiment.is_bare:
+        found.append(
+            f"{name} is imported from files of Goodfire's layout, which have tokens and activations only: all tokens count "
+            "as generated; model, log-probabilities, right answers and the SAEs' errors are not known."
+        )
     if opened.experiment.config.site == "residual":
         found.append(
             f"Capture site residual of {name}: the SAE was trained on the MLP's output; this experiment feeds it the "

@@ -348,7 +348,7 @@ const page = within("page");
 page.append(element("h1", "", sheet.title));
 if (sheet.label) page.append(element("p", "label", revealed(sheet.label)));
 const [facts] = sheet.facts;
-page.append(element("p", "note", `${facts.experiment} · ${facts.model} · ${facts.inferences} inferences · scope ${facts.scope} · saved ${facts.saved} by ${facts.app}`));
+page.append(element("p", "note", `${facts.experiment} · model ${facts.model ?? "unknown"} · ${facts.inferences} inferences · scope ${facts.scope} · saved ${facts.saved} by ${facts.app}`));
 for (const warning of sheet.warnings) page.append(element("p", "warning", revealed(warning)));
 page.append(...sheet.parts.flatMap((part) => drawn(part)), provenance());
 

@@ -85,6 +85,8 @@ def inference(
         ),
     }
     said = f"{verdict_words.signed(verdict)} · {about['mode']} · {verdict_words.told(about)}"
+    if opened.experiment.is_bare:
+        said = f"{about['generated_tokens']} tokens"
     parts = [part.lines(said, str(about["question"]), _quality(opened)), transcript]
     if standing is not None and span is not None:
         rows = with_labels(opened, standing)
@@ -138,7 +140,8 @@ def _quality(opened: Opened) -> str:
     view = opened.view
     rows = opened.ask(queries.quality, view.scope, view.inference).to_dict("records")
     row = next(row for row in rows if row["hookpoint"] == view.hookpoint)
-    return f"{view.hookpoint} in this inference, scope {view.scope}: FVU {row['fvu']:.3f}, L0 {row['l0']:.1f}"
+    fvu, l0 = ("–" if pd.isna(row[name]) else f"{row[name]:.{digits}f}" for name, digits in (("fvu", 3), ("l0", 1)))
+    return f"{view.hookpoint} in this inference, scope {view.scope}: FVU {fvu}, L0 {l0}"
 
 
 def _top_tokens(opened: Opened, features: Sequence[int]) -> dict[int, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -51,12 +51,12 @@ def view_page(
     cache: Path,
     default: str,
     parameters: Mapping[str, str],
-    visible: Collection[str] | None = None,
+    visible: tuple[str, ...] | None = None,
     *,
     warn: Callable[[str], None] = lambda _: None,
 ) -> str:
-    """The HTML of what a page shows under the parameters of its link. `visible`: the experiments that may be opened;
-    None for all. Raises as `save_view`."""
+    """The HTML of what a page shows under the parameters of its link. `visible`: the experiments that may be opened,
+    and whose labels are told; None for all. Raises as `save_view`."""
     statuses = [status for status in list_experiments(cache) if visible is None or status.name in visible]
     names = [status.name for status in statuses if status.experiment is not None]
     wanted = parameters.get("experiment", default)
@@ -71,7 +71,7 @@ def view_page(
             warn(problem)
         if not reader.inference_ids:
             raise BadValue(f"no inference of experiment '{wanted}' is committed yet")
-        with opened(cache, statuses, reader, view) as found:
+        with opened(cache, statuses, reader, view, visible) as found:
             return _written(found.at(_whole(found, kind)), kind)
 
 

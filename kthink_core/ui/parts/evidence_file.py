@@ -14,14 +14,14 @@ from kthink_core.ui.view.permalink import format_view
 HELP = "One HTML file of this view with its data and where it is from: it opens without kthink and without a network."
 
 
-def button(page: Page, name: str, write: Callable[[Path, str, dict[str, str], list[str]], str]) -> None:
+def button(page: Page, name: str, write: Callable[[Path, str, dict[str, str], tuple[str, ...] | None], str]) -> None:
     """`name`: what the view is of, for the file's name. `write` makes the HTML once it is asked for, in a thread of its
-    own, from the cache, the experiment, the view's parameters and the experiments that may be opened. Once a page."""
-    names = [status.name for status in page.statuses]
+    own, from the cache, the experiment, the view's parameters and the experiments that there are for
+    whoever looks. Once a page."""
     cache, parameters = page.source.cache, format_view(page.view)
     st.download_button(
         "Save this view",
-        lambda: write(cache, page.experiment.name, parameters, names).encode(),
+        lambda: write(cache, page.experiment.name, parameters, page.person.experiments).encode(),
         file_name=f"{file_name(page.view.experiment, name)}.html",
         mime="text/html",
         key="save view",
