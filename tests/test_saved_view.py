@@ -323,15 +323,15 @@ def test_a_trace_of_four_hundred_tokens_is_small(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     features = np.stack([np.sort(random.permutation(100)[:32]) for _ in range(positions)]).astype(np.int32)
     one = sample_inference(experiment, 0)
-    segments: list[Segment] = ["prompt"] * one.prompt_tokens + ["think"] * 300
-    segments += ["answer"] * (positions - len(segments))
+    ends: dict[Segment, int] = {"prompt": one.prompt_tokens, "think": 300, "answer": positions}
+    segments = [next(name for name, end in ends.items() if position < end) for position in range(positions)]
     vectors = random.normal(size=(positions, 16))
     encoding = Encoding(
         features=features,
         activations=random.gamma(2, 1.5, features.shape).astype(np.float32),
         squared_error=(0.2 * random.random(positions)).astype(np.float32),
         squared_norm=(vectors**2).sum(axis=1).astype(np.float32),
-        vector_sums={name: vectors[np.array(segments) == name].sum(axis=0) for name in dict.fromkeys(segments)},
+        vector_sums={name: vectors[np.array(segments) == name].sum(axis=0) for name in ends},
     )
     long = replace(
         one,

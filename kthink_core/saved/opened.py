@@ -88,10 +88,9 @@ class Opened:
     def labels(self) -> Mapping[int, str]:
         """Of the features of the view's hookpoint. None where the notes cannot be read."""
         about = of_feature(self.experiment, self.view.hookpoint, 0)
+        book = Notebook(self.cache / FILE, within=self.notes_of)
         try:
-            return Notebook(self.cache / FILE, within=self.notes_of).labels(
-                about.sae, about.sae_revision, about.hookpoint
-            )
+            return book.labels(about.sae, about.sae_revision, about.hookpoint)
         except KthinkError:
             return {}
 

@@ -35,8 +35,8 @@ def warnings(opened: Opened) -> list[str]:
     found = list(opened.reader.warnings)
     if opened.experiment.is_bare:
         found.append(
-            f"{name} is imported from files of Goodfire's layout, which have tokens and activations only: all tokens count "
-            "as generated; model, log-probabilities, right answers and the SAEs' errors are not known."
+            f"{name} is imported from files of Goodfire's layout, which have tokens and activations only: all tokens "
+            "count as generated; model, log-probabilities, right answers and the SAEs' errors are not known."
         )
     if opened.experiment.config.site == "residual":
         found.append(
