@@ -25,8 +25,8 @@ def head(page: Page, feature: int) -> None:
     row = page.ask(queries.inferences).set_index("inference").loc[page.view.inference]
     with header.title(f"Inference {page.view.inference}"):
         ways.from_inference(page, feature)
-        evidence_file.button(page, f"inference {page.view.inference}", partial(saved.view_page, "inference"))
         choices.previous_and_next(page)
+        evidence_file.button(page, f"inference {page.view.inference}", partial(saved.view_page, "inference"))
     if page.experiment.is_bare:
         st.text(f"{row['question']} · {row['generated_tokens']} tokens")
     else:

@@ -189,6 +189,9 @@ def test_a_feature_has_its_tables_whole(cache: Path) -> None:
     assert [row[2] for row in parts(sheet, "histogram")[0]["rows"]] == bins["count"].tolist()
     groups = parts(sheet, "snippets")[0]["data"]["groups"]
     assert sum(len(group["snippets"]) for group in groups) == len(places)
+    contexts = table(sheet, "contexts of feature 12")
+    assert contexts["place"].nunique() == len(places)
+    assert np.float32(contexts["activation"].max()) == places["activation"].max()
     assert sheet["label"] == SCRIPT
 
 

@@ -38,7 +38,7 @@ def feature(opened: Opened, number: int) -> list[Part]:
     return [
         *head,
         part.histogram(f"Activations in scope {scope}", f"activations of feature {number}", bins),
-        part.group("Contexts", [_contexts(opened, number)], "Shaded by activation over its maximum in scope."),
+        part.group("Contexts", _contexts(opened, number), "Shaded by activation over its maximum in scope."),
         part.group(
             "Top tokens",
             [
@@ -54,14 +54,19 @@ def feature(opened: Opened, number: int) -> list[Part]:
     ]
 
 
-def _contexts(opened: Opened, number: int) -> Part:
+def _contexts(opened: Opened, number: int) -> list[Part]:
     view, reach = opened.view, snippet_packing.REACH
     places = opened.ask(queries.contexts, view.hookpoint, number, view.scope)
     pairs = tuple(zip(places["inference"].tolist(), places["position"].tolist(), strict=True))
     tokens = opened.ask(queries.context_tokens, view.hookpoint, number, pairs, reach, reach)
     stored = opened.ask(queries.inferences)
     lengths = dict(zip(stored["inference"], stored["prompt_tokens"] + stored["generated_tokens"], strict=True))
-    return {"kind": "snippets", "title": "", "data": snippet_packing.payload(places, tokens, lengths)}
+    drawn: Part = {"kind": "snippets", "data": snippet_packing.payload(places, tokens, lengths)}
+    columns = (
+        Column("place", "Context"), Column("inference", "Inference"), Column("position", "Position"),
+        Column("text", "Token", token=True), Column("activation", "Activation", 2),
+    )  # fmt: skip
+    return [drawn, part.table("Their tokens", f"contexts of feature {number}", tokens, columns, folded=True)]
 
 
 def _top_tokens(opened: Opened, number: int, title: str, inference: int | None) -> Part:

@@ -41,9 +41,7 @@ class Scale(NamedTuple):
     """What the maxima are of, by basis."""
 
 
-def inference(
-    opened: Opened, shown: Sequence[int], title: str = "", *, placed: bool = True, scale: Scale | None = None
-) -> list[Part]:
+def inference(opened: Opened, shown: Sequence[int], *, placed: bool = True, scale: Scale | None = None) -> list[Part]:
     """The view's inference under some features, the main one first. `placed`: with the view's span and position."""
     view, about = opened.view, opened.stored(opened.view.inference)
     span, position = (view.span, view.position) if placed else (None, None)
@@ -60,7 +58,6 @@ def inference(
     verdict = cast(Verdict, about["verdict"])
     transcript: Part = {
         "kind": "transcript",
-        "title": title,
         "data": payload(
             f"{view.experiment} inference {view.inference}",
             tokens,
