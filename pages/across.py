@@ -1,11 +1,24 @@
 """Features across inferences: the matrix, whose cells lead to the peak tokens, and the count table of the article."""
 
+from functools import partial
+
 import streamlit as st
 
-from kthink_core import queries
+from kthink_core import queries, saved
 from kthink_core.ui.injection import injection_button
-from kthink_core.ui.parts import clicks, download, feature_tables, header, matrix, note_panel, quality, terms
+from kthink_core.ui.parts import (
+    clicks,
+    download,
+    evidence_file,
+    feature_tables,
+    header,
+    matrix,
+    note_panel,
+    quality,
+    terms,
+)
 from kthink_core.ui.view import choices, filters, listed
+from kthink_core.ui.view.kept import window
 from kthink_core.ui.view.page import (
     Page,
     at_inference,
@@ -30,7 +43,7 @@ def cells(page: Page, features: tuple[int, ...]) -> None:
         return
     columns = kept
     if len(kept) > COLUMNS:
-        columns = matrix.window(kept, view.inference, COLUMNS)
+        columns = window(kept, view.inference, COLUMNS)
         st.caption(
             f"{COLUMNS} of {len(kept)} inferences, from {columns['inference'].iloc[0]} to "
             f"{columns['inference'].iloc[-1]}: choose an inference at the side to see others."
@@ -60,7 +73,7 @@ with errors_shown():
     with st.sidebar:
         choices.place(page)
     with header.title("Across inferences"):
-        pass
+        evidence_file.button(page, "across inferences", partial(saved.view_page, "across"))
     quality.notes(page)
     listed.controls(page)
     table = listed.table(page)

@@ -1,12 +1,14 @@
 """Side by side: two features on one trace, two inferences under one feature, two experiments."""
 
 from dataclasses import replace
+from functools import partial
 
 import streamlit as st
 
+from kthink_core import saved
 from kthink_core.ui.compare import comparison, two_experiments
 from kthink_core.ui.inference import reading
-from kthink_core.ui.parts import header, quality
+from kthink_core.ui.parts import evidence_file, header, quality
 from kthink_core.ui.view import choices
 from kthink_core.ui.view.page import Page, errors_shown, open_page, require_inferences
 from kthink_core.ui.view.permalink import FACETS
@@ -61,7 +63,7 @@ with errors_shown():
         choices.place(page)
         feature = choices.feature(page, default=int(ranked["feature"].iloc[0]) if len(ranked) else 0)
     with header.title("Compare"):
-        pass
+        evidence_file.button(page, "comparison", partial(saved.view_page, "compare"))
     quality.notes(page)
     what = comparison.choose(page)
     {"features": two_features, "inferences": two_inferences, "experiments": experiments}[what](page, feature)

@@ -1,16 +1,18 @@
 """One feature: what it is called, which tokens drive it, its contexts, where it matters, what it goes with."""
 
 from dataclasses import replace
+from functools import partial
 
 import streamlit as st
 
-from kthink_core import queries
+from kthink_core import queries, saved
 from kthink_core.ui.compare import sides
 from kthink_core.ui.inference import inference_tables
 from kthink_core.ui.injection import injection_panel
 from kthink_core.ui.parts import (
     charts,
     download,
+    evidence_file,
     feature_tables,
     figures,
     header,
@@ -64,6 +66,7 @@ def head(page: Page, feature: int) -> None:
     with header.title(f"Feature {feature} of {view.hookpoint}"):
         link("inference", replace(view, feature=feature), f"Read in inference {view.inference}", ":material/notes:")
         ways.from_feature(page, feature)
+        evidence_file.button(page, f"feature {feature}", partial(saved.view_page, "feature"))
     label = note_panel.labels(page, view.hookpoint, (feature,)).get(feature)
     if label:
         st.header(plain(label))

@@ -1,17 +1,18 @@
 """One inference: its transcript under up to five features, the span marked in it, its features, the article's plots."""
 
 from dataclasses import replace
+from functools import partial
 
 import pandas as pd
 import streamlit as st
 
-from kthink_core import queries, signs
+from kthink_core import queries, saved, signs
 from kthink_core.live.study_requests import StoredTrace
 from kthink_core.ui.causes import causes_panel
 from kthink_core.ui.causes.traced_page import TracedPage
 from kthink_core.ui.inference import reading, span_notes, trace_parts
 from kthink_core.ui.inference.trace_parts import Reading
-from kthink_core.ui.parts import download, header, note_panel, quality, terms, verdict
+from kthink_core.ui.parts import download, evidence_file, header, note_panel, quality, terms, verdict
 from kthink_core.ui.sentences import sentence_panel
 from kthink_core.ui.steer import receipt_table, ways
 from kthink_core.ui.transcript import Selection
@@ -25,6 +26,7 @@ def head(page: Page, feature: int) -> None:
     with header.title(f"Inference {page.view.inference}"):
         ways.from_inference(page, feature)
         choices.previous_and_next(page)
+        evidence_file.button(page, f"inference {page.view.inference}", partial(saved.view_page, "inference"))
     if page.experiment.is_bare:
         st.text(f"{row['question']} · {row['generated_tokens']} tokens")
     else:

@@ -10,6 +10,7 @@ import pytest
 
 from kthink_core.ui.inference import inference_charts
 from kthink_core.ui.parts import charts, matrix, snippets
+from kthink_core.ui.view import kept
 
 
 @pytest.mark.parametrize(
@@ -34,7 +35,7 @@ def test_a_place_from_the_browser_is_checked(sent: object, place: tuple[int, int
     ("inference", "first", "last"), [(0, 0, 9), (3, 0, 9), (20, 15, 24), (39, 30, 39), (1000, 30, 39)]
 )
 def test_the_window_of_the_matrix_holds_the_inference(inference: int, first: int, last: int) -> None:
-    window = matrix.window(pd.DataFrame({"inference": range(40)}), inference, 10)
+    window = kept.window(pd.DataFrame({"inference": range(40)}), inference, 10)
     assert window["inference"].tolist() == list(range(first, last + 1))
 
 

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from kthink_core.store.scopes import SEGMENTS_OF
 from kthink_core.ui import transcript
 from kthink_core.ui.parts import hues
+from kthink_core.ui.parts.packing import floats, integers
 from kthink_core.ui.transcript.drawing import Selection, read
-from kthink_core.ui.transcript.packing import floats, integers
 from tests.transcript_samples import CASES, MAXIMA, activation, fires, sample, segments
 
 SIZES = {"uint8": 1, "uint16": 2, "uint32": 4, "float32": 4}

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from kthink_core.ui.inference.inference_charts import named
-from kthink_core.ui.parts import download, verdict
+from kthink_core.ui.parts import download, verdict_words
 from kthink_core.ui.parts.charts import Chart, category, quantity, tooltip
 from kthink_core.ui.parts.hues import HUES
 
@@ -24,7 +24,7 @@ def chart(table: pd.DataFrame, features: Sequence[int], inferences: pd.DataFrame
     """
     rows = {feature: named(feature, labels) for feature in features}
     columns = {
-        int(inference): f"{verdict.SIGNS[each]} {inference}"
+        int(inference): f"{verdict_words.SIGNS[each]} {inference}"
         for inference, each in zip(inferences["inference"], inferences["verdict"], strict=True)
     }
     shown = table.assign(
@@ -54,10 +54,3 @@ def chart(table: pd.DataFrame, features: Sequence[int], inferences: pd.DataFrame
         "usermeta": download.SVG,
     }
     return Chart(shown, spec)
-
-
-def window(inferences: pd.DataFrame, inference: int, size: int) -> pd.DataFrame:
-    """`size` of the inferences, in order, the given one in their middle as far as there are others on both sides."""
-    before = sum(number < inference for number in inferences["inference"].tolist())
-    first = max(min(before - size // 2, len(inferences) - size), 0)
-    return inferences.iloc[first : first + size]

@@ -9,6 +9,9 @@ import streamlit as st
 
 from kthink_core.store.verdicts import Verdict
 from kthink_core.ui.parts import terms
+from kthink_core.ui.parts.verdict_words import SIGNS, signed, told
+
+__all__ = ["COLOURS", "ICONS", "SIGNS", "line", "signed"]
 
 COLOURS: dict[Verdict, Literal["green", "red", "orange", "gray"]] = {
     "right": "green",
@@ -22,12 +25,6 @@ ICONS: dict[Verdict, str] = {
     "cut off": ":material/content_cut:",
     "ungraded": ":material/question_mark:",
 }
-SIGNS: dict[Verdict, str] = {"right": "✓", "wrong": "✗", "cut off": "…", "ungraded": "?"}
-
-
-def signed(verdict: Verdict) -> str:
-    """A sign and the word."""
-    return f"{SIGNS[verdict]} {verdict}"
 
 
 def line(inference: Mapping[str, Any]) -> None:
@@ -36,23 +33,4 @@ def line(inference: Mapping[str, Any]) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         st.badge(verdict, icon=ICONS[verdict], color=COLOURS[verdict], help=terms.help("verdict"))
         st.badge(inference["mode"], color="gray")
-        st.text(
-            f"answer {_or_none(inference['answer'])} · reference {_or_none(inference['reference'])} · "
-            f"{inference['prompt_tokens']} prompt + {inference['generated_tokens']} generated tokens · "
-            f"seed {inference['seed']}{_typed(inference)}"
-        )
-
-
-def _typed(inference: Mapping[str, Any]) -> str:
-    """Who typed it live, and how it was sampled; else the experiment says how."""
-    if inference["author"] is None or inference["author"] != inference["author"]:
-        return ""
-    sampled = f"temperature {inference['temperature']:g} · top-p {inference['top_p']:g}"
-    limit = inference["max_new_tokens"]
-    if limit == limit and limit is not None:
-        sampled += f" · at most {int(limit)} new tokens"
-    return f" · {sampled} · typed by {inference['author']}"
-
-
-def _or_none(text: object) -> str:
-    return "none" if text is None or text != text else str(text)
+        st.text(told(inference))

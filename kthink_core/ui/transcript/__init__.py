@@ -11,7 +11,7 @@ all together. They become one module, after parts/roving.js; types.d.ts says wha
 types.
 """
 
+from kthink_core.ui.parts.packing import ALONE, payload
 from kthink_core.ui.transcript.drawing import Selection, draw
-from kthink_core.ui.transcript.packing import ALONE, payload
 
 __all__ = ["ALONE", "Selection", "draw", "payload"]

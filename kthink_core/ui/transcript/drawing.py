@@ -10,28 +10,11 @@ import streamlit as st
 from streamlit.components.v2 import component
 
 from kthink_core.store.scopes import Scope
-from kthink_core.ui.parts import hues
-from kthink_core.ui.parts.scripts import joined
-from kthink_core.ui.transcript.packing import ALONE, payload
+from kthink_core.ui.parts.browser_code import TRANSCRIPT
+from kthink_core.ui.parts.packing import ALONE, payload
 from kthink_core.ui.view.permalink import BASES, MOST_FEATURES
 
-_SCRIPTS = (
-    "parts/roving.js",
-    "transcript/text.js",
-    "transcript/tracks.js",
-    "transcript/tokens.js",
-    "transcript/shading.js",
-    "transcript/strip.js",
-    "transcript/tooltip.js",
-    "transcript/features.js",
-    "transcript/toolbar.js",
-    "transcript/span.js",
-    "transcript/touch.js",
-    "transcript/keys.js",
-    "transcript/main.js",
-)
-STYLE = hues.stylesheet(".transcript") + joined("transcript/transcript.css")
-SCRIPT = joined(*_SCRIPTS)
+STYLE, SCRIPT = TRANSCRIPT
 _component = component("kthink_transcript", css=STYLE, js=SCRIPT)
 
 

@@ -1,0 +1,127 @@
+"""What a saved page has side by side: two features on one trace, two inferences, two experiments."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pandas as pd
+
+from kthink_core import queries
+from kthink_core.identity import same_features
+from kthink_core.saved import part, transcript_part
+from kthink_core.saved.opened import Opened
+from kthink_core.saved.part import Column, Part
+from kthink_core.ui.parts import verdict_words
+from kthink_core.ui.view.permalink import SCALES
+
+COUNTED = 30
+"""Features in the count table of either experiment, as in the app."""
+_PAIR = (
+    Column("both", "Both fire"), Column("only_first", "Only the first"), Column("only_second", "Only the second"),
+    Column("neither", "Neither"), Column("overlap", "Overlap", 1, "%"),
+)  # fmt: skip
+_COUNTS = (
+    Column("feature", "Feature"), Column("label", "Label"), Column("inferences", "Relevant in"),
+    Column("of", "of inferences"), Column("max_activation", "Maximum", 2),
+)  # fmt: skip
+_QUALITY = (
+    Column("hookpoint", "Hookpoint"), Column("fvu", "FVU", 3), Column("l0", "L0", 1),
+    Column("dead_share", "Dead", 1, "%"), Column("positions", "Positions"),
+)  # fmt: skip
+
+
+def comparison(opened: Opened, other: Opened | None) -> tuple[str, list[Part]]:
+    """Title and parts of what the view compares; `other` is the experiment that it names beside its own, opened."""
+    if other is not None:
+        return f"{opened.experiment.name} and {other.experiment.name}", _experiments(opened, other)
+    view = opened.view
+    if view.against is None:
+        return _features(opened)
+    return f"Inferences {view.inference} and {view.against}, {view.hookpoint}", _inferences(opened)
+
+
+def _features(opened: Opened) -> tuple[str, list[Part]]:
+    view, first = opened.view, opened.first_feature()
+    offered = [feature for feature in opened.ranked()["feature"].tolist() if feature != first]
+    if not offered and not view.also:
+        nothing = f"No other feature fires in scope {view.scope} of inference {view.inference}."
+        return f"Feature {first} of {view.hookpoint}", [part.lines(nothing)]
+    second = view.also[0] if view.also else int(offered[0])
+    counts = opened.ask(queries.feature_pair, view.hookpoint, first, second, view.scope)
+    union = counts["both"] + counts["only_first"] + counts["only_second"]
+    counts = counts.assign(overlap=counts["both"] / union.where(union > 0))
+    title = f"Positions over all inferences in scope {view.scope}"
+    pair = part.table(title, f"features {first} and {second}", counts, _PAIR)
+    read = part.group(f"Inference {view.inference}", transcript_part.inference(opened, (first, second)))
+    return f"Features {first} and {second} of {view.hookpoint}", [pair, read]
+
+
+def _inferences(opened: Opened) -> list[Part]:
+    view, feature = opened.view, opened.first_feature()
+    return [_two(opened, opened.at(replace(view, inference=int(view.against or 0))), feature, feature)]
+
+
+def _two(one: Opened, other: Opened, feature: int, feature_there: int, *, same: bool = True) -> Part:
+    """The inferences of two views, shaded by one scale where features mean the same and the view wants it."""
+    shared = same and one.view.scale == SCALES[0]
+    locked = () if one.view.locked is None else (one.view.locked,)
+    scale = transcript_part.one_scale(one, other, (feature, *locked)) if shared else None
+    return part.sides(
+        *(
+            [part.group(_name(side), transcript_part.inference(side, (shown,), placed=False, scale=scale))]
+            for side, shown in ((one, feature), (other, feature_there))
+        )
+    )
+
+
+def _experiments(opened: Opened, other: Opened) -> list[Part]:
+    if opened.view.facet == "quality":
+        return [part.sides(*([_quality(side)] for side in (opened, other)))]
+    if not other.inferences:
+        return [part.lines(f"No inference of {other.experiment.name} is committed yet.")]
+    if opened.view.facet == "features":
+        return [part.sides(*([_counts(side)] for side in (opened, other)))]
+    pairs = _shared_problems(opened, other)
+    there = dict(zip(pairs["inference"], pairs["inference_other"], strict=True)).get(opened.view.inference)
+    columns = [Column("problem", "Problem")]
+    for suffix, side in (("", opened), ("_other", other)):
+        columns.append(Column(f"verdict{suffix}", f"Verdict, {side.experiment.name}"))
+        columns.append(Column(f"answer{suffix}", f"Answer, {side.experiment.name}"))
+    table = part.table(f"{len(pairs)} problems in both", "problems", pairs, [*columns, Column("question", "Question")])
+    if there is None:
+        alone = transcript_part.inference(opened, (opened.first_feature(),), placed=False)
+        nothing = part.lines(f"{other.experiment.name} has no inference of this problem.")
+        return [part.sides([part.group(_name(opened), alone)], [nothing]), table]
+    beside = other.at(replace(other.view, inference=int(there)))
+    same = opened.view.hookpoint == beside.view.hookpoint and same_features(
+        opened.experiment, beside.experiment, opened.view.hookpoint
+    )
+    feature = opened.first_feature()
+    two = _two(opened, beside, feature, feature if same else beside.first_feature(), same=same)
+    return [two, table]
+
+
+def _name(side: Opened) -> str:
+    return f"Inference {side.view.inference} of {side.experiment.name}, {side.view.hookpoint}"
+
+
+def _quality(side: Opened) -> Part:
+    name = side.experiment.name
+    return part.table(name, f"quality of {name}", side.ask(queries.quality, side.view.scope), _QUALITY)
+
+
+def _counts(side: Opened) -> Part:
+    view, name = side.view, side.experiment.name
+    counts = side.ask(queries.feature_counts, view.hookpoint, view.scope, COUNTED, view.relevant)
+    labelled = transcript_part.with_labels(side, counts)
+    return part.table(f"{name}, {view.hookpoint}", f"features by count of {name}", labelled, _COUNTS)
+
+
+def _shared_problems(one: Opened, other: Opened) -> pd.DataFrame:
+    """One row a pair of inferences of one question."""
+    facts = ["problem", "question", "inference", "verdict", "answer"]
+    here, there = (side.ask(queries.inferences)[facts] for side in (one, other))
+    pairs = here.merge(there, on=["problem", "question"], suffixes=("", "_other"))
+    for column in ("verdict", "verdict_other"):
+        pairs[column] = [verdict_words.signed(verdict) for verdict in pairs[column]]
+    return pairs

@@ -1,0 +1,143 @@
+"""An experiment opened at a view, without a server: what the parts of a saved page ask."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Concatenate, ParamSpec
+
+import pandas as pd
+
+from kthink_core import queries
+from kthink_core.config import Experiment
+from kthink_core.errors import KthinkError
+from kthink_core.identity import same_features
+from kthink_core.notes import FILE, Notebook, of_feature
+from kthink_core.queries.trace import StoredTrace
+from kthink_core.store.reader import ExperimentStatus, Reader, open_reader
+from kthink_core.ui.view.measures import measures_of
+from kthink_core.ui.view.permalink import View
+
+Arguments = ParamSpec("Arguments")
+
+LISTED = 100
+"""Features of a trace in its table, and in the list beside its tokens."""
+_ALL = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class Opened:
+    """One experiment at a view; others are opened when they are asked for, and closed with it."""
+
+    cache: Path
+    statuses: Sequence[ExperimentStatus]
+    """The experiments that may be opened."""
+    reader: Reader
+    view: View
+    closing: ExitStack
+    notes_of: tuple[str, ...] | None = None
+    """The experiments whose labels are told; None: all."""
+
+    @property
+    def experiment(self) -> Experiment:
+        return self.reader.experiment
+
+    @property
+    def inferences(self) -> tuple[int, ...]:
+        return self.reader.inference_ids
+
+    def ask(
+        self,
+        query: Callable[Concatenate[Reader, Arguments], pd.DataFrame],
+        *args: Arguments.args,
+        **kwargs: Arguments.kwargs,
+    ) -> pd.DataFrame:
+        """The answer to a function of `queries`."""
+        return query(self.reader, *args, **kwargs)
+
+    def at(self, view: View) -> Opened:
+        """The same experiment at another view."""
+        return replace(self, view=view)
+
+    def beside(self, name: str) -> Opened:
+        """Another experiment under the same view, as far as it has the same hookpoint and inference. Raises
+        KthinkError, OSError."""
+        reader = self.closing.enter_context(open_reader(self.cache, name))
+        saes, inferences, view = reader.experiment.saes, reader.inference_ids, self.view
+        hookpoint = view.hookpoint if view.hookpoint in saes else next(reversed(saes))
+        inference = view.inference if view.inference in inferences or not inferences else inferences[0]
+        there = replace(view, experiment=name, hookpoint=hookpoint, inference=inference, other=None, against=None)
+        if hookpoint != view.hookpoint or not same_features(self.experiment, reader.experiment, hookpoint):
+            there = replace(there, feature=None, also=(), watch=(), locked=None)
+        return replace(self, reader=reader, view=there)
+
+    @cached_property
+    def yardstick(self) -> Opened | None:
+        """What its features are measured by: itself, or of kept runs an experiment of a problem set."""
+        if not self.experiment.open_ended:
+            return self
+        for name in measures_of(self.experiment, self.view.hookpoint, self.statuses):
+            with suppress(KthinkError, OSError):  # another will do
+                return self.beside(name)
+        return None
+
+    @cached_property
+    def labels(self) -> Mapping[int, str]:
+        """Of the features of the view's hookpoint. None where the notes cannot be read."""
+        about = of_feature(self.experiment, self.view.hookpoint, 0)
+        book = Notebook(self.cache / FILE, within=self.notes_of)
+        try:
+            return book.labels(about.sae, about.sae_revision, about.hookpoint)
+        except KthinkError:
+            return {}
+
+    def ranked(self) -> pd.DataFrame:
+        """The first features of the view's inference, by its ranking."""
+        view = self.view
+        by_lift = self.experiment.open_ended and view.ranking == "lift"
+        trace = StoredTrace(self.ask, view.inference, queries.RANKINGS[0] if by_lift else view.ranking)
+        found = trace.ranked(view.hookpoint, view.scope, _ALL if by_lift else LISTED)
+        if self.experiment.open_ended:
+            found = self._with_lift(found)
+        if by_lift and "lift" in found:
+            order = ["lift", "max_activation", "feature"]
+            found = found.sort_values(order, ascending=[False, False, True], na_position="first", ignore_index=True)
+        return found.head(LISTED).assign(rank=range(1, min(LISTED, len(found)) + 1))
+
+    def first_feature(self) -> int:
+        """The one to show of an inference where the view names none."""
+        if self.view.feature is not None:
+            return self.view.feature
+        ranked = self.ranked()["feature"].tolist()
+        return int(ranked[0]) if ranked else 0
+
+    def stored(self, inference: int) -> Mapping[str, object]:
+        """The row of an inference in `queries.inferences`."""
+        rows = self.ask(queries.inferences).to_dict("records")
+        return {str(name): value for name, value in next(row for row in rows if row["inference"] == inference).items()}
+
+    def maxima(self, features: tuple[int, ...]) -> dict[int, float]:
+        """The largest activation of each feature in scope of the whole experiment that it is measured by."""
+        whole = self.yardstick or self
+        found = whole.ask(queries.feature_maxima, self.view.hookpoint, features, self.view.scope)
+        return dict(zip(found["feature"].tolist(), found["max_activation"].tolist(), strict=True))
+
+    def _with_lift(self, ranked: pd.DataFrame) -> pd.DataFrame:
+        whole, ranked = self.yardstick, ranked.drop(columns="lift", errors="ignore")
+        if whole is None or not whole.inferences:
+            return ranked
+        features = tuple(ranked["feature"].tolist())
+        usual = whole.ask(queries.feature_shares, self.view.hookpoint, features, self.view.scope)["share"]
+        return ranked.assign(lift=ranked["share"] / usual.where(usual > 0))
+
+
+@contextmanager
+def opened(
+    cache: Path, statuses: Sequence[ExperimentStatus], reader: Reader, view: View, notes_of: tuple[str, ...] | None
+) -> Iterator[Opened]:
+    """Until the end of the block."""
+    with ExitStack() as closing:
+        yield Opened(cache, statuses, reader, view, closing, notes_of)

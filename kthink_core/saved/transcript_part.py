@@ -1,0 +1,165 @@
+"""An inference of a saved page: its transcript, whose hovering and locking need no server, and its tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, cast
+
+import pandas as pd
+
+from kthink_core import queries
+from kthink_core.live.watchlist import Watch, firings
+from kthink_core.queries.trace import StoredTrace, token_activations
+from kthink_core.saved import part
+from kthink_core.saved.opened import Opened
+from kthink_core.saved.part import Column, Part
+from kthink_core.store.verdicts import Verdict
+from kthink_core.ui.parts import verdict_words
+from kthink_core.ui.parts.packing import ALONE, payload
+from kthink_core.ui.parts.writing import visible
+
+FEATURES = (
+    Column("rank", "Rank"), Column("feature", "Feature"), Column("label", "Label"),
+    Column("max_activation", "Maximum", 2), Column("mean_activation", "Mean", 2), Column("positions", "Positions"),
+    Column("share", "Share", 1, "%"), Column("lift", "Lift", 2),
+)  # fmt: skip
+"""Of ranked features."""
+_SPAN = (
+    Column("feature", "Feature"), Column("label", "Label"), Column("positions", "Positions"),
+    Column("lift", "Lift", 2), Column("lift_low", "at least", 2), Column("lift_high", "at most", 2),
+)  # fmt: skip
+
+
+class Scale(NamedTuple):
+    """What two traces are shaded by, by feature."""
+
+    traces: Mapping[int, float]
+    """The largest activations in scope of both traces."""
+    experiments: Mapping[int, float]
+    """And of both experiments; empty where they are one."""
+    words: Mapping[str, str]
+    """What the maxima are of, by basis."""
+
+
+def inference(opened: Opened, shown: Sequence[int], *, placed: bool = True, scale: Scale | None = None) -> list[Part]:
+    """The view's inference under some features, the main one first. `placed`: with the view's span and position."""
+    view, about = opened.view, opened.stored(opened.view.inference)
+    span, position = (view.span, view.position) if placed else (None, None)
+    trace, ranked = StoredTrace(opened.ask, view.inference), opened.ranked()
+    tokens = trace.tokens()
+    if span is not None and span[0] >= len(tokens):
+        span = None
+    standing = None if span is None else trace.span(view.hookpoint, span[0], min(span[1], len(tokens) - 1))
+    stands = [] if standing is None else standing["feature"].tolist()
+    locked = [] if view.locked is None else [view.locked]
+    everyone = tuple(dict.fromkeys([*shown, *locked, *stands, *ranked["feature"].tolist()]))
+    tracks = trace.tracks(view.hookpoint, everyone)
+    reported = firings(trace, [Watch(view.hookpoint, feature, threshold) for feature, threshold in view.watch])
+    verdict = cast(Verdict, about["verdict"])
+    transcript: Part = {
+        "kind": "transcript",
+        "data": payload(
+            f"{view.experiment} inference {view.inference}",
+            tokens,
+            tracks,
+            trace.strongest(view.hookpoint),
+            ranked,
+            hookpoint=view.hookpoint,
+            features=shown,
+            maxima=opened.maxima(everyone) | dict(scale.experiments if scale else {}),
+            labels={feature: label for feature, label in opened.labels.items() if feature in set(everyone)},
+            scope=view.scope,
+            span=span,
+            position=position,
+            marked=[firing.position for firing in reported],
+            verdict=verdict,
+            standing=standing,
+            lines=_top_tokens(opened, stands),
+            basis=view.basis,
+            locked=view.locked,
+            shared=scale.traces if scale else None,
+            bases=scale.words if scale else ALONE,
+        ),
+    }
+    said = f"{verdict_words.signed(verdict)} · {about['mode']} · {verdict_words.told(about)}"
+    if opened.experiment.is_bare:
+        said = f"{about['generated_tokens']} tokens"
+    parts = [part.lines(said, str(about["question"]), _quality(opened)), transcript]
+    if standing is not None and span is not None:
+        rows = with_labels(opened, standing)
+        name = f"span {span[0]} to {span[1]} of inference {view.inference}"
+        parts.append(part.table(f"What stands out from position {span[0]} to {span[1]}", name, rows, _SPAN))
+    return [*parts, _features(opened, ranked), _tokens(opened, tokens, tracks, shown)]
+
+
+def one_scale(one: Opened, other: Opened, shown: Sequence[int]) -> Scale:
+    """What shades two inferences alike, at whose hookpoints features mean the same: those shown or ranked in either."""
+    ranked = (side.ranked()["feature"].tolist() for side in (one, other))
+    features = tuple(dict.fromkeys([*shown, *(feature for side in ranked for feature in side)]))
+    traces = _larger(_peaks(one, features), _peaks(other, features))
+    if one.view.experiment == other.view.experiment:
+        return Scale(traces, {}, ALONE | {"trace": "both traces"})
+    words = {"trace": "both traces", "experiment": "both experiments"}
+    return Scale(traces, _larger(one.maxima(features), other.maxima(features)), words)
+
+
+def with_labels(opened: Opened, rows: pd.DataFrame) -> pd.DataFrame:
+    """A table of features with a column of their labels, empty where there is none."""
+    return rows.assign(label=[opened.labels.get(feature, "") for feature in rows["feature"]])
+
+
+def _features(opened: Opened, ranked: pd.DataFrame) -> Part:
+    shown = [
+        column._replace(bar=part.largest(ranked, column.name)) if column.name in ("max_activation", "share") else column
+        for column in FEATURES
+        if column.name in ranked or column.name == "label"
+    ]
+    note = f"The first {len(ranked)} of {opened.view.hookpoint} in scope {opened.view.scope}."
+    name = f"features of inference {opened.view.inference}"
+    return part.table("Features", name, with_labels(opened, ranked), shown, note=note)
+
+
+def _tokens(opened: Opened, tokens: pd.DataFrame, tracks: pd.DataFrame, shown: Sequence[int]) -> Part:
+    """The tokens with the activations of the features shown."""
+    columns = [
+        Column("position", "Position"), Column("token_id", "Id"), Column("text", "Token", token=True),
+        Column("segment", "Segment"), Column("logprob", "Log-probability", 3),
+    ]  # fmt: skip
+    for feature in shown:
+        own = tracks.loc[tracks["feature"] == feature].set_index("position")["activation"]
+        tokens = tokens.assign(**{f"activation {feature}": tokens["position"].map(own)})
+        columns.append(Column(f"activation {feature}", f"Feature {feature}", 2))
+    name = f"transcript of inference {opened.view.inference}"
+    return part.table(f"Tokens ({len(tokens)})", name, tokens, columns, folded=True)
+
+
+def _quality(opened: Opened) -> str:
+    view = opened.view
+    rows = opened.ask(queries.quality, view.scope, view.inference).to_dict("records")
+    row = next(row for row in rows if row["hookpoint"] == view.hookpoint)
+    fvu, l0 = ("–" if pd.isna(row[name]) else f"{row[name]:.{digits}f}" for name, digits in (("fvu", 3), ("l0", 1)))
+    return f"{view.hookpoint} in this inference, scope {view.scope}: FVU {fvu}, L0 {l0}"
+
+
+def _top_tokens(opened: Opened, features: Sequence[int]) -> dict[int, str]:
+    """The top tokens of each feature over all inferences in scope, in a line."""
+    if not features:
+        return {}
+    whole, view = opened.yardstick or opened, opened.view
+    found = whole.ask(queries.top_tokens_of, view.hookpoint, tuple(sorted(set(features))), view.scope)
+    texts: dict[int, list[str]] = {}
+    for feature, text in zip(found["feature"].tolist(), found["text"].tolist(), strict=True):
+        texts.setdefault(feature, []).append(visible(text))
+    return {feature: "  ".join(own) for feature, own in texts.items()}
+
+
+def _peaks(opened: Opened, features: tuple[int, ...]) -> dict[int, float]:
+    """The largest activation of each feature in scope of the view's inference."""
+    view = opened.view
+    fired = token_activations(StoredTrace(opened.ask, view.inference), view.hookpoint, view.scope, features)
+    fired = fired.sort_values("activation")  # the last of a feature stays
+    return dict(zip(fired["feature"].tolist(), fired["activation"].tolist(), strict=True))
+
+
+def _larger(one: Mapping[int, float], other: Mapping[int, float]) -> dict[int, float]:
+    return {feature: max(one.get(feature, 0), other.get(feature, 0)) for feature in one.keys() | other.keys()}
