@@ -30,7 +30,8 @@ REACHES: dict[str, set[str]] = {
     "queries": {"store"},
     "live": {"access", "queries", "store"},
     "evidence": {"queries", "store"},
-    "listing": {"evidence", "queries", "store"},
+    "plain_queries": {"queries", "store"},
+    "listing": {"evidence", "plain_queries", "queries", "store"},
     "demo": set(),
     "model": {"demo"},
     "precompute": {"demo", "model", "store"},
@@ -51,12 +52,27 @@ REACHES: dict[str, set[str]] = {
         "live",
         "model",
         "notes",
+        "plain_queries",
         "precompute",
         "queries",
         "reproduction",
         "store",
         "training",
         "travel",
+    },
+    "scripting": {
+        "access",
+        "commands",
+        "demo",
+        "evidence",
+        "listing",
+        "live",
+        "model",
+        "plain_queries",
+        "precompute",
+        "queries",
+        "store",
+        "worker",
     },
     "cli": {
         "access",
@@ -68,6 +84,7 @@ REACHES: dict[str, set[str]] = {
         "live",
         "model",
         "notes",
+        "plain_queries",
         "precompute",
         "queries",
         "reproduction",
@@ -80,6 +97,7 @@ REACHES: dict[str, set[str]] = {
 """The rooms that a room may reach besides itself, by any chain of imports."""
 COMPUTES = {
     "commands", "interventions", "model", "precompute", "reproduction", "training", "worker", "cli", "bundle",
+    "scripting",
 }  # fmt: skip
 """Who may reach torch."""
 SHOWS = {"ui", "pages", "app"}
@@ -129,6 +147,7 @@ def test_no_chain_of_imports_goes_through_a_wall() -> None:
         ("kthink_core.notes.text", "streamlit"),
         ("kthink_core.queries.inference", "kthink_core.ui.view.page"),
         ("kthink_core.model.sae", "kthink_core.store.reader"),
+        ("kthink_core.worker.jobs", "kthink_core.scripting.opened"),
         ("pages.live", "kthink_core.worker.engine"),
         ("pages.notes", "transformers"),
     ],

@@ -27,7 +27,7 @@ class Answers(Protocol[Table_co]):
         ...
 
 
-class Question(Generic[P]):
+class BoundQuery(Generic[P]):
     """A function `(reader, typed arguments) → table` as a method of what has a reader: with its signature, less the
     reader, and its documentation."""
 
