@@ -42,6 +42,7 @@ from kthink_core.errors import BadValue, KthinkError, UnknownName, WorkerFailed,
 from kthink_core.evidence.divides import BETWEEN
 from kthink_core.evidence.vocabulary import read_vocabulary
 from kthink_core.listing import FORMATS, QUERIES, experiments_table, query_table, write_table
+from kthink_core.queries import RANKINGS, SORTS
 from kthink_core.settings import AccessSettings, Settings, WorkerSettings, from_environment
 from kthink_core.store.completion import check_not_imported, is_finished
 from kthink_core.store.reader import list_experiments
@@ -162,6 +163,15 @@ def _add_query(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--hookpoint", metavar="H")
     parser.add_argument("--feature", type=whole_number, metavar="F")
     parser.add_argument("--inference", type=whole_number, metavar="I")
+    parser.add_argument("--features", type=inject.features_given, metavar="F,F,…", help="such as 1,2,3")
+    parser.add_argument(
+        "--maxima", type=steer_eval.numbers, metavar="A,A,…", help="an activation for each of --features"
+    )
+    parser.add_argument("--position", type=whole_number, metavar="P", help="from 0 at the first prompt token")
+    parser.add_argument("--span", type=ablate.span, metavar="A:B", help="from position A to B, both included")
+    parser.add_argument("--text", metavar="T", help="what one of a feature's top tokens contains")
+    parser.add_argument("--sort", metavar="S", help=f"of feature-table: {', '.join(SORTS)}")
+    parser.add_argument("--ranking", metavar="R", help=f"of ranked-features: {', '.join(RANKINGS)}")
     parser.add_argument("--pattern", metavar="P", help="what a label claims: words, as wait,hmm, or /[Ww]ait/")
     parser.add_argument("--scope", default="generated", metavar="S")
     parser.add_argument("--top", type=whole_number, metavar="N")
@@ -242,6 +252,8 @@ def _query(options: argparse.Namespace) -> None:
     table = query_table(
         cache_of(options), options.experiment, options.query,
         hookpoint=options.hookpoint, feature=options.feature, inference=options.inference, pattern=options.pattern,
+        features=options.features, maxima=options.maxima, position=options.position, span=options.span,
+        text=options.text, sort=options.sort, ranking=options.ranking,
         scope=options.scope, top=options.top, window=options.window, alpha=options.alpha,
         vocabulary=options.vocabulary and read_vocabulary(options.vocabulary),
         between=options.between, word=options.word, other=options.other, study=options.study, warn=_warn,

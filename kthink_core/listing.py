@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TextIO
+from typing import Any, Literal, TextIO
 
 import pandas as pd
 
@@ -26,23 +26,12 @@ from kthink_core.evidence.caveats import caveats, differing
 from kthink_core.evidence.differences import contrast
 from kthink_core.evidence.duplicates import families
 from kthink_core.evidence.label_test import label_test
+from kthink_core.plain_queries import PLAIN_QUERIES, Query
 from kthink_core.queries import steered
 from kthink_core.store.reader import Reader, list_experiments, open_reader
 
 Format = Literal["table", "json", "csv"]
 FORMATS: tuple[Format, ...] = ("table", "json", "csv")
-
-
-class _Query(NamedTuple):
-    ask: Callable[..., pd.DataFrame]
-    needs: tuple[str, ...]
-    """Options that must be given."""
-    takes: tuple[str, ...]
-    """Options that may be given; `scope` has a default and may be given to every query."""
-    columns: tuple[str, ...]
-    """The contract: exactly these are printed, in this order."""
-    remarks: Callable[[Reader, pd.DataFrame, dict[str, Any]], Sequence[str]] | None = None
-    """What to know before believing an answer, a line each: of it and the options given."""
 
 
 def _of_contrast(reader: Reader, table: pd.DataFrame, given: dict[str, Any]) -> list[str]:
@@ -65,87 +54,88 @@ def _of_sweep(reader: Reader, _: pd.DataFrame, given: dict[str, Any]) -> list[st
     return sweep_results.remarks(reader, given["study"])
 
 
-QUERIES: dict[str, _Query] = {
-    "inferences": _Query(
+QUERIES: dict[str, Query] = {
+    "inferences": Query(
         queries.inferences, (), (),
         ("inference", "problem", "mode", "seed", "prompt_tokens", "generated_tokens", "finish_reason", "answer",
          "reference", "correct"),
     ),
-    "transcript": _Query(
+    "transcript": Query(
         queries.transcript, ("inference",), ("hookpoint", "feature"),
         ("position", "token_id", "text", "segment", "logprob", "activation"),
     ),
-    "feature-activations": _Query(
+    "feature-activations": Query(
         queries.feature_activations, ("inference", "hookpoint"), ("scope", "top"),
         ("feature", "position", "token_id", "text", "activation"),
     ),
-    "feature-frequencies": _Query(
+    "feature-frequencies": Query(
         queries.feature_frequencies, ("inference", "hookpoint"), ("scope", "top"), ("feature", "positions")
     ),
-    "relevant-features": _Query(
+    "relevant-features": Query(
         queries.relevant_features, ("inference", "hookpoint"), ("scope", "top"), ("rank", "feature", "max_activation")
     ),
-    "feature-counts": _Query(
+    "feature-counts": Query(
         queries.feature_counts, ("hookpoint",), ("scope", "top"), ("feature", "inferences", "of", "max_activation")
     ),
-    "top-tokens": _Query(
+    "top-tokens": Query(
         queries.top_tokens, ("hookpoint", "feature"), ("inference", "scope", "top"),
         ("token_id", "text", "max_activation", "mean_activation", "count"),
     ),
-    "interventions": _Query(queries.interventions, (), ("inference", "top"), steered.COLUMNS),
-    "label-test": _Query(
+    "interventions": Query(queries.interventions, (), ("inference", "top"), steered.COLUMNS),
+    "label-test": Query(
         label_test, ("hookpoint", "feature", "pattern"), ("scope",),
         ("half", "inferences", "positions", "firing", "marked", "both", "near_misses", "near_marked", "precision",
          "recall", "auroc", "low", "high"),
         _of_label_test,
     ),
-    "families": _Query(
+    "families": Query(
         families, ("hookpoint",), ("scope", "top"),
         ("family", "feature", "members", "inferences", "positions", "shared", "overlap", "cosine"),
     ),
-    "reason-score": _Query(
+    "reason-score": Query(
         reason_score.reason_score, ("hookpoint",), ("scope", "top", "vocabulary", "window", "alpha"),
         reason_score.COLUMNS, lambda reader, _, given: reason_score.remarks(reader, **given),
     ),
-    "quality": _Query(passport.passport, (), ("hookpoint", "inference", "scope"), passport.COLUMNS),
-    "contrast": _Query(
+    "quality": Query(passport.passport, (), ("hookpoint", "inference", "scope"), passport.COLUMNS),
+    "contrast": Query(
         contrast, ("hookpoint", "between"), ("scope", "top", "word", "other"),
         ("feature", "rate_a", "rate_b", "mean_a", "mean_b", "difference", "low", "high", "p", "q", "inferences_a",
          "inferences_b", "matched", "matched_low", "matched_high", "needed", "tested", "labelings"),
         _of_contrast,
     ),
-    "sentences": _Query(
+    "sentences": Query(
         sentence_results.sentences, ("inference",), ("hookpoint", "feature", "top"), sentence_results.COLUMNS,
         lambda reader, _, given: sentence_results.remarks(reader, given["inference"]),
     ),
-    "injection": _Query(
+    "injection": Query(
         injection_results.injection, ("hookpoint",), ("feature", "top"), injection_results.COLUMNS,
         lambda reader, _, given: injection_results.left_out(reader, given["hookpoint"]),
     ),
-    "sweeps": _Query(
+    "sweeps": Query(
         sweep_results.sweeps, (), ("top",), sweep_results.COLUMNS, lambda reader, *_: sweep_results.left_out(reader)
     ),
-    "sweep": _Query(sweep_results.figures, ("study",), ("top",), sweep_figures.COLUMNS, _of_sweep),
-    "sweep-runs": _Query(sweep_results.runs, ("study",), ("top",), sweep_figures.RUN_COLUMNS, _of_sweep),
-    "steer-eval": _Query(
+    "sweep": Query(sweep_results.figures, ("study",), ("top",), sweep_figures.COLUMNS, _of_sweep),
+    "sweep-runs": Query(sweep_results.runs, ("study",), ("top",), sweep_figures.RUN_COLUMNS, _of_sweep),
+    "steer-eval": Query(
         sweep_results.steered, ("study",), ("top",), steer_table.COLUMNS,
         lambda reader, table, given: [*_of_sweep(reader, table, given), *steer_table.too_few(table)],
     ),
-    "ablation": _Query(
+    "ablation": Query(
         ablation_results.ablations, (), ("inference", "hookpoint", "feature"), ablation_results.ABLATIONS,
         lambda reader, _, given: ablation_results.left_out(reader, **given),
     ),
-    "ablation-effects": _Query(
+    "ablation-effects": Query(
         ablation_results.ablation_effects, ("inference", "hookpoint", "feature"), (), ablation_results.EFFECTS
     ),
-    "attribution": _Query(
+    "attribution": Query(
         attribution_results.attributions, (), ("inference", "hookpoint", "top"), attribution_results.ATTRIBUTIONS,
         lambda reader, _, given: attribution_results.attribution_remarks(reader, **given),
     ),
-    "attribution-checks": _Query(
+    "attribution-checks": Query(
         attribution_results.attribution_checks, (), ("inference", "hookpoint"), attribution_results.CHECKS,
         lambda reader, _, given: attribution_results.attribution_remarks(reader, **given),
     ),
+    **PLAIN_QUERIES,
 }  # fmt: skip
 
 

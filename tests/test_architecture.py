@@ -30,8 +30,9 @@ REACHES: dict[str, set[str]] = {
     "queries": {"store"},
     "live": {"access", "queries", "store"},
     "evidence": {"queries", "store"},
-    "listing": {"evidence", "queries", "store"},
     "saved": {"access", "evidence", "live", "notes", "queries", "store", "ui"},
+    "plain_queries": {"queries", "store"},
+    "listing": {"evidence", "plain_queries", "queries", "store"},
     "demo": set(),
     "model": {"demo"},
     "precompute": {"demo", "model", "store"},
@@ -52,6 +53,7 @@ REACHES: dict[str, set[str]] = {
         "live",
         "model",
         "notes",
+        "plain_queries",
         "precompute",
         "queries",
         "reproduction",
@@ -60,6 +62,20 @@ REACHES: dict[str, set[str]] = {
         "training",
         "travel",
         "ui",
+    },
+    "scripting": {
+        "access",
+        "commands",
+        "demo",
+        "evidence",
+        "listing",
+        "live",
+        "model",
+        "plain_queries",
+        "precompute",
+        "queries",
+        "store",
+        "worker",
     },
     "cli": {
         "access",
@@ -71,6 +87,7 @@ REACHES: dict[str, set[str]] = {
         "live",
         "model",
         "notes",
+        "plain_queries",
         "precompute",
         "queries",
         "reproduction",
@@ -85,6 +102,7 @@ REACHES: dict[str, set[str]] = {
 """The rooms that a room may reach besides itself, by any chain of imports."""
 COMPUTES = {
     "commands", "interventions", "model", "precompute", "reproduction", "training", "worker", "cli", "bundle",
+    "scripting",
 }  # fmt: skip
 """Who may reach torch."""
 SHOWS = {"ui", "pages", "app"}
@@ -134,6 +152,7 @@ def test_no_chain_of_imports_goes_through_a_wall() -> None:
         ("kthink_core.notes.text", "streamlit"),
         ("kthink_core.queries.inference", "kthink_core.ui.view.page"),
         ("kthink_core.model.sae", "kthink_core.store.reader"),
+        ("kthink_core.worker.jobs", "kthink_core.scripting.opened"),
         ("pages.live", "kthink_core.worker.engine"),
         ("pages.notes", "transformers"),
     ],

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import kthink_core
+from tests.app_samples import HOOKPOINTS, sample_experiment, write_experiment
 from tests.import_graph import ROOT
 
 NAME = f"kthink-{kthink_core.__version__}"
@@ -58,3 +59,36 @@ def test_it_finds_its_app_without_the_checkout(wheel: zipfile.ZipFile, tmp_path:
     app = Path(done.stdout.strip())
     assert app == tmp_path / "kthink_core/site/app.py"
     assert "pages/overview.py" in app.read_text("utf-8") and (app.parent / "pages/overview.py").is_file()
+
+
+def test_installed_it_works_from_an_empty_folder(wheel: zipfile.ZipFile, tmp_path: Path) -> None:
+    """As `pip install .` leaves it, its dependencies being there: the command, the package and the way in from
+    Python."""
+    target, here, cache = tmp_path / "target", tmp_path / "empty", tmp_path / "cache"
+    here.mkdir()
+    write_experiment(cache, sample_experiment("demo", 3))
+    options = ["--no-deps", "--no-index", "--quiet", "--disable-pip-version-check", "--target", str(target)]
+    subprocess.run([sys.executable, "-m", "pip", "install", *options, str(wheel.filename)], cwd=here, check=True)
+    command = target / "bin/kthink"
+    # A folder of packages that this interpreter looks into, as it looks into site-packages: no PYTHONPATH.
+    hook = f"import runpy, sys; sys.path[0] = {str(target)!r}; sys.argv = sys.argv[1:]; "
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+
+    def run(body: str, *arguments: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-c", hook + body, *arguments],
+            cwd=here, env=environment | {"KTHINK_CACHE": str(cache)}, capture_output=True, text=True,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    as_command = "runpy.run_path(sys.argv[0], run_name='__main__')"
+    assert run(as_command, str(command), "--version") == f"kthink {kthink_core.__version__}\n"
+    assert '"experiment":"demo"' in run(as_command, str(command), "experiments", "--format", "json")
+    asked = ["query", "top-tokens", "--experiment", "demo", "--hookpoint", HOOKPOINTS[0], "--feature", "7"]
+    assert "max_activation" in run(as_command, str(command), *asked)
+    as_module = "runpy.run_module('kthink_core', run_name='__main__')"
+    assert run(as_module, "kthink", "--version") == f"kthink {kthink_core.__version__}\n"
+    script = "import kthink_core; print(kthink_core.__file__, len(kthink_core.open_experiment('demo').inferences()))"
+    assert run(script, "script").split() == [str(target / "kthink_core/__init__.py"), "3"]
+    assert not list(here.iterdir())

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
-
 import pandas as pd
 
 from kthink_core.errors import UnknownName
@@ -59,17 +56,26 @@ def stored(reader: Reader, study: str) -> Sweep:
     return found
 
 
-def _asking(ask: Callable[[Sweep], pd.DataFrame], reader: Reader, study: str, top: int | None = None) -> pd.DataFrame:
+def figures(reader: Reader, study: str, top: int | None = None) -> pd.DataFrame:
+    """The figures of one sweep, a row each feature and strength, the first `top`: `sweep_figures.COLUMNS`. Raises as
+    `stored`."""
+    return _first(sweep_figures.figures(stored(reader, study)), top)
+
+
+def runs(reader: Reader, study: str, top: int | None = None) -> pd.DataFrame:
+    """The runs of one sweep, the first `top`: `sweep_figures.RUN_COLUMNS`. Raises as `stored`."""
+    return _first(sweep_figures.runs(stored(reader, study)), top)
+
+
+def steered(reader: Reader, study: str, top: int | None = None) -> pd.DataFrame:
+    """What each feature and strength of one sweep does to the answers, the first `top`: `steer_table.COLUMNS`. Raises
+    as `stored`."""
+    return _first(steer_table.steer_table(stored(reader, study)), top)
+
+
+def _first(table: pd.DataFrame, top: int | None) -> pd.DataFrame:
     check_top(1 if top is None else top)
-    return ask(stored(reader, study)).iloc[:top]
-
-
-figures = partial(_asking, sweep_figures.figures)
-"""(reader, study, top) → `sweep_figures.COLUMNS`."""
-runs = partial(_asking, sweep_figures.runs)
-"""(reader, study, top) → `sweep_figures.RUN_COLUMNS`."""
-steered = partial(_asking, steer_table.steer_table)
-"""(reader, study, top) → `steer_table.COLUMNS`."""
+    return table.iloc[:top]
 
 
 def remarks(reader: Reader, study: str) -> list[str]:

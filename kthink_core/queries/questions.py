@@ -8,7 +8,7 @@ from kthink_core.queries.checks import check_top
 from kthink_core.store.reader import Reader
 
 
-def questions(reader: Reader, top: int) -> pd.DataFrame:
+def questions(reader: Reader, top: int = 100) -> pd.DataFrame:
     """The first `top` problems of which an inference is stored: problem, question, reference (null: not known)."""
     check_top(top)
     sql = """

@@ -9,7 +9,7 @@ import pandas as pd
 from kthink_core import queries
 from kthink_core.identity import same_features
 from kthink_core.saved import part, transcript_part
-from kthink_core.saved.opened import Opened
+from kthink_core.saved.found_view import Opened
 from kthink_core.saved.part import Column, Part
 from kthink_core.ui.parts import verdict_words
 from kthink_core.ui.view.permalink import SCALES

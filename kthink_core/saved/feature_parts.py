@@ -6,7 +6,7 @@ import pandas as pd
 
 from kthink_core import queries
 from kthink_core.saved import part
-from kthink_core.saved.opened import Opened
+from kthink_core.saved.found_view import Opened
 from kthink_core.saved.part import Column, Part
 from kthink_core.saved.transcript_part import with_labels
 from kthink_core.ui.parts import snippet_packing, verdict_words

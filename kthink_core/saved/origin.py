@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import kthink_core
 from kthink_core import queries
 from kthink_core.saved.address import Kind, command, link
-from kthink_core.saved.opened import Opened
+from kthink_core.saved.found_view import Opened
 
 
 def facts(opened: Opened, kind: Kind) -> dict[str, str]:

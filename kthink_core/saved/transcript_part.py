@@ -11,7 +11,7 @@ from kthink_core import queries
 from kthink_core.live.watchlist import Watch, firings
 from kthink_core.queries.trace import StoredTrace, token_activations
 from kthink_core.saved import part
-from kthink_core.saved.opened import Opened
+from kthink_core.saved.found_view import Opened
 from kthink_core.saved.part import Column, Part
 from kthink_core.store.verdicts import Verdict
 from kthink_core.ui.parts import verdict_words

@@ -13,9 +13,9 @@ from kthink_core.saved import address, origin
 from kthink_core.saved.address import Kind
 from kthink_core.saved.comparison_parts import comparison
 from kthink_core.saved.feature_parts import feature
+from kthink_core.saved.found_view import Opened, opened
 from kthink_core.saved.html_page import html
 from kthink_core.saved.matrix_part import matrix
-from kthink_core.saved.opened import Opened, opened
 from kthink_core.saved.part import Part
 from kthink_core.saved.transcript_part import inference
 from kthink_core.store.files import publish, temporary

@@ -11,7 +11,7 @@ from kthink_core.config import DATABASE_SCHEMA, Experiment
 from kthink_core.documents import parse_object
 from kthink_core.errors import BadFile, CorruptFile, SchemaTooNew, SchemaTooOld
 from kthink_core.store.damage import REMEDY
-from kthink_core.store.database import quoted
+from kthink_core.store.database import draw_nothing, quoted
 
 TABLES = (
     "inferences", "interventions", "tokens", "latents", "token_latents", "quality", "vector_sums", "feature_inferences",
@@ -38,7 +38,7 @@ def connect(scratch: Path | None = None) -> duckdb.DuckDBPyConnection:
             "threads": str(min(4, os.cpu_count() or 1)),
         }
     )
-    connection.execute("SET enable_progress_bar = false")
+    draw_nothing(connection)
     return connection
 
 

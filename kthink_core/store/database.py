@@ -142,7 +142,7 @@ def build_database(
     with disk_full(target, *leftovers):
         connection = duckdb.connect(config={"memory_limit": MEMORY_LIMIT, "temp_directory": str(scratch)})
         try:
-            connection.execute("SET enable_progress_bar = false")
+            draw_nothing(connection)
             file = quoted(str(beside.absolute()))
             # A file that is whole or removed needs no log beside it.
             connection.execute(
@@ -203,6 +203,14 @@ def _insert(connection: duckdb.DuckDBPyConnection, rows: pa.Table, statement: st
     connection.register("incoming", rows)
     connection.execute(statement)
     connection.unregister("incoming")
+
+
+def draw_nothing(connection: duckdb.DuckDBPyConnection) -> None:
+    """No bar of a long statement's progress. Where none is drawn anyway nothing is set: in a notebook without
+    ipywidgets that would be an error."""
+    [drawn] = connection.execute("SELECT current_setting('enable_progress_bar')").fetchall()
+    if drawn[0]:
+        connection.execute("SET enable_progress_bar = false")
 
 
 def quoted(text: str) -> str:
