@@ -195,13 +195,38 @@ def test_what_makes_no_sense_in_a_link_is_told(with_worker: Open, steer: str) ->
     assert message.startswith("The link's steer")
 
 
-def test_the_residual_stream_needs_a_word(with_worker: Open) -> None:
-    app = with_worker("steer", **steering(STRONG, experiment="residual"))
+def test_the_residual_stream_needs_a_word(visit: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KTHINK_WORKER_URL", "http://127.0.0.1:9")
+    app = visit("steer", **steering(STRONG, experiment="residual"))
     assert "which it was not trained on" in app.error[0].value
     app.toggle(key="steer_residual").set_value(True).run()
-    assert app.query_params["residual"] == "on"
+    assert app.query_params["residual"] == "on" and not app.error
+
+
+def test_a_worker_that_captures_elsewhere_is_offered_no_residual_stream(with_worker: Open) -> None:
+    app = with_worker("steer", **steering(STRONG, experiment="residual"))
     assert "the worker has not the SAE of" in app.error[0].value.replace("\\", "")
+    assert not [toggle for toggle in app.toggle if toggle.key == "steer_residual"]
+    assert "start one with `--experiment residual`" in texts(app)
     assert not payloads(app, "taken") and "The worker has another model or other SAEs" in texts(app)
+
+
+@pytest.mark.parametrize(("field", "typed"), [("feature", 9999), ("feature", -1), ("of", 9999), ("value", None)])
+def test_a_number_that_cannot_be_stays_in_its_field_and_does_not_run(
+    with_worker: Open, field: str, typed: float | None
+) -> None:
+    done = Intervention(H1, 5, "clamp", 8.0, 0, Trigger(H2, 7))
+    app = with_worker("steer", **steering(done))
+    link = app.query_params["steer"]
+    app.number_input(key=f"steer_0_{field}").set_value(typed).run()
+    assert app.number_input(key=f"steer_0_{field}").value == typed
+    (error,) = app.error
+    assert ("the strength is empty" if typed is None else f"'{typed}' is none") in error.value.replace("\\", "")
+    assert app.query_params["steer"] == link and not payloads(app, "taken")[0]["ready"]
+    app.number_input(key="steer_0_start").set_value(2).run()  # another field leaves the mistake where it is
+    assert app.number_input(key=f"steer_0_{field}").value == typed and len(app.error) == 1
+    app.number_input(key=f"steer_0_{field}").set_value(3).run()
+    assert not app.error and payloads(app, "taken")[0]["ready"]
 
 
 def test_without_a_worker_and_without_an_inference(visit: Open, monkeypatch: pytest.MonkeyPatch) -> None:
