@@ -33,6 +33,7 @@ from tests.app_visits import Open, payloads, tables, texts, visiting
 from tests.worker_process import QUESTIONS, working
 
 H1, H2 = SHAPES["tiny"].hookpoints
+CHECKED = ("clamped to what it has", "a silent feature ablated", "token by token")
 STRONG = Intervention(H1, 5, "clamp", 80.0)
 
 
@@ -271,7 +272,9 @@ def test_both_streams_and_what_is_told_of_them(with_worker: Open, client: Worker
     told = found.steered.end.receipts
     assert receipt["positions"].tolist() == [one.positions for one in told] == [lengths[1], lengths[1] - 4]
     assert receipt["change_max"].tolist() == pytest.approx([one.change_max for one in told])
-    assert all(badge in texts(app) for badge in ("as it is", "silent", "cached"))
+    assert all(
+        badge in texts(app) for badge in ("clamped to what it has", "a silent feature ablated", "token by token")
+    )
     (words,) = payloads(app, "stretches")
     removed = "".join(one["text"] for one in words["stretches"] if one["kind"] != "added")
     assert removed.split() == "".join(found.baseline.trace.texts[-lengths[0] :]).split()
@@ -304,9 +307,10 @@ def test_a_check_that_does_not_hold_is_red(with_worker: Open, client: WorkerClie
     broken = replace(receipt, checks=(Check("as it is", 0.5, 1e-6), Check("silent", 0.0, 0.0)))
     found.steered.end = found.steered.end.model_copy(update={"receipts": (broken,)})
     app = shown(with_worker("steer", **steering(STRONG)), found)
-    assert ":red-badge[:material/close: as it is" in texts(app) and ":green-badge[:material/check: silent" in texts(app)
+    assert ":red-badge[:material/close: clamped to" in texts(app)
+    assert ":green-badge[:material/check: a silent" in texts(app)
     (error,) = app.error
-    assert error.value.replace("\\", "").startswith("Does not hold: as it is.")
+    assert error.value.replace("\\", "").startswith("Does not hold: clamped to what it has: changes nothing.")
 
 
 def test_a_feature_without_a_maximum_begins_with_an_activation(with_worker: Open, cache: Path) -> None:
@@ -362,7 +366,9 @@ def test_a_kept_run_says_on_its_page_how_it_was_steered(with_worker: Open, clien
     (fold,) = [fold.label.replace("\\", "") for fold in kept.expander if "Steered" in fold.label]
     assert fold.replace("\u2060", "") == f"Steered: {H1}:5 clamp to 80; {H2}:6 ablate from token 2"
     (receipt,) = tables(kept, "began")
-    assert all(badge in texts(kept) for badge in ("as it is", "silent", "cached"))
+    assert all(
+        badge in texts(kept) for badge in ("clamped to what it has", "a silent feature ablated", "token by token")
+    )
     (before,) = tables(app, "began")
     assert receipt["positions"].tolist() == before["positions"].tolist()
     (way,) = [link.proto.query_string for link in kept.get("page_link") if link.proto.label == "Steer it"]
