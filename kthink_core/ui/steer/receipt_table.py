@@ -71,7 +71,9 @@ def draw(page: Page, table: pd.DataFrame, checks: Sequence[Check], name: str) ->
     )
     columns: dict[str, ColumnConfig] = {
         "feature": TextColumn("Feature", width=115, pinned=True),
-        "done": TextColumn("Asked", width="large", help=terms.help("strength")),
+        "done": TextColumn(
+            "Asked", width=max(120, 8 * int(shown["done"].str.len().max())), help=terms.help("strength")
+        ),
         "began": NumberColumn("Began at", format="%d", width=75, help="The first generated token, from 0."),
         "positions": NumberColumn("Positions", format="%d", width=75, help="Generated positions it acted on."),
     }
