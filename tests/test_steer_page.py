@@ -19,6 +19,7 @@ from kthink_core.live.api import Done, GenerateRequest
 from kthink_core.live.client import WorkerClient
 from kthink_core.precompute.pipeline import Plan, precompute
 from kthink_core.precompute.progress import Silent
+from kthink_core.prompts import is_correct
 from kthink_core.records import Check, Intervention, Trigger
 from kthink_core.settings import WorkerSettings
 from kthink_core.steer_options import Asked
@@ -355,14 +356,17 @@ def test_one_run_refused_leaves_the_other(with_worker: Open, client: WorkerClien
     assert "Below is what was asked before" in texts(app)
 
 
-def test_a_kept_run_says_on_its_page_how_it_was_steered(with_worker: Open, client: WorkerClient) -> None:
-    found = pair(client, STRONG, Intervention(H2, 6, "ablate", 0.0, 2))
+def test_a_kept_run_says_on_its_page_how_it_was_steered(with_worker: Open, client: WorkerClient, cache: Path) -> None:
+    found = pair(client, STRONG, Intervention(H2, 6, "ablate", 0.0, 2))._replace(reference="12")
     app = shown(with_worker("steer", **steering(STRONG)), found)
     app.text_input(key="steer_author").set_value("Ada").run()
     app.button(key="steer_keep").click().run()
     (link,) = [link.proto.query_string for link in app.get("page_link") if "Kept as inference" in link.proto.label]
     kept = with_worker("inference", **dict(parse_qsl(link)))
     assert dict(parse_qsl(link))["experiment"] == "live-steered"
+    with open_reader(cache, "live-steered") as reader:
+        (row,) = queries.inferences(reader).to_dict("records")
+    assert row["reference"] == "12" and row["correct"] == is_correct(row["answer"] or None, "12") is not None
     (fold,) = [fold.label.replace("\\", "") for fold in kept.expander if "Steered" in fold.label]
     assert fold.replace("\u2060", "") == f"Steered: {H1}:5 clamp to 80; {H2}:6 ablate from token 2"
     (receipt,) = tables(kept, "began")
