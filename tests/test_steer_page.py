@@ -197,6 +197,21 @@ def test_what_makes_no_sense_in_a_link_is_told(with_worker: Open, steer: str) ->
     assert message.startswith("The link's steer")
 
 
+def test_a_link_says_which_of_its_interventions_is_wrong(with_worker: Open) -> None:
+    last = SHAPES["tiny"].num_latents - 1
+    app = with_worker("steer", experiment="tiny", steer=f"{H1}_99999_ablate~{H1}_5_ablate~{H1}_6_clamp_lots")
+    told = [warning.value.replace("\\", "") for warning in app.warning]
+    assert f"{H1} has features from 0 to {last}, not '99999'" in told[0] and "(and 1 more)" in told[0]
+    assert len(told) == 1 and app.number_input(key="steer_0_feature").value == 5
+
+
+def test_no_token_to_generate_is_told_at_its_field(with_worker: Open) -> None:
+    app = with_worker("steer", **steering(STRONG, run=Run("think", 0.6, 0.95, 0, 1)))
+    assert [error.value for error in app.error] == ["At least 1."]
+    (box,) = payloads(app, "taken")
+    assert not box["ready"] and box["message"].startswith("Most new tokens: ")
+
+
 def test_the_residual_stream_needs_a_word(visit: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KTHINK_WORKER_URL", "http://127.0.0.1:9")
     app = visit("steer", **steering(STRONG, experiment="residual"))

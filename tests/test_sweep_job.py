@@ -307,9 +307,14 @@ class TestPage:
         app = visit()
         (strengths,) = [box for box in app.text_input if box.label == "Strengths"]
         strengths.set_value("1, zwei").run()
-        assert plain("'1, zwei' is no list of numbers such as 0, 0.5, 1, 2, 4") in [info.value for info in app.info]
-        strengths.set_value("1e999").run()
-        assert any("finite" in info.value for info in app.info)
+        for typed, told in (
+            ("1, zwei", "strengths: 'zwei' is no number; write such as 0, 0.5, 1, 2, 4"),
+            ("1e999", "strengths: '1e999' is no finite number"),
+            ("0, nan", "strengths: 'nan' is no finite number"),
+            (" , ", "strengths: there is none; write some with commas between them, such as 0, 0.5, 1, 2, 4"),
+        ):
+            strengths.set_value(typed).run()
+            assert plain(told) in [info.value for info in app.info]
 
     def test_what_a_job_has_found_is_shown_once_it_ends(
         self,

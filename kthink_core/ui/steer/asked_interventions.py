@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -46,7 +47,7 @@ def usual(page: Page, hookpoint: str, feature: int) -> Asked:
 
 
 def draw(page: Page, max_new_tokens: int, health: Health | None) -> Wanted:
-    """The rows. `health`: of the worker, where one is known."""
+    """The rows. `health`: of the worker, where one is known. That no token is to be generated is told elsewhere."""
     st.header("What is done", help=terms.help("steering"))
     asked, done, problem = page.view.steer, (), None
     at_residual = page.view.residual == SWITCH[1]
@@ -61,7 +62,7 @@ def draw(page: Page, max_new_tokens: int, health: Health | None) -> Wanted:
                 check_interventions((*done, now))
                 _check_worker(page, now, health)
                 check_steering(
-                    (now,), max_new_tokens, page.experiment.config.site,
+                    (now,), max_new_tokens if max_new_tokens > 0 else sys.maxsize, page.experiment.config.site,
                     at_residual=at_residual, flag=f"“{_RESIDUAL}”, below,",
                 )  # fmt: skip
             except BadValue as error:
