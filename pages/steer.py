@@ -14,7 +14,7 @@ DRAWN = dict(zip(STEERED, (streams.draw, sweep_panel.draw), strict=True))
 with errors_shown():
     page = open_page()
     with st.sidebar:
-        if page.inferences:
+        if page.inferences and page.view.steered == STEERED[0]:  # a sweep is of all problems
             choices.inference(page)
         choices.hookpoint(page)
     with header.title("Steer"):

@@ -57,7 +57,7 @@ def test_one_click_from_a_feature_then_both_streams_and_the_receipt(visit: Visit
     expect(page.get_by_role("heading", name="Baseline")).to_be_visible()
     expect(page.locator(".transcript")).to_have_count(2)
     expect(page.get_by_role("heading", name="Receipt")).to_be_visible()
-    expect(page.get_by_text(re.compile("as it is: ")).first).to_be_visible()
+    expect(page.get_by_text(re.compile("clamped to what it has: ")).first).to_be_visible()
     apart = page.locator(".apart")
     expect(apart.locator("del").first).to_contain_text("−")
     expect(apart.locator("ins").first).to_contain_text("+")

@@ -127,7 +127,8 @@ def test_after_a_run(with_worker: Open, client: WorkerClient, tab: str) -> None:
     assert not app.exception
     shown = transcript(app)
     assert shown["texts"] == run.trace.texts and "<b>Two?</b>" in "".join(shown["texts"])
-    assert f"Done, {len(run.trace)} tokens" in texts(app).replace("\\", "")
+    written = [sum((segment == "prompt") == of for segment in run.trace.segments) for of in (True, False)]
+    assert f"Done, {written[0]} prompt + {written[1]} generated tokens" in texts(app).replace("\\", "")
     if tab == "unusual":
         (table,) = tables(app, "percentile")
         assert table["percentile"].between(0, 100).all()

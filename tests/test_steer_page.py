@@ -19,6 +19,7 @@ from kthink_core.live.api import Done, GenerateRequest
 from kthink_core.live.client import WorkerClient
 from kthink_core.precompute.pipeline import Plan, precompute
 from kthink_core.precompute.progress import Silent
+from kthink_core.prompts import is_correct
 from kthink_core.records import Check, Intervention, Trigger
 from kthink_core.settings import WorkerSettings
 from kthink_core.steer_options import Asked
@@ -33,6 +34,7 @@ from tests.app_visits import Open, payloads, tables, texts, visiting
 from tests.worker_process import QUESTIONS, working
 
 H1, H2 = SHAPES["tiny"].hookpoints
+CHECKED = ("clamped to what it has", "a silent feature ablated", "token by token")
 STRONG = Intervention(H1, 5, "clamp", 80.0)
 
 
@@ -195,13 +197,53 @@ def test_what_makes_no_sense_in_a_link_is_told(with_worker: Open, steer: str) ->
     assert message.startswith("The link's steer")
 
 
-def test_the_residual_stream_needs_a_word(with_worker: Open) -> None:
-    app = with_worker("steer", **steering(STRONG, experiment="residual"))
+def test_a_link_says_which_of_its_interventions_is_wrong(with_worker: Open) -> None:
+    last = SHAPES["tiny"].num_latents - 1
+    app = with_worker("steer", experiment="tiny", steer=f"{H1}_99999_ablate~{H1}_5_ablate~{H1}_6_clamp_lots")
+    told = [warning.value.replace("\\", "") for warning in app.warning]
+    assert f"{H1} has features from 0 to {last}, not '99999'" in told[0] and "(and 1 more)" in told[0]
+    assert len(told) == 1 and app.number_input(key="steer_0_feature").value == 5
+
+
+def test_no_token_to_generate_is_told_at_its_field(with_worker: Open) -> None:
+    app = with_worker("steer", **steering(STRONG, run=Run("think", 0.6, 0.95, 0, 1)))
+    assert [error.value for error in app.error] == ["At least 1."]
+    (box,) = payloads(app, "taken")
+    assert not box["ready"] and box["message"].startswith("Most new tokens: ")
+
+
+def test_the_residual_stream_needs_a_word(visit: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KTHINK_WORKER_URL", "http://127.0.0.1:9")
+    app = visit("steer", **steering(STRONG, experiment="residual"))
     assert "which it was not trained on" in app.error[0].value
     app.toggle(key="steer_residual").set_value(True).run()
-    assert app.query_params["residual"] == "on"
+    assert app.query_params["residual"] == "on" and not app.error
+
+
+def test_a_worker_that_captures_elsewhere_is_offered_no_residual_stream(with_worker: Open) -> None:
+    app = with_worker("steer", **steering(STRONG, experiment="residual"))
     assert "the worker has not the SAE of" in app.error[0].value.replace("\\", "")
+    assert not [toggle for toggle in app.toggle if toggle.key == "steer_residual"]
+    assert "start one with `--experiment residual`" in texts(app)
     assert not payloads(app, "taken") and "The worker has another model or other SAEs" in texts(app)
+
+
+@pytest.mark.parametrize(("field", "typed"), [("feature", 9999), ("feature", -1), ("of", 9999), ("value", None)])
+def test_a_number_that_cannot_be_stays_in_its_field_and_does_not_run(
+    with_worker: Open, field: str, typed: float | None
+) -> None:
+    done = Intervention(H1, 5, "clamp", 8.0, 0, Trigger(H2, 7))
+    app = with_worker("steer", **steering(done))
+    link = app.query_params["steer"]
+    app.number_input(key=f"steer_0_{field}").set_value(typed).run()
+    assert app.number_input(key=f"steer_0_{field}").value == typed
+    (error,) = app.error
+    assert ("the strength is empty" if typed is None else f"'{typed}' is none") in error.value.replace("\\", "")
+    assert app.query_params["steer"] == link and not payloads(app, "taken")[0]["ready"]
+    app.number_input(key="steer_0_start").set_value(2).run()  # another field leaves the mistake where it is
+    assert app.number_input(key=f"steer_0_{field}").value == typed and len(app.error) == 1
+    app.number_input(key=f"steer_0_{field}").set_value(3).run()
+    assert not app.error and payloads(app, "taken")[0]["ready"]
 
 
 def test_without_a_worker_and_without_an_inference(visit: Open, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -246,7 +288,9 @@ def test_both_streams_and_what_is_told_of_them(with_worker: Open, client: Worker
     told = found.steered.end.receipts
     assert receipt["positions"].tolist() == [one.positions for one in told] == [lengths[1], lengths[1] - 4]
     assert receipt["change_max"].tolist() == pytest.approx([one.change_max for one in told])
-    assert all(badge in texts(app) for badge in ("as it is", "silent", "cached"))
+    assert all(
+        badge in texts(app) for badge in ("clamped to what it has", "a silent feature ablated", "token by token")
+    )
     (words,) = payloads(app, "stretches")
     removed = "".join(one["text"] for one in words["stretches"] if one["kind"] != "added")
     assert removed.split() == "".join(found.baseline.trace.texts[-lengths[0] :]).split()
@@ -279,9 +323,10 @@ def test_a_check_that_does_not_hold_is_red(with_worker: Open, client: WorkerClie
     broken = replace(receipt, checks=(Check("as it is", 0.5, 1e-6), Check("silent", 0.0, 0.0)))
     found.steered.end = found.steered.end.model_copy(update={"receipts": (broken,)})
     app = shown(with_worker("steer", **steering(STRONG)), found)
-    assert ":red-badge[:material/close: as it is" in texts(app) and ":green-badge[:material/check: silent" in texts(app)
+    assert ":red-badge[:material/close: clamped to" in texts(app)
+    assert ":green-badge[:material/check: a silent" in texts(app)
     (error,) = app.error
-    assert error.value.replace("\\", "").startswith("Does not hold: as it is.")
+    assert error.value.replace("\\", "").startswith("Does not hold: clamped to what it has: changes nothing.")
 
 
 def test_a_feature_without_a_maximum_begins_with_an_activation(with_worker: Open, cache: Path) -> None:
@@ -326,18 +371,23 @@ def test_one_run_refused_leaves_the_other(with_worker: Open, client: WorkerClien
     assert "Below is what was asked before" in texts(app)
 
 
-def test_a_kept_run_says_on_its_page_how_it_was_steered(with_worker: Open, client: WorkerClient) -> None:
-    found = pair(client, STRONG, Intervention(H2, 6, "ablate", 0.0, 2))
+def test_a_kept_run_says_on_its_page_how_it_was_steered(with_worker: Open, client: WorkerClient, cache: Path) -> None:
+    found = pair(client, STRONG, Intervention(H2, 6, "ablate", 0.0, 2))._replace(reference="12")
     app = shown(with_worker("steer", **steering(STRONG)), found)
     app.text_input(key="steer_author").set_value("Ada").run()
     app.button(key="steer_keep").click().run()
     (link,) = [link.proto.query_string for link in app.get("page_link") if "Kept as inference" in link.proto.label]
     kept = with_worker("inference", **dict(parse_qsl(link)))
     assert dict(parse_qsl(link))["experiment"] == "live-steered"
+    with open_reader(cache, "live-steered") as reader:
+        (row,) = queries.inferences(reader).to_dict("records")
+    assert row["reference"] == "12" and row["correct"] == is_correct(row["answer"] or None, "12") is not None
     (fold,) = [fold.label.replace("\\", "") for fold in kept.expander if "Steered" in fold.label]
     assert fold.replace("\u2060", "") == f"Steered: {H1}:5 clamp to 80; {H2}:6 ablate from token 2"
     (receipt,) = tables(kept, "began")
-    assert all(badge in texts(kept) for badge in ("as it is", "silent", "cached"))
+    assert all(
+        badge in texts(kept) for badge in ("clamped to what it has", "a silent feature ablated", "token by token")
+    )
     (before,) = tables(app, "began")
     assert receipt["positions"].tolist() == before["positions"].tolist()
     (way,) = [link.proto.query_string for link in kept.get("page_link") if link.proto.label == "Steer it"]

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
@@ -261,6 +262,12 @@ class TestPage:
         (shown,) = tables(app, "Repetition")
         assert shown["Feature"].tolist()[:2] == ["baseline", f"{HOOKPOINT}:{features[0]} clamp 0×"]
         assert len(shown) == len(sweep.arms)
+        runs = [[run for run in sweep.runs if run.arm == arm] for arm in range(len(sweep.arms))]
+        told = [f"{sum(run.finish_reason == 'stop' for run in of)} of {len(of)} runs" for of in runs]
+        assert shown["Ended by itself"].tolist() == told and shown["Runs"].tolist() == list(map(len, runs))
+        lengths = [np.mean([run.tokens for run in of]) for of in runs[:2]]
+        difference = f"{lengths[1] - lengths[0]:+.1f} tokens".replace("+0.0", "0.0").replace("-", "−")
+        assert shown["Length, tokens"][1].startswith(f"{lengths[1]:.1f}; {difference} (")
         drawn = app.get("vega_lite_chart")
         assert len(drawn) == 3  # no reference: accuracy is not known
         code = [element.value for element in app.get("code")]
@@ -300,9 +307,14 @@ class TestPage:
         app = visit()
         (strengths,) = [box for box in app.text_input if box.label == "Strengths"]
         strengths.set_value("1, zwei").run()
-        assert plain("'1, zwei' is no list of numbers such as 0, 0.5, 1, 2, 4") in [info.value for info in app.info]
-        strengths.set_value("1e999").run()
-        assert any("finite" in info.value for info in app.info)
+        for typed, told in (
+            ("1, zwei", "strengths: 'zwei' is no number; write such as 0, 0.5, 1, 2, 4"),
+            ("1e999", "strengths: '1e999' is no finite number"),
+            ("0, nan", "strengths: 'nan' is no finite number"),
+            (" , ", "strengths: there is none; write some with commas between them, such as 0, 0.5, 1, 2, 4"),
+        ):
+            strengths.set_value(typed).run()
+            assert plain(told) in [info.value for info in app.info]
 
     def test_what_a_job_has_found_is_shown_once_it_ends(
         self,

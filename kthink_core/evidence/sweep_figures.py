@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Literal, get_args
 
@@ -93,6 +94,16 @@ def _compared(arm: NDArray[np.float64], baseline: NDArray[np.float64]) -> dict[s
         "difference_high": difference.high,
         "p": sign_flip_p(sums[counts > 0]),
     }
+
+
+def ended_by_itself(sweep: Sweep) -> list[tuple[int, int]]:
+    """Of each arm, how many of its runs ended by themselves, and how many there are: the others were cut off at the
+    limit, whether they had closed their thought or not."""
+    ended, runs = Counter[int](), Counter[int]()
+    for run in sweep.runs:
+        runs[run.arm] += 1
+        ended[run.arm] += run.finish_reason == "stop"
+    return [(ended[arm], runs[arm]) for arm in range(len(sweep.arms))]
 
 
 def benjamini_hochberg(p: NDArray[np.float64]) -> NDArray[np.float64]:

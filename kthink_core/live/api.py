@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from kthink_core.config import Site
 from kthink_core.identity import Maker, source
-from kthink_core.live.request import Author, ExperimentName, Hookpoint, Hookpoints, Request, Typed
+from kthink_core.live.request import Author, ExperimentName, Hookpoint, Hookpoints, Reference, Request, Typed
 from kthink_core.live.study_requests import AblationRequest, AttributionRequest, SentencesRequest, SweepRequest
 from kthink_core.prompts import Mode, Segment
 from kthink_core.records import FinishReason, Intervention, Receipt
@@ -219,6 +219,8 @@ class JobStatus(_Answer):
 class KeepRequest(Request):
     author: Author = ""
     """Who typed the prompt."""
+    reference: Reference | None = None
+    """The right answer, where the prompt is a problem whose answer is known."""
 
 
 class Kept(_Answer):

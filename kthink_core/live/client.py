@@ -86,10 +86,12 @@ class WorkerClient:
     def status(self, job: str) -> JobStatus:
         return self._ask(JobStatus, "GET", f"/jobs/{job}")
 
-    def keep(self, job: str, author: str = "") -> Kept:
-        """Store what a generation made. Raises WorkerMissing, WorkerRefused."""
+    def keep(self, job: str, author: str = "", reference: str | None = None) -> Kept:
+        """Store what a generation made, graded by the right answer where that is known. Raises WorkerMissing,
+        WorkerRefused."""
         self._person.require("runner", "keeping a run")
-        return self._ask(Kept, "POST", f"/jobs/{job}/keep", {"author": author}, _KEEPING)
+        asked = {"author": author} | ({} if reference is None else {"reference": reference})
+        return self._ask(Kept, "POST", f"/jobs/{job}/keep", asked, _KEEPING)
 
     def generate(self, request: GenerateRequest) -> Generator[Event, None, None]:
         """The events of a generation; close the iterator to cancel it.

@@ -12,6 +12,8 @@ from kthink_core.errors import BadValue
 
 MOST_CHARACTERS = 200_000
 """Longest text of a request; the limit that matters is in tokens and is the worker's to set."""
+MOST_REFERENCE = 2000
+"""Characters of a reference answer."""
 
 
 def _whole(value: object) -> object:
@@ -52,6 +54,7 @@ def _named(name: str) -> str:
 _Whole = BeforeValidator(_whole)  # first of all: what pydantic itself says of such text names no character
 Typed = Annotated[str, Field(max_length=MOST_CHARACTERS), _Whole, AfterValidator(_typed)]
 Author = Annotated[str, Field(max_length=80), _Whole, AfterValidator(_line)]
+Reference = Annotated[str, Field(max_length=MOST_REFERENCE), _Whole]
 ExperimentName = Annotated[str, Field(max_length=100), _Whole, AfterValidator(_named)]
 Hookpoint = Annotated[str, Field(max_length=200), _Whole, AfterValidator(_plain)]
 Hookpoints = Annotated[tuple[Hookpoint, ...], Field(max_length=64)]

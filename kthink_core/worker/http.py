@@ -200,7 +200,7 @@ def cancel(service: Serving, job_id: str, asking: Asking) -> JobStatus:
 @router.post("/jobs/{job_id}/keep")
 def keep(service: Serving, job_id: str, asked: KeepRequest, asking: Running, later: BackgroundTasks) -> Kept:
     """Store what a generation made in the experiment `live`."""
-    kept = service.keep(_found(service, job_id, asking), asked.author, asking)
+    kept = service.keep(_found(service, job_id, asking), asked, asking)
     later.add_task(service.tidy, kept)
     return kept
 

@@ -11,6 +11,7 @@ from kthink_core.config import Experiment
 from kthink_core.errors import CorruptFile, KthinkError
 from kthink_core.identity import same_makers
 from kthink_core.live.api import GenerateRequest, Kept
+from kthink_core.prompts import is_correct
 from kthink_core.records import Inference
 from kthink_core.store.completion import is_outdated
 from kthink_core.store.files import Layout
@@ -30,8 +31,10 @@ def keep(
     request: GenerateRequest,
     author: str,
     committed: Callable[[Kept], None] = lambda kept: None,
+    reference: str | None = None,
 ) -> Kept:
     """Commit an inference under the next free number. `made_by`: what the worker would precompute.
+    `reference`: the right answer, where it is known.
 
     Readers see it when this returns. `tidy` should follow. `committed` hears of it as soon as it is stored, also where
     an error keeps readers from seeing it: `show` is to follow then. Raises ExperimentBusy, DiskFull.
@@ -51,6 +54,8 @@ def keep(
                     temperature=request.temperature,
                     top_p=request.top_p,
                     max_new_tokens=request.max_new_tokens,
+                    reference=reference,
+                    correct=is_correct(inference.answer, reference),
                 )
             )
         finally:

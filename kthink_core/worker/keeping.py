@@ -35,13 +35,13 @@ class Keeping:
         self._committed: dict[str, Kept] = {}
         """Of jobs that may not be seen by readers yet, too."""
 
-    def keep(self, job: Job, made_by: Experiment, author: str) -> Kept:
+    def keep(self, job: Job, made_by: Experiment, author: str, reference: str | None = None) -> Kept:
         """Store what a job made, once. Raises PromptRefused where it made nothing that can be stored."""
         with self._counted(), self._turn:
             if job.id not in self._kept:
                 before = self._committed.get(job.id)
                 if before is None or not show(self.cache, before):
-                    before = self._keep(job, made_by, author)
+                    before = self._keep(job, made_by, author, reference)
                 self._kept[job.id] = before
             return self._kept[job.id]
 
@@ -64,7 +64,7 @@ class Keeping:
             log.info("'%s' is of an older version: its databases are built anew", experiment)
             self.tidy(experiment)
 
-    def _keep(self, job: Job, made_by: Experiment, author: str) -> Kept:
+    def _keep(self, job: Job, made_by: Experiment, author: str, reference: str | None) -> Kept:
         inference = job.inference  # the engine lets it go at any time
         if inference is None or not isinstance(job.request, GenerateRequest):
             raise PromptRefused("only a generation that is done, at all hookpoints, can be kept")
@@ -72,7 +72,7 @@ class Keeping:
         def committed(kept: Kept) -> None:
             self._committed[job.id] = kept
 
-        return keep(self.cache, made_by, inference, job.request, author, committed)
+        return keep(self.cache, made_by, inference, job.request, author, committed, reference)
 
     def close(self) -> None:
         """End the merging: nobody waits for it."""

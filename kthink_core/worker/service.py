@@ -20,6 +20,7 @@ from kthink_core.live.api import (
     Event,
     GenerateRequest,
     Health,
+    KeepRequest,
     Kept,
     Queued,
     Tokenized,
@@ -142,12 +143,12 @@ class Service:
         self._note(job)
         return job
 
-    def keep(self, job: Job, author: str, asking: Caller = NOBODY) -> Kept:
+    def keep(self, job: Job, asked: KeepRequest, asking: Caller = NOBODY) -> Kept:
         """Store what a job made, once; a person signs with their own name. Raises PromptRefused where it made nothing
         that can be stored, or would be stored where this person sees nothing."""
         if asking.person.experiments is not None:
             raise PromptRefused("kept runs go into an experiment of their own, which you do not see")
-        kept = self._keeping.keep(job, self.plan().experiment, asking.person.name or author)
+        kept = self._keeping.keep(job, self.plan().experiment, asking.person.name or asked.author, asked.reference)
         if self.audit is not None:
             self.audit.write("keep", asking.person, job=job.id, experiment=kept.experiment, inference=kept.inference)
         return kept

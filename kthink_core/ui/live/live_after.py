@@ -6,8 +6,10 @@ from dataclasses import replace
 
 import streamlit as st
 
+from kthink_core import queries
 from kthink_core.errors import KthinkError
-from kthink_core.live.api import Kept
+from kthink_core.live.api import GenerateRequest, Kept
+from kthink_core.live.request import MOST_REFERENCE
 from kthink_core.live.study_requests import RunTrace
 from kthink_core.ui.causes import causes_panel
 from kthink_core.ui.causes.traced_page import TracedPage
@@ -28,7 +30,7 @@ def draw(page: Page, worker: Worker, run: LiveRun, read: Reading, span: tuple[in
     """Nothing where the run left nothing to ask of."""
     if not len(run.trace):
         return
-    keep(page, worker, run, read.shown, span)
+    keep(page, worker, run, read.shown, span, reference=_reference(page, run))
     if span is not None:
         with st.container(border=True):
             trace_parts.span_title(*span)
@@ -48,9 +50,10 @@ def keep(
     shown: tuple[int, ...],
     span: tuple[int, int] | None = None,
     name: str = "live",
+    reference: str | None = None,
 ) -> None:
     """What stores a run that has an end and all hookpoints, then what leads to where it is stored. `name` tells it from
-    that of another run."""
+    that of another run; `reference`: the right answer, where it is known."""
     if run.job is None or not worker.answers or not _is_whole(worker, run):
         return
     kept: Kept | str | None = st.session_state.get(f"{_KEPT} {run.job}")
@@ -70,10 +73,19 @@ def keep(
             st.text_input("Your name", key=f"{name}_author", max_chars=80)
         st.button(
             "Keep", icon=":material/bookmark_add:", help="Store it, with a link of its own.", key=f"{name}_keep",
-            on_click=_store, args=(worker, run.job, name),
+            on_click=_store, args=(worker, run.job, name, reference),
         )  # fmt: skip
     if kept is not None:
         st.error(plain(kept), icon=":material/error:")
+
+
+def _reference(page: Page, run: LiveRun) -> str | None:
+    """The right answer, where the prompt is a problem of the experiment that has one."""
+    if not isinstance(run.request, GenerateRequest):
+        return None
+    table = page.ask(queries.inferences)
+    found = table.loc[table["question"] == run.request.prompt, "reference"].dropna().tolist()
+    return found[0] if found and len(found[0]) <= MOST_REFERENCE else None
 
 
 def _is_whole(worker: Worker, run: LiveRun) -> bool:
@@ -83,9 +95,9 @@ def _is_whole(worker: Worker, run: LiveRun) -> bool:
     return ended and run.job is not None and asked >= set(worker.health.hookpoints)
 
 
-def _store(worker: Worker, job: str, name: str) -> None:
+def _store(worker: Worker, job: str, name: str, reference: str | None) -> None:
     try:
-        kept = worker.client.keep(job, st.session_state.get(f"{name}_author", ""))
+        kept = worker.client.keep(job, st.session_state.get(f"{name}_author", ""), reference)
     except KthinkError as error:
         kept = str(error)
     st.session_state[f"{_KEPT} {job}"] = kept

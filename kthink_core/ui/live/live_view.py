@@ -36,6 +36,9 @@ SILENT = 10.0
 """Seconds without a word from the worker after which the page says so."""
 
 
+ENDINGS = {"stop": "ended by itself", "length": "cut off at the limit", None: "encoded"}
+
+
 class Beside(NamedTuple):
     """What another stream beside one shades by, too."""
 
@@ -157,7 +160,9 @@ def _status(run: LiveRun, firings: Sequence[Firing]) -> str:
         return f"Waiting: {before}."
     if run.job is None and run.going:
         return "Not in the worker's queue yet."
-    parts = [f"{len(run.trace)} tokens"]
+    written = sum(segment != "prompt" for segment in run.trace.segments)
+    told = isinstance(run.request, GenerateRequest)
+    parts = [f"{len(run.trace) - written} prompt + {written} generated tokens" if told else f"{len(run.trace)} tokens"]
     if run.rate is not None:
         parts.append(f"{run.rate:.0f} tokens a second")
     if firings:
@@ -171,7 +176,7 @@ def _status(run: LiveRun, firings: Sequence[Firing]) -> str:
         return ", ".join(["Stopped", *parts, *_settings(run), "not to be kept: it has no end"])
     if run.end.answer is not None:
         parts.append(f"answer {run.end.answer}")
-    ending = {"stop": "ended by itself", "length": "cut off at the limit", None: "encoded"}[run.end.finish_reason]
+    ending = ENDINGS[run.end.finish_reason]
     return ", ".join(["Done", *parts, ending, *_settings(run)])
 
 

@@ -59,10 +59,10 @@ STEERING: dict[str, Term] = {
     ),
     "steering_checks": Term(
         "Checks",
-        "What was tried on the run, each against a limit. **as it is**: clamped to the activation that it has, a "
-        "feature changes the vector by rounding only. **silent**: ablating a feature that does not fire changes "
-        "nothing. **cached**: one pass over the whole text, steered alike, gives the log-probabilities that the run "
-        "had token by token; the largest difference, in nats. A run in which a hook was left out fails.",
+        "What was tried on the run, each against a limit. Clamped to the activation that it has, a feature changes the "
+        "vector by rounding only. Ablating a feature that does not fire changes nothing. One pass over the whole text, "
+        "steered alike, gives the log-probabilities that the run had token by token; the largest difference, in nats. "
+        "In a store they are called `as it is`, `silent` and `cached`. A run in which a hook was left out fails.",
     ),
     "streams_apart": Term(
         "What differs between two streams",

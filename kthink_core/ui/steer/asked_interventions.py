@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -40,13 +41,13 @@ class Wanted(NamedTuple):
 
 
 def usual(page: Page, hookpoint: str, feature: int) -> Asked:
-    """What is first asked of a feature: twice its maximum, or where it has none an activation of 1."""
+    """What is first asked of a feature: its maximum, or where it has none an activation of 1."""
     scaled = _maximum(page, hookpoint, feature) is not None
     return Asked(Intervention(hookpoint, feature, "clamp", USUAL if scaled else 1.0), scaled)
 
 
 def draw(page: Page, max_new_tokens: int, health: Health | None) -> Wanted:
-    """The rows. `health`: of the worker, where one is known."""
+    """The rows. `health`: of the worker, where one is known. That no token is to be generated is told elsewhere."""
     st.header("What is done", help=terms.help("steering"))
     asked, done, problem = page.view.steer, (), None
     at_residual = page.view.residual == SWITCH[1]
@@ -56,13 +57,14 @@ def draw(page: Page, max_new_tokens: int, health: Health | None) -> Wanted:
         with st.container(border=True, key=f"intervention {number}"):
             _row(page, number, one)
             try:
+                _check_typed(page, number, one)
                 now = _resolved(page, one)
                 check_interventions((*done, now))
+                _check_worker(page, now, health)
                 check_steering(
-                    (now,), max_new_tokens, page.experiment.config.site,
+                    (now,), max_new_tokens if max_new_tokens > 0 else sys.maxsize, page.experiment.config.site,
                     at_residual=at_residual, flag=f"“{_RESIDUAL}”, below,",
                 )  # fmt: skip
-                _check_worker(page, now, health)
             except BadValue as error:
                 problem = problem or str(error)
                 st.error(plain(str(error)), icon=":material/error:")
@@ -75,8 +77,25 @@ def draw(page: Page, max_new_tokens: int, health: Health | None) -> Wanted:
             disabled=len(asked) >= MOST_STEERED,
         )  # fmt: skip
         if page.experiment.config.site == "residual":
-            _residual_switch(page)
+            _residual_switch(page, health)
     return Wanted(done, problem, at_residual)
+
+
+def _strange(number: int, one: Asked) -> dict[str, Any]:
+    """What was typed into a row's number fields that no link can say, by field: beside what the link says there."""
+    beside, typed = st.session_state.get(_key(number, "strange"), (None, {}))
+    return typed if beside == one else {}
+
+
+def _check_typed(page: Page, number: int, one: Asked) -> None:
+    """Raises BadValue."""
+    after = one.intervention.after
+    where = {"feature": one.intervention.hookpoint, "of": after.hookpoint if after else ""}
+    for name, value in _strange(number, one).items():
+        if name == "value":
+            raise BadValue("the strength is empty: type a number")
+        given = f"'{value}' is none" if value is not None else "the field is empty"
+        raise BadValue(f"features of {where[name]} go from 0 to {_last(page, where[name])}: {given}")
 
 
 def _row(page: Page, number: int, one: Asked) -> None:
@@ -86,7 +105,7 @@ def _row(page: Page, number: int, one: Asked) -> None:
         "hookpoint": done.hookpoint, "feature": done.feature, "action": done.action, "value": done.value,
         "unit": UNITS[0] if one.scaled else UNITS[1], "start": done.start,
         "after": done.after.hookpoint if done.after else _AT_ONCE,
-    }  # fmt: skip
+    } | _strange(number, one)  # fmt: skip
     for name, value in values.items():
         state[_key(number, name)] = value
 
@@ -96,22 +115,24 @@ def _row(page: Page, number: int, one: Asked) -> None:
     with st.container(horizontal=True, vertical_alignment="bottom"):
         st.selectbox("Hookpoint", hookpoints, width=150, **bound("hookpoint"))
         last = _last(page, done.hookpoint)
-        st.number_input(f"Feature (0 to {last})", 0, last, step=1, width=150, **bound("feature"))
+        st.number_input(f"Feature (0 to {last})", value=None, step=1, width=150, **bound("feature"))
         actions = "\n\n".join(f"**{action}**: {terms.help(action)}" for action in ACTIONS)
         st.segmented_control("Action", ACTIONS, required=True, help=actions, **bound("action"))
         if done.action != "ablate":
             step = 0.5 if one.scaled else 1.0
             st.number_input(
-                "Strength", step=step, format="%.6g", width=130, help=terms.help("strength"), **bound("value")
-            )
+                "Strength", value=None, step=step, format="%.6g", width=130, help=terms.help("strength"),
+                **bound("value"),
+            )  # fmt: skip
             st.segmented_control("In", UNITS, required=True, help=terms.help("strength"), **bound("unit"))
         st.number_input("From token", 0, step=1, width=120, help=terms.help("start"), **bound("start"))
         st.selectbox(
             "After a firing at", [_AT_ONCE, *hookpoints], width=150, help=terms.help("trigger"), **bound("after")
         )
         if done.after is not None:
-            state[_key(number, "of")], most = done.after.feature, _last(page, done.after.hookpoint)
-            st.number_input(f"of feature (0 to {most})", 0, most, step=1, width=150, **bound("of"))
+            state[_key(number, "of")] = values.get("of", done.after.feature)
+            most = _last(page, done.after.hookpoint)
+            st.number_input(f"of feature (0 to {most})", value=None, step=1, width=150, **bound("of"))
         st.button(
             "Remove", icon=":material/close:", key=_key(number, "remove"),
             on_click=partial(_put, page, number, None),
@@ -125,17 +146,33 @@ def _changed(page: Page, number: int) -> None:
     hookpoint, action = str(said["hookpoint"]), state[_key(number, "action")]
     kind: Action = next(known for known in ACTIONS if known == action)
     same = hookpoint == last.intervention.hookpoint  # a feature's number means something at its own hookpoint only
-    feature = said["feature"] if same else _foremost(page, hookpoint)
+    strange: dict[str, Any] = {}
+
+    def feature_at(name: str, where: str, before: int) -> int:
+        typed = said[name]
+        if typed is not None and 0 <= typed <= _last(page, where):
+            return int(typed)
+        strange[name] = typed
+        return before
+
+    feature = feature_at("feature", hookpoint, last.intervention.feature) if same else _foremost(page, hookpoint)
     after, before = state[_key(number, "after")], last.intervention.after
     trigger = None
     if after != _AT_ONCE:
-        kept = before is not None and before.hookpoint == after and said["of"] is not None
-        trigger = Trigger(after, int(said["of"] or 0) if kept else _foremost(page, after))
-    ablates = kind == "ablate"
-    scaled = not ablates and (said["unit"] or UNITS[0]) == UNITS[0]
-    value = 0.0 if ablates else USUAL if said["value"] is None else float(said["value"])
-    done = Intervention(hookpoint, int(feature or 0), kind, value, int(said["start"] or 0), trigger)
-    _put(page, number, Asked(done, scaled))
+        kept = before is not None and before.hookpoint == after
+        trigger = Trigger(after, feature_at("of", after, before.feature) if kept else _foremost(page, after))
+    value, scaled = 0.0, False
+    if kind != "ablate" and last.intervention.action == "ablate":  # there was no field for it
+        begin = usual(page, hookpoint, feature)
+        value, scaled = begin.intervention.value, begin.scaled
+    elif kind != "ablate":
+        scaled = said["unit"] == UNITS[0]
+        value = last.intervention.value if said["value"] is None else float(said["value"])
+        if said["value"] is None:
+            strange["value"] = None
+    one = Asked(Intervention(hookpoint, feature, kind, value, int(said["start"] or 0), trigger), scaled)
+    state[_key(number, "strange")] = one, strange
+    _put(page, number, one)
 
 
 def _put(page: Page, number: int, one: Asked | None) -> None:
@@ -155,7 +192,14 @@ def _add(page: Page) -> None:
     go(replace(view, steer=(*view.steer, usual(page, view.hookpoint, feature))))
 
 
-def _residual_switch(page: Page) -> None:
+def _residual_switch(page: Page, health: Health | None) -> None:
+    """Where the worker, if there is one, can do so."""
+    if health is not None and health.maker(page.view.hookpoint) != maker(page.experiment, page.view.hookpoint):
+        st.caption(
+            "The residual stream can be steered where the worker captures it, too: start one with "
+            f"`--experiment {plain(page.experiment.name)}`."
+        )
+        return
     st.session_state["steer_residual"] = page.view.residual == SWITCH[1]
 
     def changed() -> None:

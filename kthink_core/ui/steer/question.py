@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
+from kthink_core.live.request import MOST_REFERENCE
 from kthink_core.ui.live import prompt_box
 from kthink_core.ui.steer import run_options
 from kthink_core.ui.view.page import Page
@@ -50,7 +51,7 @@ def reference(page: Page, text: str) -> str | None:
     if not page.inferences or text != _question(page):
         return None
     found = run_options.stored(page)["reference"]
-    return found if isinstance(found, str) else None
+    return found if isinstance(found, str) and len(found) <= MOST_REFERENCE else None
 
 
 def _question(page: Page) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import asdict
+from typing import Any
 
 import pandas as pd
 import streamlit as st
@@ -23,16 +24,23 @@ _FIGURES = (
 )  # fmt: skip
 """Column, title and term; titles differ by blanks, as a table wants them."""
 
+_CHECKS = {
+    "as it is": ("clamped to what it has: changes nothing", "‖Δh‖ / ‖h‖", ""),
+    "silent": ("a silent feature ablated: changes nothing", "‖Δh‖ / ‖h‖", ""),
+    "cached": ("token by token and in one pass: same log-probabilities", "largest difference", " nats"),
+}
+"""By name: what is tried, what was measured of it, and its unit."""
+
 
 def of_run(interventions: Sequence[Intervention], receipts: Sequence[Receipt]) -> pd.DataFrame:
-    """Columns as of `queries.interventions`, without the inference and the checks."""
+    """Columns and order as of `queries.interventions`, without the inference and the checks."""
     rows = []
     for done, receipt in zip(interventions, receipts, strict=True):
         row, told = asdict(done), asdict(receipt)
         after = row.pop("after")
         row |= {"after_hookpoint": after and after["hookpoint"], "after_feature": after and after["feature"]}
         rows.append(row | {name: figure for name, figure in told.items() if name != "checks"})
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows).sort_values(["hookpoint", "feature", "action", "value", "start"], ignore_index=True)
 
 
 def of_inference(page: Page) -> None:
@@ -63,7 +71,9 @@ def draw(page: Page, table: pd.DataFrame, checks: Sequence[Check], name: str) ->
     )
     columns: dict[str, ColumnConfig] = {
         "feature": TextColumn("Feature", width=115, pinned=True),
-        "done": TextColumn("Asked", width=190, help=terms.help("strength")),
+        "done": TextColumn(
+            "Asked", width=max(120, 8 * int(shown["done"].str.len().max())), help=terms.help("strength")
+        ),
         "began": NumberColumn("Began at", format="%d", width=75, help="The first generated token, from 0."),
         "positions": NumberColumn("Positions", format="%d", width=75, help="Generated positions it acted on."),
     }
@@ -74,6 +84,13 @@ def draw(page: Page, table: pd.DataFrame, checks: Sequence[Check], name: str) ->
         shown, hide_index=True, column_config=columns, placeholder=numerals.MISSING,
         alt="Receipt of each intervention",
     )  # fmt: skip
+    if reached := [share for row in table.to_dict("records") if (share := _reached(row))]:
+        st.caption(
+            plain(
+                f"Encoded again, the changed vector gives {', '.join(reached)} (median): less than all is usual, as "
+                "decoder and encoder agree only in part."
+            )
+        )
     for row in table.to_dict("records"):
         if row["positions"] == 0:
             st.warning(plain(_idle(row)), icon=":material/bedtime:")
@@ -85,20 +102,31 @@ def _checks(checks: Sequence[Check]) -> None:
     """Those of a run are the same for each of its interventions."""
     if not checks:
         return
+    order = list(_CHECKS)  # that of a store is another one
+    found = sorted(dict.fromkeys(checks), key=lambda check: order.index(check.name) if check.name in order else 99)
     with st.container(horizontal=True, vertical_alignment="center"):
         st.markdown("**Checks**", help=terms.help("steering_checks"), width="content")
-        for check in dict.fromkeys(checks):
+        for check in found:
+            tried, measured, unit = _CHECKS.get(check.name, (check.name, "measured", ""))
             st.badge(
-                f"{plain(check.name)}: {check.value:.2g}, at most {check.most:g}",
+                plain(f"{tried} ({measured} {check.value:.2g}{unit}, limit {check.most:g}{unit})"),
                 icon=":material/check:" if check.holds else ":material/close:",
                 color="green" if check.holds else "red",
             )
-    broken = [check.name for check in dict.fromkeys(checks) if not check.holds]
+    broken = [_CHECKS.get(check.name, (check.name,))[0] for check in found if not check.holds]
     if broken:
         st.error(
-            plain(f"Does not hold: {', '.join(broken)}. What this run shows is not what was asked for."),
+            plain(f"Does not hold: {'; '.join(broken)}. What this run shows is not what was asked for."),
             icon=":material/error:",
         )
+
+
+def _reached(row: dict[Hashable, Any]) -> str:
+    """How much of a clamp the changed vector gives when it is encoded again."""
+    if row["action"] != "clamp" or not row["value"] or pd.isna(row["after_median"]):
+        return ""
+    share = numerals.percent(row["after_median"] / row["value"])
+    return f"{share} of what was asked for of {row['hookpoint']}:{row['feature']}"
 
 
 def _done(row: dict[str, object], *, place: bool = True) -> str:

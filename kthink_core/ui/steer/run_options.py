@@ -61,6 +61,8 @@ def draw(page: Page) -> Run:
     one.number_input(NAMES["temperature"], step=0.1, help="0: always the likeliest token.", **bound("temperature"))
     two.number_input(NAMES["top_p"], step=0.05, **bound("top_p"))
     one.number_input(NAMES["max_new_tokens"], step=1, **bound("max_new_tokens"))
+    if run.max_new_tokens < 1:
+        one.error("At least 1.")
     two.number_input(NAMES["seed"], step=1, help="Of both streams.", **bound("seed"))
     with st.container(horizontal=True):
         st.toggle(

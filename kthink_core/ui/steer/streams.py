@@ -95,7 +95,7 @@ def _pair(page: Page, worker: Worker, pair: Pair, going: tuple[bool, ...]) -> No
     if any(going):
         return
     with right:
-        live_after.keep(page, worker, pair.steered, shown, name="steer")
+        live_after.keep(page, worker, pair.steered, shown, name="steer", reference=pair.reference)
     if pair.steered.end is not None:
         _receipt(page, pair.steered.request, pair.steered.end)
     if len(pair.baseline.trace) and len(pair.steered.trace):

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from typing import Any
 
 import pandas as pd
 import streamlit as st
 
-from kthink_core.evidence.sweep_figures import MEASURES, Measure, remarks
+from kthink_core.evidence.sweep_figures import MEASURES, Measure, ended_by_itself, remarks
 from kthink_core.store.sweeps import Sweep
 from kthink_core.ui.parts import charts, download, header, terms
 from kthink_core.ui.parts.charts import Channel, Chart, category, quantity, tooltip
 from kthink_core.ui.parts.hues import HUES, REST
-from kthink_core.ui.parts.numerals import number, percent
+from kthink_core.ui.parts.numerals import MISSING, number, percent
 from kthink_core.ui.parts.writing import plain
 from kthink_core.ui.view.page import Page
 
@@ -23,6 +23,8 @@ TITLES: dict[Measure, str] = {
     "closed": "Closes its thought",
     "repetition": "Repetition",
 }
+ENDED = "Ended by itself"
+"""Of the runs that were not cut off at the limit."""
 _HELP: dict[Measure, str] = {
     "accuracy": "sweep_baseline", "tokens": "sweep_interval", "closed": "closed", "repetition": "repetition",
 }  # fmt: skip
@@ -39,7 +41,12 @@ def draw(page: Page, id: str, sweep: Sweep, table: pd.DataFrame) -> None:
     for remark in remarks(sweep):
         header.nothing(plain(remark))
     st.header("Against strength", help=terms.help("sweep_interval"))
-    st.caption("Bars are 95 % intervals over problems; the grey line and band are the baseline and its interval.")
+    st.caption(
+        "Bars are 95 % intervals over problems; the grey line and band are the baseline and its interval. A dot "
+        "without a bar has an interval without width: all problems gave the same, which does not mean that others "
+        f"would. Rings under “{TITLES['closed']}”: the share that ended by itself, not cut off at the limit."
+    )
+    ended = [count / runs if runs else float("nan") for count, runs in ended_by_itself(sweep)]
     names = _drawn(sweep)
     columns = st.columns(2, gap="medium")
     for at, measure in enumerate(MEASURES):
@@ -51,6 +58,9 @@ def draw(page: Page, id: str, sweep: Sweep, table: pd.DataFrame) -> None:
             if not rows["mean"].notna().any():
                 header.nothing("It is not known of these problems.")
                 continue
+            if measure == "closed":
+                at_arm = table.groupby("measure").cumcount()
+                rows = rows.assign(ended=[ended[arm] for arm in at_arm[shown].tolist()])
             charts.draw(chart(rows, measure), f"{TITLES[measure]} against strength, with intervals")
     download.buttons(page, f"sweep {id}", table, chart=True)
 
@@ -76,6 +86,8 @@ def chart(table: pd.DataFrame, measure: Measure) -> Chart:
         if row["name"] != _BASELINE:
             row["x"] = row["strength"] + (features.index(row["name"]) - (len(features) - 1) / 2) * _APART * span
     layers = [*_baseline(measure), *_arms(measure, features)]
+    if "ended" in table.columns:
+        layers.append(_ended(features))
     height = _HEIGHT + _LEGEND * ((len(features) + 1) // 2)
     return Chart(pd.DataFrame(rows), {"height": height, "layer": layers, "usermeta": download.SVG})
 
@@ -95,17 +107,13 @@ def _baseline(measure: Measure) -> list[dict[str, Any]]:
 
 def _arms(measure: Measure, features: list[str]) -> list[dict[str, Any]]:
     """A line a feature, an interval and a point a strength."""
-    colour = category(
-        "name", None, scale={"domain": features, "range": list(HUES[: len(features)])},
-        legend={"orient": "bottom", "labelLimit": 300, "columns": 2} if len(features) > 1 else None,
-    )  # fmt: skip
+    colour = _colour(features)
     hover = tooltip(
         ("name", "Feature"), ("strength", "Strength", "~g"), _mean(measure), ("interval", "Its 95 % interval"),
         ("difference", "Difference to the baseline"), ("p", "p", ".3g"), ("q", "q", ".3g"), ("runs", "Runs"),
         ("problems", "Problems"),
     )  # fmt: skip
-    x = quantity("x", "Strength (× maximum)", axis={"tickCount": 6, "format": "~g"}, scale={"zero": False})
-    at = {"x": x, "color": colour}
+    at = {"x": _x(), "color": colour}
     mean, low = {"y": _y("mean", measure)}, {"y": _y("low", measure), "y2": {"field": "high"}}
     layers = [
         {"mark": {"type": "line", "aria": False, "opacity": 0.6}, "encoding": at | mean},
@@ -113,6 +121,25 @@ def _arms(measure: Measure, features: list[str]) -> list[dict[str, Any]]:
         {"mark": {"type": "circle", "size": 70, "opacity": 1}, "encoding": at | mean | {"tooltip": hover}},
     ]
     return [layer | {"transform": [{"filter": f"datum.name != '{_BASELINE}'"}]} for layer in layers]
+
+
+def _ended(features: list[str]) -> dict[str, Any]:
+    """A ring a strength: the share of runs that ended by itself."""
+    hover = tooltip(("name", "Feature"), ("strength", "Strength", "~g"), ("ended", ENDED, ".1%"), ("runs", "Runs"))
+    encoding = {"x": _x(), "color": _colour(features), "y": _y("ended", "closed"), "tooltip": hover}
+    ring = {"type": "point", "filled": False, "size": 110, "strokeWidth": 2, "opacity": 1}
+    return {"mark": ring, "encoding": encoding, "transform": [{"filter": f"datum.name != '{_BASELINE}'"}]}
+
+
+def _colour(features: list[str]) -> Channel:
+    return category(
+        "name", None, scale={"domain": features, "range": list(HUES[: len(features)])},
+        legend={"orient": "bottom", "labelLimit": 300, "columns": 2} if len(features) > 1 else None,
+    )  # fmt: skip
+
+
+def _x() -> Channel:
+    return quantity("x", "Strength (× maximum)", axis={"tickCount": 6, "format": "~g"}, scale={"zero": False})
 
 
 def _y(field: str, measure: Measure) -> Channel:
@@ -130,12 +157,15 @@ def _row(row: dict[Hashable, Any], measure: Measure) -> dict[str, Any]:
     """What is drawn of a row, and what its tooltip says."""
     steered = not pd.isna(row["feature"])
     kept = ("strength", "mean", "low", "high", "p", "q", "runs", "problems")
-    return {name: row[name] for name in kept} | {
-        "name": f"{row['hookpoint']}:{row['feature']}" if steered else _BASELINE,
-        "interval": between(measure, row["low"], row["high"]),
-        "difference": f"{written(measure, row['difference'])} "
-        f"({between(measure, row['difference_low'], row['difference_high'])})",
-    }
+    return (
+        {name: row[name] for name in kept}
+        | {
+            "name": f"{row['hookpoint']}:{row['feature']}" if steered else _BASELINE,
+            "interval": between(measure, row["low"], row["high"]),
+            "difference": apart(measure, row),
+        }
+        | ({"ended": row["ended"]} if "ended" in row else {})
+    )
 
 
 def written(measure: Measure, value: float) -> str:
@@ -144,5 +174,19 @@ def written(measure: Measure, value: float) -> str:
 
 
 def between(measure: Measure, low: float, high: float) -> str:
-    """An interval: `1.6 to 14.4`, `-6.2 to 12.5 %`."""
-    return f"{written(measure, low).removesuffix(' %')} to {written(measure, high)}"
+    """An interval: `1.6 to 14.4`, `12.5 to 37.5 %`."""
+    return f"{_bare(measure, low)} to {_bare(measure, high)}{'' if measure == 'tokens' else ' %'}"
+
+
+def apart(measure: Measure, row: Mapping[Hashable, Any]) -> str:
+    """A difference to the baseline with its interval: `−12.5 points (−37.5 to 0.0)`."""
+    if pd.isna(row["difference"]):
+        return MISSING
+    sign = "+" if row["difference"] > 0 else ""
+    told = f"{sign}{_bare(measure, row['difference'])} {'tokens' if measure == 'tokens' else 'points'}"
+    low, high = (_bare(measure, row[f"difference_{end}"]) for end in ("low", "high"))
+    return told if pd.isna(row["difference_low"]) else f"{told} ({low} to {high})"
+
+
+def _bare(measure: Measure, value: float) -> str:
+    return written(measure, value).removesuffix(" %").replace("-", "−")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -12,7 +13,7 @@ from pydantic import ValidationError
 
 from kthink_core import queries
 from kthink_core.documents import told
-from kthink_core.errors import KthinkError, in_words
+from kthink_core.errors import BadValue, KthinkError, in_words, short
 from kthink_core.evidence import sweep_results
 from kthink_core.evidence.steer_table import steer_table
 from kthink_core.evidence.sweep_figures import figures
@@ -66,7 +67,7 @@ def _asked(page: Page) -> SweepRequest | None:
     chosen = (view.feature if view.feature is not None else listed.first(page), *view.also)
     offered = page.ask(queries.feature_counts, view.hookpoint, top=_OFFERED)["feature"].tolist()
     labels = note_panel.labels(page, view.hookpoint, [*chosen, *offered])
-    choices.features(page, chosen, offered, labels)
+    choices.features(page, chosen, offered, labels, title="Features to sweep")
     with st.container(horizontal=True, vertical_alignment="bottom"):
         action = st.segmented_control("Do", ACTIONS, default=ACTIONS[0], required=True, help=terms.help("strength"))
         strengths = ""
@@ -82,6 +83,8 @@ def _asked(page: Page) -> SweepRequest | None:
         "Steer the residual stream with these SAEs nevertheless"
     )
     try:
+        if action != "ablate":
+            _check_strengths(strengths)
         request = SweepRequest.model_validate(
             {
                 "experiment": page.experiment.name,
@@ -97,12 +100,26 @@ def _asked(page: Page) -> SweepRequest | None:
     except ValidationError as error:
         header.nothing(plain(told(error)))
         return None
-    except ValueError:
-        header.nothing(plain(f"'{strengths}' is no list of numbers such as {_STRENGTHS}"))
+    except BadValue as error:
+        header.nothing(plain(str(error)))
         return None
     runs = runs_of(len(chosen), max(1, len(set(request.strengths))), problems, samples)
     st.caption(f"{runs:,} runs of at most {limit:,} tokens, the baseline's included. What is done is kept.")
     return request
+
+
+def _check_strengths(typed: str) -> None:
+    """Raises BadValue for what is no list of finite numbers."""
+    parts = [part.strip() for part in typed.split(",") if part.strip()]
+    if not parts:
+        raise BadValue(f"strengths: there is none; write some with commas between them, such as {_STRENGTHS}")
+    for part in parts:
+        try:
+            number = float(part)
+        except ValueError:
+            raise BadValue(f"strengths: '{short(part)}' is no number; write such as {_STRENGTHS}") from None
+        if not math.isfinite(number):
+            raise BadValue(f"strengths: '{short(part)}' is no finite number")
 
 
 def _stored(page: Page) -> None:

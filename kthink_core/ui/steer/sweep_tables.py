@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Mapping
+from typing import Any
+
 import pandas as pd
 import streamlit as st
 from streamlit.column_config import NumberColumn, TextColumn
 
 from kthink_core import signs
 from kthink_core.evidence.steer_table import too_few
-from kthink_core.evidence.sweep_figures import MEASURES, runs
+from kthink_core.evidence.sweep_figures import MEASURES, Measure, ended_by_itself, runs
 from kthink_core.store.sweeps import Arm, Run, Sweep
+from kthink_core.ui.live.live_view import ENDINGS
 from kthink_core.ui.parts import clicks, download, header, numerals, terms
 from kthink_core.ui.parts.writing import plain, visible
-from kthink_core.ui.steer.sweep_charts import TITLES, between, written
+from kthink_core.ui.steer.sweep_charts import ENDED, TITLES, apart, between, written
 from kthink_core.ui.view.page import Page
 
 
@@ -26,17 +30,38 @@ def draw(page: Page, id: str, sweep: Sweep, figures: pd.DataFrame, solved: pd.Da
 def _figures(sweep: Sweep, table: pd.DataFrame) -> None:
     """An arm a row: each measure, and its difference to the baseline."""
     st.header("Figures", help=terms.help("sweep_p"))
-    columns: dict[str, list[str]] = {"Feature": [name_of(arm) for arm in sweep.arms]}
+    ran = table.loc[table["measure"] == "tokens", :]
+    columns: dict[str, list[str] | list[int]] = {
+        "Feature": [name_of(arm) for arm in sweep.arms],
+        "Runs": ran["runs"].tolist(),
+        "Problems": ran["problems"].tolist(),
+    }
     for measure in MEASURES:
-        columns[TITLES[measure]] = [
-            written(measure, row["mean"])
-            if pd.isna(row["feature"])
-            else f"{written(measure, row['mean'])} "
-            f"({between(measure, row['difference_low'], row['difference_high'])}), q {_chance(row['q'])}"
-            for row in table.loc[table["measure"] == measure, :].to_dict("records")
-        ]
-    st.caption("In brackets the 95 % interval of the difference to the baseline, at the same problems and seeds.")
-    st.dataframe(pd.DataFrame(columns), hide_index=True, alt="Figures of the sweep")
+        rows = table.loc[table["measure"] == measure, :].to_dict("records")
+        columns[TITLES[measure]] = [_figure(measure, row) for row in rows]
+        if measure == "closed":
+            columns[ENDED] = [_of(ended, runs, "runs") for ended, runs in ended_by_itself(sweep)]
+    st.caption(
+        "Of the baseline: the mean with its 95 % interval in brackets. Of the others: the mean, its difference to the "
+        "baseline at the same problems and seeds, in brackets the 95 % interval of the difference, and q. A run that "
+        "was cut off at the limit may have closed its thought all the same, and still have written no answer."
+    )
+    config = {"Feature": TextColumn(pinned=True)}
+    st.dataframe(pd.DataFrame(columns), hide_index=True, column_config=config, alt="Figures of the sweep")
+
+
+def _figure(measure: Measure, row: Mapping[Hashable, Any]) -> str:
+    """Of an arm: `7 of 8 runs, 87.5 %; +12.5 points (0.0 to 37.5), q 0.250`."""
+    mean, runs = written(measure, row["mean"]), row["runs"]
+    if measure in ("accuracy", "closed") and runs:
+        mean = f"{_of(round(row['mean'] * runs), runs, 'runs')}, {mean}"
+    if pd.isna(row["feature"]):
+        return mean if pd.isna(row["low"]) else f"{mean} ({between(measure, row['low'], row['high'])})"
+    return mean if pd.isna(row["difference"]) else f"{mean}; {apart(measure, row)}, q {_chance(row['q'])}"
+
+
+def _of(count: int, whole: int, what: str) -> str:
+    return f"{count:,} of {whole:,} {what}" if whole else numerals.MISSING
 
 
 def _solved(page: Page, id: str, sweep: Sweep, table: pd.DataFrame) -> None:
@@ -45,12 +70,16 @@ def _solved(page: Page, id: str, sweep: Sweep, table: pd.DataFrame) -> None:
     st.header("Problems lost and won", help=terms.help("mcnemar"))
     for remark in too_few(table):
         header.nothing(plain(remark))
+    st.caption(
+        "A problem is solved where more than half of its runs, one a seed, are right: a tie is unsolved. So shares of "
+        "problems differ from the shares of runs above."
+    )
     shown = pd.DataFrame(
         {
             "feature": [name_of(arm) for arm in sweep.arms[1:]],
             "n": table["n"],
-            "before": table["accuracy_baseline"].map(numerals.percent),
-            "after": table["accuracy"].map(numerals.percent),
+            "before": _solved_of(table, "accuracy_baseline"),
+            "after": _solved_of(table, "accuracy"),
             "b": table["b"],
             "c": table["c"],
             "p": table["p"].map(_chance),
@@ -71,6 +100,11 @@ def _solved(page: Page, id: str, sweep: Sweep, table: pd.DataFrame) -> None:
     download.buttons(page, f"steer-eval {id}", table)
 
 
+def _solved_of(table: pd.DataFrame, column: str) -> list[str]:
+    pairs = zip(table[column].tolist(), table["n"].tolist(), strict=True)
+    return [_of(round(share * n) if n else 0, n, "problems") for share, n in pairs]
+
+
 def _texts(page: Page, id: str, sweep: Sweep) -> None:
     st.header("Texts")
     arms, by_key = sweep.arms, {run.key: run for run in sweep.runs}
@@ -89,7 +123,9 @@ def _texts(page: Page, id: str, sweep: Sweep) -> None:
         "answer": TextColumn("Its answer", width=110),
         "reference": TextColumn("Reference", width=90),
         "tokens": NumberColumn("Tokens", format="%d", width=70),
-        "change": TextColumn("Changed by", width=90, help="‖Δh‖ / ‖h‖, median over the positions steered."),
+        "change": TextColumn(
+            "‖Δh‖ / ‖h‖, median", width=150, help=f"Over the positions steered. {terms.help('relative_change')}"
+        ),
     }
     shown = pd.DataFrame(
         {
@@ -125,7 +161,7 @@ def _text(title: str, run: Run | None, sweep: Sweep) -> None:
         header.nothing("This run is not done yet.")
         return
     cut = " Its beginning is kept." if len(run.text) == sweep.longest_text else ""
-    st.caption(f"{_outcome(run)}, {run.tokens:,} tokens, ended by {run.finish_reason}, seed {run.seed}.{cut}")
+    st.caption(f"{_outcome(run)}, {run.tokens:,} tokens, {ENDINGS[run.finish_reason]}, seed {run.seed}.{cut}")
     st.code(signs.revealed(run.text), language=None, wrap_lines=True)
 
 

@@ -76,7 +76,14 @@ def feature(page: Page, default: int, key: str = "feature") -> int:
     return chosen
 
 
-def features(page: Page, chosen: Sequence[int], offered: Sequence[int], labels: Mapping[int, str]) -> None:
+def features(
+    page: Page,
+    chosen: Sequence[int],
+    offered: Sequence[int],
+    labels: Mapping[int, str],
+    *,
+    title: str = "Features shown",
+) -> None:
     """The features shown at once: offered ones, or any whose number is typed."""
 
     def named(option: int | str) -> str:
@@ -90,7 +97,7 @@ def features(page: Page, chosen: Sequence[int], offered: Sequence[int], labels: 
 
     _set("features", list(chosen))
     st.multiselect(
-        f"Features shown (up to {MOST_FEATURES}; type any number)",
+        f"{title} (up to {MOST_FEATURES}; type any number)",
         list(dict.fromkeys([*chosen, *offered])),
         format_func=named,
         max_selections=MOST_FEATURES,

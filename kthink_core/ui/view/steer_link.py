@@ -58,12 +58,16 @@ def steer(parameters: Mapping[str, str], latents: Mapping[str, int], problems: l
     if given is None:
         return ()
     parts = given[: MOST_STEERED * _LONGEST].split(_BETWEEN)
-    found = [one for part in parts if (one := _one(part[:_LONGEST], latents)) is not None]
-    if len(found) < len(parts) or len(found) > MOST_STEERED:
+    read = {part: _one(part[:_LONGEST], latents) for part in parts}
+    found = [one for part in parts if (one := read[part]) is not None]
+    wrong = [part for part, one in read.items() if one is None]
+    if wrong:
+        more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
         problems.append(
-            f"The link's steer '{short(given)}' is not at most {MOST_STEERED} interventions such as "
-            f"{next(iter(latents))}_3_clamp_2x: taking {min(len(found), MOST_STEERED)} of them."
+            f"The link's steer '{short(wrong[0])}'{more} is left out: {_why(wrong[0][:_LONGEST], latents)}."
         )
+    elif len(found) > MOST_STEERED:
+        problems.append(f"The link's steer has more than {MOST_STEERED} interventions: taking the first.")
     return tuple(found[:MOST_STEERED])
 
 
@@ -133,6 +137,16 @@ def _one(text: str, latents: Mapping[str, int]) -> Asked | None:
             return None
         after = Trigger(where, int(last[0]))
     return Asked(Intervention(hookpoint, int(feature), action, value, int(start), after), scaled)
+
+
+def _why(text: str, latents: Mapping[str, int]) -> str:
+    """Why a text is no intervention."""
+    hookpoint, (feature, *_) = _at(text, latents)
+    if not hookpoint:
+        return f"it begins with no hookpoint such as {short(next(iter(latents)))}"
+    if not _is_feature(feature, hookpoint, latents):
+        return f"{hookpoint} has features from 0 to {latents[hookpoint] - 1}, not '{short(feature)}'"
+    return "behind the feature stands nothing such as _clamp_2x, _add_m0.5 or _ablate"
 
 
 def _at(text: str, latents: Mapping[str, int]) -> tuple[str, list[str]]:
