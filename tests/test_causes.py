@@ -337,6 +337,7 @@ class TestPage:
     def test_nobody_is_asked_before_somebody_asks(self, visit: Open) -> None:
         said = texts(visit("inference", **self.PLACE))
         assert "What features do here" in said and "No worker answers" not in said
+        assert "under steering" not in said
 
     def test_a_feature_set_to_0(
         self, visit: Open, cache: Path, trace: Inference, capsys: pytest.CaptureFixture[str]

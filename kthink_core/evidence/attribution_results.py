@@ -201,7 +201,7 @@ def _sizes(group: tuple[Compared, ...]) -> str:
 def _size(value: float | None) -> str:
     if value is None:
         return "unknown"
-    return f"below {_NOTHING:g}" if 0 < value < _NOTHING else f"{value:.2g}"
+    return "below 1e-9" if 0 < value < _NOTHING else f"{value:.2g}"
 
 
 def _nodes_table(rows: list[dict[str, object]]) -> pd.DataFrame:
