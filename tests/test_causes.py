@@ -380,10 +380,8 @@ class TestPage:
         assert error == f"{100 * float(str(checks['error_share'])):.1f} %"
         said = texts(app)
         sums = [float(str(checks[f"{name}_sum"])) for name in ("features", "error", "constant")]
-        assert (
-            f"Through {HOOKPOINT}: {sum(sums):+.2f} of {float(str(checks['value'])):.3f} (features {sums[0]:+.2f}"
-            in said
-        )
+        through, value = sum(sums), float(str(checks["value"]))
+        assert f"Through {HOOKPOINT}: {through:+.3g} of {value:.5g} (features {sums[0]:+.3g}, error" in said
         assert f"Logits of “{trace.answer}”" in said or f", “{trace.answer}” less “" in said
         (drawn,) = [data for data in payloads(app, "groups") if data["measure"] == "contribution"]
         assert drawn["maximum"] > 0
@@ -429,6 +427,7 @@ class TestPage:
         app.query_params["feature"] = str(feature)
         app.run()
         assert [button.label for button in app.button if button.label == "Set it to 0"]
+        assert ("Keep the run to ask which of its sentences" in texts(app)) == ("think" in run.trace.segments)
         question = AblationQuestion(hookpoint=HOOKPOINT, features=(feature,))
         ask = AblationRequest(trace=RunTrace(job=str(run.job)), question=question)
         app.session_state["job ablation"] = ended(worker, ask)

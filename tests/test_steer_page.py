@@ -338,6 +338,8 @@ def test_a_kept_run_says_on_its_page_how_it_was_steered(with_worker: Open, clien
     assert fold.replace("\u2060", "") == f"Steered: {H1}:5 clamp to 80; {H2}:6 ablate from token 2"
     (receipt,) = tables(kept, "began")
     assert all(badge in texts(kept) for badge in ("as it is", "silent", "cached"))
+    causes = with_worker("inference", **dict(parse_qsl(link)), does="ablation.everywhere.answer.runner-up")
+    assert "written under steering, and is read under it here" in texts(causes)
     (before,) = tables(app, "began")
     assert receipt["positions"].tolist() == before["positions"].tolist()
     (way,) = [link.proto.query_string for link in kept.get("page_link") if link.proto.label == "Steer it"]

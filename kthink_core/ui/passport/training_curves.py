@@ -199,8 +199,9 @@ def _figures(page: Page, name: str, training: Training, about: download.Stamp) -
     download.buttons(page, f"held-out figures of training {name}", table, about=about)
     st.caption(
         "Dead: fires at none of these texts' n positions; the fewer they are, the more features seem dead. "
-        f"In the chart of dead features: has not fired for {DEAD_AFTER:,} positions of the training. Loss recovered is "
-        "of n predictions and has no interval here: of few it is a rough figure."
+        f"In the chart of dead features: has not fired for the last {DEAD_AFTER:,} positions of the training, or, "
+        "where it has had fewer, never. Loss recovered is of n predictions and has no interval here: of few it is a "
+        "rough figure."
     )
 
 

@@ -14,26 +14,27 @@ def draw(table: pd.DataFrame) -> None:
         "Importance, in nats",
         table,
         {
-            "Importance": _numbers(table["importance"]),
+            "Importance": _numbers(table, "importance"),
             "95 %": _intervals(table, "low", "high"),
-            "By chance": _numbers(table["chance"]),
-            "p": _numbers(table["p"]),
-            "q": _numbers(table["q"]),
+            "By chance": _numbers(table, "chance"),
+            "p": _numbers(table, "p"),
+            "q": _numbers(table, "q"),
             "No answer before": table["none_before"].tolist(),
             "No answer after": table["none_after"].tolist(),
         },
     )
-    if table["accuracy_difference"].notna().any():
+    points = 100 * table.filter(items=["accuracy_difference", "accuracy_low", "accuracy_high"])
+    if not all(pd.isna(value) for value in points["accuracy_difference"].tolist()):
         _table(
             "Right answers; differences in percentage points",
             table,
             {
-                "Right before": [numerals.percent(share) for share in table["accuracy_before"]],
-                "Right after": [numerals.percent(share) for share in table["accuracy_after"]],
-                "Difference": _numbers(100 * table["accuracy_difference"], 1),
-                "95 %": _intervals(100 * table[["accuracy_low", "accuracy_high"]], "accuracy_low", "accuracy_high", 1),
-                "p": _numbers(table["accuracy_p"]),
-                "q": _numbers(table["accuracy_q"]),
+                "Right before": [numerals.percent(share) for share in table["accuracy_before"].tolist()],
+                "Right after": [numerals.percent(share) for share in table["accuracy_after"].tolist()],
+                "Difference": _numbers(points, "accuracy_difference", 1),
+                "95 %": _intervals(points, "accuracy_low", "accuracy_high", 1),
+                "p": _numbers(table, "accuracy_p"),
+                "q": _numbers(table, "accuracy_q"),
             },
         )
     _table(
@@ -41,22 +42,22 @@ def draw(table: pd.DataFrame) -> None:
         table,
         {
             "Other sentence": table["differing"].tolist(),
-            "Counterfactual": _numbers(table["counterfactual"]),
+            "Counterfactual": _numbers(table, "counterfactual"),
             "95 %": _intervals(table, "counterfactual_low", "counterfactual_high"),
-            "By chance": _numbers(table["counterfactual_chance"]),
-            "q": _numbers(table["counterfactual_q"]),
+            "By chance": _numbers(table, "counterfactual_chance"),
+            "q": _numbers(table, "counterfactual_q"),
         },
     )
-    if table["passing"].notna().any():
+    if not all(pd.isna(value) for value in table["passing"].tolist()):
         _table(
             "With the feature held, in nats",
             table,
             {
-                "Importance": _numbers(table["importance"]),
-                "With it held": _numbers(table["clamped"]),
-                "Passes": _numbers(table["passing"]),
+                "Importance": _numbers(table, "importance"),
+                "With it held": _numbers(table, "clamped"),
+                "Passes": _numbers(table, "passing"),
                 "95 %": _intervals(table, "passing_low", "passing_high"),
-                "q": _numbers(table["passing_q"]),
+                "q": _numbers(table, "passing_q"),
             },
         )
 
@@ -67,12 +68,12 @@ def _table(title: str, table: pd.DataFrame, columns: dict[str, list[str] | list[
     st.dataframe(shown, hide_index=True, alt=title)
 
 
-def _numbers(values: pd.Series, decimals: int = 3) -> list[str]:
-    return [numerals.number(value, decimals) for value in values]
+def _numbers(table: pd.DataFrame, column: str, decimals: int = 3) -> list[str]:
+    return [numerals.number(value, decimals) for value in table[column].tolist()]
 
 
 def _intervals(table: pd.DataFrame, low: str, high: str, decimals: int = 2) -> list[str]:
     return [
         numerals.MISSING if pd.isna(a) else f"{numerals.number(a, decimals)} to {numerals.number(b, decimals)}"
-        for a, b in zip(table[low], table[high], strict=True)
+        for a, b in zip(table[low].tolist(), table[high].tolist(), strict=True)
     ]
