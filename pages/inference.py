@@ -100,7 +100,8 @@ def causes(page: Page, read: Reading) -> None:
     view, tokens = page.view, read.trace.tokens()
     span = view.span if view.span is not None and view.span[1] < len(tokens) else None
     trace = StoredTrace(experiment=page.experiment.name, inference=view.inference)
-    causes_panel.draw(TracedPage(page, trace, read.called, tokens, read.shown, span, read.choose))
+    steered = not page.ask(queries.interventions, view.inference).empty
+    causes_panel.draw(TracedPage(page, trace, read.called, tokens, read.shown, span, read.choose, steered))
 
 
 with errors_shown():

@@ -52,7 +52,7 @@ def saved(download: Download) -> bytes:
 def form(page: Page) -> None:
     """Opens the form of the first panel."""
     page.get_by_text("Name, rate or note").click()
-    expect(page.get_by_role("button", name="Save")).to_be_visible()
+    expect(page.get_by_role("button", name="Save", exact=True)).to_be_visible()
 
 
 def test_the_link_is_copied_as_the_browser_shows_it(visit: Visit) -> None:
@@ -136,7 +136,7 @@ def test_a_label_is_seen_at_once_here_and_soon_elsewhere(visit: Visit, book: Not
     page.get_by_label("Label", exact=True).fill("says <b>Hmm</b>")
     page.get_by_label("Note", exact=True).fill("at the start\nof a thought")
     page.get_by_label("Your name").fill("Ann")
-    page.get_by_role("button", name="Save").click()
+    page.get_by_role("button", name="Save", exact=True).click()
     for seen in (page, other):
         expect(seen.get_by_text("says <b>Hmm</b>").last).to_be_visible()
         expect(seen.get_by_text("at the start")).to_be_visible()
@@ -169,7 +169,7 @@ def test_stars_and_flag(visit: Visit, book: Notebook) -> None:
     form(page)
     page.get_by_role("radio").nth(3).click()
     page.get_by_text("Flag", exact=True).click()
-    page.get_by_role("button", name="Save").click()
+    page.get_by_role("button", name="Save", exact=True).click()
     expect(page.get_by_text("★★★★☆")).to_be_visible()
     expect(page.get_by_text("flagged")).to_be_visible()
     assert {entry.what: entry.value for entry in book.entries(FEATURE)} == {"rating": "4", "flag": "1"}

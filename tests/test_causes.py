@@ -185,7 +185,7 @@ class TestAttribute:
     def test_what_is_told_and_stored(
         self, cache: Path, trace: Inference, bundle: LanguageModel, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        rows = attribute(cache, capsys, "--rival", "--top", "200")
+        rows = attribute(cache, capsys, "--top", "200")
         features = [row for row in rows if row["node"] == "feature"]
         sizes = [abs(float(str(row["contribution"]))) for row in features]
         assert sizes == sorted(sizes, reverse=True) and [row["rank"] for row in features] == [
@@ -217,6 +217,7 @@ class TestAttribute:
             assert row["effect"] == pytest.approx(exact, rel=1e-2, abs=2e-4)
 
         (checks,) = asked(cache, capsys, "query", "attribution-checks", "--inference", str(INFERENCE))
+        assert checks["rival"] == "runner-up"
         assert checks["value"] == pytest.approx(objective(with_all), rel=1e-4)
         pairs = [(float(str(row["contribution"])), float(str(row["effect"]))) for row in measured]
         rho = float(spearmanr(*zip(*pairs, strict=True)).statistic)
@@ -234,6 +235,17 @@ class TestAttribute:
         assert {row["explained"] for row in rows} == {str(position)} and {row["rival"] for row in rows} == {"7"}
         peaks = [row["peak"] for row in rows]
         assert all(int(str(peak)) < position for peak in peaks), "what comes later does not contribute"
+
+    def test_a_log_probability(
+        self, cache: Path, trace: Inference, bundle: LanguageModel, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        position = trace.prompt_tokens + 20
+        rows = attribute(cache, capsys, "--position", str(position), "--log-probability", "--top", "5")
+        assert {row["rival"] for row in rows} == {None}
+        checks = asked(cache, capsys, "query", "attribution-checks", "--inference", str(INFERENCE))
+        (value,) = [row["value"] for row in checks if row["rival"] is None]
+        known = normal(logits(bundle, trace, None))[position - 1, trace.token_ids[position]]
+        assert value == pytest.approx(known, rel=1e-3, abs=1e-4)
 
     def test_controls_are_those_of_the_seed(self, cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
         def controls(seed: str) -> list[object]:
@@ -325,6 +337,7 @@ class TestPage:
     def test_nobody_is_asked_before_somebody_asks(self, visit: Open) -> None:
         said = texts(visit("inference", **self.PLACE))
         assert "What features do here" in said and "No worker answers" not in said
+        assert "under steering" not in said
 
     def test_a_feature_set_to_0(
         self, visit: Open, cache: Path, trace: Inference, capsys: pytest.CaptureFixture[str]
@@ -335,7 +348,7 @@ class TestPage:
         assert not app.error and not app.warning and "No worker answers" not in texts(app)
         metrics = {metric.label: metric.value for metric in app.metric}
         assert metrics["Set to 0 at"] == f"{row['fires']} positions"
-        assert metrics["Largest KL"].endswith(f"at {row['kl_position']}")
+        assert metrics["Largest KL (nats)"].endswith(f"at {row['kl_position']}")
         (drawn,) = [data for data in payloads(app, "groups") if data["measure"] == "KL"]
         (snippet,) = drawn["groups"][0]["snippets"]
         assert snippet["texts"] == list(trace.texts) and drawn["maximum"] == pytest.approx(row["kl_max"])
@@ -357,15 +370,19 @@ class TestPage:
         (checks,) = [
             row
             for row in asked(cache, capsys, "query", "attribution-checks", "--inference", str(INFERENCE))
-            if row["rival"] == ""
+            if row["rival"] == "runner-up"
         ][:1]
         app = visit("inference", **self.PLACE, does="attribution.everywhere.answer.runner-up")
         assert not app.error and not app.warning and "No worker answers" not in texts(app)
         metrics = {metric.label: metric.value for metric in app.metric}
         assert metrics["Agreement with ablation, n = 20"].startswith(f"{checks['rho']:.2f}, from ")
-        assert metrics["Left to the error"].startswith(f"{100 * float(str(checks['error_share'])):.1f} %")
-        assert metrics[f"To the token at {checks['before']}"].startswith("0 (n = ")
-        assert f"Logits of “{trace.answer}”" in texts(app)
+        error = metrics["Left to the error, of all contributions by size"]
+        assert error == f"{100 * float(str(checks['error_share'])):.1f} %"
+        said = texts(app)
+        sums = [float(str(checks[f"{name}_sum"])) for name in ("features", "error", "constant")]
+        through, value = sum(sums), float(str(checks["value"]))
+        assert f"Through {HOOKPOINT}: {through:+.3g} of {value:.5g} (features {sums[0]:+.3g}, error" in said
+        assert f"Logits of “{trace.answer}”" in said or f", “{trace.answer}” less “" in said
         (drawn,) = [data for data in payloads(app, "groups") if data["measure"] == "contribution"]
         assert drawn["maximum"] > 0
 
@@ -410,6 +427,7 @@ class TestPage:
         app.query_params["feature"] = str(feature)
         app.run()
         assert [button.label for button in app.button if button.label == "Set it to 0"]
+        assert ("Keep the run to ask which of its sentences" in texts(app)) == ("think" in run.trace.segments)
         question = AblationQuestion(hookpoint=HOOKPOINT, features=(feature,))
         ask = AblationRequest(trace=RunTrace(job=str(run.job)), question=question)
         app.session_state["job ablation"] = ended(worker, ask)

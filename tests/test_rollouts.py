@@ -483,13 +483,16 @@ class TestPage:
             rows = sentences(reader, 0)
             (held,) = stored(reader, 0).clamped
         sure = sum(q < 0.05 for q in rows["q"].tolist())
-        assert f"{sure or 'None'} of {len(rows)} sentences" in texts(app)
+        assert f"{sure or 'For none'} of {len(rows)} sentences" in texts(app)
+        assert f"{QUESTION.rollouts} rollouts from each place)" in texts(app)
         assert "All of this is measured and stored." in texts(app)
         (figures,) = tables(app, "Counterfactual")
-        assert figures["Sentence"].tolist() == list(range(1, len(rows) + 1)) and "Passes" not in figures
+        assert figures["Sentence"].tolist() == list(range(1, len(rows) + 1)) and not tables(app, "Passes")
         assert held.clamp is not None
         clamped = self.opened(visit, studied, sentences="open", feature=str(held.clamp.feature))
-        assert "Passes" in tables(clamped, "Counterfactual")[0]
+        (passes,) = tables(clamped, "Passes")
+        assert len(passes) == len(rows)
+        assert f"with feature {held.clamp.feature} of" in texts(clamped) and "less or more important" in texts(clamped)
 
     def test_nothing_stored_yet(self, visit: Open, cache: Path) -> None:
         app = self.opened(visit, cache, sentences="open")

@@ -388,6 +388,8 @@ def test_a_kept_run_says_on_its_page_how_it_was_steered(with_worker: Open, clien
     assert all(
         badge in texts(kept) for badge in ("clamped to what it has", "a silent feature ablated", "token by token")
     )
+    causes = with_worker("inference", **dict(parse_qsl(link)), does="ablation.everywhere.answer.runner-up")
+    assert "written under steering, and is read under it here" in texts(causes)
     (before,) = tables(app, "began")
     assert receipt["positions"].tolist() == before["positions"].tolist()
     (way,) = [link.proto.query_string for link in kept.get("page_link") if link.proto.label == "Steer it"]

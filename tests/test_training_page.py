@@ -99,6 +99,7 @@ def test_the_newest_is_drawn_and_any_can_be_chosen(visit: Open, cache: Path) -> 
     app = visit("quality", experiment="demo", passport="training")
     [figures] = tables(app, "dead_share")
     assert figures["hookpoint"].tolist() == list(HOOKPOINTS)
+    assert list(figures)[-2:] == ["loss_recovered", "predictions"], "how many predictions stands beside it"
     assert figures["dead_share"].tolist() == pytest.approx([25.0] * 7)
     assert figures["fvu"].isna().tolist() == [True, *6 * [False]]
     assert len(app.get("vega_lite_chart")) == 3, "the loss is another than the FVU"

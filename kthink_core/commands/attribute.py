@@ -24,10 +24,14 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--position", type=whole_number, metavar="P", help="of the token that is explained (default: the final answer)"
     )
-    parser.add_argument(
-        "--rival", nargs="?", const=RUNNER_UP, metavar="TOKEN",
-        help="explain the logit less this token's, or without a value less the runner-up's; else the log-probability",
+    explained = parser.add_mutually_exclusive_group()
+    explained.add_argument(
+        "--rival", nargs="?", const=RUNNER_UP, default=RUNNER_UP, metavar="TOKEN",
+        help="explain the logit less this token's (default, and without a value: less the runner-up's)",
     )  # fmt: skip
+    explained.add_argument(
+        "--log-probability", dest="rival", action="store_const", const=None, help="explain the log-probability"
+    )
     parser.add_argument("--seed", type=whole_number, default=0, metavar="S", help="of the features drawn as controls")
     parser.add_argument("--top", type=whole_number, metavar="N", help="features listed a hookpoint (default: 20)")
     parser.add_argument("--device", choices=get_args(Device), default="auto")

@@ -8,7 +8,7 @@ from statistics import median
 import pandas as pd
 
 from kthink_core.evidence.trace_studies import stored, whole_numbers
-from kthink_core.store.causal_studies import ATTRIBUTION, AttributionStudy
+from kthink_core.store.causal_studies import ATTRIBUTION, RUNNER_UP, AttributionStudy, Compared
 from kthink_core.store.reader import Reader
 
 ATTRIBUTIONS = (
@@ -22,10 +22,14 @@ CHECKS = (
 )  # fmt: skip
 ANSWER = "answer"
 """What is explained where no position was named."""
+RIVAL_UNNAMED = "runner-up"
+"""As a rival: of each token, the one that was most probable of all others."""
 _CERTAIN = -0.01
 """log p above which hardly anything can raise or lower it."""
 _FEW = 10
 """Strongest features below which a rank correlation says little."""
+_NOTHING = 1e-9
+"""Contributions below it are told as less than it: they are what rounding leaves."""
 
 
 def attributions(
@@ -33,8 +37,8 @@ def attributions(
 ) -> pd.DataFrame:
     """Nodes of stored attributions, the newest first, each by its |contribution|: `ATTRIBUTIONS`.
 
-    explained: `answer`, or the position of the token; rival: the text of the token it is compared with, null: the
-    log-probability, empty: the runner-up. node: feature, error or bias; contribution: summed over positions; effect:
+    explained: `answer`, or the position of the token; rival: the text of the token it is compared with, or
+    `runner-up`; null: the log-probability. node: feature, error or bias; contribution: summed over positions; effect:
     the exact one of setting the feature to 0, null where it was not measured. top: only so many features of each.
     Raises OutOfRange, UnknownName.
     """
@@ -89,27 +93,42 @@ def attribution_remarks(
 
 
 def in_words(study: AttributionStudy) -> str:
-    """How far attribution and ablation agree, what is left to the error, what the controls are: a few sentences."""
-    strongest, controls = (
-        f"{_median([one.contribution for one in group]) or 0:.2g} by attribution, "
-        f"{_median([one.effect for one in group]) or 0:.2g} by ablation"
-        for group in (study.strongest, study.controls)
-    )
+    """How much of what is explained passes the hookpoint, how far attribution and ablation agree, what is left to the
+    error, what the controls are: a few sentences."""
     agreement = "none to be had"
     if study.rho is not None:
         agreement = f"{study.rho:.2f} (95 %: {study.rho_low:.2f} to {study.rho_high:.2f}, n = {len(study.strongest)})"
     told = [
+        f"{passing(study)}.",
         f"Rank correlation with exact ablation of the {len(study.strongest)} strongest features: {agreement}.",
-        f"Left to the error: {study.error_share:.0%} of all contributions by size, {math.fsum(study.error_at):+.3g} "
-        "in sum.",
-        f"Median size: the strongest {strongest}; {len(study.controls)} features drawn at random {controls}.",
+        f"Left to the error: {study.error_share:.0%} of all contributions by size.",
+        checks_in_words(study),
     ]
-    if study.before is not None:
-        told.append(
-            f"To the token at position {study.before.position}, which was written before them, the features from there "
-            f"on contribute {study.before.largest:g} (checked at {study.before.nodes:,})."
-        )
     return " ".join(told)
+
+
+def passing(study: AttributionStudy) -> str:
+    """How much of what is explained passes the hookpoint, to first order, and whose it is."""
+    parts = [math.fsum(at) for at in (study.features_at, study.error_at, study.constant_at)]
+    features, error, bias = (f"{part:+.3g}" for part in parts)
+    return (
+        f"Through {study.question.hookpoint}: {math.fsum(parts):+.3g} of {study.value:.5g} (features {features}, error "
+        f"{error}, bias {bias})"
+    )
+
+
+def checks_in_words(study: AttributionStudy) -> str:
+    """How large contributions are beside exact ablations and beside others, and that nothing acts backwards."""
+    told = f"Checks: median size of contributions, {_sizes(study.strongest)} of the {len(study.strongest)} strongest"
+    if study.controls:
+        told += f", {_sizes(study.controls)} of {len(study.controls)} features drawn at random"
+    told += "."
+    if study.before is not None:
+        told += (
+            f" To the token at position {study.before.position}, which was written before them, features from there on "
+            f"can contribute nothing: {_size(study.before.largest)} at the most, in {study.before.nodes:,} firings."
+        )
+    return told
 
 
 def doubts(study: AttributionStudy) -> list[str]:
@@ -147,7 +166,7 @@ def _place(study: AttributionStudy) -> dict[str, object]:
         "inference": study.trace.inference,
         "hookpoint": question.hookpoint,
         "explained": ANSWER if question.position is None else str(question.position),
-        "rival": question.rival,
+        "rival": RIVAL_UNNAMED if question.rival == RUNNER_UP else question.rival,
     }
 
 
@@ -170,6 +189,19 @@ def _nodes(study: AttributionStudy, top: int | None) -> list[dict[str, object]]:
 
 def _median(values: list[float]) -> float | None:
     return median(map(abs, values)) if values else None
+
+
+def _sizes(group: tuple[Compared, ...]) -> str:
+    """Median size by attribution, and by ablation."""
+    estimated = _size(_median([one.contribution for one in group]))
+    exact = _size(_median([one.effect for one in group]))
+    return f"{estimated} (by exact ablation {exact})"
+
+
+def _size(value: float | None) -> str:
+    if value is None:
+        return "unknown"
+    return "below 1e-9" if 0 < value < _NOTHING else f"{value:.2g}"
 
 
 def _nodes_table(rows: list[dict[str, object]]) -> pd.DataFrame:

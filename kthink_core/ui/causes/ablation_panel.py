@@ -54,10 +54,11 @@ def _result(traced: TracedPage, effect: FeatureEffect, span: tuple[int, int] | N
     _figures(effect, table)
     tokens = len(traced.tokens)
     st.markdown("**KL of each prediction**", help=terms.help("ablation_kl"))
-    charts.draw(causes_charts.ribbon(table, "kl", "KL", tokens), "KL of the prediction of each later token")
+    charts.draw(causes_charts.ribbon(table, "kl", "KL (nats)", tokens), "KL of the prediction of each later token")
     st.markdown("**Log-probability of each token that was written**", help=terms.help("ablation_change"))
     charts.draw(
-        causes_charts.ribbon(table, "change", "Change", tokens), "Change of the log-probability of each later token"
+        causes_charts.ribbon(table, "change", "Change (nats)", tokens),
+        "Change of the log-probability of each later token",
     )
     stretch = snippets.Stretch(
         traced.tokens["text"].tolist(),
@@ -66,8 +67,9 @@ def _result(traced: TracedPage, effect: FeatureEffect, span: tuple[int, int] | N
         effect.kl,
     )
     snippets.draw_stretches(
-        "The trace", "shaded by KL; where the feature was set to 0 is underlined", [stretch], max(effect.kl),
-        key=f"ablated {traced.called} {effect.feature} {span}", measure="KL",
+        "The trace",
+        f"shaded by KL, up to {numerals.number(max(effect.kl), 3)} nats; where the feature was set to 0 is underlined",
+        [stretch], max(effect.kl), key=f"ablated {traced.called} {effect.feature} {span}", measure="KL",
     )  # fmt: skip
     name = f"ablation of feature {effect.feature} in {traced.called}"
     download.buttons(traced.page, name, table, chart=True, feature=effect.feature)
@@ -78,11 +80,11 @@ def _figures(effect: FeatureEffect, table: pd.DataFrame) -> None:
     most, falls = max(rows, key=lambda row: row["kl"]), min(rows, key=lambda row: row["change"])
     with st.container(horizontal=True, gap="medium"):
         _metric("Set to 0 at", f"{len(effect.positions)} positions", terms.help("ablation"))
-        _metric("KL, all later tokens", numerals.number(math.fsum(effect.kl), 3), terms.help("ablation_kl"))
-        _metric("Largest KL", f"{numerals.number(most['kl'], 3)} at {most['position']}", _told(most))
-        _metric("Falls furthest", f"{numerals.number(falls['change'], 3)} at {falls['position']}", _told(falls))
+        _metric("KL, all later tokens (nats)", numerals.number(math.fsum(effect.kl), 3), terms.help("ablation_kl"))
+        _metric("Largest KL (nats)", f"{numerals.number(most['kl'], 3)} at {most['position']}", _told(most))
+        _metric("Falls furthest (nats)", f"{numerals.number(falls['change'], 3)} at {falls['position']}", _told(falls))
         _metric(
-            "Log-probability, all", numerals.number(math.fsum(effect.change), 3),
+            "Log-probability, all (nats)", numerals.number(math.fsum(effect.change), 3),
             "Sum over all later tokens: negative where the feature speaks for what was written.",
         )  # fmt: skip
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import math
-from statistics import median
-
 import pandas as pd
 import streamlit as st
 
-from kthink_core.evidence.attribution_results import attribution_table, doubts
-from kthink_core.store.causal_studies import RUNNER_UP, AttributionQuestion, AttributionStudy, Compared
+from kthink_core.evidence.attribution_results import attribution_table, checks_in_words, doubts, passing
+from kthink_core.store.causal_studies import RUNNER_UP, AttributionQuestion, AttributionStudy
 from kthink_core.ui.causes import causes_charts
 from kthink_core.ui.causes.traced_page import TracedPage
 from kthink_core.ui.parts import clicks, download, header, note_panel, numerals, snippets, terms
@@ -57,6 +54,7 @@ def _question(traced: TracedPage) -> AttributionQuestion | None:
 
 def _result(traced: TracedPage, study: AttributionStudy) -> None:
     st.text(_explained(study))
+    st.text(passing(study), help=terms.help("attribution_sum"))
     _figures(study)
     for doubt in doubts(study):
         st.info(plain(doubt), icon=":material/help:")
@@ -83,39 +81,28 @@ def _result(traced: TracedPage, study: AttributionStudy) -> None:
 def _explained(study: AttributionStudy) -> str:
     """What the number is that is explained, and how large it is."""
     tokens = "".join(visible(one.text) for one in study.explained)
-    first = study.explained[0]
-    where = f"position {first.position}" + (f" to {study.explained[-1].position}" if len(study.explained) > 1 else "")
+    first, last = study.explained[0].position, study.explained[-1].position
+    where = f"position {first}" if first == last else f"positions {first} to {last}"
+    value = numerals.number(study.value, 3)
     if study.question.rival is None:
-        return f"Log-probability of “{tokens}” at {where}: {numerals.number(study.value, 3)}"
-    rivals = " ".join(visible(one.rival or "") for one in study.explained)
-    return f"Logits of “{tokens}” at {where} less those of “{rivals}”: {numerals.number(study.value, 3)}"
+        return f"Log-probability of “{tokens}” at {where}: {value} nats"
+    pairs = ", ".join(f"“{visible(one.text)}” less “{visible(one.rival or '')}”" for one in study.explained)
+    if first == last:
+        return f"Logit at {where}, {pairs}: {value}"
+    return f"Logits of “{tokens}” at {where}, each less its rival's ({pairs}): {value} in sum"
 
 
 def _figures(study: AttributionStudy) -> None:
     agreement = numerals.MISSING
     if study.rho is not None and study.rho_low is not None and study.rho_high is not None:
         agreement = f"{study.rho:.2f}, from {study.rho_low:.2f} to {study.rho_high:.2f}"
-    error = f"{numerals.percent(study.error_share)}, sum {math.fsum(study.error_at):+.2g}"
     with st.container(horizontal=True, gap="medium"):
         _metric(f"Agreement with ablation, n = {len(study.strongest)}", agreement, terms.help("agreement"))
-        _metric("Left to the error", error, terms.help("left_to_the_error"))
-        _metric("Strongest, median", _sizes(study.strongest), terms.help("agreement"))
-        _metric(f"{len(study.controls)} random", _sizes(study.controls), terms.help("attribution_controls"))
-        if study.before is not None:
-            checked = f"{study.before.largest:g} (n = {study.before.nodes:,})"
-            _metric(f"To the token at {study.before.position}", checked, terms.help("attribution_controls"))
-
-
-def _sizes(group: tuple[Compared, ...]) -> str:
-    """Median size by attribution, and by ablation."""
-    if not group:
-        return numerals.MISSING
-    estimated, exact = (median(abs(value) for value in values) for values in _pairs(group))
-    return f"{estimated:.2g}, exact {exact:.2g}"
-
-
-def _pairs(group: tuple[Compared, ...]) -> tuple[list[float], list[float]]:
-    return [one.contribution for one in group], [one.effect for one in group]
+        _metric(
+            "Left to the error, of all contributions by size", numerals.percent(study.error_share),
+            terms.help("left_to_the_error"),
+        )  # fmt: skip
+    st.caption(plain(checks_in_words(study)), help=terms.help("attribution_controls"))
 
 
 def _heat(traced: TracedPage, study: AttributionStudy) -> None:
@@ -127,10 +114,10 @@ def _heat(traced: TracedPage, study: AttributionStudy) -> None:
         [value < -_SEEN * most for value in at],
         [abs(value) for value in at],
     )
+    shaded = f"shaded up to {numerals.number(most, 3)} {causes_charts.unit(study)}"
     snippets.draw_stretches(
-        "The trace", "shaded by what all features of a token contribute; underlined: against it", [stretch],
-        most, key=f"attributed {traced.called} {study.question.model_dump_json()}",
-        measure="contribution",
+        "The trace", f"{shaded}, by what all features of a token contribute; underlined: against it", [stretch], most,
+        key=f"attributed {traced.called} {study.question.model_dump_json()}", measure="contribution",
     )  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from kthink_core.ui.parts.writing import token_label
 
 RAISES, LOWERS = HUES[2], HUES[3]
 """As of tokens that a feature promotes and suppresses."""
-_RIBBON = 110
+_RIBBON = 220
 BARS = 20
 """Features that have a bar."""
 ERROR, BIAS = "left to the error", "bias of the decoder"
@@ -38,8 +38,8 @@ def ribbon(table: pd.DataFrame, column: str, title: str, tokens: int) -> Chart:
             "y2": {"datum": 0},
             "color": {"field": "colour", "type": "nominal", "scale": None},
             "tooltip": tooltip(
-                ("token", "Token"), ("position", "Position"), ("kl", "KL", ".4g"), ("change", "Change", "+.4g"),
-                ("activation", "Taken away here", ".3f"),
+                ("token", "Token"), ("position", "Position"), ("kl", "KL (nats)", ".4g"),
+                ("change", "Change (nats)", "+.4g"), ("activation", "Taken away here", ".3f"),
             ),
         },
     }  # fmt: skip
@@ -75,7 +75,7 @@ def contributions(study: AttributionStudy, shown: pd.DataFrame, labels: Mapping[
         "mark": {"type": "bar", "cursor": "pointer"},
         "encoding": {
             "y": category("node", None, sort=order, axis={"labelLimit": 220, "labelOverlap": False}),
-            "x": quantity("contribution", "Contribution", axis={"format": "~g"}),
+            "x": quantity("contribution", f"Contribution ({unit(study)})", axis={"format": "~g"}),
             "color": {"field": "colour", "type": "nominal", "scale": None},
             "tooltip": tooltip(
                 ("node", "Node"), ("contribution", "Contribution", "+.4g"), ("absolute", "Sum of sizes", ".4g"),
@@ -84,3 +84,8 @@ def contributions(study: AttributionStudy, shown: pd.DataFrame, labels: Mapping[
         },
     }  # fmt: skip
     return Chart(table, spec)
+
+
+def unit(study: AttributionStudy) -> str:
+    """Of what is explained, and of what contributes to it."""
+    return "nats" if study.question.rival is None else "logits"

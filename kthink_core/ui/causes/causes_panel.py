@@ -12,6 +12,13 @@ from kthink_core.ui.view.causes_link import CAUSES
 
 _ASKED = dict(zip(CAUSES, ("Nothing", "Without a feature", "What the answer depends on"), strict=True))
 
+_UNDER_STEERING = {
+    "ablation": "This trace was written under steering, and is read under it here, with the feature and without: what "
+    "the feature still is after the steering is taken out.",
+    "attribution": "This trace was written under steering, and is read under it here: contributions are of features as "
+    "they are after the steering.",
+}
+
 
 def draw(traced: TracedPage) -> None:
     """Whoever asks for nothing pays for nothing: the worker is looked for once somebody does."""
@@ -20,6 +27,8 @@ def draw(traced: TracedPage) -> None:
     st.header("What features do here", help=terms.help("ablation"))
     choices.pick("Ask", "does", _ASKED, traced.page, at=0)
     asked = traced.page.view.does[0]
+    if traced.steered and asked in _UNDER_STEERING:
+        st.caption(_UNDER_STEERING[asked])
     if asked == "ablation":
         ablation_panel.draw(traced)
     elif asked == "attribution":

@@ -45,6 +45,8 @@ class TracedPage:
     """What is marked in it."""
     choose: Callable[[int], None]
     """Makes a feature the main one."""
+    steered: bool = False
+    """Whether it was written under steering."""
 
     def ablation(self, question: AblationQuestion) -> AblationStudy | None:
         """The answer, where there is one: else what has it made."""

@@ -60,7 +60,7 @@ def draw(
     ):
         header.nothing(
             "The worker has another model, other SAEs or another capture site than this experiment: start one with "
-            f"`--experiment {plain(page.experiment.name)}`{otherwise}."
+            f"`--experiment {page.experiment.name}`{otherwise}."
         )
         return ended
     session = presence.visitor()

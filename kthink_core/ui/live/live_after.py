@@ -40,7 +40,10 @@ def draw(page: Page, worker: Worker, run: LiveRun, read: Reading, span: tuple[in
         trace_parts.tab(read, TITLES[tab], trace_parts.with_lift(page, ranked, run.scope))
     if _is_whole(worker, run):
         trace = RunTrace(job=run.job or "")
-        causes_panel.draw(TracedPage(page, trace, read.called, read.trace.tokens(), read.shown, span, read.choose))
+        tokens = read.trace.tokens()
+        causes_panel.draw(TracedPage(page, trace, read.called, tokens, read.shown, span, read.choose))
+        if "think" in tokens["segment"].tolist():
+            st.caption("Keep the run to ask which of its sentences matter: the page of the kept one does.")
 
 
 def keep(

@@ -32,6 +32,14 @@ CAUSES: dict[str, Term] = {
         "log-probability of tokens as written, or the sum of their logits less those of their rivals.",
         r"A_{i,t} = a_{i,t}\,\big(W_{dec}[i] \cdot \partial m / \partial h_t\big)",
     ),
+    "attribution_sum": Term(
+        "Through a hookpoint",
+        "The contributions of features, of the SAE's error and of the decoder's bias at one hookpoint, summed over all "
+        "positions. They are first-order estimates and need not sum to what is explained: effects are not "
+        "proportional, and most of what the model computes may go past one hookpoint. Where the sum is small, the "
+        "features listed are those of a small part.",
+        r"\sum_t \Big(\sum_i A_{i,t} + E_t + b_{dec} \cdot \partial m / \partial h_t\Big)",
+    ),
     "left_to_the_error": Term(
         "Left to the error",
         "What the SAE does not reconstruct takes part as a node of its own: its share of all contributions by size, "

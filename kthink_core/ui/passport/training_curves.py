@@ -183,20 +183,26 @@ def _figures(page: Page, name: str, training: Training, about: download.Stamp) -
     columns: dict[str, ColumnConfig] = {"hookpoint": TextColumn("Hookpoint", pinned=True)}
     for column, title, decimals, unit, term in (
         ("fvu", "FVU", 3, "", "fvu"),
-        ("loss_recovered", "Loss recovered", 3, "", "loss_recovered"),
         ("l0", "L0", 1, "", "l0"),
         ("dead_share", "Dead", 1, "%", "dead"),
+        ("loss_recovered", "Loss recovered", 3, "", "loss_recovered"),
     ):
         values = table[column].tolist()
         shown[column], columns[column] = numerals.column(
             title, values, decimals=decimals, unit=unit, help=terms.help(term)
         )
-    for column, title in (("positions", "Positions"), ("predictions", "Predictions")):
-        shown[column], columns[column] = table[column], NumberColumn(title, format="localized")
+    for place, column, title in ((4, "positions", "n, positions"), (6, "predictions", "n, predictions")):
+        shown.insert(place, column, table[column])  # beside the figures that are of so many
+        columns[column] = NumberColumn(title, format="localized")
     described = "Quality of the SAEs on texts that were held out"
     st.dataframe(shown, hide_index=True, column_config=columns, placeholder=numerals.MISSING, alt=described)
     download.buttons(page, f"held-out figures of training {name}", table, about=about)
-    st.caption(f"A feature counts as dead here where it fires at none of these positions, above after {DEAD_AFTER:,}.")
+    st.caption(
+        "Dead: fires at none of these texts' n positions; the fewer they are, the more features seem dead. "
+        f"In the chart of dead features: has not fired for the last {DEAD_AFTER:,} positions of the training, or, "
+        "where it has had fewer, never. Loss recovered is of n predictions and has no interval here: of few it is a "
+        "rough figure."
+    )
 
 
 def _stamp(training: Training, folder: Path) -> dict[str, str]:

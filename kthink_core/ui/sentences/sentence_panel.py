@@ -21,7 +21,7 @@ from kthink_core.ui.inference import trace_parts
 from kthink_core.ui.live import job_button
 from kthink_core.ui.parts import clicks, download, header, numerals, terms
 from kthink_core.ui.parts.writing import plain
-from kthink_core.ui.sentences import sentence_bars
+from kthink_core.ui.sentences import sentence_bars, sentence_figures
 from kthink_core.ui.view import cache
 from kthink_core.ui.view.page import Page, go
 
@@ -110,14 +110,7 @@ def _results(
     page: Page, study: SentenceStudy, clamped: SentenceStudy | None, look: Callable[[tuple[int, int]], None]
 ) -> None:
     table = _table(study.id, len(study.places), clamped and (clamped.id, len(clamped.places)), study, clamped)
-    sure = [str(number + 1) for number in table.loc[table["q"] < sentence_results.TRUSTED, "sentence"]]
-    if sure:
-        st.markdown(
-            f"**{len(sure)} of {len(table)} sentences move the answers by more than chance** "
-            f"(q < {sentence_results.TRUSTED}): {', '.join(sure)}."
-        )
-    else:
-        st.markdown(f"**None of {len(table)} sentences moves the answers by more than chance does.**")
+    _headline(table, "q", study.rollouts, "moves the answers", "move the answers by more than chance")
     for doubt in sentence_results.doubts(study):
         st.info(plain(doubt), icon=":material/help:")
 
@@ -129,50 +122,34 @@ def _results(
     described = "Sentences of the thought by their importance"
     clicks.chart(sentence_bars.chart(table), ("first", "last"), key, chosen, described=described)
     download.buttons(page, f"sentences of inference {study.inference}", table, chart=True, study=study.id)
+    if clamped is not None and clamped.clamp is not None:
+        _passing(table, clamped.clamp, study.rollouts, f"passing {key} {clamped.id} {len(clamped.places)}", chosen)
     with st.expander("In figures", icon=":material/table_rows:"):
-        _figures(table, clamped)
+        sentence_figures.draw(table)
 
 
-def _figures(table: pd.DataFrame, clamped: SentenceStudy | None) -> None:
-    shown = pd.DataFrame(
-        {
-            "Sentence": table["sentence"] + 1,
-            "Importance": table["importance"],
-            "95 %": _intervals(table, "low", "high"),
-            "Chance": table["chance"],
-            "p": table["p"],
-            "q": table["q"],
-            "Right before": table["accuracy_before"].map(numerals.percent),
-            "Right after": table["accuracy_after"].map(numerals.percent),
-            "Difference, 95 %": _intervals(table, "accuracy_low", "accuracy_high"),
-            "No answer before": table["none_before"],
-            "after": table["none_after"],
-            "Other sentence": table["differing"],
-            "Counterfactual": table["counterfactual"],
-            "its 95 %": _intervals(table, "counterfactual_low", "counterfactual_high"),
-            "its chance": table["counterfactual_chance"],
-            "its q": table["counterfactual_q"],
-        }
-    )
-    if clamped is not None:
-        shown = shown.assign(
-            **{
-                "Held": table["clamped"],
-                "Passes": table["passing"],
-                "passing, 95 %": _intervals(table, "passing_low", "passing_high"),
-                "passing, q": table["passing_q"],
-            }
-        )
-    measures = [name for name in shown if pd.api.types.is_float_dtype(shown[name])]
-    written = shown.assign(**{name: [numerals.number(value, 3) for value in shown[name]] for name in measures})
-    st.dataframe(written, hide_index=True, alt="Sentences in figures")
+def _passing(
+    table: pd.DataFrame, held: Intervention, rollouts: int, key: str, chosen: Callable[[dict[str, int]], None]
+) -> None:
+    """What the answers of the rollouts with a feature held come to."""
+    measured = table.loc[table["passing"].notna(), :]
+    if measured.empty:
+        return
+    feature = plain(f"feature {held.feature} of {held.hookpoint} held at {held.value:g}")
+    one, many = f"is less or more important with {feature}", f"are less or more important with {feature}"
+    _headline(measured, "passing_q", rollouts, one, many)
+    described = "Sentences of the thought by what of their importance passes the feature"
+    clicks.chart(sentence_bars.passing_chart(measured), ("first", "last"), key, chosen, described=described)
 
 
-def _intervals(table: pd.DataFrame, low: str, high: str) -> list[str]:
-    return [
-        numerals.MISSING if pd.isna(a) else f"{numerals.number(a)} to {numerals.number(b)}"
-        for a, b in zip(table[low], table[high], strict=True)
-    ]
+def _headline(table: pd.DataFrame, q: str, rollouts: int, one: str, many: str) -> None:
+    """For how many sentences it is shown, and for which. `one`, `many`: what they do."""
+    sure = [str(number + 1) for number in table.loc[table[q] < sentence_results.TRUSTED, "sentence"]]
+    by = f"(q < {sentence_results.TRUSTED}; {rollouts} rollouts from each place)"
+    if sure:
+        st.markdown(f"**{len(sure)} of {len(table)} sentences {many}** {by}: {', '.join(sure)}.")
+    else:
+        st.markdown(f"**For none of {len(table)} sentences is it shown that it {one}** {by}.")
 
 
 def _layout(page: Page) -> Layout:
