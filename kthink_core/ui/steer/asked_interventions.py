@@ -159,8 +159,10 @@ def _changed(page: Page, number: int) -> None:
     after, before = state[_key(number, "after")], last.intervention.after
     trigger = None
     if after != _AT_ONCE:
-        kept = before is not None and before.hookpoint == after
-        trigger = Trigger(after, feature_at("of", after, before.feature) if kept else _foremost(page, after))
+        if before is not None and before.hookpoint == after:
+            trigger = Trigger(after, feature_at("of", after, before.feature))
+        else:
+            trigger = Trigger(after, _foremost(page, after))
     value, scaled = 0.0, False
     if kind != "ablate" and last.intervention.action == "ablate":  # there was no field for it
         begin = usual(page, hookpoint, feature)
