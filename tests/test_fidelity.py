@@ -116,6 +116,9 @@ class _Linear:
         self.shape = SaeShape(num_latents=width, k=width, d_in=width, activation="topk")
         self.W_dec = part * torch.eye(width)
 
+    def quiet(self, vectors: Tensor, features: Tensor) -> bool:
+        return False
+
     def encode(self, vectors: Tensor) -> Latents:
         return Latents(vectors, torch.arange(vectors.shape[1]).expand_as(vectors))
 

@@ -83,6 +83,24 @@ def test_bfloat16_vectors_are_encoded_in_the_saes_type(tmp_path: Path) -> None:
     np.testing.assert_array_equal(narrow.activations, wide.activations)
 
 
+@pytest.mark.parametrize("activation", ["topk", "groupmax"])
+def test_who_is_certainly_quiet_does_not_fire(tmp_path: Path, activation: Literal["topk", "groupmax"]) -> None:
+    """Told for some, never for one that fires; of narrow numbers nothing is certain."""
+    sae = load_saes(str(make_sae(tmp_path, activation)), None, ["layers.0.mlp"], CPU).by_hookpoint["layers.0.mlp"]
+    rows = torch.randn(60, WIDTH, generator=torch.Generator().manual_seed(4))
+    told = 0
+    for row in rows:
+        latents = sae.encode(row[None])
+        firing = set(latents.indices[latents.activations > 0].tolist())
+        for feature in range(LATENTS):
+            if sae.quiet(row[None], torch.tensor([feature])):
+                told += 1
+                assert feature not in firing
+        assert not firing or not sae.quiet(row[None], torch.tensor(sorted(firing)))
+    assert told > 60
+    assert not any(sae.quiet(rows[:1].bfloat16(), torch.tensor([feature])) for feature in range(LATENTS))
+
+
 @pytest.mark.parametrize("option", ["transcode", "skip_connection"])
 def test_transcoders_are_refused(tmp_path: Path, option: str) -> None:
     with pytest.raises(UnsupportedSae, match=r"layers\.0\.mlp is a transcoder"):
@@ -152,6 +170,9 @@ class Jump:
     def dense(self, vectors: torch.Tensor) -> torch.Tensor:
         z = vectors @ self.W_dec.T / WIDTH
         return torch.where(z > 0.8, z, 0.0)
+
+    def quiet(self, vectors: torch.Tensor, features: torch.Tensor) -> bool:
+        return False
 
     def encode(self, vectors: torch.Tensor) -> Latents:
         z = self.dense(vectors)

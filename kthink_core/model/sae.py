@@ -49,6 +49,10 @@ class Sae(Protocol):
         """[positions, d_in]"""
         ...
 
+    def quiet(self, vectors: Tensor, features: Tensor) -> bool:
+        """Whether it is certain, without an encoding, that none of these features fires at any of the vectors."""
+        ...
+
 
 class LoadedSaes(NamedTuple):
     """SAEs by hookpoint, in the order asked."""

@@ -15,6 +15,7 @@ from typing import Literal, Self
 import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
+from torch.nn.functional import linear
 
 from kthink_core import demo
 from kthink_core.config import MOST_LATENTS, MOST_WIDTH, SaeShape
@@ -28,6 +29,8 @@ with redirect_stdout(io.StringIO()):  # it prints a line where triton is absent,
     from sparsify import SparseCoder, SparseCoderConfig
 
 _ACTIVATIONS = ("topk", "groupmax")
+_ROUNDING = 1e-2
+"""Of a pre-activation."""
 
 
 class KSparse:
@@ -47,6 +50,14 @@ class KSparse:
 
     def decode(self, latents: Latents) -> Tensor:
         return self._coder.decode(latents.activations, latents.indices)
+
+    def quiet(self, vectors: Tensor, features: Tensor) -> bool:
+        """A pre-activation below 0 is an activation of 0, whatever the others are; near 0 rounding may decide."""
+        if vectors.dtype not in (torch.float32, torch.float64):
+            return False
+        encoder = self._coder.encoder
+        before = linear(vectors - self._coder.b_dec, encoder.weight[features], encoder.bias[features])
+        return bool(before.max() < -_ROUNDING)
 
 
 def load_saes(source: str, revision: str | None, hookpoints: Sequence[str], device: torch.device) -> LoadedSaes:

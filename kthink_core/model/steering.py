@@ -182,6 +182,8 @@ def _changed(put: _Put, rows: Tensor, acting: Tensor | None) -> tuple[Tensor, Te
 
 def activations_of(sae: Sae, rows: Tensor, features: Tensor) -> Tensor:
     """The activations of some features, [positions, features]; 0 where one is not kept. `rows`: [positions, d_in]."""
+    if not rows.requires_grad and sae.quiet(rows, features):  # mostly so; an encoding reads all of the SAE's weights
+        return rows.new_zeros(len(rows), len(features))
     latents = sae.encode(rows)
     own = latents.indices[:, :, None] == features
     if latents.activations.requires_grad:  # where fewer fire than are kept, the rest is 0 and moves nothing
