@@ -284,11 +284,12 @@ class TestPage:
             sweep = sweep_results.stored(reader, swept)
             runs = tuple(run.model_copy(update={"text": evil, "answer": evil}) for run in sweep.runs)
             questions = tuple(one.model_copy(update={"question": evil}) for one in sweep.questions)
-            foreign = sweep.model_copy(update={"runs": runs, "questions": questions, "problems_from": evil})
-            save_study(reader.layout, KIND, "0" * 12, foreign)
-            path = reader.layout.folder / "studies" / KIND / f"{'0' * 12}.json"
+            asked = sweep.asked.model_copy(update={"seed": sweep.asked.seed + 1})  # another question
+            changed = {"asked": asked, "runs": runs, "questions": questions, "problems_from": evil}
+            foreign = sweep.model_copy(update=changed)
+            path = save_study(reader.layout, KIND, foreign.id, foreign)
         try:
-            app = visit(sweep="0" * 12)
+            app = visit(sweep=foreign.id)
             assert [element.value for element in app.get("code")][-1] == evil.replace("\u202e", "\\u202e")
             said = [element.value for kind in ("markdown", "caption", "info") for element in app.get(kind)]
             assert any(plain(evil) in each for each in said)
