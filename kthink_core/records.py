@@ -5,7 +5,7 @@ Positions count from 0 at the first prompt token, inferences and problems from 0
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal, NamedTuple, get_args
 
@@ -144,6 +144,12 @@ class Intervention:
     after: Trigger | None = None
     """If given, it acts only from the position after the first one, not before `start`, at which that feature fires:
     where the vector that fires is the steered one, so that what is said of a stored trace holds while it is written."""
+
+
+def hookpoints_needed(interventions: Iterable[Intervention]) -> list[str]:
+    """Those at which something is done, or waited for: whose SAEs that takes."""
+    places = [(done.hookpoint, done.after.hookpoint if done.after else done.hookpoint) for done in interventions]
+    return list(dict.fromkeys(place for pair in places for place in pair))
 
 
 @dataclass(frozen=True)

@@ -53,15 +53,6 @@ def asked(text: str) -> Asked:
     return Asked(Intervention(hookpoint, int(feature), kind, amount, int(start or 0), waits), bool(scaled))
 
 
-def written(one: Asked) -> str:
-    """As it is read."""
-    done = one.intervention
-    strength = "" if done.action == "ablate" else f":{done.value!r}{'x' if one.scaled else ''}"
-    begins = f"@{done.start}" if done.start else ""
-    waits = f"@{done.after.hookpoint}:{done.after.feature}" if done.after else ""
-    return f"{done.hookpoint}:{done.feature}={done.action}{strength}{begins}{waits}"
-
-
 def in_activations(wanted: Iterable[Asked], maximum: Maximum, where: str) -> tuple[Intervention, ...]:
     """Strengths in units of activation. Raises BadValue for a feature that has no maximum to scale by. `where`: what
     the maxima are of, for a reader."""

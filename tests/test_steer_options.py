@@ -1,4 +1,4 @@
-"""Steering as it is written on the command line: read, written, scaled, refused."""
+"""Steering as it is written on the command line: read, scaled, refused."""
 
 from __future__ import annotations
 
@@ -16,13 +16,21 @@ from kthink_core.steer_options import (
     check_interventions,
     check_steering,
     in_activations,
-    written,
 )
 
 H = "layers.6.mlp"
 NAMES = st.sampled_from(["layers.6.mlp", "layers.10", "h.3.mlp"])
 FEATURES = st.integers(0, 10**6)
 STRENGTHS = st.floats(allow_nan=False, allow_infinity=False, width=32)
+
+
+def written(one: Asked) -> str:
+    """As it is read."""
+    done = one.intervention
+    strength = "" if done.action == "ablate" else f":{done.value!r}{'x' if one.scaled else ''}"
+    begins = f"@{done.start}" if done.start else ""
+    waits = f"@{done.after.hookpoint}:{done.after.feature}" if done.after else ""
+    return f"{done.hookpoint}:{done.feature}={done.action}{strength}{begins}{waits}"
 
 
 @st.composite

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from kthink_core.commands.loading import load
 from kthink_core.config import Device
+from kthink_core.records import hookpoints_needed
 
 if TYPE_CHECKING:
     from kthink_core.interventions.subject import Subject
@@ -18,7 +19,6 @@ def subject_of(reader: Reader, inference: int, hookpoints: Sequence[str], device
     from kthink_core.interventions.subject import Subject
 
     found = reader.inference(inference)
-    steered = [done.hookpoint for done in found.interventions]
-    steered += [done.after.hookpoint for done in found.interventions if done.after]
-    loaded = load(reader.experiment, list(dict.fromkeys([*hookpoints, *steered])), device)
+    needed = list(dict.fromkeys([*hookpoints, *hookpoints_needed(found.interventions)]))
+    loaded = load(reader.experiment, needed, device)
     return Subject(loaded.lm, loaded.saes.by_hookpoint, reader.experiment, found, inference)

@@ -112,7 +112,7 @@ def _complete(reader: Reader, options: argparse.Namespace, asked: Asked, problem
     experiment = reader.experiment
     hookpoints = list(dict.fromkeys(target.hookpoint for target in asked.targets))
     lm, saes = load(experiment, hookpoints, options.device)
-    made = made_with(experiment, hookpoints, str(lm.device), str(lm.model.dtype).removeprefix("torch."))
+    made = made_with(experiment, hookpoints, str(lm.device), lm.dtype_name)
     id, begin = begun(reader, asked, problems, made)
     machine = Machine(lm, saes.by_hookpoint, experiment.config.site)
     sweep = begin

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from kthink_core.config import Experiment
 from kthink_core.errors import BadValue
 from kthink_core.evidence.sentence_splitting import sentences, thought
-from kthink_core.records import Inference, Intervention
+from kthink_core.records import Inference, Intervention, hookpoints_needed
 from kthink_core.store.reader import Reader
 from kthink_core.store.sentence_studies import (
     KIND,
@@ -50,9 +50,7 @@ class Cost(NamedTuple):
 
 def hookpoints_of(trace: Inference, question: Question) -> list[str]:
     """The hookpoints at which the rollouts are steered, or wait for a feature."""
-    steered = [*trace.interventions, *([question.clamp] if question.clamp else [])]
-    named = [place for one in steered for place in (one.hookpoint, one.after and one.after.hookpoint) if place]
-    return list(dict.fromkeys(named))
+    return hookpoints_needed((*trace.interventions, *([question.clamp] if question.clamp else [])))
 
 
 def standing(

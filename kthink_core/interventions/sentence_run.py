@@ -49,7 +49,7 @@ def run(
     Raises what `standing` raises; DiskFull, OutOfMemory.
     """
     trace = reader.inference(question.inference)
-    device, dtype = str(engaged.lm.device), str(engaged.lm.model.dtype).removeprefix("torch.")
+    device, dtype = str(engaged.lm.device), engaged.lm.dtype_name
     studies = standing(reader, trace, question, device, dtype)
 
     def step(study: SentenceStudy) -> Step:

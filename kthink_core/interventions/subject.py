@@ -42,8 +42,7 @@ class Subject(NamedTuple):
 
     def made(self, hookpoint: str) -> Made:
         """What an answer about a hookpoint is made with, now."""
-        dtype = str(self.lm.model.dtype).removeprefix("torch.")
-        return made_with(self.experiment, [hookpoint], str(self.lm.device), dtype)
+        return made_with(self.experiment, [hookpoint], str(self.lm.device), self.lm.dtype_name)
 
     def check_hookpoint(self, hookpoint: str) -> None:
         """Raises UnknownName for one without an SAE."""

@@ -32,7 +32,7 @@ from kthink_core.model.language_model import LanguageModel
 from kthink_core.model.objective import Objective, against_runners_up, value_of
 from kthink_core.model.out_of_memory import out_of_memory
 from kthink_core.model.replay import onsets
-from kthink_core.model.sae import Latents, Sae, chunks
+from kthink_core.model.sae import Latents, Sae, latents_of
 from kthink_core.model.steering import Steering
 
 _TOKENS = 2**11
@@ -149,13 +149,8 @@ class Ablation:
     def latents(self, hookpoint: str) -> Latents:
         """The features of the trace at every position, [positions, kept]."""
         if hookpoint not in self._latents:
-            sae = self._saes[hookpoint]
             with torch.inference_mode():
-                parts = [sae.encode(part) for part in chunks(sae, self._vectors[hookpoint].to(sae.W_dec.dtype))]
-                widest = max(part.indices.shape[1] for part in parts)
-                wide = [[torch.nn.functional.pad(each, (0, widest - each.shape[1])) for each in part] for part in parts]
-                activations, indices = (torch.cat(each) for each in zip(*wide, strict=True))
-            self._latents[hookpoint] = Latents(activations, indices)
+                self._latents[hookpoint] = latents_of(self._saes[hookpoint], self._vectors[hookpoint])
         return self._latents[hookpoint]
 
     def _rows(self, targets: Sequence[Target]) -> list[_Row]:

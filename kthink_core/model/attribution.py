@@ -24,7 +24,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from kthink_core.config import Site
@@ -34,7 +34,7 @@ from kthink_core.model.language_model import LanguageModel
 from kthink_core.model.objective import Objective, value_of
 from kthink_core.model.out_of_memory import out_of_memory
 from kthink_core.model.replay import onsets
-from kthink_core.model.sae import Latents, Sae, chunks
+from kthink_core.model.sae import Latents, Sae, chunks, stacked
 from kthink_core.model.steering import Steering
 
 _WHOLE = 2**25
@@ -188,9 +188,7 @@ def _attributed(sae: Sae, vectors: Tensor, gradients: Tensor) -> Attributed:
         error = ((part - sae.decode(latents)) * slope).sum(-1)
         contributions = latents.activations * torch.cat(turned)
         parts.append((latents.indices, latents.activations, contributions, error, slope @ bias))
-    widest = max(part[0].shape[1] for part in parts)
-    wide = [[nn.functional.pad(each, (0, widest - each.shape[1])) for each in part[:3]] for part in parts]
-    indices, activations, contributions = (torch.cat(each) for each in zip(*wide, strict=True))
+    indices, activations, contributions = (stacked(each) for each in zip(*(part[:3] for part in parts), strict=True))
     error, constant = (
         torch.cat(each).float().cpu().numpy() for each in zip(*(part[3:] for part in parts), strict=True)
     )

@@ -14,14 +14,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.functional import pad
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
 from kthink_core.config import Site
 from kthink_core.model.hookpoints import ending_at, passing
 from kthink_core.model.language_model import LanguageModel
-from kthink_core.model.sae import Latents, Sae, chunks
+from kthink_core.model.sae import Latents, Sae, latents_of
 
 _POSITIONS = 2048
 """Positions of one forward pass: between two of them others may use the device."""
@@ -168,15 +167,10 @@ class FeatureMaxima:
                 input_ids=padded, position_ids=positions, past_key_values=cache, use_cache=cache is not None
             )
         lengths = [len(ids) for ids in sequences]
-        vectors = captured[self._hookpoint].to(self._sae.W_dec.dtype)
-        real = torch.cat([row[:length] for row, length in zip(vectors, lengths, strict=True)])
-        parts = [self._sae.encode(part) for part in chunks(self._sae, real)]
-        widest = max(part.indices.shape[1] for part in parts)
-        wide = [pad(part.activations.float(), (0, widest - part.indices.shape[1])) for part in parts]
-        wider = [pad(part.indices, (0, widest - part.indices.shape[1])) for part in parts]
-        return [
-            Latents(*pair) for pair in zip(torch.cat(wide).split(lengths), torch.cat(wider).split(lengths), strict=True)
-        ]
+        rows = zip(captured[self._hookpoint], lengths, strict=True)
+        whole = latents_of(self._sae, torch.cat([row[:length] for row, length in rows]))
+        parts = whole.activations.float().split(lengths), whole.indices.split(lengths)
+        return [Latents(*pair) for pair in zip(*parts, strict=True)]
 
 
 def _keys_and_values(cache: DynamicCache) -> list[tuple[Tensor, Tensor]]:

@@ -59,6 +59,11 @@ class LanguageModel(NamedTuple):
     def device(self) -> torch.device:
         return self.model.device
 
+    @property
+    def dtype_name(self) -> str:
+        """As `--dtype` has it: `float32`."""
+        return str(self.model.dtype).removeprefix("torch.")
+
 
 def leave_a_core() -> None:
     """Let torch's operations run on all cores but one, unless `OMP_NUM_THREADS` says how many.

@@ -30,7 +30,7 @@ def made_with(lm: LanguageModel) -> dict[str, str]:
     return {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu ({platform.machine()})",
-        "dtype": str(lm.model.dtype).removeprefix("torch."),
+        "dtype": lm.dtype_name,
         "python": platform.python_version(),
         "kthink": kthink_core.__version__,
         **{name: version(name) for name in _LIBRARIES},

@@ -38,16 +38,7 @@ def replay(
     """
     longest = max(map(len, sequences))
     padded = torch.tensor([[*ids, *[0] * (longest - len(ids))] for ids in sequences], device=lm.device)
-    onset, generated = None, torch.empty(0)
-    if steering:
-        onset = Onset(steering, len(sequences), lm.device)
-        generated = torch.arange(longest, device=lm.device) - torch.tensor(prompt_tokens, device=lm.device)[:, None]
-    seen = list(dict.fromkeys((*hookpoints, *(steering.watched if steering else ()))))
-    while True:
-        with passing(lm.model, seen, site, onset.edits(generated) if onset else None) as captured:
-            last_hidden = lm.model.base_model(input_ids=padded, use_cache=False).last_hidden_state
-        if onset is None or onset.settled(captured, generated):
-            break
+    captured, last_hidden, _ = _passed(lm, padded, hookpoints, site, steering, prompt_tokens)
     return [
         Captured(
             {hookpoint: captured[hookpoint][row, : len(ids)] for hookpoint in hookpoints},
@@ -65,14 +56,31 @@ def onsets(
     None where none waits for a feature, so that it is as they say."""
     if not steering.watched:
         return None
-    onset = Onset(steering, 1, lm.device)
     ids = torch.tensor([list(token_ids)], device=lm.device)
-    generated = torch.arange(len(token_ids), device=lm.device)[None] - prompt_tokens
+    return _passed(lm, ids, (), site, steering, [prompt_tokens])[2]
+
+
+def _passed(
+    lm: LanguageModel,
+    token_ids: Tensor,
+    hookpoints: Sequence[str],
+    site: Site,
+    steering: Steering | None,
+    prompt_tokens: Sequence[int],
+) -> tuple[dict[str, Tensor], Tensor, Tensor | None]:
+    """token_ids: [sequences, positions]. What passed, the last hidden states, and from when on each intervention acted:
+    of the pass that settles that."""
+    onset, generated = None, torch.empty(0)
+    if steering:
+        onset = Onset(steering, len(token_ids), lm.device)
+        positions = torch.arange(token_ids.shape[1], device=lm.device)
+        generated = positions - torch.tensor(prompt_tokens, device=lm.device)[:, None]
+    seen = list(dict.fromkeys((*hookpoints, *(steering.watched if steering else ()))))
     while True:
-        with passing(lm.model, steering.watched, site, onset.edits(generated)) as captured:
-            lm.model.base_model(input_ids=ids, use_cache=False)
-        if onset.settled(captured, generated):
-            return onset.starts
+        with passing(lm.model, seen, site, onset.edits(generated) if onset else None) as captured:
+            last_hidden = lm.model.base_model(input_ids=token_ids, use_cache=False).last_hidden_state
+        if onset is None or onset.settled(captured, generated):
+            return captured, last_hidden, onset and onset.starts
 
 
 def _logprobs(lm: LanguageModel, last_hidden: Tensor, token_ids: Tensor) -> Tensor:

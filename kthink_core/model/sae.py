@@ -91,8 +91,8 @@ def encode(sae: Sae, vectors: Tensor, segments: Sequence[Segment]) -> Encoding:
     parts = [_encode_rows(sae, part) for part in chunks(sae, rows)]
     features, activations, squared_error, squared_norm = zip(*parts, strict=True)
     return Encoding(
-        _stacked(features).astype(np.int32),
-        _stacked(activations),
+        stacked(features).cpu().numpy().astype(np.int32),
+        stacked(activations).cpu().numpy(),
         torch.cat(squared_error).cpu().numpy(),
         torch.cat(squared_norm).cpu().numpy(),
         _segment_sums(rows, segments),
@@ -111,11 +111,16 @@ def _encode_rows(sae: Sae, rows: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor
     return latents.indices, latents.activations.float(), squared_error, squared_norm
 
 
-def _stacked(parts: Sequence[Tensor]) -> NDArray:
+def latents_of(sae: Sae, vectors: Tensor) -> Latents:
+    """Of any number of captured vectors, [positions, d_in] in any dtype; filled up as `encode` does it."""
+    parts = [sae.encode(part) for part in chunks(sae, vectors.to(sae.W_dec.dtype))]
+    return Latents(*(stacked(column) for column in zip(*parts, strict=True)))
+
+
+def stacked(parts: Sequence[Tensor]) -> Tensor:
     """Parts [positions, kept] below each other, the narrow ones filled up with zeros."""
     widest = max(part.shape[1] for part in parts)
-    padded = [torch.nn.functional.pad(part, (0, widest - part.shape[1])) for part in parts]
-    return torch.cat(padded).cpu().numpy()
+    return torch.cat([torch.nn.functional.pad(part, (0, widest - part.shape[1])) for part in parts])
 
 
 def _segment_sums(rows: Tensor, segments: Sequence[Segment]) -> dict[Segment, NDArray[np.float64]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Concatenate, ParamSpec, Protocol
 
@@ -105,3 +105,15 @@ def token_activations(trace: Trace, hookpoint: str, scope: Scope, features: tupl
     counted = tokens.loc[tokens["segment"].isin(SEGMENTS_OF[scope]), ["position", "token_id", "text"]]
     tracks = trace.tracks(hookpoint, features)
     return tracks.merge(counted, on="position").filter(items=["feature", "position", "token_id", "text", "activation"])
+
+
+def peaks(trace: Trace, hookpoint: str, scope: Scope, features: tuple[int, ...]) -> dict[int, float]:
+    """The largest activation in scope of each of some features that fires there."""
+    fired = token_activations(trace, hookpoint, scope, features)
+    fired = fired.sort_values("activation")  # the last of a feature stays
+    return dict(zip(fired["feature"].tolist(), fired["activation"].tolist(), strict=True))
+
+
+def larger(one: Mapping[int, float], other: Mapping[int, float]) -> dict[int, float]:
+    """The larger of two measures of each feature that either has."""
+    return {feature: max(one.get(feature, 0), other.get(feature, 0)) for feature in one.keys() | other.keys()}

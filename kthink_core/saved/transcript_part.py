@@ -9,7 +9,7 @@ import pandas as pd
 
 from kthink_core import queries
 from kthink_core.live.watchlist import Watch, firings
-from kthink_core.queries.trace import StoredTrace, token_activations
+from kthink_core.queries.trace import StoredTrace, larger, peaks
 from kthink_core.saved import part
 from kthink_core.saved.found_view import Opened
 from kthink_core.saved.part import Column, Part
@@ -96,11 +96,16 @@ def one_scale(one: Opened, other: Opened, shown: Sequence[int]) -> Scale:
     """What shades two inferences alike, at whose hookpoints features mean the same: those shown or ranked in either."""
     ranked = (side.ranked()["feature"].tolist() for side in (one, other))
     features = tuple(dict.fromkeys([*shown, *(feature for side in ranked for feature in side)]))
-    traces = _larger(_peaks(one, features), _peaks(other, features))
+    traces = larger(
+        *(
+            peaks(StoredTrace(side.ask, side.view.inference), side.view.hookpoint, side.view.scope, features)
+            for side in (one, other)
+        )
+    )
     if one.view.experiment == other.view.experiment:
         return Scale(traces, {}, ALONE | {"trace": "both traces"})
     words = {"trace": "both traces", "experiment": "both experiments"}
-    return Scale(traces, _larger(one.maxima(features), other.maxima(features)), words)
+    return Scale(traces, larger(one.maxima(features), other.maxima(features)), words)
 
 
 def with_labels(opened: Opened, rows: pd.DataFrame) -> pd.DataFrame:
@@ -151,15 +156,3 @@ def _top_tokens(opened: Opened, features: Sequence[int]) -> dict[int, str]:
     for feature, text in zip(found["feature"].tolist(), found["text"].tolist(), strict=True):
         texts.setdefault(feature, []).append(visible(text))
     return {feature: "  ".join(own) for feature, own in texts.items()}
-
-
-def _peaks(opened: Opened, features: tuple[int, ...]) -> dict[int, float]:
-    """The largest activation of each feature in scope of the view's inference."""
-    view = opened.view
-    fired = token_activations(StoredTrace(opened.ask, view.inference), view.hookpoint, view.scope, features)
-    fired = fired.sort_values("activation")  # the last of a feature stays
-    return dict(zip(fired["feature"].tolist(), fired["activation"].tolist(), strict=True))
-
-
-def _larger(one: Mapping[int, float], other: Mapping[int, float]) -> dict[int, float]:
-    return {feature: max(one.get(feature, 0), other.get(feature, 0)) for feature in one.keys() | other.keys()}

@@ -13,7 +13,7 @@ from kthink_core.live.api import Event, Progressed, Studied
 from kthink_core.live.study_requests import AblationRequest, AttributionRequest, StoredTrace
 from kthink_core.precompute.pipeline import Plan
 from kthink_core.queries.checks import check_hookpoint, check_inference
-from kthink_core.records import Inference
+from kthink_core.records import Inference, hookpoints_needed
 from kthink_core.store.causal_studies import AblationStudy, AttributionStudy, causal_id
 from kthink_core.store.reader import open_reader
 from kthink_core.store.studies import save_study
@@ -63,10 +63,7 @@ def _subject(cache: Path, asked: Asked, plan: Plan, written: Callable[[str], Inf
         check_inference(reader, trace.inference)
         check_hookpoint(reader, asked.question.hookpoint)
         found = reader.inference(trace.inference)
-        needed = [asked.question.hookpoint]
-        for done in found.interventions:
-            needed += [done.hookpoint, *([done.after.hookpoint] if done.after else [])]
-        check_made_by(reader, plan, tuple(dict.fromkeys(needed)))
+        check_made_by(reader, plan, (asked.question.hookpoint, *hookpoints_needed(found.interventions)))
         if len(found.token_ids) < 2:
             raise PromptRefused(f"inference {trace.inference} has one token only: there is nothing to predict")
         return Subject(plan.lm, saes, reader.experiment, found, trace.inference)

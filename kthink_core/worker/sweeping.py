@@ -35,9 +35,7 @@ def sweep_features(
     lm = plan.lm
     with open_reader(cache, asked.experiment) as reader:
         question, problems = check_sweepable(reader, plan, asked)
-        made = made_with(
-            reader.experiment, asked.hookpoints, str(lm.device), str(lm.model.dtype).removeprefix("torch.")
-        )
+        made = made_with(reader.experiment, asked.hookpoints, str(lm.device), lm.dtype_name)
         id, sweep = begun(reader, question, problems, made)
         layout = reader.layout
     yield Progressed(done=len(sweep.runs), of=sweep.of)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import pandas as pd
 
 from kthink_core import queries
 from kthink_core.live.watchlist import Firing, Watch, firings
-from kthink_core.queries.trace import StoredTrace, Trace, token_activations
+from kthink_core.queries.trace import StoredTrace, Trace, larger, peaks
 from kthink_core.store.scopes import Scope
 from kthink_core.ui import transcript
 from kthink_core.ui.inference import trace_parts
@@ -102,20 +102,13 @@ def one_scale(page: Page, other: Page, shown: Sequence[int]) -> Scale:
     for side in sides:
         everyone |= dict.fromkeys(ranked(side)["feature"].tolist())
     features = tuple(everyone)
-    traces = _larger(*(_peaks(side, features) for side in sides))
+    traces = larger(
+        *(
+            peaks(StoredTrace(side.ask, side.view.inference), side.view.hookpoint, side.view.scope, features)
+            for side in sides
+        )
+    )
     if page.source == other.source:
         return Scale(traces, {}, transcript.ALONE | {"trace": "both traces"})
-    experiments = _larger(*(maxima(side, side.view.hookpoint, features, side.view.scope) for side in sides))
+    experiments = larger(*(maxima(side, side.view.hookpoint, features, side.view.scope) for side in sides))
     return Scale(traces, experiments, {"trace": "both traces", "experiment": "both experiments"})
-
-
-def _peaks(page: Page, features: tuple[int, ...]) -> dict[int, float]:
-    """The largest activation of each feature in scope of the view's inference."""
-    view = page.view
-    fired = token_activations(StoredTrace(page.ask, view.inference), view.hookpoint, view.scope, features)
-    fired = fired.sort_values("activation")  # the last of a feature stays
-    return dict(zip(fired["feature"].tolist(), fired["activation"].tolist(), strict=True))
-
-
-def _larger(one: Mapping[int, float], other: Mapping[int, float]) -> dict[int, float]:
-    return {feature: max(one.get(feature, 0), other.get(feature, 0)) for feature in one.keys() | other.keys()}

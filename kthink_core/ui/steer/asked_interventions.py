@@ -14,7 +14,7 @@ from kthink_core import queries
 from kthink_core.errors import BadValue
 from kthink_core.identity import maker
 from kthink_core.live.api import MOST_STEERED, Health
-from kthink_core.records import ACTIONS, Action, Intervention, Trigger
+from kthink_core.records import ACTIONS, Action, Intervention, Trigger, hookpoints_needed
 from kthink_core.steer_options import Asked, check_interventions, check_steering, in_activations
 from kthink_core.ui.parts import feature_tables, note_panel, numerals, terms
 from kthink_core.ui.parts.writing import plain
@@ -223,8 +223,7 @@ def _resolved(page: Page, one: Asked) -> Intervention:
 
 def _check_worker(page: Page, done: Intervention, health: Health | None) -> None:
     """Raises BadValue where the worker has not the SAEs that it takes."""
-    needed = [done.hookpoint, *([done.after.hookpoint] if done.after else [])]
-    for hookpoint in needed:
+    for hookpoint in hookpoints_needed([done]):
         if health is not None and health.maker(hookpoint) != maker(page.experiment, hookpoint):
             raise BadValue(
                 f"the worker has not the SAE of {hookpoint} that experiment '{page.experiment.name}' has: start one "
