@@ -298,8 +298,10 @@ def test_other_data_under_the_same_name(config: TrainingConfig, tmp_path: Path, 
 
 
 def test_what_lies_there_of_others(config: TrainingConfig, tmp_path: Path, tiny: Path) -> None:
+    before = sorted((tiny / "saes").rglob("*"))
     with pytest.raises(BadValue, match="holds SAEs of other making"):
         trained(config, tiny / "saes")
+    assert sorted((tiny / "saes").rglob("*")) == before
     (tmp_path / "busy").mkdir()
     with (
         writer_lock(Layout(tmp_path / "busy"), "training"),

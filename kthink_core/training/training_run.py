@@ -83,6 +83,7 @@ def train(config: TrainingConfig, device: Device, cache: Path, folder: Path, sav
     """
     if save_every < 1:
         raise BadValue(f"--save-every {save_every}: at least 1")
+    _stored(folder, config)  # refused before a lock file is left in a folder of others
     with _locked(folder):
         stored = _stored(folder, config)
         if stored is not None and stored.complete:
