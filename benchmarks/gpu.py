@@ -33,8 +33,13 @@ from kthink_core.model.language_model import pick_device
 from kthink_core.precompute.pipeline import Plan, plan
 from kthink_core.precompute.progress import Silent
 
-FULL = Sizes(problems=32, new_tokens=400, article=2, batches=(1, 8, 32), tokens=100, positions=4096, rounds=3)
-SMALL = Sizes(problems=3, new_tokens=6, article=1, batches=(1, 3), tokens=4, positions=16, rounds=1)
+FULL = Sizes(
+    problems=32, new_tokens=400, article=2, batches=(1, 8, 32), tokens=100, positions=4096, rounds=3,
+    trace=2000, features=32,
+)  # fmt: skip
+SMALL = Sizes(
+    problems=3, new_tokens=6, article=1, batches=(1, 3), tokens=4, positions=16, rounds=1, trace=24, features=2
+)
 
 
 class Setting(NamedTuple):

@@ -18,7 +18,10 @@ from torch import Tensor
 
 from benchmarks.precompute import Clock, article_way
 from kthink_core.config import Device
+from kthink_core.model.ablation import Ablation, Target
+from kthink_core.model.attribution import attribution
 from kthink_core.model.generate import steps
+from kthink_core.model.objective import Objective
 from kthink_core.model.sae import encode
 from kthink_core.model.sampling import Sampling
 from kthink_core.model.steering import Steering, steering
@@ -44,6 +47,10 @@ class Sizes(NamedTuple):
     """Of each row, where only its pace matters."""
     positions: int
     rounds: int
+    trace: int
+    """Tokens of the one of which features are ablated and attributed to."""
+    features: int
+    """Ablated, of each hookpoint."""
 
 
 Stock = Callable[[], Plan]
@@ -187,6 +194,33 @@ def steered(stock: Stock, device: Device, sizes: Sizes) -> Figures:
     return figures
 
 
+def causes(stock: Stock, device: Device, sizes: Sizes) -> Figures:
+    """What features do in one long trace: exact ablation of some, attribution to all."""
+    ready = stock()
+    ids = torch.randint(3, 1400, (sizes.trace,), generator=torch.Generator().manual_seed(1)).tolist()
+    site = ready.experiment.config.site
+    figures: Figures = {"tokens": len(ids)}
+    for hookpoint, sae in ready.saes.by_hookpoint.items():
+        _reset_peak(device)
+        read = Ablation(ready.lm, {hookpoint: sae}, site, ids)
+        latents = read.latents(hookpoint)
+        firing = latents.indices[latents.activations > 0].unique()[: sizes.features].tolist()
+        targets = [Target(hookpoint, feature) for feature in firing]
+        taken = _timed(device, lambda read=read, targets=targets: len(list(read.effects(targets))))
+        figures[f"{hookpoint}, features ablated a second"] = 1 / taken
+        figures[f"{hookpoint}, memory at most, GB"] = _peak(device)
+    del read, latents
+    _reset_peak(device)
+    objectives = [Objective((len(ids) - 1,))]
+
+    def attributed() -> int:
+        attribution(ready.lm, ready.saes.by_hookpoint, site, ids, objectives)
+        return 1
+
+    taken = [_timed(device, attributed) for _ in range(sizes.rounds + 1)][1:]
+    return figures | {"attribution, s": statistics.median(taken), "attribution, memory at most, GB": _peak(device)}
+
+
 PARTS: dict[str, Callable[[Stock, Device, Sizes], Figures]] = {
     "tests": tests,
     "precompute": whole,
@@ -194,6 +228,7 @@ PARTS: dict[str, Callable[[Stock, Device, Sizes], Figures]] = {
     "live": live,
     "encode": encoding,
     "steering": steered,
+    "causes": causes,
 }
 
 

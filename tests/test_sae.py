@@ -10,7 +10,8 @@ from typing import Literal
 import numpy as np
 import pytest
 import torch
-from sparsify import SparseCoder, SparseCoderConfig
+from sparsify import SparseCoder, SparseCoderConfig, sparse_coder
+from torch import Tensor
 
 from kthink_core import queries
 from kthink_core.config import SaeShape
@@ -214,3 +215,19 @@ def test_an_sae_may_keep_another_number_at_each_position(
         assert quality["l0"] == pytest.approx(kept.mean())
         error = ((x.numpy() - wanted @ sae.W_dec.numpy()) ** 2).sum()
         assert quality["fvu"] == pytest.approx(error / ((x - x.mean(0)) ** 2).sum().item(), rel=1e-4)
+
+
+def test_decoding_where_triton_is_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There sparsify's own decoder takes triton's kernel, which refuses tensors on a CPU."""
+    make_sae(tmp_path)
+    sae = load_saes(str(tmp_path), None, ["layers.0.mlp"], CPU).by_hookpoint["layers.0.mlp"]
+    plain = SparseCoder.load_from_disk(tmp_path / "layers.0.mlp")
+    assert plain.W_dec is not None
+
+    def kernel(*_given: object) -> Tensor:
+        raise ValueError("Pointer argument (at 0) cannot be accessed from Triton (cpu tensor?)")
+
+    monkeypatch.setattr(sparse_coder, "decoder_impl", kernel)
+    latents = sae.encode(torch.randn(5, WIDTH, generator=torch.Generator().manual_seed(1)))
+    dense = torch.zeros(5, LATENTS).scatter_(1, latents.indices, latents.activations)
+    torch.testing.assert_close(sae.decode(latents), dense @ plain.W_dec.detach() + plain.b_dec.detach())

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from sparsify import SparseCoder, SparseCoderConfig
+from sparsify import SparseCoder, SparseCoderConfig, sparse_coder
 
 from benchmarks.stand_in import SHAPES
 from kthink_core.cli import main
@@ -273,6 +273,18 @@ def test_progress(tiny: Path, texts: Path, tmp_path: Path) -> None:
     assert (dead.diff().dropna() <= 0).all(), "while there were fewer positions: never fired so far"
     assert (table["loss"] >= table["fvu"]).all()
     assert [line.model_dump() for line in heard.lines] == table.to_dict("records")
+
+
+def test_where_triton_is_installed(config: TrainingConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There sparsify decodes with triton's kernel, which refuses tensors on a CPU; so it does again afterwards."""
+    plain = trained(config, tmp_path / "plain")
+
+    def kernel(*_given: object) -> None:
+        raise ValueError("Pointer argument (at 0) cannot be accessed from Triton (cpu tensor?)")
+
+    monkeypatch.setattr(sparse_coder, "decoder_impl", kernel)
+    assert trained(config, tmp_path / "triton").figures == plain.figures
+    assert sparse_coder.decoder_impl is kernel
 
 
 def test_a_complete_one_is_left_alone(config: TrainingConfig, tmp_path: Path, tiny: Path, texts: Path) -> None:

@@ -1,7 +1,9 @@
 """k-sparse autoencoders in sparsify's format.
 
 `encode`: z = relu(W_enc (x − b_dec) + b_enc), of which the k largest, or the largest of each of k groups, are kept.
-`decode`: Σ aᵢ W_dec[i] + b_dec. Both are sparsify's own (`SparseCoder`, eai-sparsify 1.3).
+`decode`: Σ aᵢ W_dec[i] + b_dec. Both are sparsify's own (eai-sparsify 1.3): `SparseCoder.encode`, and of its two
+decoders the one for any device. `SparseCoder.decode` takes triton's wherever triton is installed, which PyPI's torch
+brings along on Linux, and that one knows no CPU tensors.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ from kthink_core.model.weights import read_tensors
 
 with redirect_stdout(io.StringIO()):  # it prints a line where triton is absent, into whatever is piped from here
     from sparsify import SparseCoder, SparseCoderConfig
+    from sparsify.utils import eager_decode
 
 _ACTIVATIONS = ("topk", "groupmax")
 _ROUNDING = 1e-2
@@ -49,7 +52,8 @@ class KSparse:
         return Latents(kept.top_acts, kept.top_indices)
 
     def decode(self, latents: Latents) -> Tensor:
-        return self._coder.decode(latents.activations, latents.indices)
+        activations = latents.activations.to(self.W_dec.dtype)
+        return eager_decode(latents.indices, activations, self.W_dec.mT) + self._coder.b_dec
 
     def quiet(self, vectors: Tensor, features: Tensor) -> bool:
         """A pre-activation below 0 is an activation of 0, whatever the others are; near 0 rounding may decide."""

@@ -28,7 +28,8 @@ from kthink_core.store.trainings import DEAD_AFTER, TrainingConfig
 from kthink_core.training.windows import Rows
 
 with redirect_stdout(io.StringIO()):  # it prints a line where triton is absent
-    from sparsify import SaeConfig, SparseCoder, TrainConfig, Trainer
+    from sparsify import SaeConfig, SparseCoder, TrainConfig, Trainer, sparse_coder
+    from sparsify.utils import eager_decode
 
 _TAPS = "kthink_taps"
 _MOST_WARMUP = 1_000
@@ -152,7 +153,7 @@ def stepping(lm: LanguageModel, config: TrainingConfig, rows: Rows, pad: int) ->
     base.config.use_cache = False
     edits = {name: _through(tap) for name, tap in zip(config.hookpoints, taps, strict=True)}
     try:
-        with _silence(), passing(lm.model, (), config.site, edits):
+        with _silence(), _decoding(lm.device), passing(lm.model, (), config.site, edits):
             settings = trainer_config(config, len(rows) // config.batch_size, pad)
             yield Steps(settings, rows, lm, config.hookpoints)
     finally:
@@ -165,6 +166,18 @@ def stepping(lm: LanguageModel, config: TrainingConfig, rows: Rows, pad: int) ->
 def _silence() -> Iterator[None]:
     with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
         yield
+
+
+@contextmanager
+def _decoding(device: torch.device) -> Iterator[None]:
+    """Where triton is installed sparsify decodes with it, also what lies on a CPU, which triton cannot."""
+    before = sparse_coder.decoder_impl
+    if device.type == "cpu":
+        sparse_coder.decoder_impl = eager_decode
+    try:
+        yield
+    finally:
+        sparse_coder.decoder_impl = before
 
 
 def _through(tap: nn.Module) -> Edit:
