@@ -196,7 +196,8 @@ def _add_problems(api: FastAPI, gate: Gate) -> None:
             address = request.client.host if request.client else ""
             person = getattr(request.state, "person", None)
             gate.audit.refusal(status, told, address, person, path=request.scope["path"])
-        return JSONResponse({"detail": told}, status, {"cache-control": "no-store", **(headers or {})})
+        line = " ".join(told.split())  # of what was given, as far as it is repeated
+        return JSONResponse({"detail": line}, status, {"cache-control": "no-store", **(headers or {})})
 
     @api.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
