@@ -32,6 +32,7 @@ from kthink_core.commands import (
     sentences,
     steer,
     steer_eval,
+    tooling,
     train_sae,
     upgrading,
 )
@@ -102,6 +103,7 @@ def _parser() -> argparse.ArgumentParser:
     upgrading.add(commands.add_parser("migrate", help="bring what older versions left up to date, a backup first"))
     inviting.add_invite(commands.add_parser("invite", help="print a link that lets somebody in"))
     inviting.add_invitations(commands.add_parser("invitations", help="list those invited, or end an invitation"))
+    tooling.add(commands.add_parser("mcp", help="queries and live encoding as tools of a language model (MCP)"))
     saving.add(commands.add_parser("save-view", help="write a view of the app into one HTML file"))
     auditing.add(commands.add_parser("audit", help="at which site of its layer was each SAE trained?"))
     train_sae.add(commands.add_parser("train-sae", help="train SAEs of a model on traces or texts"))

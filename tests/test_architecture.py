@@ -33,7 +33,7 @@ REACHES: dict[str, set[str]] = {
     "saved": {"access", "evidence", "live", "notes", "queries", "store", "ui"},
     "plain_queries": {"queries", "store"},
     "query_options": {"evidence", "queries", "store"},
-    "programs": {"access", "evidence", "listing", "plain_queries", "queries", "query_options", "store"},
+    "programs": {"access", "evidence", "listing", "live", "plain_queries", "queries", "query_options", "store"},
     "listing": {"evidence", "plain_queries", "queries", "store"},
     "demo": set(),
     "model": {"demo"},
@@ -92,7 +92,9 @@ REACHES: dict[str, set[str]] = {
         "notes",
         "plain_queries",
         "precompute",
+        "programs",
         "queries",
+        "query_options",
         "reproduction",
         "saved",
         "store",
@@ -231,8 +233,10 @@ def test_what_must_not_appear() -> None:
                 assert node.func.id not in {"eval", "exec"}, module
 
 
-@pytest.mark.parametrize("command", [["--help"], ["experiments"], ["precompute", "--help"], ["train-sae", "--help"]])
-def test_commands_that_do_not_compute_import_no_torch(command: list[str], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "command", [["--help"], ["experiments"], ["mcp", "--help"], ["precompute", "--help"], ["train-sae", "--help"]]
+)
+def test_commands_that_do_not_compute_import_no_torch(command: str, tmp_path: Path) -> None:
     script = (
         "import sys; from kthink_core.cli import main\n"
         "try: main(sys.argv[1:])\n"
@@ -240,8 +244,9 @@ def test_commands_that_do_not_compute_import_no_torch(command: list[str], tmp_pa
         "assert not {'torch', 'transformers', 'streamlit'} & set(sys.modules), 'heavy import'"
     )
     done = subprocess.run(
-        [sys.executable, "-c", script, *command], cwd=ROOT, env={"KTHINK_CACHE": str(tmp_path)}, capture_output=True
-    )
+        [sys.executable, "-c", script, *command.split()],
+        cwd=ROOT, env={"KTHINK_CACHE": str(tmp_path)}, capture_output=True,
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr.decode()
 
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from kthink_core.access.person import Person
-from kthink_core.config import check_name
+from kthink_core.config import Experiment, check_name
 from kthink_core.errors import BadValue, KthinkError, UnknownName
 from kthink_core.listing import Answered, answered, check_options, experiments_table
 from kthink_core.store.manifest import read_experiment
@@ -65,11 +65,23 @@ class Answers:
         """Those that there are for somebody, as the command line lists them."""
         return experiments_table(self._cache, person.sees)
 
+    def experiment(self, person: Person, name: str) -> Experiment:
+        """One that there is for somebody: whoever does not see it learns nothing of it, not by how long it takes
+        either. Raises NoSuchExperiment, CorruptFile, SchemaTooNew, OSError."""
+        try:
+            check_name(name)
+        except BadValue as error:
+            raise NoSuchExperiment from error
+        found = read_experiment(self._cache, name) if person.sees(name) else None
+        if found is None:
+            raise NoSuchExperiment
+        return found
+
     def asked(self, person: Person, experiment: str, query: str, options: Mapping[str, Any]) -> Asked:
         """What is asked, and of which state. Opens nothing. Raises NoSuchExperiment, also for the other one."""
         names = [experiment, *([options["other"]] if "other" in options else [])]
         for name in names:
-            self._check(person, name)
+            self.experiment(person, name)
         return Asked(experiment, query, options, "-".join(visible_state(self._cache, name) for name in names))
 
     def answer(self, asked: Asked, version: str | None = None) -> Answered:
@@ -89,17 +101,6 @@ class Answers:
         found = answered(reader, asked.query, options)
         self._keep(asked.key, found)
         return found
-
-    def _check(self, person: Person, name: str) -> None:
-        """Whoever does not see an experiment learns nothing of it, not by how long it takes either."""
-        try:
-            check_name(name)
-        except BadValue as error:
-            raise NoSuchExperiment from error
-        if not person.sees(name):
-            raise NoSuchExperiment
-        if read_experiment(self._cache, name) is None:
-            raise NoSuchExperiment
 
     def _reader(self, name: str) -> Reader:
         try:
