@@ -25,7 +25,7 @@ def write_studied(cache: Path) -> str:
         _save_ablation(reader)
         _save_rollouts(reader)
         made = made_with(reader.experiment, HOOKPOINTS[:1], "cpu", "float32")
-        sweep = made_up(missing=0.1).model_copy(update={"made": made})
+        sweep = made_up(problems=2, samples=1, strengths=(1.5,), features=1).model_copy(update={"made": made})
         save_study(reader.layout, "sweep", sweep.id, sweep)
     return sweep.id
 
