@@ -36,4 +36,4 @@ if __name__ == "__main__":
 else:
     from kthink_core.ui import hosting
 
-    app = st.App(__file__, middleware=hosting.middleware(), lifespan=hosting.lifespan)
+    app = st.App(__file__, middleware=hosting.middleware(), routes=hosting.routes(), lifespan=hosting.lifespan)

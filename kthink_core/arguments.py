@@ -49,6 +49,27 @@ def whole_pair(text: str) -> tuple[int, int]:
     return whole_number(parts[0]), whole_number(parts[1])
 
 
+def whole_numbers(text: str) -> list[int]:
+    """`1,2,3`: the value of an option."""
+    return [whole_number(part.strip()) for part in text.split(",") if part.strip()]
+
+
+def numbers(text: str) -> list[float]:
+    """`0,0.5,2`: the value of an option."""
+    try:
+        return [float(part) for part in text.split(",") if part.strip()]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"'{short(text)}' is not a list of numbers such as 0,0.5,2") from None
+
+
+def position_pair(text: str) -> tuple[int, int]:
+    """`12:20`, or `12` for one position: the value of an option. Raises BadValue."""
+    first, _, last = text.partition(":")
+    if not all(part.isdecimal() and part.isascii() and len(part) < 10 for part in (first, last or first)):
+        raise BadValue(f"--span {short(text)}: first and last position, such as 12:20")
+    return int(first), int(last or first)
+
+
 def add_cache(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cache", type=Path, default=None, metavar="DIR", help="folder of the experiments")
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NoReturn, get_args
 
 import kthink_core
@@ -19,7 +18,6 @@ from kthink_core.arguments import (
     config_of,
     experiment_name,
     whole_number,
-    whole_pair,
 )
 from kthink_core.commands import (
     ablate,
@@ -34,15 +32,14 @@ from kthink_core.commands import (
     sentences,
     steer,
     steer_eval,
+    tooling,
     train_sae,
     upgrading,
 )
 from kthink_core.config import BATCH_SIZE, Device, ExperimentConfig, preset
 from kthink_core.errors import BadValue, KthinkError, UnknownName, WorkerFailed, in_words
-from kthink_core.evidence.divides import BETWEEN
-from kthink_core.evidence.vocabulary import read_vocabulary
 from kthink_core.listing import FORMATS, QUERIES, experiments_table, query_table, write_table
-from kthink_core.queries import RANKINGS, SORTS
+from kthink_core.query_options import OPTIONS
 from kthink_core.settings import AccessSettings, Settings, WorkerSettings, from_environment
 from kthink_core.store.completion import check_not_imported, is_finished
 from kthink_core.store.reader import list_experiments
@@ -106,6 +103,7 @@ def _parser() -> argparse.ArgumentParser:
     upgrading.add(commands.add_parser("migrate", help="bring what older versions left up to date, a backup first"))
     inviting.add_invite(commands.add_parser("invite", help="print a link that lets somebody in"))
     inviting.add_invitations(commands.add_parser("invitations", help="list those invited, or end an invitation"))
+    tooling.add(commands.add_parser("mcp", help="queries and live encoding as tools of a language model (MCP)"))
     saving.add(commands.add_parser("save-view", help="write a view of the app into one HTML file"))
     auditing.add(commands.add_parser("audit", help="at which site of its layer was each SAE trained?"))
     train_sae.add(commands.add_parser("train-sae", help="train SAEs of a model on traces or texts"))
@@ -160,30 +158,10 @@ def _add_experiments(parser: argparse.ArgumentParser) -> None:
 def _add_query(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("query", metavar="QUERY", help=", ".join(QUERIES))
     parser.add_argument("--experiment", type=experiment_name, required=True, metavar="E")
-    parser.add_argument("--hookpoint", metavar="H")
-    parser.add_argument("--feature", type=whole_number, metavar="F")
-    parser.add_argument("--inference", type=whole_number, metavar="I")
-    parser.add_argument("--features", type=inject.features_given, metavar="F,F,…", help="such as 1,2,3")
-    parser.add_argument(
-        "--maxima", type=steer_eval.numbers, metavar="A,A,…", help="an activation for each of --features"
-    )
-    parser.add_argument("--position", type=whole_number, metavar="P", help="from 0 at the first prompt token")
-    parser.add_argument("--span", type=ablate.span, metavar="A:B", help="from position A to B, both included")
-    parser.add_argument("--text", metavar="T", help="what one of a feature's top tokens contains")
-    parser.add_argument("--sort", metavar="S", help=f"of feature-table: {', '.join(SORTS)}")
-    parser.add_argument("--ranking", metavar="R", help=f"of ranked-features: {', '.join(RANKINGS)}")
-    parser.add_argument("--pattern", metavar="P", help="what a label claims: words, as wait,hmm, or /[Ww]ait/")
-    parser.add_argument("--scope", default="generated", metavar="S")
-    parser.add_argument("--top", type=whole_number, metavar="N")
-    parser.add_argument("--vocabulary", type=Path, metavar="FILE", help="a word a line (default: ReasonScore's)")
-    parser.add_argument("--window", type=whole_pair, metavar="L,R", help="positions that belong to a word (1,2)")
-    parser.add_argument("--alpha", type=float, metavar="A", help="weight of ReasonScore's entropy (0.7)")
-    parser.add_argument("--between", metavar="A:B", help=f"the sides of a contrast: {', '.join(BETWEEN)}")
-    parser.add_argument("--word", metavar="W", help="of before:after: 3 positions on either side of it")
-    parser.add_argument(
-        "--other", type=experiment_name, metavar="E", help="another experiment, of think:bypass and experiments"
-    )
-    parser.add_argument("--study", metavar="ID", help="a stored result, as `query sweeps` names it")
+    for name, option in OPTIONS.items():
+        default = "generated" if name == "scope" else None
+        told = option.told_shell or option.told
+        parser.add_argument(f"--{name}", type=option.read, default=default, metavar=option.metavar, help=told)
     parser.add_argument("--format", choices=FORMATS, default="table")
     add_cache(parser)
     parser.set_defaults(run=_query)
@@ -249,13 +227,6 @@ def _experiments(options: argparse.Namespace) -> None:
 
 
 def _query(options: argparse.Namespace) -> None:
-    table = query_table(
-        cache_of(options), options.experiment, options.query,
-        hookpoint=options.hookpoint, feature=options.feature, inference=options.inference, pattern=options.pattern,
-        features=options.features, maxima=options.maxima, position=options.position, span=options.span,
-        text=options.text, sort=options.sort, ranking=options.ranking,
-        scope=options.scope, top=options.top, window=options.window, alpha=options.alpha,
-        vocabulary=options.vocabulary and read_vocabulary(options.vocabulary),
-        between=options.between, word=options.word, other=options.other, study=options.study, warn=_warn,
-    )  # fmt: skip
+    given = {name: getattr(options, name) for name in OPTIONS}
+    table = query_table(cache_of(options), options.experiment, options.query, warn=_warn, **given)
     write_table(table, options.format, sys.stdout)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Literal, TextIO
+from typing import Any, Literal, NamedTuple, TextIO
 
 import pandas as pd
 
@@ -139,44 +139,69 @@ QUERIES: dict[str, Query] = {
 }  # fmt: skip
 
 
+class Answered(NamedTuple):
+    """What a query found."""
+
+    table: pd.DataFrame
+    """Its contract columns only."""
+    remarks: tuple[str, ...]
+    """What is left out of it, and what to know before believing it, a line each."""
+
+
 def query_table(
     cache: Path, experiment: str, query: str, scope: str, warn: Callable[[str], None], **options: object
 ) -> pd.DataFrame:
     """The answer to a query by name, its contract columns only. `warn` hears what is left out of it, a line each.
 
-    options: hookpoint, feature, inference, top and those of single queries, `other` another experiment's name; None
-    where not given.
+    options: those of `query_options`, `other` another experiment's name; None where not given.
     Raises UnknownName, OutOfRange, BadValue, NotComparable, and what opening the experiments raises.
     """
     if query not in QUERIES:
         raise UnknownName("query", query, QUERIES)
-    chosen = QUERIES[query]
     given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
     with ExitStack() as opened:
         reader = opened.enter_context(open_reader(cache, experiment))
-        for warning in reader.warnings:
-            warn(warning)
-        for name in chosen.needs:
-            if name not in given:
-                hint = f", one of {', '.join(reader.experiment.saes)}" if name == "hookpoint" else ""
-                raise BadValue(f"query {query} needs --{name}{hint}")
-        for name in given:
-            if name not in chosen.needs + chosen.takes:
-                raise BadValue(f"query {query} takes no --{name}")
-        if "scope" in chosen.takes:
+        check_options(reader, query, given)
+        if "scope" in QUERIES[query].takes:
             given["scope"] = scope
         if "other" in given:
             given["other"] = opened.enter_context(open_reader(cache, given["other"]))
-        table = chosen.ask(reader, **given)
-        for remark in chosen.remarks(reader, table, given) if chosen.remarks else ():
+        table, remarks = answered(reader, query, given)
+        for remark in remarks:
             warn(remark)
-        return table.filter(items=list(chosen.columns))
+        return table
 
 
-def experiments_table(cache: Path) -> pd.DataFrame:
-    """One row an experiment: name, model, SAE, site, mode, how many inferences are done of how many, any problem."""
+def check_options(reader: Reader, query: str, given: Collection[str]) -> None:
+    """Raises BadValue where one is missing that a query needs, or one is given that it does not take."""
+    chosen = QUERIES[query]
+    for name in chosen.needs:
+        if name not in given:
+            hint = f", one of {', '.join(reader.experiment.saes)}" if name == "hookpoint" else ""
+            raise BadValue(f"query {query} needs --{name}{hint}")
+    for name in given:
+        if name not in chosen.needs + chosen.takes:
+            raise BadValue(f"query {query} takes no --{name}")
+
+
+def answered(reader: Reader, query: str, given: Mapping[str, Any]) -> Answered:
+    """Asks a query, with options that are its own; `other` is a reader. Raises UnknownName, OutOfRange, BadValue,
+    NotComparable, and what reading raises."""
+    chosen, given = QUERIES[query], dict(given)
+    if "scope" in chosen.takes:
+        given.setdefault("scope", "generated")
+    table = chosen.ask(reader, **given)
+    remarks = chosen.remarks(reader, table, given) if chosen.remarks else ()
+    return Answered(table.filter(items=list(chosen.columns)), (*reader.warnings, *remarks))
+
+
+def experiments_table(cache: Path, sees: Callable[[str], bool] = lambda name: True) -> pd.DataFrame:
+    """One row an experiment, of those that somebody `sees` by their name: name, model, SAE, site, mode, how many
+    inferences are done of how many, any problem."""
     rows = []
     for status in list_experiments(cache):
+        if not sees(status.name):
+            continue
         known = status.experiment
         config = known.config if known else None
         rows.append(
@@ -196,12 +221,16 @@ def experiments_table(cache: Path) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns).astype({"of": "Int64"})  # whole numbers though one may be missing
 
 
+def as_json(table: pd.DataFrame) -> str:
+    """A list of objects, one a row."""
+    return table.to_json(orient="records", force_ascii=False, double_precision=15)
+
+
 def write_table(table: pd.DataFrame, form: Format, out: TextIO) -> None:
     """Print a table. In `table` form what a terminal would obey or hide of token text is spelled out; in `csv` form a
     spreadsheet computes nothing."""
     if form == "json":
-        table.to_json(out, orient="records", force_ascii=False, double_precision=15)
-        out.write("\n")
+        out.write(as_json(table) + "\n")
     elif form == "csv":
         out.write(cells.as_csv(table))
     elif table.empty:

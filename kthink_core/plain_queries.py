@@ -27,16 +27,32 @@ class Query(NamedTuple):
     """What to know before believing an answer, a line each: of it and the options given."""
 
 
+Ask = Callable[..., pd.DataFrame]
+
+
+def _told_as(question: Ask) -> Callable[[Ask], Ask]:
+    """Asks another question in its words, and has its documentation."""
+
+    def told(asking: Ask) -> Ask:
+        asking.__doc__ = question.__doc__
+        return asking
+
+    return told
+
+
+@_told_as(queries.context_tokens)
 def _context(reader: Reader, hookpoint: str, feature: int, inference: int, position: int) -> pd.DataFrame:
     return queries.context_tokens(reader, hookpoint, feature, ((inference, position),))
 
 
+@_told_as(queries.feature_pair)
 def _pair(reader: Reader, hookpoint: str, features: Sequence[int], scope: Scope) -> pd.DataFrame:
     if len(features) != 2:
         raise BadValue(f"{len(features)} features: a pair has two, such as 767,42")
     return queries.feature_pair(reader, hookpoint, features[0], features[1], scope)
 
 
+@_told_as(queries.span_features)
 def _span(reader: Reader, inference: int, hookpoint: str, span: tuple[int, int], top: int = 50) -> pd.DataFrame:
     return queries.span_features(reader, inference, hookpoint, *span, top)
 

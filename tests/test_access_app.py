@@ -166,6 +166,42 @@ def test_headers_that_name_a_person_are_believed_from_nobody(lab: Lab) -> None:
         pass
 
 
+def test_a_program_comes_with_a_token_to_what_is_for_programs_only(lab: Lab) -> None:
+    made, _ = lab.invite("viewer", "demo")
+    bearer = {"authorization": f"Bearer {lab.signatures.link(made.id)}"}
+    answer = lab.get("/api/v1/experiments", **bearer)
+    assert answer.status_code == 200 and [row["experiment"] for row in answer.json()] == ["demo"]
+    assert answer.headers["x-content-type-options"] == "nosniff" and "set-cookie" not in answer.headers
+    assert lab.get(f"/api/v1/experiments/{OTHER}/inferences", **bearer).status_code == 404
+    question = f"/api/v1/experiments/demo/transcript?inference=1&limit=9&hookpoint={HOOKPOINTS[1]}"
+    page = lab.get(question, **bearer, **{"accept-encoding": "gzip"})
+    assert len(page.json()["rows"]) == 9 and page.headers["link"].startswith("<transcript?inference=1&limit=9&")
+    for path in (
+        "/",
+        "/inference?experiment=demo",
+        "/_stcore/host-config",
+        "/apis/v1/experiments",
+        "/API/v1/experiments",
+    ):
+        assert lab.get(path, **bearer).status_code == 401
+    with pytest.raises(InvalidStatus), visiting(lab.address, "", **bearer):
+        pass
+    for path in ("/api/v1/experiments", question):
+        assert lab.get(path).status_code == 401 and lab.get(path, host="evil.example").status_code == 400
+    for wrong in (
+        "/api/v1/experiments/%2e%2e/inferences",
+        "/api/v1/..%2f..%2fetc/passwd",
+        "/api/v1/experiments/demo%0d%0ax:y/sinks",
+    ):
+        answer = lab.get(wrong, **bearer)
+        assert answer.status_code in (400, 404) and "x" not in answer.headers
+    host, port = lab.address.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=60) as raw:
+        line = f"GET /api/v1/experiments?{'a' * 300_000} HTTP/1.1\r\nhost: localhost\r\n"
+        raw.sendall(f"{line}authorization: {bearer['authorization']}\r\nconnection: close\r\n\r\n".encode())
+        assert raw.recv(12)[9:] in (b"400", b"414", b"431")
+
+
 def test_an_end_is_at_once(lab: Lab) -> None:
     made, cookie = lab.invite("viewer")
     with visiting(lab.address, cookie) as visit:

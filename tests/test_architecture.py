@@ -32,6 +32,8 @@ REACHES: dict[str, set[str]] = {
     "evidence": {"queries", "store"},
     "saved": {"access", "evidence", "live", "notes", "queries", "store", "ui"},
     "plain_queries": {"queries", "store"},
+    "query_options": {"evidence", "queries", "store"},
+    "programs": {"access", "evidence", "listing", "live", "plain_queries", "queries", "query_options", "store"},
     "listing": {"evidence", "plain_queries", "queries", "store"},
     "demo": set(),
     "model": {"demo"},
@@ -39,10 +41,45 @@ REACHES: dict[str, set[str]] = {
     "reproduction": {"demo", "model", "queries", "store"},
     "interventions": {"demo", "evidence", "model", "precompute", "queries", "store"},
     "training": {"demo", "model", "store"},
-    "worker": {"access", "demo", "evidence", "interventions", "live", "model", "precompute", "queries", "store"},
-    "ui": {"access", "evidence", "live", "notes", "queries", "store"},
+    "worker": {
+        "access",
+        "demo",
+        "evidence",
+        "interventions",
+        "live",
+        "model",
+        "precompute",
+        "programs",
+        "queries",
+        "store",
+    },
+    "ui": {
+        "access",
+        "evidence",
+        "listing",
+        "live",
+        "notes",
+        "plain_queries",
+        "programs",
+        "queries",
+        "query_options",
+        "store",
+    },
     "pages": {"access", "evidence", "live", "notes", "queries", "saved", "store", "ui"},
-    "app": {"access", "evidence", "live", "notes", "queries", "saved", "store", "ui"},
+    "app": {
+        "access",
+        "evidence",
+        "listing",
+        "live",
+        "notes",
+        "plain_queries",
+        "programs",
+        "queries",
+        "query_options",
+        "saved",
+        "store",
+        "ui",
+    },
     "travel": {"notes", "store"},
     "commands": {
         "access",
@@ -55,7 +92,9 @@ REACHES: dict[str, set[str]] = {
         "notes",
         "plain_queries",
         "precompute",
+        "programs",
         "queries",
+        "query_options",
         "reproduction",
         "saved",
         "store",
@@ -73,6 +112,7 @@ REACHES: dict[str, set[str]] = {
         "model",
         "plain_queries",
         "precompute",
+        "programs",
         "queries",
         "store",
         "worker",
@@ -89,7 +129,9 @@ REACHES: dict[str, set[str]] = {
         "notes",
         "plain_queries",
         "precompute",
+        "programs",
         "queries",
+        "query_options",
         "reproduction",
         "saved",
         "store",
@@ -191,17 +233,16 @@ def test_what_must_not_appear() -> None:
                 assert node.func.id not in {"eval", "exec"}, module
 
 
-@pytest.mark.parametrize("command", [["--help"], ["experiments"], ["precompute", "--help"], ["train-sae", "--help"]])
-def test_commands_that_do_not_compute_import_no_torch(command: list[str], tmp_path: Path) -> None:
+@pytest.mark.parametrize("command", ["--help", "experiments", "mcp --help", "precompute --help", "train-sae --help"])
+def test_commands_that_do_not_compute_import_no_torch(command: str, tmp_path: Path) -> None:
     script = (
         "import sys; from kthink_core.cli import main\n"
         "try: main(sys.argv[1:])\n"
         "except SystemExit: pass\n"
         "assert not {'torch', 'transformers', 'streamlit'} & set(sys.modules), 'heavy import'"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", script, *command], cwd=ROOT, env={"KTHINK_CACHE": str(tmp_path)}, capture_output=True
-    )
+    given = [sys.executable, "-c", script, *command.split()]
+    done = subprocess.run(given, cwd=ROOT, env={"KTHINK_CACHE": str(tmp_path)}, capture_output=True)
     assert done.returncode == 0, done.stderr.decode()
 
 

@@ -269,6 +269,9 @@ def test_metrics_and_health_and_docs(worker: Worker, client: WorkerClient, tiny_
         and health.hookpoints.keys() == tiny_plan.saes.by_hookpoint.keys()
     )
     assert "/generate" in httpx.get(worker[0].address + "/openapi.json", trust_env=False).json()["paths"]
+    page = httpx.get(worker[0].address + "/docs", trust_env=False)
+    assert "://" not in page.text and "script-src 'self'" in page.headers["content-security-policy"]
+    assert httpx.get(worker[0].address + "/docs/swagger-ui-bundle.js", trust_env=False).status_code == 200
 
 
 def test_a_token_is_asked_for_everywhere(tiny_plan: Plan) -> None:

@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl, quote, urlencode
 
 from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection
-from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketDisconnect
 
@@ -25,6 +25,8 @@ PARAMETER = "invite"
 """Of a link's query: the token of an invitation."""
 SIGN_IN, SIGN_OUT = "/sign-in", "/sign-out"
 HEALTH = "/_stcore/health"
+PROGRAMS = "/api/"
+"""What lies below it answers programs: a token says who asks, and a refusal is JSON."""
 _WANTED = "kthink_wanted"
 """Cookie: what was asked for before signing in."""
 _PLACE = re.compile(r"\./[a-z]{1,20}(\?[A-Za-z0-9%&=._~*+-]{1,2000})?", re.ASCII)
@@ -67,7 +69,10 @@ class Admission:
             return self._signed_out()
         if scope["path"] == self._base + SIGN_IN and self._login is not None:
             return RedirectResponse(self._login(), 303, {"cache-control": "no-store"})
-        found = self._gate.person(_asking(asked))
+        for_programs = self._is_for_programs(scope)
+        found = self._gate.person(asking(asked, bearer=for_programs))
+        if for_programs:
+            return self._refusal(scope, found) if isinstance(found, Refused) else None
         if isinstance(found, Person) and (wanted := self._wanted(scope, asked)):
             answer = RedirectResponse(wanted, 303, {"cache-control": "no-store"})
             answer.delete_cookie(_WANTED, path=self._base or "/", httponly=True, samesite="lax")
@@ -109,6 +114,8 @@ class Admission:
                 refused.status, refused.reason, _address(HTTPConnection(scope)), path=scope["path"]
             )
         headers = {"cache-control": "no-store"}
+        if self._is_for_programs(scope):
+            return JSONResponse({"detail": refused.reason}, refused.status, headers | {"www-authenticate": "Bearer"})
         if self._login is None or "text/html" not in Headers(scope=scope).get("accept", ""):
             return PlainTextResponse(f"{refused.reason}\n", refused.status, headers)
         sign_in = f'<a href="{html.escape(self._base + SIGN_IN)}">Sign in</a>'
@@ -119,22 +126,25 @@ class Admission:
             answer.set_cookie(_WANTED, place, _SIGNING_IN, path=path, httponly=True, samesite="lax")
         return answer
 
+    def _is_for_programs(self, scope: Scope) -> bool:
+        return scope["type"] == "http" and scope["path"].startswith(self._base + PROGRAMS)
+
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
-        asking = _asking(HTTPConnection(scope))
-        person = self._gate.person(asking)
+        asked_by = asking(HTTPConnection(scope))
+        person = self._gate.person(asked_by)
         if isinstance(person, Refused):
             if self._gate.audit is not None:
-                self._gate.audit.refusal(person.status, person.reason, asking.address, path=scope["path"])
+                self._gate.audit.refusal(person.status, person.reason, asked_by.address, path=scope["path"])
             await send({"type": "websocket.close", "code": _NOT_ALLOWED})  # to the browser a 403
             return
         ended = False
 
         async def ends() -> bool:
             nonlocal ended
-            if not ended and self._gate.person(asking) != person:
+            if not ended and self._gate.person(asked_by) != person:
                 ended = True
                 if self._gate.audit is not None:
-                    self._gate.audit.refusal(401, "ended a visit under way", asking.address, person)
+                    self._gate.audit.refusal(401, "ended a visit under way", asked_by.address, person)
                 await send({"type": "websocket.close", "code": _NOT_ALLOWED})
             return ended
 
@@ -159,8 +169,11 @@ def _page(line: str) -> str:
     return f'<!doctype html><html lang="en">{head}<p>{line}</p></html>\n'
 
 
-def _asking(asked: HTTPConnection) -> Asking:
-    return Asking(asked.cookies, asked.headers.getlist, _address(asked))
+def asking(asked: HTTPConnection, bearer: bool = False) -> Asking:
+    """What of a connection may say who asks; `bearer`: its token, too."""
+    kind, _, token = asked.headers.get("authorization", "").partition(" ")
+    sent = token.strip() if bearer and kind.lower() == "bearer" else ""
+    return Asking(asked.cookies, asked.headers.getlist, _address(asked), sent)
 
 
 def _address(asked: HTTPConnection) -> str:

@@ -31,6 +31,8 @@ class Asking(NamedTuple):
     """All values of a header."""
     address: str
     """The machine at the other end of the connection: no header says it."""
+    bearer: str = ""
+    """The token of an invitation that a program sends with each request; empty where there is none."""
 
 
 class Refused(NamedTuple):
@@ -101,6 +103,8 @@ class Gate:
 
     def _invited(self, asking: Asking) -> Person | Refused | None:
         assert self._signatures is not None
+        if asking.bearer:
+            return self._holder(self._signatures.of_link(asking.bearer)) or Refused(401, "no invitation has this token")
         given = asking.cookies.get(COOKIE)
         return self._holder(self._signatures.of_cookie(given)) if given else None
 

@@ -6,10 +6,16 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, get_args
 
-from kthink_core.arguments import add_cache, cache_of, experiment_name, whole_number
-from kthink_core.commands.inject import features_given
+from kthink_core.arguments import (
+    add_cache,
+    cache_of,
+    experiment_name,
+    position_pair,
+    whole_number,
+    whole_numbers,
+)
 from kthink_core.config import Device
-from kthink_core.errors import BadValue, short
+from kthink_core.errors import BadValue
 from kthink_core.listing import FORMATS, write_table
 from kthink_core.store.causal_studies import MOST_ABLATED
 
@@ -21,20 +27,14 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--experiment", type=experiment_name, required=True, metavar="E")
     parser.add_argument("--inference", type=whole_number, required=True, metavar="I")
     parser.add_argument("--hookpoint", required=True, metavar="H")
-    parser.add_argument("--features", type=features_given, required=True, metavar="F,F,…", help="each by itself")
-    parser.add_argument("--span", type=span, metavar="A:B", help="set to 0 from position A to B (default: everywhere)")
+    parser.add_argument("--features", type=whole_numbers, required=True, metavar="F,F,…", help="each by itself")
+    parser.add_argument(
+        "--span", type=position_pair, metavar="A:B", help="set to 0 from position A to B (default: everywhere)"
+    )
     parser.add_argument("--device", choices=get_args(Device), default="auto")
     parser.add_argument("--format", choices=FORMATS, default="table")
     add_cache(parser)
     parser.set_defaults(run=_run)
-
-
-def span(text: str) -> tuple[int, int]:
-    """`12:20`, or `12` for one position: the value of an option. Raises BadValue."""
-    first, _, last = text.partition(":")
-    if not all(part.isdecimal() and part.isascii() and len(part) < 10 for part in (first, last or first)):
-        raise BadValue(f"--span {short(text)}: first and last position, such as 12:20")
-    return int(first), int(last or first)
 
 
 def _run(options: argparse.Namespace) -> None:

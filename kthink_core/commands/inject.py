@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
-from kthink_core.arguments import add_cache, cache_of, experiment_name, whole_number
+from kthink_core.arguments import add_cache, cache_of, experiment_name, whole_number, whole_numbers
 from kthink_core.commands.loading import load
 from kthink_core.config import Device
 from kthink_core.errors import BadValue, UnknownName
@@ -51,16 +51,11 @@ RANKINGS: dict[str, Ranking] = {
 """What `--by` takes: the tables that the best features can be taken of."""
 
 
-def features_given(text: str) -> list[int]:
-    """`1,2,3`: the value of an option."""
-    return [whole_number(part.strip()) for part in text.split(",") if part.strip()]
-
-
 def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--experiment", type=experiment_name, required=True, metavar="E")
     parser.add_argument("--hookpoint", required=True, metavar="H")
     which = parser.add_mutually_exclusive_group(required=True)
-    which.add_argument("--features", type=features_given, metavar="F,F,…", help="such as 1,2,3")
+    which.add_argument("--features", type=whole_numbers, metavar="F,F,…", help="such as 1,2,3")
     which.add_argument("--top", type=whole_number, metavar="N", help="the first N by --by")
     parser.add_argument("--by", default="count", metavar="TABLE", help=f"{', '.join(RANKINGS)} (default: count)")
     parser.add_argument(

@@ -6,7 +6,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, get_args
 
-from kthink_core.arguments import add_cache, add_problems, cache_of, experiment_name, whole_number
+from kthink_core.arguments import add_cache, add_problems, cache_of, experiment_name, numbers, whole_number
 from kthink_core.commands.loading import load
 from kthink_core.config import Device
 from kthink_core.errors import BadValue, short
@@ -28,14 +28,6 @@ def named_features(text: str) -> list[tuple[str, int]]:
             raise argparse.ArgumentTypeError(f"'{short(part)}' is not a feature such as layers.6.mlp:767")
         found.append((hookpoint, whole_number(feature)))
     return found
-
-
-def numbers(text: str) -> list[float]:
-    """`0,0.5,2`: the value of an option."""
-    try:
-        return [float(part) for part in text.split(",") if part.strip()]
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"'{short(text)}' is not a list of numbers such as 0,0.5,2") from None
 
 
 def add(parser: argparse.ArgumentParser) -> None:

@@ -10,10 +10,13 @@ from kthink_core.scripting.opened import OpenExperiment
 
 _HEAD = """# Queries
 
-Each is a query of the command line, `kthink query feature-table --experiment demo --hookpoint layers.6.mlp`, and a
-method in Python, `open_experiment("demo").feature_table("layers.6.mlp")`, where `_` stands for `-`. The command prints
-exactly the columns named below, in that order; the method's table may have more, as its text says. Texts are the
-methods' documentation. Positions count from 0 at the first token of the prompt, inferences from 0, ranks from 1.
+Each is a query of the command line, `kthink query feature-table --experiment demo --hookpoint layers.6.mlp`, a
+method in Python, `open_experiment("demo").feature_table("layers.6.mlp")`, where `_` stands for `-`, an endpoint of the
+app, `GET /api/v1/experiments/demo/feature-table?hookpoint=layers.6.mlp`, and a tool of MCP, `feature_table`. The
+command prints exactly the columns named below, in that order, as endpoint and tool answer them; the method's table may
+have more, as its text says. In an address an option is spelled as on the command line, but for `vocabulary`, which is
+given word by word: `vocabulary=wait&vocabulary=hmm`. Texts are the methods' documentation. Positions count from 0 at
+the first token of the prompt, inferences from 0, ranks from 1.
 
 This file is written by `python -m kthink_core.scripting.reference`.
 """

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from starlette.middleware import Middleware
+from starlette.routing import BaseRoute, Mount
 from streamlit import config
 
 from kthink_core.access.admission import Admission
@@ -18,6 +19,7 @@ from kthink_core.access.exposure import check_app_exposure
 from kthink_core.access.host_names import HostNames
 from kthink_core.access.security_headers import SecurityHeaders
 from kthink_core.errors import KthinkError, in_words
+from kthink_core.programs.http_api import PATH, make_api
 from kthink_core.settings import AccessSettings, Settings, from_environment
 from kthink_core.ui import sign_in
 
@@ -46,16 +48,28 @@ def middleware() -> list[Middleware]:
     return passed
 
 
+def routes() -> list[BaseRoute]:
+    """What there is beside the pages: the interface for programs. Ends the process where a setting is wrong."""
+    try:
+        return [Mount(_base() + PATH, make_api(from_environment(Settings).cache, sign_in.gate()))]
+    except (KthinkError, OSError) as error:
+        raise SystemExit(f"kthink: {in_words(error)}") from error
+
+
+def _base() -> str:
+    """The path that the app lies under, such as `/kthink`; empty where it has a host of its own."""
+    return ("/" + str(config.get_option("server.baseUrlPath") or "").strip("/")).rstrip("/")
+
+
 def _admission(access: AccessSettings) -> Middleware:
     """Raises BadValue, BadFile, OSError."""
-    base = "/" + str(config.get_option("server.baseUrlPath") or "").strip("/")
     by_provider = "oidc" in access.access
     if by_provider:
         sign_in.check_provider()
     return Middleware(
         Admission,
         gate=sign_in.gate(),
-        base=base.rstrip("/"),
+        base=_base(),
         login=sign_in.login if by_provider else None,
         open_paths=sign_in.OPEN_PATHS if by_provider else (),
     )

@@ -49,6 +49,7 @@ from kthink_core.live.study_requests import StudyRequest
 from kthink_core.model.language_model import leave_a_core
 from kthink_core.precompute.pipeline import Plan, plan
 from kthink_core.precompute.progress import Silent
+from kthink_core.programs.api_docs import docs
 from kthink_core.settings import WorkerSettings
 from kthink_core.worker import metrics
 from kthink_core.worker.background import background
@@ -72,7 +73,8 @@ def check_exposure(settings: WorkerSettings) -> None:
 
 def make_app(service: Service) -> FastAPI:
     """The HTTP application."""
-    app = FastAPI(title="kthink worker", version=kthink_core.__version__)
+    app = FastAPI(title="kthink worker", version=kthink_core.__version__, docs_url=None, redoc_url=None)
+    app.include_router(docs())
     app.state.service = service
     settings = service.settings
     app.add_middleware(BodyLimit, most=settings.body_bytes)

@@ -1,0 +1,1 @@
+"""kthink for programs: the queries over HTTP, to read only, and as tools of MCP."""

@@ -1,0 +1,64 @@
+"""What a row of each answer looks like, as JSON Schema has it. A column means the same wherever it occurs."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, create_model
+
+from kthink_core.listing import QUERIES
+
+WHOLE = frozenset({
+    "active", "active_inferences", "active_negative", "active_positive", "after_feature", "alike", "b",
+    "before_nodes", "began", "both", "c", "change_position", "compared", "count", "differing", "family", "feature",
+    "firing", "first", "generated_tokens", "inference", "inferences", "inferences_a", "inferences_b", "kl_position",
+    "labelings", "last", "marked", "members", "n", "near_marked", "near_misses", "needed", "negative_positions",
+    "neither", "none_after", "none_before", "of", "only_first", "only_second", "other", "peak", "peak_position",
+    "place", "position", "positions", "positive_positions", "predictions", "problem", "problems", "prompt_tokens",
+    "rank", "relevant_inferences", "rollouts", "runs", "sample", "samples", "seed", "sentence", "shared", "sinks",
+    "span_size", "start", "tested", "token_id",
+})  # fmt: skip
+TEXT = frozenset({
+    "action", "after_hookpoint", "answer", "band", "checks", "created", "explained", "features", "finish_reason",
+    "half", "hookpoint", "measure", "mode", "name", "node", "problems_from", "question", "reference", "rival",
+    "scope", "segment", "side", "sign", "strategy", "strengths", "study", "text", "verdict",
+})  # fmt: skip
+YES_NO = frozenset({"closed", "complete", "correct", "holds"})
+"""All other columns are numbers. A cell of which nothing is known is null in any."""
+
+
+def kind_of(column: str) -> Any:
+    """Its type in JSON."""
+    kind = int if column in WHOLE else str if column in TEXT else bool if column in YES_NO else float
+    return kind | None
+
+
+class Page(BaseModel):
+    """A part of an answer."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    total: int = Field(description="rows of the whole answer")
+    offset: int = Field(description="rows before the first one here")
+    next: str | None = Field(description="where the next rows are, relative to this address; null: these are the last")
+    version: str = Field(description="of what is stored of the experiment")
+    remarks: list[str] = Field(description="what to know before believing it, and what was left out")
+
+
+@cache
+def row_of(query: str) -> type[BaseModel]:
+    """The model of a row."""
+    fields: dict[str, Any] = {column: (kind_of(column), ...) for column in QUERIES[query].columns}
+    return create_model(f"{_title(query)}Row", __config__=ConfigDict(extra="forbid"), **fields)
+
+
+@cache
+def page_of(query: str) -> type[BaseModel]:
+    """The model of what is answered."""
+    rows: Any = (list[row_of(query)], Field(description="in the order of the query"))
+    return create_model(_title(query), __base__=Page, rows=rows)
+
+
+def _title(query: str) -> str:
+    return "".join(part.capitalize() for part in query.split("-"))
