@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -54,6 +54,10 @@ class Lab:
         sent = headers | ({"cookie": cookie} if cookie else {})
         return httpx.get(self.address + path, headers=sent, trust_env=False, timeout=300)
 
+    def post(self, path: str, body: str, **headers: str) -> httpx.Response:
+        sent = headers | {"content-type": "application/x-www-form-urlencoded"}
+        return httpx.post(self.address + path, content=body, headers=sent, trust_env=False, timeout=300)
+
     def audit(self) -> list[dict]:
         return [json.loads(line) for line in (self.cache / ".access" / "audit.jsonl").read_text().splitlines()]
 
@@ -87,7 +91,8 @@ def status(lab: Lab, cookie: str) -> int:
     "path",
     ["/", "/inference?experiment=demo", "/static/", "/media/x.csv", "/_stcore/host-config", "/_stcore/metrics",
      "/_stcore/health/", "/_stcore/%68ealth/../metrics", "/_stcore/script-health-check", "/component/x", "/sign-in",
-     "/auth/login", "/oauth2callback", "//_stcore/health", "/../_stcore/health/../metrics"],
+     "/auth/login", "/oauth2callback", "//_stcore/health", "/../_stcore/health/../metrics",
+     "/invited", "/invited/../inference", "/invited//evil.example"],
 )  # fmt: skip
 def test_nobody_gets_anything_but_a_sign_of_life(lab: Lab, path: str) -> None:
     answer = lab.get(path)
@@ -97,10 +102,17 @@ def test_nobody_gets_anything_but_a_sign_of_life(lab: Lab, path: str) -> None:
 
 
 def test_a_link_becomes_a_cookie_and_leaves_the_address(lab: Lab) -> None:
+    """As it is now, posted by a page that is the same for everybody; and as it was, in the query."""
     made, _ = lab.invite("viewer")
     token = lab.signatures.link(made.id)
-    answer = lab.get(f"/inference?experiment=demo&{PARAMETER}={token}&inference=1")
-    assert (answer.status_code, answer.headers["location"]) == (303, "./inference?experiment=demo&inference=1")
+    opened, view = lab.get("/invited/inference?experiment=demo"), "experiment=demo&inference=1"
+    assert opened.status_code == 200 and "demo" not in opened.text and "set-cookie" not in opened.headers
+    older = lab.get(f"/inference?experiment=demo&{PARAMETER}={token}&inference=1")
+    assert (older.status_code, older.headers["location"]) == (303, f"./inference?{view}")
+    answer = lab.post(f"/invited/inference?{view}", f"token={token}")
+    assert (answer.status_code, answer.headers["location"]) == (303, f"../inference?{view}")
+    assert older.headers["set-cookie"].partition(";")[0] == answer.headers["set-cookie"].partition(";")[0]
+    assert lab.post("/invited/?experiment=demo", f"token={token}").headers["location"] == "../?experiment=demo"
     cookie = answer.headers["set-cookie"]
     assert re.match(rf"{COOKIE}=[^;]+; HttpOnly; Max-Age=86\d\d\d; Path=/; SameSite=lax$", cookie)
     assert token not in cookie
@@ -108,7 +120,7 @@ def test_a_link_becomes_a_cookie_and_leaves_the_address(lab: Lab) -> None:
     behind_tls = lab.get(f"/?{PARAMETER}={token}", **{"x-forwarded-proto": "https"})
     assert behind_tls.headers["set-cookie"].endswith("; Secure")
     signed_in = [line for line in lab.audit() if line["event"] == "sign-in" and line["person"].endswith(made.id)]
-    assert len(signed_in) == 2 and token not in (lab.cache / ".access" / "audit.jsonl").read_text()
+    assert len(signed_in) == 4 and token not in (lab.cache / ".access" / "audit.jsonl").read_text()
 
 
 @pytest.mark.parametrize("path", ["//evil.example/", "/a/b/..%2f..%2fevil", "/%0d%0aset-cookie:x=y", "/x%3F//evil"])
@@ -150,8 +162,9 @@ def test_what_is_forged_swapped_expired_or_revoked_lets_nobody_in(lab: Lab) -> N
         lab.signatures.link(revoked.id),
     ]
     for wrong in tokens:
-        answer = httpx.get(lab.address, params={PARAMETER: wrong}, trust_env=False)
-        assert answer.status_code == 401 and "set-cookie" not in answer.headers, wrong
+        older = httpx.get(lab.address, params={PARAMETER: wrong}, trust_env=False)
+        for answer in (older, lab.post("/invited/", f"token={wrong}")):
+            assert answer.status_code == 401 and "set-cookie" not in answer.headers, wrong
     assert status(lab, cookie) == 101
     told = {line["reason"] for line in lab.audit() if line["event"] == "refusal"}
     assert {"this invitation is expired: ask for another", "this invitation is revoked: ask for another"} <= told
@@ -318,10 +331,10 @@ def test_the_link_of_the_command_line_opens_its_view(lab: Lab) -> None:
     view = f"{lab.address}/inference?experiment=demo&inference=2"
     made = run("invite", "--role", "viewer", "--days", "2", "--name", "Ada", "--experiment", "demo", "--view", view)
     link = made.stdout.strip()
-    assert made.returncode == 0 and link.startswith(view + "&")
-    token = parse_qs(urlsplit(link).query)[PARAMETER][0]
+    address, _, token = link.partition("#")
+    assert made.returncode == 0 and address == view.replace("/inference", "/invited/inference")
     with httpx.Client(trust_env=False, follow_redirects=True) as client:
-        answer = client.get(link)
+        answer = client.post(address, data={"token": token})
     assert answer.status_code == 200 and str(answer.url) == view
     (row,) = [row for row in json.loads(run("invitations", "--format", "json").stdout) if row["name"] == "Ada"]
     assert (row["role"], row["experiment"], row["state"]) == ("viewer", "demo", "valid") and token not in str(row)
@@ -329,7 +342,7 @@ def test_the_link_of_the_command_line_opens_its_view(lab: Lab) -> None:
     assert lab.get(f"/?{PARAMETER}={token}").status_code == 401
     for wrong in (["--experiment", "nowhere"], ["--experiment", "../demo"], ["--view", "javascript:alert(1)"],
                   ["--experiment", "demo", "--view", f"/?experiment={OTHER}"], ["--days", "0"], ["--days", "nan"],
-                  ["--name", "A" * 81], ["--role", "root"]):  # fmt: skip
+                  ["--name", "A" * 81], ["--role", "root"], ["--view", "/x%2F..%2Fy"]):  # fmt: skip
         ended = run("invite", *wrong)
         assert ended.returncode == 2 and ended.stderr.count("\n") == 1 and not ended.stdout, wrong
 

@@ -9,7 +9,6 @@ import pytest
 from playwright.sync_api import expect
 
 from benchmarks.served import served
-from kthink_core.access.admission import PARAMETER
 from kthink_core.access.gate import COOKIE
 from kthink_core.access.invitations import Invitations
 from kthink_core.access.secret_key import secret_key
@@ -40,8 +39,9 @@ def test_a_link_opens_its_view_and_is_gone_and_pages_keep_to_the_policy(
     made = Invitations(cache).issue("Ada", "annotator", 1)
     token = Signatures(secret_key(cache, None)).link(made.id)
     view = "/inference?experiment=demo&inference=2"
-    page = visit(f"{view}&{PARAMETER}={token}")
+    page = visit(f"/invited{view}#{token}")
     assert page.url.startswith(address + view) and token not in page.url
+    assert page.evaluate("history.length") == 2  # nothing leads back to the link
     (cookie,) = [cookie for cookie in page.context.cookies() if cookie.get("name") == COOKIE]
     assert (cookie.get("httpOnly"), cookie.get("sameSite"), cookie.get("secure")) == (True, "Lax", False)
     assert page.evaluate("document.cookie").find(COOKIE) == -1
