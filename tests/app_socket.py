@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from urllib.parse import urlsplit
 
 from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
@@ -41,11 +42,11 @@ class Visit:
 @contextmanager
 def visiting(address: str, cookie: str = "", **headers: str) -> Iterator[Visit]:
     """Raises InvalidStatus where the server lets nobody in like this."""
-    host = address.removeprefix("http://")
+    place = urlsplit(address)
     sent = headers | ({"cookie": cookie} if cookie else {})
     with connect(
-        f"ws://{host}/_stcore/stream",
-        origin=address,  # pyright: ignore[reportArgumentType]
+        f"ws://{place.netloc}{place.path}/_stcore/stream",
+        origin=f"http://{place.netloc}",  # pyright: ignore[reportArgumentType]
         additional_headers=sent,
         open_timeout=PATIENCE,
         max_size=None,

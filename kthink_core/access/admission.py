@@ -111,7 +111,7 @@ class Admission:
     def _wanted(self, scope: Scope, asked: HTTPConnection) -> str | None:
         """What somebody had asked for before they signed in, which leads to the start."""
         wanted = asked.cookies.get(_WANTED, "")
-        at_start = scope["path"].rstrip("/") == self._base and not scope["query_string"]
+        at_start = scope["path"] == f"{self._base}/" and not scope["query_string"]
         return wanted if at_start and self._login is not None and _PLACE.fullmatch(wanted) else None
 
     def _signed_out(self) -> Response:
