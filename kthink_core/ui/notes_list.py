@@ -15,6 +15,7 @@ from streamlit.column_config import TextColumn
 from kthink_core import notes
 from kthink_core.errors import short
 from kthink_core.notes import FeatureSubject
+from kthink_core.notes.text import worded
 from kthink_core.ui.parts import clicks, download
 from kthink_core.ui.parts.note_panel import notebook
 from kthink_core.ui.parts.writing import plain
@@ -128,13 +129,6 @@ def _about(row: dict) -> str:
         return f"feature {row['feature']} of {row['hookpoint']}"
     span = f", positions {row['first']} to {row['last']}" if row["kind"] == "span" else ""
     return f"inference {row['inference']}{span}"
-
-
-def worded(what: str, value: str) -> str:
-    """A label, flag, rating or note as one cell of a table."""
-    if what == "flag":
-        return "⚑"
-    return "★" * int(value) if what == "rating" else value
 
 
 def _open(page: Page, rows: Sequence[dict], number: int) -> None:
