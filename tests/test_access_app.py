@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
+from streamlit.proto.BackMsg_pb2 import BackendOperationRequest, BackMsg
 from streamlit.proto.WidgetStates_pb2 import WidgetState
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
@@ -272,6 +273,52 @@ def widgets_of(came: bytes, note: str) -> dict[str, WidgetState]:
         "FormSubmitter": {"trigger_value": True},
     }
     return {part: WidgetState(id=id, **state) for part, state in states.items() for id in ids if part in id}
+
+
+def operation(visit: Visit, kind: str, **payload: object) -> BackMsg:
+    """What a browser asks the server for beside its page."""
+    *_, session = [each.new_session for each in visit.messages if each.WhichOneof("type") == "new_session"]
+    request = BackendOperationRequest(request_id=kind, session_id=session.initialize.session_id)
+    part = getattr(request, kind)
+    part.SetInParent()
+    for name, value in payload.items():
+        setattr(part, name, value)
+    return BackMsg(backend_operation_request=request)
+
+
+def test_what_empties_the_cache_of_all_is_for_owners(lab: Lab) -> None:
+    """A message goes no further, and the visit goes on."""
+    made, cookie = lab.invite("runner")
+    with visiting(lab.address, cookie) as visit:
+        visit.run()
+        for asked in (BackMsg(clear_cache=True), BackMsg(set_run_on_save=True), operation(visit, "install_skills")):
+            visit.send(asked)
+        visit.run("guide")
+        assert [each for each in visit.messages if each.WhichOneof("type") == "backend_operation_response"] == []
+    refused = [line for line in lab.audit() if line.get("reason") == "sent what is for owners only"]
+    assert [line["person"] for line in refused] == [f"invitation {made.id}"] * 3
+    _, cookie = lab.invite("owner")
+    with visiting(lab.address, cookie) as visit:
+        visit.run()
+        visit.send(operation(visit, "deferred_file", file_id="none"))
+        assert visit.next_of("backend_operation_response").backend_operation_response.request_id == "deferred_file"
+
+
+def test_what_is_taken_along_is_in_the_audit_log(lab: Lab) -> None:
+    """A saved view and a table, fetched as by a click; and nobody else's file."""
+    made, cookie = lab.invite("viewer")
+    with visiting(lab.address, cookie) as visit:
+        visit.run("across", "experiment=demo")
+        buttons = [each.delta.new_element.download_button for each in visit.messages]
+        files = {button.label: button.deferred_file_id for button in buttons if button.deferred_file_id}
+        for label in ("Save this view", "CSV"):
+            visit.send(operation(visit, "deferred_file", file_id=files[label]))
+            answer = visit.next_of("backend_operation_response").backend_operation_response
+            assert not answer.error_msg
+            url = answer.deferred_file.url
+            assert lab.get(url).status_code == 401 and lab.get(url, cookie).status_code == 200
+    whats = [line["what"] for line in lab.audit() if line["event"] == "download" and line["name"] == made.name]
+    assert whats == ["view of across inferences", f"features {HOOKPOINTS[1]}, CSV"]
 
 
 def test_too_much_and_too_slow(lab: Lab) -> None:

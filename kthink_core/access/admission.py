@@ -46,10 +46,13 @@ class Admission:
         base: str = "",
         login: Callable[[], str] | None = None,
         open_paths: tuple[str, ...] = (),
+        is_for_owners: Callable[[bytes], bool] = lambda message: False,
     ) -> None:
         """`base`: the path that the app lies under, as `/kthink`. `login`: where one signs in, a new address each
-        time. `open_paths`: below `base`, for whoever is about to sign in."""
+        time. `open_paths`: below `base`, for whoever is about to sign in. `is_for_owners`: of a websocket's message,
+        which goes no further where somebody else sends it."""
         self._app, self._gate, self._base, self._login = app, gate, base, login
+        self._is_for_owners = is_for_owners
         self._open = {base + path for path in (HEALTH, *open_paths)}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -155,10 +158,16 @@ class Admission:
             return ended
 
         async def received() -> Message:
-            message = await receive()
-            if message["type"] == "websocket.receive" and await ends():
-                return {"type": "websocket.disconnect", "code": _NOT_ALLOWED}
-            return message
+            while True:
+                message = await receive()
+                if message["type"] != "websocket.receive":
+                    return message
+                if await ends():
+                    return {"type": "websocket.disconnect", "code": _NOT_ALLOWED}
+                if person.may("owner") or not self._is_for_owners(message.get("bytes") or b""):
+                    return message
+                if self._gate.audit is not None:
+                    self._gate.audit.refusal(403, "sent what is for owners only", asking.address, person)
 
         async def sent(message: Message) -> None:
             if message["type"] == "websocket.send" and await ends():

@@ -20,6 +20,7 @@ from kthink_core.access.security_headers import SecurityHeaders
 from kthink_core.errors import KthinkError, in_words
 from kthink_core.settings import AccessSettings, Settings, from_environment
 from kthink_core.ui import sign_in
+from kthink_core.ui.messages import is_for_owners
 
 MOST_BYTES = 1_000_000
 """Longest body of a request: what pages are told comes by websocket."""
@@ -58,6 +59,7 @@ def _admission(access: AccessSettings) -> Middleware:
         base=base.rstrip("/"),
         login=sign_in.login if by_provider else None,
         open_paths=sign_in.OPEN_PATHS if by_provider else (),
+        is_for_owners=is_for_owners,
     )
 
 

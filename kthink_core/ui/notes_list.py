@@ -56,7 +56,7 @@ def draw(page: Page) -> None:
         st.info("Nothing matches. Try fewer letters, or another author or experiment.", icon=":material/search_off:")
         return
     _list(page, found)
-    _files(found)
+    _files(page, found)
 
 
 def _choices(page: Page, table: pd.DataFrame) -> Narrowed:
@@ -161,13 +161,13 @@ def target(page: Page, row: dict) -> tuple[Target, View] | None:
     return None
 
 
-def _files(found: pd.DataFrame) -> None:
+def _files(page: Page, found: pd.DataFrame) -> None:
     makers = {
         "CSV": partial(download.as_csv, found, download.app_stamp("notes")),
         "JSON lines": partial(download.as_json_lines, found),
     }
     with st.container(horizontal=True):
-        download.files("notes", "kthink-notes", makers)
+        download.files(page, "notes", "kthink-notes", makers)
 
 
 def _or_all(choice: str) -> str:
