@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -331,6 +332,48 @@ def test_too_much_and_too_slow(lab: Lab) -> None:
     with socket.create_connection((host, int(port)), timeout=60) as slow:
         slow.sendall(b"GET / HTTP/1.1\r\nhost: localhost\r\n")
         assert slow.recv(100).startswith(b"HTTP/1.1 408")
+
+
+LONG = b"a" * 200_000
+HOST_LINE = b"host: localhost\r\n"
+STRANGE = {
+    "a long address": b"GET /?x=" + LONG + b" HTTP/1.1\r\n" + HOST_LINE + b"\r\n",
+    "a long header": b"GET / HTTP/1.1\r\n" + HOST_LINE + b"x: " + LONG + b"\r\n\r\n",
+    "a long cookie": b"GET / HTTP/1.1\r\n" + HOST_LINE + b"cookie: kthink_invitation=" + LONG + b"\r\n\r\n",
+    "a line in a header": b"GET / HTTP/1.1\r\n" + HOST_LINE + b"x: a\rset-cookie: b\r\n\r\n",
+    "two hosts": b"GET / HTTP/1.1\r\n" + HOST_LINE + b"host: evil.example\r\n\r\n",
+    "two lengths": b"POST /invited/ HTTP/1.1\r\n" + HOST_LINE + b"content-length: 3\r\ncontent-length: 4\r\n\r\nabcd",
+    "a long form": b"POST /invited/ HTTP/1.1\r\n" + HOST_LINE + b"content-length: 200000\r\n\r\n" + LONG,
+    "a form in chunks": b"POST /invited/ HTTP/1.1\r\n" + HOST_LINE + b"transfer-encoding: chunked\r\n\r\n30d40\r\n"
+    + LONG + b"\r\n0\r\n\r\n",
+    "many fields": b"POST /invited/ HTTP/1.1\r\n" + HOST_LINE + b"content-length: 4000\r\n\r\n" + b"a=b&" * 1000,
+    "another method": b"DELETE /invited/ HTTP/1.1\r\n" + HOST_LINE + b"\r\n",
+    "no HTTP": b"\x16\x03\x01" + os.urandom(200) + b"\r\n\r\n",
+    "a line in a query": b"GET /?a=%0d%0aset-cookie:x=y HTTP/1.1\r\n" + HOST_LINE + b"x: a\nb\r\n\r\n",
+    "an address elsewhere": b"GET http://evil.example/ HTTP/1.1\r\nhost: evil.example\r\n\r\n",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("sent", STRANGE.values(), ids=STRANGE)
+def test_strange_requests_are_refused_one_by_one(lab: Lab, sent: bytes) -> None:
+    host, port = lab.address.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=60) as raw:
+        with suppress(ConnectionResetError, BrokenPipeError):  # it need not read all of it
+            raw.sendall(sent)
+        came = raw.recv(100_000)
+        status = int(came.split()[1])
+        assert status in (400, 401, 403, 404, 405, 408, 413, 414, 431), came[:200]
+        assert b"Traceback" not in came and b"x=y" not in came and b"set-cookie" not in came.lower()
+    assert lab.get("/_stcore/health").text == "ok"
+
+
+def test_a_message_too_long_ends_its_visit_only(lab: Lab) -> None:
+    _, cookie = lab.invite("runner")
+    with visiting(lab.address, cookie) as visit:
+        with visiting(lab.address, cookie) as other, suppress(ConnectionClosed):
+            other.run("inference", "word=" + "a" * 5_000_000)
+            pytest.fail("it was taken")
+        assert b"Features that matter" in visit.run()
 
 
 def test_every_answer_has_its_headers(lab: Lab) -> None:

@@ -76,7 +76,7 @@ class Admission:
             return PlainTextResponse("GET or POST\n", 405)
         token = await posted_token(receive)
         if token is None:
-            return self._refusal(scope, Refused(413, "this is longer than any link of an invitation"))
+            return PlainTextResponse("this is longer than any link of an invitation\n", 413)
         return self._entered(scope, asked, token, f"../{place}", self._gate.person(_asking(asked)))
 
     def _answer(self, scope: Scope) -> Response | None:
