@@ -7,7 +7,7 @@ import sys
 
 NAMES = (
     "precompute", "store", "kill", "pages", "load", "transcript", "first_page", "live", "keep", "readers", "checks",
-    "evidence", "contrasts", "injection", "sweep", "causes", "sentences", "steering", "training",
+    "evidence", "contrasts", "injection", "sweep", "causes", "sentences", "steering", "training", "visitors",
 )  # fmt: skip
 
 

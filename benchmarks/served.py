@@ -22,7 +22,8 @@ PATIENCE = 300.0
 
 @contextmanager
 def served(cache: Path, command: Sequence[str] = STREAMLIT, **environment: str) -> Iterator[str]:
-    """The address of a new server of the app over a cache folder, once it answers its health check."""
+    """The address of a new server of the app over a cache folder, once it answers its health check; with
+    `KTHINK_BASE_PATH` that path is a part of it."""
     port = str(free_port())
     where = {"KTHINK_APP_PORT": port, "STREAMLIT_SERVER_PORT": port, "STREAMLIT_SERVER_ADDRESS": "127.0.0.1"}
     where |= {"KTHINK_WORKER_PORT": str(free_port())}
@@ -34,8 +35,9 @@ def served(cache: Path, command: Sequence[str] = STREAMLIT, **environment: str) 
         stderr=subprocess.DEVNULL,
     )
     try:
-        _wait_until_healthy(f"http://127.0.0.1:{port}/_stcore/health", process)
-        yield f"http://127.0.0.1:{port}"
+        address = f"http://127.0.0.1:{port}{environment.get('KTHINK_BASE_PATH', '')}"
+        _wait_until_healthy(f"{address}/_stcore/health", process)
+        yield address
     finally:
         process.terminate()
         process.wait(20)

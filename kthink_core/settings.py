@@ -39,6 +39,16 @@ class Settings(BaseSettings):
     app_names: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(), description="names others reach the app by, comma separated"
     )
+    base_path: str = Field(default="", description="path that the app lies under behind a proxy, such as /kthink")
+
+    @field_validator("base_path")
+    @classmethod
+    def _path(cls, path: str) -> str:
+        """With a slash before it and none behind it; empty: at the root."""
+        path = path.strip("/")
+        if path and not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*", path):
+            raise ValueError("no path such as /kthink")
+        return f"/{path}" if path else ""
 
     @field_validator("app_names", mode="before")
     @classmethod

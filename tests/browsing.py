@@ -54,9 +54,7 @@ class Tabs:
         context = self._browser.new_context(has_touch=touch)
         context.set_default_timeout(PATIENCE)
         page = context.new_page()
-        complaints = self._complaints[page] = []
-        page.on("console", lambda message: complaints.append(message.text) if _is_complaint(message) else None)
-        page.on("pageerror", lambda error: complaints.append(str(error)))
+        self._complaints[page] = complaints_of(page)
         return page
 
 
@@ -78,6 +76,14 @@ def visiting(tabs: Tabs, address: str) -> Iterator[Visit]:
 
     yield opened
     assert not [complaint for page, touch in taken for complaint in tabs.give_back(page, touch)]
+
+
+def complaints_of(page: Page) -> list[str]:
+    """What a page complains about from now on; the list grows."""
+    complaints: list[str] = []
+    page.on("console", lambda message: complaints.append(message.text) if _is_complaint(message) else None)
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    return complaints
 
 
 def settled(page: Page) -> None:

@@ -10,11 +10,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
+from streamlit.proto.BackMsg_pb2 import BackendOperationRequest, BackMsg
 from streamlit.proto.WidgetStates_pb2 import WidgetState
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
@@ -54,6 +56,10 @@ class Lab:
         sent = headers | ({"cookie": cookie} if cookie else {})
         return httpx.get(self.address + path, headers=sent, trust_env=False, timeout=300)
 
+    def post(self, path: str, body: str, **headers: str) -> httpx.Response:
+        sent = headers | {"content-type": "application/x-www-form-urlencoded"}
+        return httpx.post(self.address + path, content=body, headers=sent, trust_env=False, timeout=300)
+
     def audit(self) -> list[dict]:
         return [json.loads(line) for line in (self.cache / ".access" / "audit.jsonl").read_text().splitlines()]
 
@@ -87,7 +93,8 @@ def status(lab: Lab, cookie: str) -> int:
     "path",
     ["/", "/inference?experiment=demo", "/static/", "/media/x.csv", "/_stcore/host-config", "/_stcore/metrics",
      "/_stcore/health/", "/_stcore/%68ealth/../metrics", "/_stcore/script-health-check", "/component/x", "/sign-in",
-     "/auth/login", "/oauth2callback", "//_stcore/health", "/../_stcore/health/../metrics"],
+     "/auth/login", "/oauth2callback", "//_stcore/health", "/../_stcore/health/../metrics",
+     "/invited", "/invited/../inference", "/invited//evil.example"],
 )  # fmt: skip
 def test_nobody_gets_anything_but_a_sign_of_life(lab: Lab, path: str) -> None:
     answer = lab.get(path)
@@ -97,10 +104,17 @@ def test_nobody_gets_anything_but_a_sign_of_life(lab: Lab, path: str) -> None:
 
 
 def test_a_link_becomes_a_cookie_and_leaves_the_address(lab: Lab) -> None:
+    """As it is now, posted by a page that is the same for everybody; and as it was, in the query."""
     made, _ = lab.invite("viewer")
     token = lab.signatures.link(made.id)
-    answer = lab.get(f"/inference?experiment=demo&{PARAMETER}={token}&inference=1")
-    assert (answer.status_code, answer.headers["location"]) == (303, "./inference?experiment=demo&inference=1")
+    opened, view = lab.get("/invited/inference?experiment=demo"), "experiment=demo&inference=1"
+    assert opened.status_code == 200 and "demo" not in opened.text and "set-cookie" not in opened.headers
+    older = lab.get(f"/inference?experiment=demo&{PARAMETER}={token}&inference=1")
+    assert (older.status_code, older.headers["location"]) == (303, f"./inference?{view}")
+    answer = lab.post(f"/invited/inference?{view}", f"token={token}")
+    assert (answer.status_code, answer.headers["location"]) == (303, f"../inference?{view}")
+    assert older.headers["set-cookie"].partition(";")[0] == answer.headers["set-cookie"].partition(";")[0]
+    assert lab.post("/invited/?experiment=demo", f"token={token}").headers["location"] == "../?experiment=demo"
     cookie = answer.headers["set-cookie"]
     assert re.match(rf"{COOKIE}=[^;]+; HttpOnly; Max-Age=86\d\d\d; Path=/; SameSite=lax$", cookie)
     assert token not in cookie
@@ -108,7 +122,7 @@ def test_a_link_becomes_a_cookie_and_leaves_the_address(lab: Lab) -> None:
     behind_tls = lab.get(f"/?{PARAMETER}={token}", **{"x-forwarded-proto": "https"})
     assert behind_tls.headers["set-cookie"].endswith("; Secure")
     signed_in = [line for line in lab.audit() if line["event"] == "sign-in" and line["person"].endswith(made.id)]
-    assert len(signed_in) == 2 and token not in (lab.cache / ".access" / "audit.jsonl").read_text()
+    assert len(signed_in) == 4 and token not in (lab.cache / ".access" / "audit.jsonl").read_text()
 
 
 @pytest.mark.parametrize("path", ["//evil.example/", "/a/b/..%2f..%2fevil", "/%0d%0aset-cookie:x=y", "/x%3F//evil"])
@@ -150,8 +164,9 @@ def test_what_is_forged_swapped_expired_or_revoked_lets_nobody_in(lab: Lab) -> N
         lab.signatures.link(revoked.id),
     ]
     for wrong in tokens:
-        answer = httpx.get(lab.address, params={PARAMETER: wrong}, trust_env=False)
-        assert answer.status_code == 401 and "set-cookie" not in answer.headers, wrong
+        older = httpx.get(lab.address, params={PARAMETER: wrong}, trust_env=False)
+        for answer in (older, lab.post("/invited/", f"token={wrong}")):
+            assert answer.status_code == 401 and "set-cookie" not in answer.headers, wrong
     assert status(lab, cookie) == 101
     told = {line["reason"] for line in lab.audit() if line["event"] == "refusal"}
     assert {"this invitation is expired: ask for another", "this invitation is revoked: ask for another"} <= told
@@ -297,6 +312,52 @@ def widgets_of(came: bytes, note: str) -> dict[str, WidgetState]:
     return {part: WidgetState(id=id, **state) for part, state in states.items() for id in ids if part in id}
 
 
+def operation(visit: Visit, kind: str, **payload: object) -> BackMsg:
+    """What a browser asks the server for beside its page."""
+    *_, session = [each.new_session for each in visit.messages if each.WhichOneof("type") == "new_session"]
+    request = BackendOperationRequest(request_id=kind, session_id=session.initialize.session_id)
+    part = getattr(request, kind)
+    part.SetInParent()
+    for name, value in payload.items():
+        setattr(part, name, value)
+    return BackMsg(backend_operation_request=request)
+
+
+def test_what_empties_the_cache_of_all_is_for_owners(lab: Lab) -> None:
+    """A message goes no further, and the visit goes on."""
+    made, cookie = lab.invite("runner")
+    with visiting(lab.address, cookie) as visit:
+        visit.run()
+        for asked in (BackMsg(clear_cache=True), BackMsg(set_run_on_save=True), operation(visit, "install_skills")):
+            visit.send(asked)
+        visit.run("guide")
+        assert [each for each in visit.messages if each.WhichOneof("type") == "backend_operation_response"] == []
+    refused = [line for line in lab.audit() if line.get("reason") == "sent what is for owners only"]
+    assert [line["person"] for line in refused] == [f"invitation {made.id}"] * 3
+    _, cookie = lab.invite("owner")
+    with visiting(lab.address, cookie) as visit:
+        visit.run()
+        visit.send(operation(visit, "deferred_file", file_id="none"))
+        assert visit.next_of("backend_operation_response").backend_operation_response.request_id == "deferred_file"
+
+
+def test_what_is_taken_along_is_in_the_audit_log(lab: Lab) -> None:
+    """A saved view and a table, fetched as by a click; and nobody else's file."""
+    made, cookie = lab.invite("viewer")
+    with visiting(lab.address, cookie) as visit:
+        visit.run("across", "experiment=demo")
+        buttons = [each.delta.new_element.download_button for each in visit.messages]
+        files = {button.label: button.deferred_file_id for button in buttons if button.deferred_file_id}
+        for label in ("Save this view", "CSV"):
+            visit.send(operation(visit, "deferred_file", file_id=files[label]))
+            answer = visit.next_of("backend_operation_response").backend_operation_response
+            assert not answer.error_msg
+            url = answer.deferred_file.url
+            assert lab.get(url).status_code == 401 and lab.get(url, cookie).status_code == 200
+    whats = [line["what"] for line in lab.audit() if line["event"] == "download" and line["name"] == made.name]
+    assert whats == ["view of across inferences", f"features {HOOKPOINTS[1]}, CSV"]
+
+
 def test_too_much_and_too_slow(lab: Lab) -> None:
     _, cookie = lab.invite("viewer")
     url = f"{lab.address}/_stcore/upload_file/x/y"
@@ -307,6 +368,48 @@ def test_too_much_and_too_slow(lab: Lab) -> None:
     with socket.create_connection((host, int(port)), timeout=60) as slow:
         slow.sendall(b"GET / HTTP/1.1\r\nhost: localhost\r\n")
         assert slow.recv(100).startswith(b"HTTP/1.1 408")
+
+
+LONG = b"a" * 200_000
+HOST_LINE = b"host: localhost\r\n"
+STRANGE = {
+    "a long address": b"GET /?x=" + LONG + b" HTTP/1.1\r\n" + HOST_LINE + b"\r\n",
+    "a long header": b"GET / HTTP/1.1\r\n" + HOST_LINE + b"x: " + LONG + b"\r\n\r\n",
+    "a long cookie": b"GET / HTTP/1.1\r\n" + HOST_LINE + b"cookie: kthink_invitation=" + LONG + b"\r\n\r\n",
+    "a line in a header": b"GET / HTTP/1.1\r\n" + HOST_LINE + b"x: a\rset-cookie: b\r\n\r\n",
+    "two hosts": b"GET / HTTP/1.1\r\n" + HOST_LINE + b"host: evil.example\r\n\r\n",
+    "two lengths": b"POST /invited/ HTTP/1.1\r\n" + HOST_LINE + b"content-length: 3\r\ncontent-length: 4\r\n\r\nabcd",
+    "a long form": b"POST /invited/ HTTP/1.1\r\n" + HOST_LINE + b"content-length: 200000\r\n\r\n" + LONG,
+    "a form in chunks": b"POST /invited/ HTTP/1.1\r\n" + HOST_LINE + b"transfer-encoding: chunked\r\n\r\n30d40\r\n"
+    + LONG + b"\r\n0\r\n\r\n",
+    "many fields": b"POST /invited/ HTTP/1.1\r\n" + HOST_LINE + b"content-length: 4000\r\n\r\n" + b"a=b&" * 1000,
+    "another method": b"DELETE /invited/ HTTP/1.1\r\n" + HOST_LINE + b"\r\n",
+    "no HTTP": b"\x16\x03\x01" + os.urandom(200) + b"\r\n\r\n",
+    "a line in a query": b"GET /?a=%0d%0aset-cookie:x=y HTTP/1.1\r\n" + HOST_LINE + b"x: a\nb\r\n\r\n",
+    "an address elsewhere": b"GET http://evil.example/ HTTP/1.1\r\nhost: evil.example\r\n\r\n",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("sent", STRANGE.values(), ids=STRANGE)
+def test_strange_requests_are_refused_one_by_one(lab: Lab, sent: bytes) -> None:
+    host, port = lab.address.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=60) as raw:
+        with suppress(ConnectionResetError, BrokenPipeError):  # it need not read all of it
+            raw.sendall(sent)
+        came = raw.recv(100_000)
+        status = int(came.split()[1])
+        assert status in (400, 401, 403, 404, 405, 408, 413, 414, 431), came[:200]
+        assert b"Traceback" not in came and b"x=y" not in came and b"set-cookie" not in came.lower()
+    assert lab.get("/_stcore/health").text == "ok"
+
+
+def test_a_message_too_long_ends_its_visit_only(lab: Lab) -> None:
+    _, cookie = lab.invite("runner")
+    with visiting(lab.address, cookie) as visit:
+        with visiting(lab.address, cookie) as other, suppress(ConnectionClosed):
+            other.run("inference", "word=" + "a" * 5_000_000)
+            pytest.fail("it was taken")
+        assert b"Features that matter" in visit.run()
 
 
 def test_every_answer_has_its_headers(lab: Lab) -> None:
@@ -354,10 +457,10 @@ def test_the_link_of_the_command_line_opens_its_view(lab: Lab) -> None:
     view = f"{lab.address}/inference?experiment=demo&inference=2"
     made = run("invite", "--role", "viewer", "--days", "2", "--name", "Ada", "--experiment", "demo", "--view", view)
     link = made.stdout.strip()
-    assert made.returncode == 0 and link.startswith(view + "&")
-    token = parse_qs(urlsplit(link).query)[PARAMETER][0]
+    address, _, token = link.partition("#")
+    assert made.returncode == 0 and address == view.replace("/inference", "/invited/inference")
     with httpx.Client(trust_env=False, follow_redirects=True) as client:
-        answer = client.get(link)
+        answer = client.post(address, data={"token": token})
     assert answer.status_code == 200 and str(answer.url) == view
     (row,) = [row for row in json.loads(run("invitations", "--format", "json").stdout) if row["name"] == "Ada"]
     assert (row["role"], row["experiment"], row["state"]) == ("viewer", "demo", "valid") and token not in str(row)
@@ -365,7 +468,7 @@ def test_the_link_of_the_command_line_opens_its_view(lab: Lab) -> None:
     assert lab.get(f"/?{PARAMETER}={token}").status_code == 401
     for wrong in (["--experiment", "nowhere"], ["--experiment", "../demo"], ["--view", "javascript:alert(1)"],
                   ["--experiment", "demo", "--view", f"/?experiment={OTHER}"], ["--days", "0"], ["--days", "nan"],
-                  ["--name", "A" * 81], ["--role", "root"]):  # fmt: skip
+                  ["--name", "A" * 81], ["--role", "root"], ["--view", "/x%2F..%2Fy"]):  # fmt: skip
         ended = run("invite", *wrong)
         assert ended.returncode == 2 and ended.stderr.count("\n") == 1 and not ended.stdout, wrong
 

@@ -70,10 +70,10 @@ def providing(*options: str) -> Iterator[str]:
 
 
 @contextmanager
-def hosted(folder: Path, provider: str) -> Iterator[str]:
-    """The address of an app that signs people in through it."""
+def hosted(folder: Path, provider: str, base: str = "") -> Iterator[str]:
+    """The address of an app that signs people in through it, under a path."""
     (folder / "secrets.toml").write_text(
-        f'[auth]\nredirect_uri = "http://localhost:{{port}}/oauth2callback"\ncookie_secret = "{"c" * 40}"\n'
+        f'[auth]\nredirect_uri = "http://localhost:{{port}}{base}/oauth2callback"\ncookie_secret = "{"c" * 40}"\n'
         'client_id = "kthink"\n'
         f'client_secret = "s3cret"\nserver_metadata_url = "{provider}/.well-known/openid-configuration"\n'
     )
@@ -82,6 +82,8 @@ def hosted(folder: Path, provider: str) -> Iterator[str]:
         "KTHINK_ACCESS": "oidc", "KTHINK_ROLES_FILE": str(folder / "roles.toml"),
         "STREAMLIT_SECRETS_FILES": str(folder / "secrets.toml"),
     }  # fmt: skip
+    if base:
+        there |= {"KTHINK_BASE_PATH": base, "STREAMLIT_SERVER_BASE_URL_PATH": base}
     with served(folder / "cache", **there) as own:
         host = own.rsplit(":", 1)[1]
         yield f"http://localhost:{host}"
@@ -177,14 +179,15 @@ def test_a_cookie_that_another_secret_signed_is_none(app: str) -> None:
 
 
 def test_an_identity_ends_when_the_provider_said(tmp_path: Path) -> None:
-    """Streamlit's own cookie lasts for a month; the token said seconds."""
+    """Streamlit's own cookie lasts for a month; the token said seconds. Here of an app that lies under a path."""
     write_experiment(tmp_path / "cache", sample_experiment("demo", 2))
     with (
         providing("--token-max-age", "8") as provider,
-        hosted(tmp_path, provider) as app,
-        sign_in(app, "ada") as client,
+        hosted(tmp_path, provider, "/kthink") as app,
+        sign_in(app, "ada", "/inference?experiment=demo&inference=1") as client,
         visiting(app, cookie_of(client)) as visit,
     ):
+        assert {cookie.path for cookie in client.cookies.jar} == {"/kthink"}
         assert b"annotator" in visit.run()
         end = time.monotonic() + PATIENCE
         with pytest.raises(ConnectionClosed):

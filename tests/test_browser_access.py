@@ -3,27 +3,51 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
+from urllib.parse import urlencode
 
 import pytest
 from playwright.sync_api import expect
 
 from benchmarks.served import served
-from kthink_core.access.admission import PARAMETER
 from kthink_core.access.gate import COOKIE
 from kthink_core.access.invitations import Invitations
 from kthink_core.access.secret_key import secret_key
 from kthink_core.access.signatures import Signatures
-from tests.app_samples import sample_experiment, write_experiment
+from kthink_core.notes import FILE, FeatureSubject, InferenceSubject, Notebook, SpanSubject
+from kthink_core.ui.view.permalink import View
+from tests.app_samples import HOOKPOINTS, sample_experiment, write_experiment
 from tests.browsing import Visit, settled
 
 pytestmark = pytest.mark.browser
 
 
+SCRIPT = "</script><img src=x onerror='owned=1'><script>owned=1</script>[a](javascript:owned=1) :red[b] $c$"
+"""What a text would do if it were more than text."""
+MADE = """() => {
+    const all = (root) => [...root.querySelectorAll("*")].flatMap(
+        (each) => [each, ...(each.shadowRoot ? all(each.shadowRoot) : [])]);
+    const made = all(document).filter((each) => each.matches("img[src=x], a[href^='javascript:'], [onerror]"));
+    return [typeof owned, made.length];
+}"""
+"""Whether a script of it ran, and how many elements it made, those of components included."""
+PLACE = {"experiment": "demo", "hookpoint": HOOKPOINTS[1], "inference": "1", "feature": "12"}
+
+
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     cache = tmp_path_factory.mktemp("cache")
-    write_experiment(cache, sample_experiment("demo", 3))
+    for name in ("demo", "other"):
+        write_experiment(cache, sample_experiment(name, 3, problems=SCRIPT))
+    book = Notebook(cache / FILE)
+    for about in (
+        FeatureSubject("demo", "", HOOKPOINTS[1], 12),
+        InferenceSubject("demo", 1),
+        SpanSubject("demo", 1, 3, 5),
+    ):
+        for what in ("label", "note") if isinstance(about, FeatureSubject) else ("note",):
+            book.write(about, what, SCRIPT, SCRIPT[-50:], "demo", SCRIPT)
     return cache
 
 
@@ -40,8 +64,9 @@ def test_a_link_opens_its_view_and_is_gone_and_pages_keep_to_the_policy(
     made = Invitations(cache).issue("Ada", "annotator", 1)
     token = Signatures(secret_key(cache, None)).link(made.id)
     view = "/inference?experiment=demo&inference=2"
-    page = visit(f"{view}&{PARAMETER}={token}")
+    page = visit(f"/invited{view}#{token}")
     assert page.url.startswith(address + view) and token not in page.url
+    assert page.evaluate("history.length") == 2  # nothing leads back to the link
     (cookie,) = [cookie for cookie in page.context.cookies() if cookie.get("name") == COOKIE]
     assert (cookie.get("httpOnly"), cookie.get("sameSite"), cookie.get("secure")) == (True, "Lax", False)
     assert page.evaluate("document.cookie").find(COOKIE) == -1
@@ -52,3 +77,17 @@ def test_a_link_opens_its_view_and_is_gone_and_pages_keep_to_the_policy(
     page.get_by_role("link", name="Sign out").click()
     expect(page.get_by_text("You are signed out")).to_be_visible()
     assert [each for each in page.context.cookies() if each.get("name") == COOKIE] == []
+
+
+def test_no_text_of_anybody_is_more_than_text(visit: Visit, cache: Path) -> None:
+    """In the question, the tokens, labels, notes, names, an invitation, and every parameter of a link."""
+    made = Invitations(cache).issue(SCRIPT[:80], "runner", 1)
+    token = Signatures(secret_key(cache, None)).link(made.id)
+    asked = urlencode({field.name: SCRIPT for field in fields(View) if field.name not in PLACE} | PLACE)
+    page = visit(f"/invited/?{asked}#{token}")
+    for name in ("", "inference", "feature", "across", "reasoning", "compare", "quality", "notes", "live", "steer"):
+        page.goto(f"{page.url.partition('?')[0].rpartition('/')[0]}/{name}?{asked}")
+        settled(page)
+        found = page.evaluate(MADE)
+        assert found == ["undefined", 0], name
+    expect(page.get_by_text("onerror").first).to_be_attached()

@@ -13,8 +13,11 @@ from hypothesis import strategies as st
 from store_samples import sample_experiment, sample_fidelity, sample_inferences
 
 from kthink_core.errors import BadFile, KthinkError, SchemaTooNew
+from kthink_core.store.causal_studies import AblationStudy
 from kthink_core.store.export import export
+from kthink_core.store.studies import made_with
 from kthink_core.store.writer import open_writer
+from kthink_core.travel.carried_studies import Carried, add_studies
 from kthink_core.travel.goodfire import export_goodfire
 from kthink_core.travel.imports import import_experiment
 
@@ -292,3 +295,45 @@ def test_a_log_beside_a_received_file_is_checked_too(own: Path, tmp_path: Path) 
     connection.close()
     assert own.with_name("own.duckdb.wal").exists()
     assert "it has a view, 'spy'" in refused(tmp_path / "cache", own)
+
+
+ABLATED = """{"version": 1, "complete": true, "made": {"model": "M", "saes": {}, "site": "hookpoint", "kthink": "0",
+    "created": "2026", "device": "cpu", "dtype": "float32"}, "trace": {"inference": 0, "digest": "sha256:DIGEST",
+    "prompt_tokens": 1, "tokens": 2}, "question": {"hookpoint": "H", "features": [1], "span": null}, "effects": [
+    {"feature": 1, "positions": [], "activations": [], "kl": [0, 0], "change": [0, 0]}]}"""
+
+
+@pytest.mark.parametrize(
+    ("kind", "id", "document", "told"),
+    [
+        ("ablation", "0" * 12, "{", "it is no JSON"),
+        ("ablation", "0" * 12, ABLATED.replace("[0, 0]", "[0, 1e999]"), "ablation|JSON|number"),
+        ("ablation", "0" * 12, ABLATED.replace('"kl"', '"script"'), "script"),
+        ("ablation", "0" * 12, ABLATED, "answers another question"),
+        ("ablation", "../../../x", ABLATED, "answers another question"),
+        ("../journal", "0" * 12, ABLATED, "no study"),
+        ("sweep", None, ABLATED, "no study"),
+        ("sentences", "0" * 12, None, "no study"),
+    ],
+)
+def test_studies_that_are_none_are_refused(
+    own: Path, tmp_path: Path, kind: str, id: str | None, document: str | None, told: str
+) -> None:
+    with duckdb.connect(own) as connection:
+        connection.execute("CREATE TABLE studies (kind VARCHAR, id VARCHAR, document VARCHAR)")
+        text = document and document.replace("DIGEST", "0" * 64)
+        connection.execute("INSERT INTO studies VALUES (?, ?, ?)", [kind, id, text])
+    with pytest.raises(BadFile, match=told):
+        import_experiment(tmp_path / "cache", own, studies=True)
+    assert {left.name for left in (tmp_path / "cache").iterdir()} == {".import.lock"}
+
+
+def test_a_study_of_another_model_or_trace_is_refused(own: Path, sound: Path, tmp_path: Path) -> None:
+    """Well made, under its right name."""
+    study = AblationStudy.model_validate_json(ABLATED.replace("DIGEST", "0" * 64))
+    ours = study.model_copy(update={"made": made_with(EXPERIMENT, [H], "cpu", "float32")})
+    for wrong, told in ((study, "another model"), (ours, "not of a trace of the experiment")):
+        path = Path(shutil.copy(own, tmp_path / "other.duckdb"))
+        add_studies(path, [Carried("ablation", wrong)])
+        with pytest.raises(BadFile, match=told):
+            import_experiment(tmp_path / "cache", path, studies=True)

@@ -26,6 +26,7 @@ from store_samples import (
     sample_inferences,
     write_sample,
 )
+from sweep_samples import made_up
 
 from kthink_core.cli import main
 from kthink_core.config import Experiment
@@ -34,12 +35,15 @@ from kthink_core.listing import query_table
 from kthink_core.notes import FILE, FeatureSubject, InferenceSubject, Notebook, SpanSubject, of_feature
 from kthink_core.records import Directions
 from kthink_core.store import damage
+from kthink_core.store.causal_studies import ABLATION, AblationQuestion, AblationStudy, FeatureEffect, Traced
 from kthink_core.store.completion import check_not_imported
 from kthink_core.store.export import export
 from kthink_core.store.files import Layout
 from kthink_core.store.intervention_rows import INTERVENTION, OLDER_INTERVENTION
 from kthink_core.store.manifest import read_experiment
 from kthink_core.store.reader import list_experiments, open_reader
+from kthink_core.store.studies import list_studies, made_with, save_study, trace_digest
+from kthink_core.store.sweeps import Sweep
 from kthink_core.store.writer import open_writer
 from kthink_core.travel.carried_notes import add_table, notes_of
 from kthink_core.travel.imports import import_experiment
@@ -264,6 +268,44 @@ def test_notes_come_along_if_asked(there: Path, here: Path, tmp_path: Path, caps
     assert main(["import", out, "--experiment", "more", "--notes", "--cache", str(here)]) == 0
     assert "left out: the label that stands here stays" in capsys.readouterr().err
     assert Notebook(here / FILE).labels("demo", "", HOOKPOINTS[0]) == {3: "my own"}
+
+
+def study(cache: Path, feature: int, **trace: object) -> AblationStudy:
+    """Of inference 3."""
+    with open_reader(cache, NAME) as reader:
+        tokens = reader.inference(3).token_ids.tolist()
+    of = {"inference": 3, "digest": trace_digest(tokens), "prompt_tokens": 3, "tokens": len(tokens)} | trace
+    by_position = (0.5,) * len(tokens)
+    return AblationStudy(
+        made=made_with(EXPERIMENT, [HOOKPOINTS[1]], "cpu", "float32"),
+        trace=Traced.model_validate(of),
+        question=AblationQuestion(hookpoint=HOOKPOINTS[1], features=(feature,)),
+        effects=(FeatureEffect(feature=feature, positions=(), activations=(), kl=by_position, change=by_position),),
+    )
+
+
+def test_studies_come_along_if_asked(
+    there: Path, here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole, sweep = study(there, 3), made_up(features=1)
+    sweep = sweep.model_copy(update={"made": whole.made})
+    for kind, one in ((ABLATION, whole), (ABLATION, study(there, 4, digest=trace_digest([1]))), ("sweep", sweep)):
+        save_study(Layout(there / NAME), kind, one.id, one)
+    out = tmp_path / "out.duckdb"
+    assert main(["export", "--experiment", NAME, str(out), "--studies", "--cache", str(there)]) == 0
+    assert "of a trace that is another by now" in capsys.readouterr().err
+    assert main(["import", str(out), "--studies", "--cache", str(here)]) == 0
+    assert "2 studies taken" in capsys.readouterr().err
+    with open_reader(here, NAME) as reader:
+        ablations = list_studies(reader.layout, reader.experiment, ABLATION, AblationStudy)
+        sweeps = list_studies(reader.layout, reader.experiment, "sweep", Sweep)
+    assert (list(ablations.found.values()), ablations.problems) == ([whole], [])
+    assert (list(sweeps.found.values()), sweeps.problems) == ([sweep], [])
+    assert main(["import", str(out), "--experiment", "without", "--cache", str(here)]) == 0
+    assert "2 studies are left out" in capsys.readouterr().err and not (here / "without" / "studies").exists()
+    assert (
+        main(["export", "--experiment", NAME, str(tmp_path / "out.parquet"), "--studies", "--cache", str(there)]) == 2
+    )
 
 
 @pytest.mark.parametrize("ending", ["out.parquet", "folder"])

@@ -21,11 +21,11 @@ from hypothesis import strategies as st
 from kthink_core import queries
 from kthink_core.cli import main
 from kthink_core.errors import BadValue, UnknownName
-from kthink_core.notes import FILE, FeatureSubject, Notebook
+from kthink_core.notes import FILE, FeatureSubject, InferenceSubject, Notebook, SpanSubject
 from kthink_core.prompts import Segment
 from kthink_core.records import Encoding
 from kthink_core.saved import save_view, view_page
-from kthink_core.saved.address import read_link
+from kthink_core.saved.address import Kind, read_link
 from kthink_core.saved.html_page import html
 from kthink_core.saved.part import records
 from kthink_core.store.reader import open_reader
@@ -297,6 +297,33 @@ def test_only_what_a_visitor_may_open_is_opened(cache: Path) -> None:
     assert Read(view_page("feature", cache, "demo", seen, ("demo",))).sheet["label"] == SCRIPT
     seen = {"experiment": "other", "feature": "12"}
     assert Read(view_page("feature", cache, "other", seen, ("other",))).sheet["label"] == ""
+
+
+def test_notes_are_there_for_whom_they_are(cache: Path) -> None:
+    """Those of what the page shows; of a limited visitor those of the own experiments."""
+    book = Notebook(cache / FILE)
+    about = FeatureSubject("demo", "", HOOKPOINTS[1], 12)
+    book.write(about, "note", f"{SCRIPT}\nand more", "Ada", "demo")
+    book.write(about, "rating", "4", "Ada", "demo")
+    book.write(about, "note", "elsewhere", "Eve", "other")
+    book.write(InferenceSubject("demo", 1), "note", "as a whole", "Ada", "demo")
+    book.write(SpanSubject("demo", 1, 3, 5), "note", "a span", "Ada", "demo", "=quoted")
+    book.write(InferenceSubject("demo", 2), "note", "another's", "Ada", "demo")
+
+    def told(kind: Kind, parameters: dict[str, str], visible: tuple[str, ...] | None) -> list[list[object]]:
+        parts = Read(view_page(kind, cache, "demo", parameters, visible)).sheet["parts"]
+        return [row[:4] for part in parts if part.get("title") == "Labels and notes" for row in part["rows"]]
+
+    own = [
+        ["feature 12", "label", SCRIPT, "Ada"],
+        ["feature 12", "note", f"{SCRIPT}\nand more", "Ada"],
+        ["feature 12", "rating", "★★★★", "Ada"],
+    ]
+    assert told("feature", {"feature": "12"}, ("demo",)) == own
+    assert told("feature", {"feature": "12"}, None) == [*own, ["feature 12", "note", "elsewhere", "Eve"]]
+    of_trace = [["inference 1", "note", "as a whole", "Ada"], ["positions 3 to 5", "note", "a span", "Ada"]]
+    assert told("inference", {"inference": "1"}, None) == of_trace
+    assert told("inference", {"inference": "0"}, None) == [] == told("across", {}, None)
 
 
 @given(st.text(st.characters(exclude_categories=[])) | st.sampled_from([SCRIPT, "\u2028", "<!--", "]]>", "\ud800"]))

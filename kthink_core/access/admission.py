@@ -18,11 +18,12 @@ from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, R
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketDisconnect
 
+from kthink_core.access.entrance import PAGE, leads_to, posted_token
 from kthink_core.access.gate import COOKIE, Asking, Gate, Refused
 from kthink_core.access.person import Person
 
 PARAMETER = "invite"
-"""Of a link's query: the token of an invitation."""
+"""Of a query: the token of an invitation, in links of a version before they had it behind the `#`."""
 SIGN_IN, SIGN_OUT = "/sign-in", "/sign-out"
 HEALTH = "/_stcore/health"
 PROGRAMS = "/api/"
@@ -47,10 +48,13 @@ class Admission:
         base: str = "",
         login: Callable[[], str] | None = None,
         open_paths: tuple[str, ...] = (),
+        is_for_owners: Callable[[bytes], bool] = lambda message: False,
     ) -> None:
         """`base`: the path that the app lies under, as `/kthink`. `login`: where one signs in, a new address each
-        time. `open_paths`: below `base`, for whoever is about to sign in."""
+        time. `open_paths`: below `base`, for whoever is about to sign in. `is_for_owners`: of a websocket's message,
+        which goes no further where somebody else sends it."""
         self._app, self._gate, self._base, self._login = app, gate, base, login
+        self._is_for_owners = is_for_owners
         self._open = {base + path for path in (HEALTH, *open_paths)}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -59,8 +63,23 @@ class Admission:
         elif scope["type"] == "websocket":
             await self._websocket(scope, receive, send)
         else:
-            answer = self._answer(scope)
+            answer = await self._invited(scope, receive) or self._answer(scope)
             await (answer or self._app)(scope, receive, send)
+
+    async def _invited(self, scope: Scope, receive: Receive) -> Response | None:
+        """The page that a link of an invitation opens, and what it posts; None for anything else."""
+        place = leads_to(scope["path"], self._base)
+        if place is None or "invitations" not in self._gate.ways:
+            return None
+        if scope["method"] in ("GET", "HEAD"):
+            return HTMLResponse(_page(PAGE), headers={"cache-control": "no-store"})
+        asked = HTTPConnection(scope)
+        if scope["method"] != "POST":
+            return PlainTextResponse("GET or POST\n", 405)
+        token = await posted_token(receive)
+        if token is None:
+            return PlainTextResponse("this is longer than any link of an invitation\n", 413)
+        return self._entered(scope, asked, token, f"../{place}", self._gate.person(_asking(asked)))
 
     def _answer(self, scope: Scope) -> Response | None:
         """What is answered in the app's place; None where it may answer itself."""
@@ -79,12 +98,12 @@ class Admission:
             return answer
         token = asked.query_params.get(PARAMETER)
         if token is not None and scope["method"] in ("GET", "HEAD"):
-            return self._entered(scope, asked, token, found)
+            return self._entered(scope, asked, token, _last(scope), found)
         return self._refusal(scope, found) if isinstance(found, Refused) else None
 
-    def _entered(self, scope: Scope, asked: HTTPConnection, token: str, now: Person | Refused) -> Response:
-        """The same address without the token, and a cookie; who is signed in otherwise stays so."""
-        answer = RedirectResponse(_without_token(scope), 303, {"cache-control": "no-store"})
+    def _entered(self, scope: Scope, asked: HTTPConnection, token: str, to: str, now: Person | Refused) -> Response:
+        """What the link leads to, with the query that it has, and a cookie; who is signed in otherwise stays so."""
+        answer = RedirectResponse(to + _query(scope), 303, {"cache-control": "no-store"})
         if isinstance(now, Person) and now.way != "invitation":
             return answer
         found = self._gate.accept(token)
@@ -100,11 +119,11 @@ class Admission:
     def _wanted(self, scope: Scope, asked: HTTPConnection) -> str | None:
         """What somebody had asked for before they signed in, which leads to the start."""
         wanted = asked.cookies.get(_WANTED, "")
-        at_start = scope["path"].rstrip("/") == self._base and not scope["query_string"]
+        at_start = scope["path"] == f"{self._base}/" and not scope["query_string"]
         return wanted if at_start and self._login is not None and _PLACE.fullmatch(wanted) else None
 
     def _signed_out(self) -> Response:
-        answer = HTMLResponse(_page("You are signed out."), headers={"cache-control": "no-store"})
+        answer = HTMLResponse(_page("<p>You are signed out.</p>"), headers={"cache-control": "no-store"})
         answer.delete_cookie(COOKIE, path=self._base or "/", httponly=True, samesite="lax")
         return answer
 
@@ -119,8 +138,8 @@ class Admission:
         if self._login is None or "text/html" not in Headers(scope=scope).get("accept", ""):
             return PlainTextResponse(f"{refused.reason}\n", refused.status, headers)
         sign_in = f'<a href="{html.escape(self._base + SIGN_IN)}">Sign in</a>'
-        answer = HTMLResponse(_page(f"{html.escape(refused.reason)}. {sign_in}"), refused.status, headers)
-        place = _without_token(scope)
+        answer = HTMLResponse(_page(f"<p>{html.escape(refused.reason)}. {sign_in}</p>"), refused.status, headers)
+        place = _last(scope) + _query(scope)
         if scope["method"] == "GET" and _PLACE.fullmatch(place):
             path = self._base or "/"
             answer.set_cookie(_WANTED, place, _SIGNING_IN, path=path, httponly=True, samesite="lax")
@@ -149,10 +168,16 @@ class Admission:
             return ended
 
         async def received() -> Message:
-            message = await receive()
-            if message["type"] == "websocket.receive" and await ends():
-                return {"type": "websocket.disconnect", "code": _NOT_ALLOWED}
-            return message
+            while True:
+                message = await receive()
+                if message["type"] != "websocket.receive":
+                    return message
+                if await ends():
+                    return {"type": "websocket.disconnect", "code": _NOT_ALLOWED}
+                if person.may("owner") or not self._is_for_owners(message.get("bytes") or b""):
+                    return message
+                if self._gate.audit is not None:
+                    self._gate.audit.refusal(403, "sent what is for owners only", asking.address, person)
 
         async def sent(message: Message) -> None:
             if message["type"] == "websocket.send" and await ends():
@@ -163,10 +188,10 @@ class Admission:
         await self._app(scope, received, sent)
 
 
-def _page(line: str) -> str:
-    """A page of one line of HTML, which asks for no icon: there is none for strangers."""
+def _page(content: str) -> str:
+    """A page of some HTML, which asks for no icon: there is none for strangers."""
     head = '<meta charset="utf-8"><title>kthink</title><link rel="icon" href="data:,">'
-    return f'<!doctype html><html lang="en">{head}<p>{line}</p></html>\n'
+    return f'<!doctype html><html lang="en">{head}{content}</html>\n'
 
 
 def asking(asked: HTTPConnection, bearer: bool = False) -> Asking:
@@ -180,11 +205,16 @@ def _address(asked: HTTPConnection) -> str:
     return asked.client.host if asked.client else ""
 
 
-def _without_token(scope: Scope) -> str:
-    """The address that was asked for, relative to itself: it leads nowhere else, whatever a proxy has cut off."""
+def _last(scope: Scope) -> str:
+    """The last part of the address that was asked for, relative to it: it leads nowhere else, whatever a proxy has cut
+    off."""
+    return f"./{quote(scope['path'].rpartition('/')[2], safe='')}"
+
+
+def _query(scope: Scope) -> str:
+    """The query of the address, without a token."""
     query = [
         pair for pair in parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
         if pair[0] != PARAMETER
     ]  # fmt: skip
-    last = quote(scope["path"].rpartition("/")[2], safe="")
-    return f"./{last}" + (f"?{urlencode(query)}" if query else "")
+    return f"?{urlencode(query)}" if query else ""

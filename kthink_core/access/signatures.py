@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import asdict
+from functools import lru_cache, partial
 
 from itsdangerous import BadData, URLSafeSerializer, URLSafeTimedSerializer
 from pydantic import TypeAdapter, ValidationError
@@ -20,6 +21,8 @@ FRESH = 300
 """Seconds for which the worker believes who asks: longer than clocks of two machines are apart."""
 LONGEST = 4096
 """Characters of a token that are looked at."""
+_REMEMBERED = 256
+"""Cookies whose signature was looked at."""
 
 
 class Signatures:
@@ -28,6 +31,8 @@ class Signatures:
     def __init__(self, key: str) -> None:
         self._link = URLSafeSerializer(key, salt="kthink invitation", signer_kwargs=_STRONG)
         self._cookie = URLSafeSerializer(key, salt="kthink cookie", signer_kwargs=_STRONG)
+        # Asked with every message that a page is sent: what one text says by one key is always the same.
+        self._of_cookie = lru_cache(maxsize=_REMEMBERED)(partial(_id, self._cookie))
 
     def link(self, invitation: str) -> str:
         """The token of a link, for the id of an invitation."""
@@ -41,7 +46,7 @@ class Signatures:
         return _id(self._link, token)
 
     def of_cookie(self, token: str) -> str | None:
-        return _id(self._cookie, token)
+        return self._of_cookie(token) if len(token) <= LONGEST else None
 
 
 def _id(serializer: URLSafeSerializer, token: str) -> str | None:

@@ -7,18 +7,19 @@ import sys
 import time
 from datetime import UTC, datetime
 from typing import get_args
-from urllib.parse import parse_qs, parse_qsl, quote, urlencode, urlsplit
+from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit
 
 import pandas as pd
 
 from kthink_core.access.admission import PARAMETER
 from kthink_core.access.audit_log import AuditLog
+from kthink_core.access.entrance import INVITED, leads_to
 from kthink_core.access.invitations import Invitation, Invitations
 from kthink_core.access.person import Role
 from kthink_core.access.secret_key import secret_key
 from kthink_core.access.signatures import Signatures
 from kthink_core.arguments import add_cache, cache_of, experiment_name
-from kthink_core.errors import BadValue, UnknownName
+from kthink_core.errors import BadValue, UnknownName, short
 from kthink_core.listing import write_table
 from kthink_core.settings import AccessSettings, Settings, from_environment
 from kthink_core.store.reader import list_experiments
@@ -53,7 +54,7 @@ def _invite(options: argparse.Namespace) -> None:
     name = options.name or f"guest {len(invitations.all()) + 1}"
     made = invitations.issue(name, options.role, options.days, options.experiment)
     AuditLog(cache).write("invitation", made.person, invitation=made.id, expires=made.expires)
-    print(f"{address}{PARAMETER}={quote(signatures.link(made.id), safe='')}")
+    print(f"{address}#{signatures.link(made.id)}")
     limit = f", experiment {made.experiment} only" if made.experiment else ""
     print(f"kthink: invitation {made.id} for {made.name}: {made.role}{limit}, until {_time(made.expires)}; whoever has "
           "the link comes in by it", file=sys.stderr)  # fmt: skip
@@ -95,16 +96,20 @@ def _address(options: argparse.Namespace, access: AccessSettings) -> str:
         raise BadValue(f"--view shows experiment '{named}', the invitation '{options.experiment}' only")
     if not options.view and options.experiment is not None:
         query = [("experiment", options.experiment)]
-    base = f"{given.scheme}://{given.netloc}" if given.scheme else _base(access)
-    path = given.path if given.path.startswith("/") else f"/{given.path}"
-    return f"{base}{path}?{urlencode(query)}{'&' if query else ''}"
+    settings = from_environment(Settings)
+    path = f"{given.path}/" if given.path == settings.base_path else given.path
+    before, _, page = path.rpartition("/")
+    if leads_to(f"{INVITED}{page}", "") is None:
+        raise BadValue(f"--view: the app has no page '{short(page)}'")
+    base = f"{given.scheme}://{given.netloc}{before}" if given.scheme else _base(access, settings)
+    return f"{base}{INVITED}{page}{'?' if query else ''}{urlencode(query)}"
 
 
-def _base(access: AccessSettings) -> str:
+def _base(access: AccessSettings, settings: Settings) -> str:
+    """Where the app is, for others; without a slash at its end."""
     if access.app_url:
         return access.app_url
-    settings = from_environment(Settings)
     if settings.app_names:
-        return f"https://{settings.app_names[0]}"
+        return f"https://{settings.app_names[0]}{settings.base_path}"
     host = "localhost" if settings.app_host in ("0.0.0.0", "::", "127.0.0.1", "::1") else settings.app_host
-    return f"http://{f'[{host}]' if ':' in host else host}:{settings.app_port}"
+    return f"http://{f'[{host}]' if ':' in host else host}:{settings.app_port}{settings.base_path}"

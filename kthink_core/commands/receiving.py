@@ -20,6 +20,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--experiment", type=experiment_name, metavar="NAME", help="its name here (default: as the file has it)"
     )
     parser.add_argument("--notes", action="store_true", help="take the labels and notes that came along, too")
+    parser.add_argument("--studies", action="store_true", help="and the sweeps, ablations, attributions and sentences")
     add_cache(parser)
     parser.set_defaults(run=run)
 
@@ -36,7 +37,7 @@ def run(options: argparse.Namespace) -> None:
             bar.total = total
             bar.update(done - bar.n)
 
-        made = import_experiment(cache, options.source, options.experiment, hear)
+        made = import_experiment(cache, options.source, options.experiment, hear, options.studies)
     if options.notes:
         taken, left = take(cache, made.experiment, made.notes)
         print(f"{taken} of {len(made.notes)} labels and notes taken", file=sys.stderr)
@@ -47,5 +48,8 @@ def run(options: argparse.Namespace) -> None:
             f"{len(made.notes)} labels and notes are left out: an import with --notes takes them",
             file=sys.stderr,
         )
+    if made.studies:
+        done = "studies taken" if options.studies else "studies are left out: an import with --studies takes them"
+        print(f"{made.studies} {done}", file=sys.stderr)
     print(f"{made.experiment.name}: {made.inferences} inferences", file=sys.stderr)
     print(made.experiment.name)

@@ -1,12 +1,14 @@
-"""`export`: an experiment as files for others, notes along if asked."""
+"""`export`: an experiment as files for others, notes and studies along if asked."""
 
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 from kthink_core.arguments import add_cache, cache_of, experiment_name
 from kthink_core.config import GOODFIRE
+from kthink_core.errors import BadValue
 
 OWN = "kthink"
 
@@ -19,6 +21,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--layout", choices=(OWN, GOODFIRE), default=OWN, help="goodfire: one database a hookpoint, into a folder"
     )
     parser.add_argument("--notes", action="store_true", help="labels and notes too")
+    parser.add_argument("--studies", action="store_true", help="sweeps, ablations, attributions and sentences too")
     add_cache(parser)
     parser.set_defaults(run=run)
 
@@ -28,22 +31,37 @@ def run(options: argparse.Namespace) -> None:
     from kthink_core.store.export import export
     from kthink_core.store.reader import open_reader
     from kthink_core.travel.carried_notes import BESIDE, add_table, notes_of, write_carried
+    from kthink_core.travel.carried_studies import add_studies, studies_of
     from kthink_core.travel.goodfire import export_goodfire
 
     cache, name, target = cache_of(options), options.experiment, options.target
-    notes = []
-    if options.notes:
-        with open_reader(cache, name) as reader:
+    into_database = options.layout == OWN and target.suffix == ".duckdb"
+    if options.studies and not into_database:
+        raise BadValue("--studies: they go along in a .duckdb of kthink's own layout only")
+    notes, studies = [], []
+    with open_reader(cache, name) as reader:
+        if options.notes:
             notes = notes_of(cache, reader.experiment)
-    beside: Path | None = None
+        if options.studies:
+            studies, left = studies_of(reader)
+            for line in left:
+                print(f"kthink: left out: {line}", file=sys.stderr)
+
+    def add(made: Path) -> None:
+        if options.notes:
+            add_table(made, notes)
+        if options.studies:
+            add_studies(made, studies)
+
+    if into_database:
+        print(export(cache, name, target, add))
+        return
     if options.layout == GOODFIRE:
         print(*export_goodfire(cache, name, target), sep="\n")
         beside = target / BESIDE
-    elif options.notes and target.suffix == ".duckdb":
-        print(export(cache, name, target, lambda made: add_table(made, notes)))
     else:
         print(export(cache, name, target))
         beside = target.with_suffix(f".{BESIDE}")
-    if options.notes and beside is not None:
+    if options.notes:
         write_carried(beside, notes)
         print(beside)

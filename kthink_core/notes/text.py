@@ -50,5 +50,12 @@ def value(what: str, given: str) -> str | None:
     return text or None
 
 
+def worded(what: str, value: str) -> str:
+    """A label, flag, rating or note as one cell of a table."""
+    if what == "flag":
+        return "⚑"
+    return "★" * int(value) if what == "rating" else value
+
+
 def _unseen(character: str) -> bool:
     return unicodedata.category(character) in ("Cc", "Cs") or character in _TURNS

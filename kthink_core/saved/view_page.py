@@ -16,6 +16,7 @@ from kthink_core.saved.feature_parts import feature
 from kthink_core.saved.found_view import Opened, opened
 from kthink_core.saved.html_page import html
 from kthink_core.saved.matrix_part import matrix
+from kthink_core.saved.notes_part import notes
 from kthink_core.saved.part import Part
 from kthink_core.saved.transcript_part import inference
 from kthink_core.store.files import publish, temporary
@@ -97,7 +98,7 @@ def _written(found: Opened, kind: Kind) -> str:
         "view": permalink.format_view(view),
         "again": address.command(kind, view),
         "facts": [origin.facts(one, kind) for one in (found, other) if one is not None],
-        "parts": parts,
+        "parts": [*parts, *notes(found, kind)],
     }
     return html(f"{title} · {found.experiment.name} · kthink", sheet)
 

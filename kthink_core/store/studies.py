@@ -127,12 +127,17 @@ def read_study(layout: Layout, experiment: Experiment, kind: Kind, id: str, mode
         found = read_document(path, model, MOST_BYTES)
     except FileNotFoundError:
         return None
-    now = made_with(experiment, found.made.saes, "", "")
-    if (found.made.model, found.made.saes, found.made.site) != (now.model, now.saes, now.site):
+    if not is_of(found, experiment):
         raise BadFile(path, "it was made with another model, SAE or capture site than the experiment")
     if found.id != id:
         raise BadFile(path, "it answers another question than the one that its name stands for")
     return found
+
+
+def is_of(study: Study, experiment: Experiment) -> bool:
+    """Whether it was made with the experiment's model, SAEs and capture site."""
+    now = made_with(experiment, study.made.saes, "", "")
+    return (study.made.model, study.made.saes, study.made.site) == (now.model, now.saes, now.site)
 
 
 def list_studies(layout: Layout, experiment: Experiment, kind: Kind, model: type[AnyStudy]) -> Stored:

@@ -26,9 +26,11 @@ from kthink_core.store.injections import save
 from kthink_core.store.journal import write_segment
 from kthink_core.store.manifest import write_experiment
 from kthink_core.store.reader import open_reader
+from kthink_core.store.studies import trace_digest
 from kthink_core.store.writer import open_writer
 from kthink_core.travel import goodfire_files
 from kthink_core.travel.carried_notes import BESIDE, Carried, carried_in, read_carried
+from kthink_core.travel.carried_studies import count_in, take_studies
 from kthink_core.travel.goodfire_rules import check_goodfire, is_goodfire
 from kthink_core.travel.own_export import OwnExport
 from kthink_core.travel.received import opened, tables_of, told
@@ -51,12 +53,17 @@ class Imported(NamedTuple):
     inferences: int
     notes: tuple[Carried, ...]
     """Labels and notes that came along; nothing was done with them."""
+    studies: int = 0
+    """How many came along; stored with the experiment where that was asked for."""
 
 
-def import_experiment(cache: Path, source: Path, name: str | None = None, hear: Hear = lambda *_: None) -> Imported:
+def import_experiment(
+    cache: Path, source: Path, name: str | None = None, hear: Hear = lambda *_: None, studies: bool = False
+) -> Imported:
     """Makes an experiment of a database that `export` wrote, or of one or a folder of Goodfire's layout.
 
-    `name`: its name in the cache; None: the one that the file says, or the file's own. Raises BadFile where a file is
+    `name`: its name in the cache; None: the one that the file says, or the file's own. `studies`: with those that came
+    along. Raises BadFile where a file is
     not what it should be, BadValue for a name that cannot be or is taken, ExperimentBusy, SchemaTooNew, DiskFull,
     OSError.
     """
@@ -70,7 +77,7 @@ def import_experiment(cache: Path, source: Path, name: str | None = None, hear: 
         if is_goodfire(tables):
             made = _of_goodfire(cache, source, name, connection, files, folder, hear)
         elif "experiment" in tables and len(files) == 1:
-            made = _of_own(cache, first, name, connection, folder, hear)
+            made = _of_own(cache, first, name, connection, folder, hear, studies)
         else:
             raise BadFile(first, "it is neither an export of kthink nor of Goodfire's layout (tokens, activations)")
         _publish(cache, folder, made.experiment.name)
@@ -78,7 +85,13 @@ def import_experiment(cache: Path, source: Path, name: str | None = None, hear: 
 
 
 def _of_own(
-    cache: Path, path: Path, name: str | None, connection: duckdb.DuckDBPyConnection, folder: Path, hear: Hear
+    cache: Path,
+    path: Path,
+    name: str | None,
+    connection: duckdb.DuckDBPyConnection,
+    folder: Path,
+    hear: Hear,
+    studies: bool,
 ) -> Imported:
     export = OwnExport(connection, path, "received_0")
     found, ids = export.experiment, export.inference_ids
@@ -94,9 +107,10 @@ def _of_own(
             "provenance": found.provenance | {IMPORTED: f"{_told_of(path)} (sha256:{sha256_of(path)})"},
         }
     )
-    layout = _begin(folder, experiment)
+    layout, traces = _begin(folder, experiment), dict[int, str]()
     for done, number in enumerate(ids):
         inference = export.inference(number)
+        traces[number] = trace_digest(inference.token_ids.tolist())
         write_segment(layout.folder, inference, experiment.mark)
         measured = export.fidelity(inference)
         if measured is not None:
@@ -108,8 +122,11 @@ def _of_own(
         write_rows(layout.directions, directions, experiment.mark)
     for injection in export.injections():
         save(layout, injection)
+    came = count_in(connection, path, "received_0", export.tables)
+    if studies and came:
+        take_studies(connection, path, "received_0", layout, experiment, traces.get)
     _build(folder, experiment)
-    return Imported(experiment, len(ids), notes)
+    return Imported(experiment, len(ids), notes, came)
 
 
 def _of_goodfire(

@@ -17,14 +17,19 @@ from kthink_core.access.body_limit import BodyLimit
 from kthink_core.access.connections import bound
 from kthink_core.access.exposure import check_app_exposure
 from kthink_core.access.host_names import HostNames
+from kthink_core.access.refusal_log import RefusalLog
 from kthink_core.access.security_headers import SecurityHeaders
 from kthink_core.errors import KthinkError, in_words
 from kthink_core.programs.http_api import PATH, make_api
 from kthink_core.settings import AccessSettings, Settings, from_environment
 from kthink_core.ui import sign_in
+from kthink_core.ui.messages import is_for_owners
 
 MOST_BYTES = 1_000_000
 """Longest body of a request: what pages are told comes by websocket."""
+
+_REFUSED = (400, 405, 413)
+"""What is refused to a request whoever asks; who may not ask is told by `Admission` itself."""
 
 
 def middleware() -> list[Middleware]:
@@ -37,8 +42,10 @@ def middleware() -> list[Middleware]:
     try:
         names, access = from_environment(Settings).app_names, from_environment(AccessSettings)
         check_app_exposure(listens_on, access)
+        audit = sign_in.gate().audit
         passed = [
             Middleware(SecurityHeaders, secure=(access.app_url or "").startswith("https:")),
+            *([Middleware(RefusalLog, audit=audit, statuses=_REFUSED)] if audit is not None else []),
             Middleware(HostNames, listens_on=listens_on, remedy=remedy, given=names),
             *([_admission(access)] if access.access else []),
             Middleware(BodyLimit, most=MOST_BYTES),
@@ -72,6 +79,7 @@ def _admission(access: AccessSettings) -> Middleware:
         base=_base(),
         login=sign_in.login if by_provider else None,
         open_paths=sign_in.OPEN_PATHS if by_provider else (),
+        is_for_owners=is_for_owners,
     )
 
 

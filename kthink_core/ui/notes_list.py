@@ -15,6 +15,7 @@ from streamlit.column_config import TextColumn
 from kthink_core import notes
 from kthink_core.errors import short
 from kthink_core.notes import FeatureSubject
+from kthink_core.notes.text import worded
 from kthink_core.ui.parts import clicks, download
 from kthink_core.ui.parts.note_panel import notebook
 from kthink_core.ui.parts.writing import plain
@@ -55,7 +56,7 @@ def draw(page: Page) -> None:
         st.info("Nothing matches. Try fewer letters, or another author or experiment.", icon=":material/search_off:")
         return
     _list(page, found)
-    _files(found)
+    _files(page, found)
 
 
 def _choices(page: Page, table: pd.DataFrame) -> Narrowed:
@@ -130,13 +131,6 @@ def _about(row: dict) -> str:
     return f"inference {row['inference']}{span}"
 
 
-def worded(what: str, value: str) -> str:
-    """A label, flag, rating or note as one cell of a table."""
-    if what == "flag":
-        return "⚑"
-    return "★" * int(value) if what == "rating" else value
-
-
 def _open(page: Page, rows: Sequence[dict], number: int) -> None:
     """Leads to what a row is about, if an experiment that shows it is there."""
     place = target(page, rows[number])
@@ -167,13 +161,13 @@ def target(page: Page, row: dict) -> tuple[Target, View] | None:
     return None
 
 
-def _files(found: pd.DataFrame) -> None:
+def _files(page: Page, found: pd.DataFrame) -> None:
     makers = {
         "CSV": partial(download.as_csv, found, download.app_stamp("notes")),
         "JSON lines": partial(download.as_json_lines, found),
     }
     with st.container(horizontal=True):
-        download.files("notes", "kthink-notes", makers)
+        download.files(page, "notes", "kthink-notes", makers)
 
 
 def _or_all(choice: str) -> str:

@@ -120,7 +120,8 @@ def _streamlit(settings: Settings) -> list[str]:
     host = settings.app_host
     shown = "localhost" if host in ("0.0.0.0", "::") else host  # else Streamlit asks the internet for its own address
     address = ["--server.address", host, "--server.port", str(settings.app_port), "--browser.serverAddress", shown]
-    return [sys.executable, "-m", "streamlit", "run", str(APP), *address]
+    base = ["--server.baseUrlPath", settings.base_path] if settings.base_path else []
+    return [sys.executable, "-m", "streamlit", "run", str(APP), *address, *base]
 
 
 def _start(command: list[str], environment: dict[str, str]) -> subprocess.Popen[bytes]:

@@ -10,8 +10,9 @@ from streamlit.column_config import TextColumn
 
 from kthink_core.errors import KthinkError
 from kthink_core.notes import Entry, SpanSubject
+from kthink_core.notes.text import worded
 from kthink_core.ui.inference import trace_parts
-from kthink_core.ui.notes_list import NOBODY, worded
+from kthink_core.ui.notes_list import NOBODY
 from kthink_core.ui.parts import clicks
 from kthink_core.ui.parts.note_panel import notebook
 from kthink_core.ui.parts.writing import visible

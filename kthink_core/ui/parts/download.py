@@ -18,6 +18,7 @@ from streamlit.components.v2 import component
 import kthink_core
 from kthink_core import cells
 from kthink_core.ui.parts.scripts import joined
+from kthink_core.ui.view import visitor
 from kthink_core.ui.view.page import Page
 from kthink_core.ui.view.permalink import format_view
 
@@ -65,18 +66,24 @@ def buttons(
 
     makers = {"CSV": partial(made, as_csv), "Parquet": partial(made, as_parquet)}
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        files(name, stem, makers)
+        files(page, name, stem, makers)
         if chart:
             data = {"name": stem, "about": "\n".join(f"{fact}: {value}" for fact, value in about.items())}
             _picture(data=data, key=f"picture {name}", width="content", height="content")
 
 
-def files(name: str, stem: str, makers: Mapping[str, Callable[[], bytes]]) -> None:
+def files(page: Page, name: str, stem: str, makers: Mapping[str, Callable[[], bytes]]) -> None:
     """A small button for each format, in the row that is open. `stem`: the files' name."""
-    for kind, maker in makers.items():
+
+    def taken(kind: str) -> bytes:
+        content = makers[kind]()
+        visitor.taken(page.person, f"{name}, {kind}", page.experiment.name)
+        return content
+
+    for kind in makers:
         st.download_button(
             kind,
-            maker,  # called by a click, in a thread of its own
+            partial(taken, kind),  # called by a click, in a thread of its own
             file_name=f"{stem}.{_SUFFIXES[kind]}",
             mime=_TYPES[kind],
             key=f"download {name} {kind}",

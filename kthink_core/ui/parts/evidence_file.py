@@ -8,6 +8,7 @@ from pathlib import Path
 import streamlit as st
 
 from kthink_core.ui.parts.download import file_name
+from kthink_core.ui.view import visitor
 from kthink_core.ui.view.page import Page
 from kthink_core.ui.view.permalink import format_view
 
@@ -19,9 +20,15 @@ def button(page: Page, name: str, write: Callable[[Path, str, dict[str, str], tu
     own, from the cache, the experiment, the view's parameters and the experiments that there are for
     whoever looks. Once a page."""
     cache, parameters = page.source.cache, format_view(page.view)
+
+    def made() -> bytes:
+        content = write(cache, page.experiment.name, parameters, page.person.experiments).encode()
+        visitor.taken(page.person, f"view of {name}", page.experiment.name)
+        return content
+
     st.download_button(
         "Save this view",
-        lambda: write(cache, page.experiment.name, parameters, page.person.experiments).encode(),
+        made,
         file_name=f"{file_name(page.view.experiment, name)}.html",
         mime="text/html",
         key="save view",

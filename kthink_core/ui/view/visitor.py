@@ -45,9 +45,18 @@ def session() -> str:
 
 def noted(person: Person, what: str, experiment: str) -> None:
     """Tells the audit log, where people are known, that somebody wrote something; not what."""
+    _told_to_log("note", person, what, experiment)
+
+
+def taken(person: Person, what: str, experiment: str) -> None:
+    """Likewise that somebody took a file with them: what it is of."""
+    _told_to_log("download", person, what, experiment)
+
+
+def _told_to_log(event: str, person: Person, what: str, experiment: str) -> None:
     audit = sign_in.gate().audit
     if audit is not None:
-        audit.write("note", person, what=what, experiment=experiment)
+        audit.write(event, person, what=what, experiment=experiment)
 
 
 def told(person: Person) -> None:
