@@ -44,7 +44,7 @@ class Tabs:
             return complaints
         if page.url.startswith("http"):
             page.evaluate("() => { localStorage.clear(); sessionStorage.clear(); }")
-            page.goto(urljoin(page.url, HEALTH))
+            leave(page, page.url)
         page.mouse.up()
         page.mouse.move(0, 0)  # nothing on the next page is under the pointer
         page.context.clear_cookies()
@@ -81,6 +81,11 @@ def visiting(tabs: Tabs, address: str) -> Iterator[Visit]:
 
     yield opened
     assert not [complaint for page, touch in taken for complaint in tabs.give_back(page, touch)]
+
+
+def leave(page: Page, address: str) -> None:
+    """Ends what runs on a page, whose server may then go; the tab stays in its process."""
+    page.goto(urljoin(address, HEALTH))
 
 
 def settled(page: Page) -> None:

@@ -37,7 +37,8 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
     derandomize="CI" in os.environ,  # what CI tries is the same each time; a developer's machine looks further
 )
-settings.load_profile("machines differ")
+settings.register_profile("thorough", settings.get_profile("machines differ"), max_examples=1000)
+settings.load_profile("machines differ")  # unless `--hypothesis-profile thorough` is given
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

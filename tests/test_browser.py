@@ -20,7 +20,7 @@ from kthink_core.notes import FILE, FeatureSubject, Notebook
 from kthink_core.store.reader import open_reader
 from tests.accessibility import turn
 from tests.app_samples import HOOKPOINTS, PAYLOADS, sample_experiment, write_experiment
-from tests.browsing import Scheme, Visit, settled
+from tests.browsing import Scheme, Visit, leave, settled
 
 pytestmark = pytest.mark.browser
 PATHS = ("/", "/inference", "/feature", "/across", "/compare")
@@ -70,23 +70,23 @@ def features_shown(page: Page) -> str:
     return page.locator(".legend").inner_text()
 
 
-def test_the_first_experiment_appears_by_itself(tmp_path: Path, visit: Visit) -> None:
+def test_the_first_experiment_appears_by_itself(tmp_path: Path, visit: Visit, address: str) -> None:
     with served(tmp_path) as url:
         page = visit("/", base=url)
         expect(page.locator("h1")).to_have_text("Nothing to explore yet")
         write_experiment(tmp_path, sample_experiment("demo", 3))
         expect(page.locator("h1")).to_have_text("demo")
         expect(page.get_by_text("Inferences", exact=True)).to_be_visible()
-        page.close()  # before its server goes
+        leave(page, address)  # before its server goes
 
 
-def test_the_first_visitor_of_a_server_may_come_with_a_link(cache: Path, visit: Visit) -> None:
+def test_the_first_visitor_of_a_server_may_come_with_a_link(cache: Path, visit: Visit, address: str) -> None:
     with served(cache) as url:
         page = visit("/inference?inference=3&feature=12", base=url)
         expect(page.locator("h1")).to_have_text("Inference 3")
         expect(page.get_by_role("link", name="Overview")).to_be_visible()
         expect(page.get_by_text("app", exact=True)).to_have_count(0)
-        page.close()
+        leave(page, address)
 
 
 def test_a_click_in_the_table_of_features_makes_it_the_main_one(visit: Visit) -> None:

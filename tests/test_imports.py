@@ -112,11 +112,10 @@ def answers(cache: Path, name: str) -> Iterator[pd.DataFrame]:
         yield ask("reason-score", hookpoint=hookpoint, top=20)
         yield ask("top-tokens", hookpoint=hookpoint, feature=3)
         yield ask("contrast", hookpoint=hookpoint, between="right:wrong", top=20)
-        for inference in (0, 5, 11):
-            yield ask("transcript", inference=inference, hookpoint=hookpoint, feature=3)
-            yield ask("relevant-features", inference=inference, hookpoint=hookpoint)
-            yield ask("feature-activations", inference=inference, hookpoint=hookpoint)
-            yield ask("feature-frequencies", inference=inference, hookpoint=hookpoint)
+        yield ask("transcript", inference=0, hookpoint=hookpoint, feature=3)
+        yield ask("relevant-features", inference=5, hookpoint=hookpoint)
+        yield ask("feature-activations", inference=5, hookpoint=hookpoint)
+        yield ask("feature-frequencies", inference=11, hookpoint=hookpoint)
 
 
 @pytest.mark.parametrize("name", [NAME, "received.1"])
