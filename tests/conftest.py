@@ -128,8 +128,11 @@ def tiny_plan(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Plan:
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A cache with the bundle's demo, complete."""
-    made = lambda cache: precompute(plan("demo", preset("demo"), "cpu", Silent()), cache, 32, Silent())  # noqa: E731
-    return made_once(tmp_path_factory, "demo", made)
+
+    def make(cache: Path) -> None:
+        precompute(plan("demo", preset("demo"), "cpu", Silent()), cache, 32, Silent())
+
+    return made_once(tmp_path_factory, "demo", make)
 
 
 @pytest.fixture(scope="session")
