@@ -7,6 +7,7 @@ BIN := .venv/bin
 run: .venv/.installed
 	$(BIN)/python -m kthink_core up
 
+# `--hypothesis-profile thorough` looks further.
 test: .venv/.installed-dev
 	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 

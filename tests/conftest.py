@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -18,6 +18,7 @@ os.environ["SPARSIFY_DISABLE_TRITON"] = "1"
 
 import pytest
 import torch
+from filelock import FileLock
 from hypothesis import HealthCheck, settings
 from playwright.sync_api import Browser
 from streamlit.components.v2 import manifest_scanner
@@ -38,7 +39,8 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
     derandomize="CI" in os.environ,  # what CI tries is the same each time; a developer's machine looks further
 )
-settings.load_profile("machines differ")
+settings.register_profile("thorough", settings.get_profile("machines differ"), max_examples=1000)
+settings.load_profile("machines differ")  # unless `--hypothesis-profile thorough` is given
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -68,12 +70,44 @@ def bundle() -> LanguageModel:
     return load_model("demo", None, torch.device("cpu"))
 
 
+Contents = dict[Path, tuple[int, int]]
+"""The size of each file, and when it was written."""
+_shared: dict[Path, Contents] = {}
+
+
+def contents(folder: Path) -> Contents:
+    found = {path: path.stat() for path in folder.rglob("*")}
+    return {path: (about.st_size, about.st_mtime_ns) for path, about in found.items() if path.is_file()}
+
+
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """A folder that the first of pytest's processes that needs it makes for all of them."""
+    base = factory.getbasetemp()
+    root = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    folder, whole = root / name, root / f"{name}.whole"
+    with FileLock(root / f"{name}.lock"):
+        if not whole.exists():
+            folder.mkdir()
+            make(folder)
+            whole.touch()
+    _shared[folder] = contents(folder)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def shared_folders_stay_as_they_are() -> Iterator[None]:
+    """Whoever would change one takes a copy."""
+    yield
+    for folder, before in _shared.items():
+        if (now := contents(folder)) != before:
+            _shared[folder] = now  # the next test is not to be blamed
+            raise AssertionError(f"changed in {folder}: {sorted({path for path, _ in now.items() ^ before.items()})}")
+
+
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder with `model/` and `saes/` of the tiny shape."""
-    folder = tmp_path_factory.mktemp("tiny")
-    make_stand_in(SHAPES["tiny"], folder)
-    return folder
+    return made_once(tmp_path_factory, "tiny", lambda folder: make_stand_in(SHAPES["tiny"], folder))
 
 
 @pytest.fixture(scope="session")
@@ -95,10 +129,12 @@ def tiny_plan(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Plan:
 
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cache with the bundle's demo, complete. Who would change it takes a copy."""
-    cache = tmp_path_factory.mktemp("demo")
-    precompute(plan("demo", preset("demo"), "cpu", Silent()), cache, 32, Silent())
-    return cache
+    """A cache with the bundle's demo, complete."""
+
+    def make(cache: Path) -> None:
+        precompute(plan("demo", preset("demo"), "cpu", Silent()), cache, 32, Silent())
+
+    return made_once(tmp_path_factory, "demo", make)
 
 
 @pytest.fixture(scope="session")

@@ -138,13 +138,13 @@ def write_sample(
     cache: Path, experiment: Experiment, inferences: list[Inference], built: int = 0, *, shown: bool = False
 ) -> None:
     """Stores inferences, the first `built` of them in the main database, the others in an increment beside it, or,
-    where each is `shown` at once, in several."""
+    where each of these is `shown` at once, in several."""
     with open_writer(cache, experiment) as writer:
         for index, inference in enumerate(inferences):
             writer.append(inference)
             if index + 1 == built:
                 writer.build()
-            elif shown:
+            elif shown and index >= built:
                 writer.publish()
 
 

@@ -27,6 +27,7 @@ from kthink_core.access.invitations import Invitation, Invitations
 from kthink_core.access.person import Role
 from kthink_core.access.secret_key import secret_key
 from kthink_core.access.signatures import PersonTokens, Signatures
+from kthink_core.cli import main
 from kthink_core.notes import FILE, FeatureSubject, InferenceSubject, Notebook
 from tests.app_samples import HOOKPOINTS, sample_experiment, write_experiment
 from tests.app_socket import Visit, visiting
@@ -447,30 +448,39 @@ def test_open_to_all_is_said_on_every_page(tmp_path: Path) -> None:
     assert not (tmp_path / ".access").exists()
 
 
-def test_the_link_of_the_command_line_opens_its_view(lab: Lab) -> None:
-    given = {"KTHINK_CACHE": str(lab.cache), "KTHINK_ACCESS": "invitations"}
+def test_the_link_of_the_command_line_opens_its_view(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("KTHINK_CACHE", str(lab.cache))
+    monkeypatch.setenv("KTHINK_ACCESS", "invitations")
 
-    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "kthink_core", *arguments]
-        return subprocess.run(command, cwd=ROOT, env=os.environ | given, capture_output=True, text=True, timeout=300)
+    def run(*arguments: str) -> tuple[object, str, str]:
+        """Its exit code, and what it says by either way."""
+        try:
+            code = main(arguments)
+        except SystemExit as ended:
+            code = ended.code
+        return code, *capsys.readouterr()
 
     view = f"{lab.address}/inference?experiment=demo&inference=2"
-    made = run("invite", "--role", "viewer", "--days", "2", "--name", "Ada", "--experiment", "demo", "--view", view)
-    link = made.stdout.strip()
+    code, made, _ = run(
+        "invite", "--role", "viewer", "--days", "2", "--name", "Ada", "--experiment", "demo", "--view", view
+    )
+    link = made.strip()
     address, _, token = link.partition("#")
-    assert made.returncode == 0 and address == view.replace("/inference", "/invited/inference")
+    assert code == 0 and address == view.replace("/inference", "/invited/inference")
     with httpx.Client(trust_env=False, follow_redirects=True) as client:
         answer = client.post(address, data={"token": token})
     assert answer.status_code == 200 and str(answer.url) == view
-    (row,) = [row for row in json.loads(run("invitations", "--format", "json").stdout) if row["name"] == "Ada"]
+    (row,) = [row for row in json.loads(run("invitations", "--format", "json")[1]) if row["name"] == "Ada"]
     assert (row["role"], row["experiment"], row["state"]) == ("viewer", "demo", "valid") and token not in str(row)
-    assert run("invitations", "--revoke", row["invitation"]).returncode == 0
+    assert run("invitations", "--revoke", row["invitation"])[0] == 0
     assert lab.get(f"/?{PARAMETER}={token}").status_code == 401
     for wrong in (["--experiment", "nowhere"], ["--experiment", "../demo"], ["--view", "javascript:alert(1)"],
                   ["--experiment", "demo", "--view", f"/?experiment={OTHER}"], ["--days", "0"], ["--days", "nan"],
                   ["--name", "A" * 81], ["--role", "root"], ["--view", "/x%2F..%2Fy"]):  # fmt: skip
-        ended = run("invite", *wrong)
-        assert ended.returncode == 2 and ended.stderr.count("\n") == 1 and not ended.stdout, wrong
+        code, said, told = run("invite", *wrong)
+        assert code == 2 and told.count("\n") == 1 and not said, wrong
 
 
 def test_up_gives_app_and_worker_a_secret_of_their_own(tmp_path: Path) -> None:

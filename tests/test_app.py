@@ -144,20 +144,16 @@ def test_an_experiment_in_progress_shows_what_there_is(visit: Open) -> None:
 
 @pytest.mark.parametrize("page", PAGES)
 @pytest.mark.parametrize(
-    ("parameter", "value"),
+    "wrong",
     [
-        ("experiment", "dem"),
-        ("inference", "99"),
-        ("inference", "<b>"),
-        ("hookpoint", "layers.9.mlp"),
-        ("scope", "everything"),
-        ("feature", "-5"),
-        ("feature", "one"),
+        {"experiment": "dem", "inference": "99", "hookpoint": "layers.9.mlp", "scope": "everything", "feature": "-5"},
+        {"inference": "<b>", "feature": "one"},
     ],
 )
-def test_nonsense_in_the_link_is_told_and_the_nearest_shown(visit: Open, page: str, parameter: str, value: str) -> None:
-    app = visit(page, **{parameter: value})
-    assert any(parameter in warning.value for warning in app.warning)
+def test_nonsense_in_the_link_is_told_and_the_nearest_shown(visit: Open, page: str, wrong: dict[str, str]) -> None:
+    app = visit(page, **wrong)
+    for parameter in wrong:
+        assert any(parameter in warning.value for warning in app.warning)
     assert not app.error
     assert app.title
 

@@ -18,8 +18,9 @@ from benchmarks.served import served
 from kthink_core import queries
 from kthink_core.notes import FILE, FeatureSubject, Notebook
 from kthink_core.store.reader import open_reader
+from tests.accessibility import turn
 from tests.app_samples import HOOKPOINTS, PAYLOADS, sample_experiment, write_experiment
-from tests.browsing import Scheme, Visit, settled
+from tests.browsing import Scheme, Visit, leave, settled
 
 pytestmark = pytest.mark.browser
 PATHS = ("/", "/inference", "/feature", "/across", "/compare")
@@ -69,23 +70,23 @@ def features_shown(page: Page) -> str:
     return page.locator(".legend").inner_text()
 
 
-def test_the_first_experiment_appears_by_itself(tmp_path: Path, visit: Visit) -> None:
+def test_the_first_experiment_appears_by_itself(tmp_path: Path, visit: Visit, address: str) -> None:
     with served(tmp_path) as url:
         page = visit("/", base=url)
         expect(page.locator("h1")).to_have_text("Nothing to explore yet")
         write_experiment(tmp_path, sample_experiment("demo", 3))
         expect(page.locator("h1")).to_have_text("demo")
         expect(page.get_by_text("Inferences", exact=True)).to_be_visible()
-        page.close()  # before its server goes
+        leave(page, address)  # before its server goes
 
 
-def test_the_first_visitor_of_a_server_may_come_with_a_link(cache: Path, visit: Visit) -> None:
+def test_the_first_visitor_of_a_server_may_come_with_a_link(cache: Path, visit: Visit, address: str) -> None:
     with served(cache) as url:
         page = visit("/inference?inference=3&feature=12", base=url)
         expect(page.locator("h1")).to_have_text("Inference 3")
         expect(page.get_by_role("link", name="Overview")).to_be_visible()
         expect(page.get_by_text("app", exact=True)).to_have_count(0)
-        page.close()
+        leave(page, address)
 
 
 def test_a_click_in_the_table_of_features_makes_it_the_main_one(visit: Visit) -> None:
@@ -336,18 +337,16 @@ def test_hostile_text_shows_as_text(visit: Visit) -> None:
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_a_page_in_light_with_its_downloads(visit: Visit, path: str) -> None:
-    page = visit(path, scheme="light")
-    is_filled(page, "light")
-    texts_are_inert(page, path)
-
-
-@pytest.mark.parametrize("path", PATHS)
-def test_a_narrow_page_in_the_dark_is_not_left_at_the_side(visit: Visit, path: str) -> None:
+def test_a_page_narrow_in_the_dark_then_wide_in_light_with_its_downloads(visit: Visit, path: str) -> None:
     page = visit(path, scheme="dark", width=400)
     is_filled(page, "dark")
-    assert page.evaluate(WIDTH_OF_CONTENT) <= 400
+    assert page.evaluate(WIDTH_OF_CONTENT) <= 400, "it is not left at the side"
     assert page.evaluate("document.documentElement.scrollWidth") <= 400
+    page.set_viewport_size({"width": 1440, "height": 1000})
+    turn(page, "light")
+    settled(page)
+    is_filled(page, "light")
+    texts_are_inert(page, path)
 
 
 def is_filled(page: Page, scheme: Scheme) -> None:
@@ -382,9 +381,9 @@ def test_no_link_of_the_guided_reading_is_cut_off(visit: Visit) -> None:
             assert link.evaluate(f"{cut} && getComputedStyle(one).overflowX !== 'visible').length") == 0
 
 
-@pytest.mark.parametrize("path", PATHS)
-def test_nonsense_in_the_link_is_a_message(visit: Visit, path: str) -> None:
-    page = visit(path + "?feature=abc&inference=99&scope=%3Cb%3E&experiment=%5Bx%5D(http://a.b)&hookpoint=%24x%24")
+def test_nonsense_in_the_link_is_a_message(visit: Visit) -> None:
+    """On each page it is one: there, no browser is needed."""
+    page = visit("/inference?feature=abc&inference=99&scope=%3Cb%3E&experiment=%5Bx%5D(http://a.b)&hookpoint=%24x%24")
     told = page.locator("[data-testid=stAlert]", has_text="The link's")
     expect(told).to_have_count(5)
     expect(page.locator("[data-testid=stException]")).to_have_count(0)

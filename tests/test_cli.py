@@ -209,21 +209,28 @@ def test_an_experiment_has_the_name_of_a_folder(
         ["worker", "--host", "\udce9"],
     ],
 )
-def test_bytes_that_are_no_text_are_one_line(arguments: list[str], cache: Path) -> None:
-    """In a process of its own: there they come as a shell gives them."""
-    command = [sys.executable, "-m", "kthink_core", *arguments]
+def test_bytes_that_are_no_text_are_one_line(
+    arguments: list[str], cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("KTHINK_CACHE", str(cache))
+    assert main(arguments) == 2
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1 and "udce9" in told and "UTF-8" in told
+
+
+def test_bytes_that_are_no_text_come_so_from_a_shell(cache: Path) -> None:
+    command = [sys.executable, "-m", "kthink_core", "query", "\udce9"]
     ended = subprocess.run(command, capture_output=True, env=os.environ | {"KTHINK_CACHE": str(cache)}, timeout=300)
     assert ended.returncode == 2
     assert ended.stderr.count(b"\n") == 1 and b"udce9" in ended.stderr and b"UTF-8" in ended.stderr
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="it would start")
-def test_a_worker_that_cannot_load_ends_in_one_line(cache: Path) -> None:
-    port = str(free_port())
-    command = ["-m", "kthink_core", "worker", "--device", "cuda", "--port", port, "--cache", str(cache)]
-    ended = subprocess.run([sys.executable, *command], capture_output=True, text=True, timeout=300)
-    assert ended.returncode == 2
-    assert ended.stderr.count("\n") == 1 and "cuda" in ended.stderr.casefold()
+def test_a_worker_that_cannot_load_ends_in_one_line(cache: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    where = ["--port", str(free_port()), "--cache", str(cache)]
+    assert main(["worker", "--device", "cuda", *where]) == 2
+    told = capfd.readouterr().err
+    assert told.count("\n") == 1 and "cuda" in told.casefold()
 
 
 def test_nonsense_setting_in_the_environment(

@@ -51,7 +51,7 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stored]:
     cache = tmp_path_factory.mktemp("cache")
     one, two = sample_experiment("one", COUNT), sample_experiment("two", COUNT, mode="bypass", seed=7)
     here, there = sample_inferences(one), [replace(each, mode="bypass") for each in sample_inferences(two, seed=1)]
-    write_sample(cache, one, here, built=25, shown=True)
+    write_sample(cache, one, here, built=36, shown=True)
     write_sample(cache, two, there, built=COUNT)
     with open_reader(cache, "one") as reader, open_reader(cache, "two") as other:
         yield Stored(reader, other, here, there)

@@ -91,6 +91,8 @@ def test_each_hookpoint_is_one_database_that_plain_sql_reads(exported: Path) -> 
 
 
 def test_latents_and_tokens_survive_the_round_trip(there: Path, here: Path) -> None:
+    """Asked of three inferences: with a thought and an answer, without the one, without the other."""
+
     def ask(cache: Path, query: str, **options: object) -> pd.DataFrame:
         return query_table(cache, NAME, query, "all", lambda _: None, **options)
 
@@ -99,7 +101,7 @@ def test_latents_and_tokens_survive_the_round_trip(there: Path, here: Path) -> N
             ("feature-counts", {"top": 100}),
             ("top-tokens", {"feature": 3, "top": 100}),
             *((query, {"inference": inference}) for query in ("relevant-features", "feature-activations",
-               "feature-frequencies") for inference in range(len(DRAWN))),
+               "feature-frequencies") for inference in (0, 5, 10)),
         ):  # fmt: skip
             before = ask(there, query, hookpoint=hookpoint, **options)
             pd.testing.assert_frame_equal(ask(here, query, hookpoint=hookpoint, **options), before, check_exact=True)

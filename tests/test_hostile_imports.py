@@ -8,7 +8,7 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from store_samples import sample_experiment, sample_fidelity, sample_inferences
 
@@ -120,6 +120,7 @@ def test_what_is_no_database(tmp_path: Path, own: Path) -> None:
     assert "neither an export of kthink nor of Goodfire's layout" in refused(cache, empty)
 
 
+@settings(max_examples=settings.default.max_examples // 4)
 @given(at=st.floats(0, 1, exclude_max=True), value=st.integers(1, 255))
 def test_a_flipped_byte_is_refused_or_of_no_account(
     sound: Path, tmp_path_factory: pytest.TempPathFactory, at: float, value: int

@@ -95,6 +95,19 @@ def here(tmp_path: Path) -> Path:
     return tmp_path / "here"
 
 
+@pytest.fixture(scope="module")
+def imported_once(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("imported")
+    import_experiment(folder / "here", export(finished, NAME, folder / "out.duckdb"))
+    return folder / "here"
+
+
+@pytest.fixture
+def imported(imported_once: Path, here: Path) -> None:
+    """What is `there` is `here` by an import."""
+    shutil.copytree(imported_once, here)
+
+
 def rows(cache: Path, name: str, table: str) -> list[tuple[object, ...]]:
     """All of a table, in the order of the database; NaN as text, so that it equals itself."""
     [path] = Layout(cache / name).databases()
@@ -116,11 +129,10 @@ def answers(cache: Path, name: str) -> Iterator[pd.DataFrame]:
         yield ask("reason-score", hookpoint=hookpoint, top=20)
         yield ask("top-tokens", hookpoint=hookpoint, feature=3)
         yield ask("contrast", hookpoint=hookpoint, between="right:wrong", top=20)
-        for inference in (0, 5, 11):
-            yield ask("transcript", inference=inference, hookpoint=hookpoint, feature=3)
-            yield ask("relevant-features", inference=inference, hookpoint=hookpoint)
-            yield ask("feature-activations", inference=inference, hookpoint=hookpoint)
-            yield ask("feature-frequencies", inference=inference, hookpoint=hookpoint)
+        yield ask("transcript", inference=0, hookpoint=hookpoint, feature=3)
+        yield ask("relevant-features", inference=5, hookpoint=hookpoint)
+        yield ask("feature-activations", inference=5, hookpoint=hookpoint)
+        yield ask("feature-frequencies", inference=11, hookpoint=hookpoint)
 
 
 @pytest.mark.parametrize("name", [NAME, "received.1"])
@@ -140,8 +152,7 @@ def test_an_import_is_what_was_exported_bit_for_bit(there: Path, here: Path, tmp
     assert {path.name for path in here.iterdir()} == {name, ".import.lock"}
 
 
-def test_an_import_can_be_exported_and_imported_again(there: Path, here: Path, tmp_path: Path) -> None:
-    import_experiment(here, export(there, NAME, tmp_path / "out.duckdb"))
+def test_an_import_can_be_exported_and_imported_again(imported: None, there: Path, here: Path, tmp_path: Path) -> None:
     import_experiment(here, export(here, NAME, tmp_path / "again.duckdb"), "again")
     for table in TABLES:
         assert rows(here, "again", table) == rows(there, NAME, table), table
@@ -222,8 +233,7 @@ def test_nothing_is_computed_for_an_imported_one(
 
 
 @pytest.mark.parametrize("harmed", ["database", "segment", "manifest", "experiment"])
-def test_a_damaged_import_is_mended(there: Path, here: Path, tmp_path: Path, harmed: str) -> None:
-    import_experiment(here, export(there, NAME, tmp_path / "out.duckdb"))
+def test_a_damaged_import_is_mended(imported: None, there: Path, here: Path, harmed: str) -> None:
     layout = Layout(here / NAME)
     [database] = layout.databases()
     paths = {"database": database, "segment": layout.segment(3), "manifest": layout.manifest}
@@ -235,8 +245,8 @@ def test_a_damaged_import_is_mended(there: Path, here: Path, tmp_path: Path, har
     told: list[str] = []
     made = migrate(here, told.append)
     assert made.done == (NAME,) and made.failed == ()
-    for table in TABLES:
-        with open_reader(here, NAME) as reader:
+    with open_reader(here, NAME) as reader:
+        for table in TABLES:
             assert len(reader.query(f"FROM {table}")) == len(rows(there, NAME, table)), table
     assert migrate(here, told.append).backup is None
 
@@ -386,8 +396,7 @@ def test_an_exported_table_of_notes_is_read_back(there: Path, tmp_path: Path) ->
     assert import_experiment(tmp_path / "here", out).notes == tuple(notes)
 
 
-def test_the_manifest_of_an_import_is_like_any_other(there: Path, here: Path, tmp_path: Path) -> None:
-    import_experiment(here, export(there, NAME, tmp_path / "out.duckdb"))
+def test_the_manifest_of_an_import_is_like_any_other(imported: None, here: Path) -> None:
     rewrite(here / NAME / "manifest.json", lost=[])
     [status] = list_experiments(here)
     assert (status.committed, status.problem) == (len(DRAWN), None)

@@ -42,6 +42,8 @@ from tests.worker_process import working
 
 HOOKPOINT = "layers.6.mlp"
 ROLLOUTS = 4
+LIMIT = 240
+"""Tokens of a trace: enough for both thoughts and their answers."""
 QUESTION = Question(inference=0, rollouts=ROLLOUTS, seed=0)
 
 
@@ -51,7 +53,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Plan:
     problems = tmp_path_factory.mktemp("problems") / "problems.jsonl"
     chosen = [{"question": one.question, "answer": one.reference} for one in load_problems("demo", 23)]
     problems.write_text("".join(json.dumps(chosen[number]) + "\n" for number in (11, 22)))
-    config = ExperimentConfig(hookpoints=(HOOKPOINT,), problems=str(problems), seed=11)
+    config = ExperimentConfig(hookpoints=(HOOKPOINT,), problems=str(problems), seed=11, max_new_tokens=LIMIT)
     return plan("thoughts", config, "cpu", Silent())
 
 
@@ -168,7 +170,7 @@ class TestRollouts:
             written = place.position - trace.prompt_tokens
             for row, seed in enumerate(range(ROLLOUTS)):
                 prompt = made.prompts[0]._replace(seed=seed, token_ids=before)
-                ((alone, _),) = generate(made.lm, [prompt], Sampling(0.6, 0.95, 400 - written), (), "hookpoint")
+                ((alone, _),) = generate(made.lm, [prompt], Sampling(0.6, 0.95, LIMIT - written), (), "hookpoint")
                 whole = (*before[trace.prompt_tokens :], *alone.token_ids)
                 assert place.answers[row] == final_answer(text_of(made.lm.tokenizer, whole, special=False))
                 if place.repeats:
@@ -207,8 +209,9 @@ class TestRollouts:
             texts = [text_of(made.lm.tokenizer, (*begun, *ids[row])) for row in sorted(ids)]
             return [(len(ids[row]), final_answer(texts[row])) for row in sorted(ids)]
 
-        assert [(found[row].tokens, found[row].answer) for row in sorted(found)] == again(steered_by, written)
-        assert again(steered_by, 0) != again(steered_by, written) != again(None, written)
+        made_again = again(steered_by, written)
+        assert [(found[row].tokens, found[row].answer) for row in sorted(found)] == made_again
+        assert again(steered_by, 0) != made_again != again(None, written)
 
 
 class TestRun:
