@@ -17,7 +17,7 @@ from kthink_core.settings import Settings, from_environment
 
 _CONFIG_OPTIONS = (
     "model", "model_revision", "sae", "sae_revision", "hookpoints", "site", "problems", "limit", "mode",
-    "temperature", "top_p", "max_new_tokens", "seed", "samples", "dtype",
+    "temperature", "top_p", "max_new_tokens", "seed", "samples", "dtype", "traces", "split", "skip_bad", "by_id",
 )  # fmt: skip
 
 

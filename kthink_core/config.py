@@ -18,16 +18,16 @@ Site = Literal["hookpoint", "residual"]
 Device = Literal["auto", "cpu", "cuda"]
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 
-JOURNAL_SCHEMA = 4
+JOURNAL_SCHEMA = 5
 """Version of what is kept: experiment.json, manifest.json, segment files and directions. Raised with every change that
 an older kthink would misread; what older ones wrote is read as it is.
 2: whose prompt it was and its own sampling. 3: interventions; a manifest with increments. 4: triggers and receipts of
-interventions."""
+interventions. 5: tags."""
 
-DATABASE_SCHEMA = 5
+DATABASE_SCHEMA = 6
 """Version of the tables of a database; raised with every change of them. Those of another version are built again.
 2: features by inference and by token, decoder directions. 3: interventions; a trace that was cut off is not wrong.
-4: fidelity. 5: triggers and receipts of interventions."""
+4: fidelity. 5: triggers and receipts of interventions. 6: tags."""
 
 BATCH_SIZE = 32
 """Inferences generated at once, unless asked otherwise."""
@@ -78,6 +78,14 @@ def _module(name: str) -> str:
 Hookpoint = Annotated[str, Field(max_length=200), AfterValidator(_module)]
 
 
+def _is_none(value: object) -> bool:
+    return value is None
+
+
+def _is_no(value: object) -> bool:
+    return value is False
+
+
 class ExperimentConfig(BaseModel):
     """What makes an experiment: two runs with equal configurations may share a store."""
 
@@ -107,7 +115,24 @@ class ExperimentConfig(BaseModel):
     )
     dtype: Dtype = "auto"
     steering: tuple[Intervention, ...] = Field(default=(), max_length=64, description="done while the model writes")
+    # What follows is written only where it says something, for the same reason.
+    traces: Text | None = Field(
+        default=None,
+        min_length=1,
+        description="a JSONL file, a data set of the hub or `experiment:E`: nothing is generated",
+        exclude_if=_is_none,
+    )
+    split: Text = Field(
+        default="train", description="of a data set of traces", exclude_if=lambda split: split == "train"
+    )
+    skip_bad: bool = Field(default=False, description="leave traces out that cannot be used", exclude_if=_is_no)
+    by_id: bool = Field(
+        default=False, description="take an experiment's ids though they read otherwise", exclude_if=_is_no
+    )
 
+
+GENERATING = {"problems", "temperature", "top_p", "max_new_tokens", "seed"}
+"""Settings that say nothing of traces which were written elsewhere."""
 
 IMPORTED, LAYOUT = "imported", "layout"
 """What the provenance of an imported experiment has: of what file it was made and when, and how that was laid out."""

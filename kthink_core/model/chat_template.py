@@ -10,7 +10,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -18,12 +18,45 @@ import kthink_core
 from kthink_core.errors import BadTemplate
 from kthink_core.prompts import CHATS, MARK, Frame, Frames
 
+Chat = list[dict[str, str]]
+"""Messages: role and content."""
+
 SECONDS = 10
 """Of the processor and, three times as many, of the clock; importing the library takes one of them."""
 
 _MEMORY = 1 << 30
 _LONGEST = 100_000
 """Characters that a template may write around a prompt."""
+
+
+def conversation(template: str, special_tokens: Mapping[str, object], roles: tuple[str, ...]) -> tuple[str, ...]:
+    """What a chat template writes around the messages of such roles, the generation prompt at the end: one text more
+    than there are messages. It never sees what they say, so that a file of conversations cannot run it again and again.
+
+    Raises BadTemplate where it refuses the roles or does not write every message as it is, once, in order.
+    """
+    tokens = json.dumps(dict(special_tokens), sort_keys=True, default=str)
+    return _conversation(template, tokens, roles)
+
+
+@lru_cache(maxsize=256)
+def _conversation(template: str, special_tokens: str, roles: tuple[str, ...]) -> tuple[str, ...]:
+    marks = [f"{MARK}{number}{MARK}" for number in range(len(roles))]
+    chat = [{"role": role, "content": mark} for role, mark in zip(roles, marks, strict=True)]
+    [text] = _rendered(_request(template, special_tokens, [(chat, True)]))
+    parts = []
+    for mark in marks:
+        before, *after = text.split(mark)
+        if len(after) != 1:
+            raise BadTemplate(f"it does not write every message once, in order ({', '.join(roles)})")
+        parts.append(before)
+        [text] = after
+    return (*parts, text)
+
+
+def _request(template: str, special_tokens: str, chats: Sequence[tuple[Chat, bool]]) -> str:
+    tokens = json.loads(special_tokens)
+    return json.dumps({"template": template, "tokens": tokens, "chats": chats, "seconds": SECONDS})
 
 
 def frames(template: str, special_tokens: Mapping[str, object]) -> Frames:
@@ -37,9 +70,8 @@ def frames(template: str, special_tokens: Mapping[str, object]) -> Frames:
 
 @lru_cache(maxsize=16)
 def _frames(template: str, special_tokens: str) -> Frames:
-    chats = [(MARK + rest, opened) for rest, opened in CHATS.values()]
-    request = {"template": template, "tokens": json.loads(special_tokens), "chats": chats, "seconds": SECONDS}
-    texts = _rendered(json.dumps(request))
+    chats = [([{"role": "user", "content": MARK + rest}], opened) for rest, opened in CHATS.values()]
+    texts = _rendered(_request(template, special_tokens, chats))
     found = {}
     for kind, text in zip(CHATS, texts, strict=True):
         before, *after = text.split(MARK)
@@ -80,8 +112,7 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (_MEMORY, _MEMORY))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     texts = []
-    for content, opened in request["chats"]:
-        chat = [{"role": "user", "content": content}]
+    for chat, opened in request["chats"]:
         made, _ = render_jinja_template(
             [chat], chat_template=request["template"], add_generation_prompt=opened, **request["tokens"]
         )

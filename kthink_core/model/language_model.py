@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from safetensors import SafetensorError
@@ -54,10 +54,17 @@ class LanguageModel(NamedTuple):
     """[stops] token ids that end a generation, on the model's device."""
     frames: Frames
     """What the chat template writes around a prompt."""
+    chat_template: str = ""
+    """It is a program: only chat_template.py runs it."""
 
     @property
     def device(self) -> torch.device:
         return self.model.device
+
+    @property
+    def vocabulary(self) -> int:
+        """How many token ids the model has, those that no token has included."""
+        return cast(Tensor, self.model.get_input_embeddings().weight).shape[0]
 
     @property
     def dtype_name(self) -> str:
@@ -98,7 +105,8 @@ def load_model(source: str, revision: str | None, device: torch.device, dtype: D
         with admitted(found.folder) as files:
             config = _config(source, files)
             tokenizer = _tokenizer(source, files)
-            chats = frames(files.chat_template, tokenizer.special_tokens_map)
+            template = files.chat_template
+            chats = frames(template, tokenizer.special_tokens_map)
             model = _model(source, files, config, wanted)
     except FileNotFoundError as error:
         name = Path(error.filename or "").name
@@ -107,7 +115,7 @@ def load_model(source: str, revision: str | None, device: torch.device, dtype: D
     model.eval().requires_grad_(False)
     stops = files.stop_ids or ((tokenizer.eos_token_id,) if isinstance(tokenizer.eos_token_id, int) else ())
     stop_ids = torch.tensor(stops, device=device, dtype=torch.int64)
-    return LanguageModel(model, tokenizer, found.revision, _context(source, model), stop_ids, chats)
+    return LanguageModel(model, tokenizer, found.revision, _context(source, model), stop_ids, chats, template)
 
 
 def _tokenizer(source: str, files: ModelFiles) -> PreTrainedTokenizerBase:

@@ -110,6 +110,7 @@ def _stored(cache: Path) -> Iterator[Experiment]:
 
 def _experiment(cache: Path, made_by: Experiment, name: str) -> Experiment:
     typed = {"problems": LIVE, "limit": None, "seed": 0, "samples": 1, "steering": ()}
+    typed |= {"traces": None, "split": "train", "skip_bad": False, "by_id": False}
     config = made_by.config.model_copy(update=typed)
     provenance = {name: fact for name, fact in made_by.provenance.items() if name != "problems"}
     fields = {"name": name, "config": config, "inferences": 0, "open_ended": True, "provenance": provenance}

@@ -18,7 +18,7 @@ from kthink_core.model.replay import replay
 from kthink_core.model.sae import LoadedSaes, encode
 from kthink_core.model.sampling import Sampling
 from kthink_core.model.steering import Notes, Steering
-from kthink_core.precompute.pipeline import assemble
+from kthink_core.precompute.assembly import assemble
 from kthink_core.prompts import Segment, Segmenter, think_close
 from kthink_core.records import Encoding, FinishReason, Generation, Inference, Prompt, Receipt, joined
 
