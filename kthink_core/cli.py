@@ -210,6 +210,9 @@ def _precompute(options: argparse.Namespace) -> None:
     cache, name = cache_of(options), options.experiment or options.preset
     check_not_imported(cache, name)
     config = steer.with_steering(own_traces.config_with_traces(options), options)
+    stored = known_experiment(cache, name) if options.instruction is None and config.mode == "bypass" else None
+    if stored is not None and stored.config.mode == "bypass":  # older ones have no instruction in this mode
+        config = config.model_copy(update={"instruction": stored.config.instruction})
     if is_finished(cache, name, config):
         print(f"experiment '{name}' is complete in {cache}", file=sys.stderr)
         return

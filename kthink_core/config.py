@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from kthink_core.errors import BadValue, UnknownName
-from kthink_core.prompts import Mode
+from kthink_core.prompts import INSTRUCTION, Chat, Grade, Mode
 from kthink_core.records import Intervention
 
 Site = Literal["hookpoint", "residual"]
@@ -116,6 +116,19 @@ class ExperimentConfig(BaseModel):
     dtype: Dtype = "auto"
     steering: tuple[Intervention, ...] = Field(default=(), max_length=64, description="done while the model writes")
     # What follows is written only where it says something, for the same reason.
+    instruction: str | None = Field(
+        default=None,
+        max_length=20_000,
+        description="appended to each question; None: the article's, in think mode and with a worker's typed prompts",
+        exclude_if=_is_none,
+    )
+    system: str | None = Field(default=None, max_length=20_000, description="a system message", exclude_if=_is_none)
+    chat_template: str | None = Field(
+        default=None, max_length=100_000, description="instead of the model's own; `none`: none", exclude_if=_is_none
+    )
+    grade: Grade = Field(
+        default="number", description="how answers are compared", exclude_if=lambda grade: grade == "number"
+    )
     traces: Text | None = Field(
         default=None,
         min_length=1,
@@ -129,6 +142,18 @@ class ExperimentConfig(BaseModel):
     by_id: bool = Field(
         default=False, description="take an experiment's ids though they read otherwise", exclude_if=_is_no
     )
+
+    @property
+    def chat(self) -> Chat:
+        """How a text becomes a prompt. Where no instruction is named, think mode has the article's; bypass mode has
+        none where the experiment is of that mode, as older ones are, or the model is the bundled one, which learned it
+        so; else the same."""
+        if self.instruction is not None:
+            think = bypass = self.instruction
+        else:
+            think = INSTRUCTION
+            bypass = "" if self.mode == "bypass" or self.model == DEMO else INSTRUCTION
+        return Chat(think, bypass, self.system, self.chat_template)
 
 
 GENERATING = {"problems", "temperature", "top_p", "max_new_tokens", "seed"}

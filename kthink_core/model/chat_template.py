@@ -16,10 +16,10 @@ from pathlib import Path
 
 import kthink_core
 from kthink_core.errors import BadTemplate
-from kthink_core.prompts import CHATS, MARK, Frame, Frames
+from kthink_core.prompts import ARTICLES, MARK, NONE, Chat, Frame, Frames
 
-Chat = list[dict[str, str]]
-"""Messages: role and content."""
+Messages = list[dict[str, str]]
+"""Of role and content."""
 
 SECONDS = 10
 """Of the processor and, three times as many, of the clock; importing the library takes one of them."""
@@ -54,29 +54,37 @@ def _conversation(template: str, special_tokens: str, roles: tuple[str, ...]) ->
     return (*parts, text)
 
 
-def _request(template: str, special_tokens: str, chats: Sequence[tuple[Chat, bool]]) -> str:
+def _request(template: str, special_tokens: str, chats: Sequence[tuple[Messages, bool]]) -> str:
     tokens = json.loads(special_tokens)
     return json.dumps({"template": template, "tokens": tokens, "chats": chats, "seconds": SECONDS})
 
 
-def frames(template: str, special_tokens: Mapping[str, object]) -> Frames:
-    """What a chat template writes before and after a user's message, for each kind of prompt.
+def frames(template: str, special_tokens: Mapping[str, object], chat: Chat = ARTICLES) -> Frames:
+    """What a chat template writes before and after a user's message, for each kind of prompt of a chat.
 
     special_tokens: their texts by name, `bos_token` and so on. Raises BadTemplate where it fails, takes too long or too
-    much memory, or does not write the message as it is, once.
+    much memory, or does not write the message as it is, once, and what the system says.
     """
-    return _frames(template, json.dumps(dict(special_tokens), sort_keys=True, default=str))
+    if template == NONE:
+        if chat.system is not None:
+            raise BadTemplate("without one there is no system message")
+        begin = str(special_tokens.get("bos_token") or "")
+        return {kind: Frame(begin, rest) for kind, (rest, _) in chat.kinds.items()}
+    return _frames(template, json.dumps(dict(special_tokens), sort_keys=True, default=str), chat)
 
 
 @lru_cache(maxsize=16)
-def _frames(template: str, special_tokens: str) -> Frames:
-    chats = [([{"role": "user", "content": MARK + rest}], opened) for rest, opened in CHATS.values()]
+def _frames(template: str, special_tokens: str, chat: Chat) -> Frames:
+    first = [] if chat.system is None else [{"role": "system", "content": chat.system}]
+    chats = [([*first, {"role": "user", "content": MARK + rest}], opened) for rest, opened in chat.kinds.values()]
     texts = _rendered(_request(template, special_tokens, chats))
     found = {}
-    for kind, text in zip(CHATS, texts, strict=True):
+    for kind, text in zip(chat.kinds, texts, strict=True):
         before, *after = text.split(MARK)
         if len(after) != 1:
             raise BadTemplate("it does not write the user's message as it is, once")
+        if chat.system is not None and chat.system.strip() not in text:
+            raise BadTemplate("it leaves out what the system says")
         found[kind] = Frame(before, after[0])
     return found
 

@@ -28,7 +28,7 @@ from kthink_core.model.chat_template import frames
 from kthink_core.model.model_files import VOCABULARIES, ModelFiles, admitted
 from kthink_core.model.sources import locate
 from kthink_core.model.weights import listed, not_finite
-from kthink_core.prompts import Frames
+from kthink_core.prompts import ARTICLES, Chat, Frames
 
 FILES = ("*.json", "*.safetensors", "*.jinja", "*.txt", "*.model")
 """What is read of a model: no pickles, no code."""
@@ -88,10 +88,13 @@ def pick_device(device: Device) -> torch.device:
     return torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
 
 
-def load_model(source: str, revision: str | None, device: torch.device, dtype: Dtype = "auto") -> LanguageModel:
+def load_model(
+    source: str, revision: str | None, device: torch.device, dtype: Dtype = "auto", chat: Chat = ARTICLES
+) -> LanguageModel:
     """Load from a folder, the hub or the bundle; safetensors only, never remote code.
 
-    dtype `auto`: as the model's files say on CUDA, float32 on a CPU, which is slow at anything narrower.
+    dtype `auto`: as the model's files say on CUDA, float32 on a CPU, which is slow at anything narrower. chat: how a
+    typed text becomes a prompt.
     The libraries see checked files only (model_files.py); weights that are missing, too many, of other shapes or not
     finite are refused by name. Raises MissingFiles, BadFile, UnsupportedModel, BadTemplate.
     """
@@ -102,11 +105,11 @@ def load_model(source: str, revision: str | None, device: torch.device, dtype: D
     if not any((found.folder / name).is_file() for name in VOCABULARIES):
         raise MissingFiles(f"{source} has no tokenizer (one of {', '.join(VOCABULARIES)})")
     try:
-        with admitted(found.folder) as files:
+        with admitted(found.folder, chat.template) as files:
             config = _config(source, files)
             tokenizer = _tokenizer(source, files)
             template = files.chat_template
-            chats = frames(template, tokenizer.special_tokens_map)
+            chats = frames(template, tokenizer.special_tokens_map, chat)
             model = _model(source, files, config, wanted)
     except FileNotFoundError as error:
         name = Path(error.filename or "").name

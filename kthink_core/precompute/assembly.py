@@ -10,12 +10,17 @@ from kthink_core.model.hookpoints import Captured
 from kthink_core.model.language_model import LanguageModel, text_of, token_text
 from kthink_core.model.sae import LoadedSaes, encode
 from kthink_core.model.steering import Steering
-from kthink_core.prompts import Segment, final_answer, is_correct, segments, think_close
+from kthink_core.prompts import Grade, Segment, final_answer, is_correct, segments, think_close
 from kthink_core.records import Encoding, Generation, Inference, Intervention, Receipt
 
 
 def encoded(
-    lm: LanguageModel, saes: LoadedSaes, steering: Steering | None, generation: Generation, captured: Captured
+    lm: LanguageModel,
+    saes: LoadedSaes,
+    steering: Steering | None,
+    generation: Generation,
+    captured: Captured,
+    grade: Grade = "number",
 ) -> Inference:
     """A generation with the latents of its captured vectors, and what was done while it came about."""
     prompt, given = generation.prompt, generation.given
@@ -26,9 +31,9 @@ def encoded(
     }
     logprobs = captured.logprobs.numpy()
     if steering is None:
-        return assemble(lm, generation, labels, logprobs, encodings)
+        return assemble(lm, generation, labels, logprobs, encodings, grade=grade)
     found = told.receipts(steering, captured.notes, encodings, prompted, captured.checks)
-    return assemble(lm, generation, labels, logprobs, encodings, steering.interventions, found)
+    return assemble(lm, generation, labels, logprobs, encodings, steering.interventions, found, grade)
 
 
 def assemble(
@@ -39,13 +44,14 @@ def assemble(
     encodings: dict[str, Encoding],
     interventions: tuple[Intervention, ...] = (),
     receipts: tuple[Receipt, ...] = (),
+    grade: Grade = "number",
 ) -> Inference:
     """Put together what is stored of one inference. `labels` are the segments, [positions] as `logprobs`."""
     prompt, token_ids = generation.prompt, generation.prompt.token_ids + generation.token_ids
     texts = {token_id: token_text(lm.tokenizer, token_id) for token_id in set(token_ids)}
     if generation.given is None:
         answer = final_answer(text_of(lm.tokenizer, generation.token_ids, special=False))
-        correct, tags = is_correct(answer, prompt.problem.reference), ()
+        correct, tags = is_correct(answer, prompt.problem.reference, grade), ()
     else:
         _, answer, correct, tags = generation.given
     return Inference(

@@ -89,7 +89,7 @@ def plan(name: str, config: ExperimentConfig, device: Device, progress: Progress
     problems = [] if config.traces else load_problems(config.problems, config.limit)
     progress.stage(f"loading {config.model} and {len(config.hookpoints)} SAEs on {where}")
     saes = load_saes(config.sae, config.sae_revision, config.hookpoints, where)
-    lm = load_model(config.model, config.model_revision, where, config.dtype)
+    lm = load_model(config.model, config.model_revision, where, config.dtype, config.chat)
     if not config.traces:
         return _planned(name, config, problems, lm, saes)
     progress.stage(f"reading the traces of {config.traces}")
@@ -194,8 +194,10 @@ def _make(
 ) -> None:
     """Whole inferences, each committed as soon as it is one; out of memory on a GPU halves the batch and goes on."""
 
+    grade = plan.experiment.config.grade
+
     def store(generation: Generation, captured: Captured) -> Inference:
-        inference = encoded(plan.lm, plan.saes, plan.steering, generation, captured)
+        inference = encoded(plan.lm, plan.saes, plan.steering, generation, captured, grade)
         writer.append(inference)
         return inference
 

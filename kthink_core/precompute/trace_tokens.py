@@ -22,7 +22,7 @@ from kthink_core.errors import BadProblems, BadTemplate, short
 from kthink_core.model.chat_template import conversation
 from kthink_core.model.language_model import LanguageModel, text_of
 from kthink_core.precompute.trace_rows import Message, TraceRow
-from kthink_core.prompts import THINK_CLOSE, THINK_OPEN, Segment, final_answer, is_correct
+from kthink_core.prompts import NONE, THINK_CLOSE, THINK_OPEN, Segment, final_answer, is_correct, plain_kind
 from kthink_core.records import FinishReason, Generation, Given, Problem, Prompt
 
 _SHOWN = 5
@@ -56,7 +56,7 @@ class TraceTokenizer:
         labels: list[Segment] = [*["prompt"] * len(prompt_ids)]
         labels += ["think" if start < end else "answer" for start in starts]
         answer = final_answer(text_of(lm.tokenizer, token_ids, special=False)) if row.answer is None else row.answer
-        correct = is_correct(answer, row.reference) if row.correct is None else row.correct
+        correct = is_correct(answer, row.reference, config.grade) if row.correct is None else row.correct
         asked = Problem(problem, row.question, row.reference)
         finished: FinishReason = "length" if thought.end is None else "stop"
         prompt = Prompt(inference, asked, "think" if end else "bypass", config.seed + inference, tuple(prompt_ids))
@@ -65,8 +65,11 @@ class TraceTokenizer:
     def _before(self, where: str, prompt: str | tuple[Message, ...]) -> str:
         """The whole prompt."""
         if isinstance(prompt, str):
-            frame = self._lm.frames["without instruction" if self._config.mode == "think" else "bypass"]
-            return frame.before + prompt + frame.after
+            frame = self._lm.frames[plain_kind(self._config.mode)]
+            begun = self._config.chat_template == NONE and prompt.startswith(frame.before)  # by the prompt itself
+            return ("" if begun else frame.before) + prompt + frame.after
+        if self._config.chat_template == NONE:
+            raise BadProblems(f"{where}: without a chat template `prompt` must be a text")
         if self._config.mode == "bypass":
             raise BadProblems(f"{where}: in mode bypass `prompt` must be a text")
         roles = tuple(said.role for said in prompt)
