@@ -69,7 +69,7 @@ def _options(page: Page, worker: Worker) -> None:
     with st.container(horizontal=True):
         st.toggle(
             "Encode only", on_change=_as_pasted, **_lasting("live_encode"),
-            help="Latents of the text as it is: nothing is generated. A trace, with its `<think>` and `</think>`, is told "
+            help="Latents of the text as it is: nothing is generated. A trace with `<think>` and `</think>` is told "
             "apart into prompt, thought and answer.",
         )  # fmt: skip
         st.toggle(
