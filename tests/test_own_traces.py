@@ -166,14 +166,10 @@ def test_segments_where_the_template_opens_the_thought(
 def test_segments_where_it_does_not(
     tiny: Path, tiny_lm: LanguageModel, tmp_path: Path, completion: str, think: str, answer: str
 ) -> None:
-    options = {"chat_template": "none"}
-    plain = tiny_lm._replace(
-        frames=dict.fromkeys(tiny_lm.frames, tiny_lm.frames["think"]._replace(before="", after=""))
-    )
-    found = read(
-        plain, tiny, tmp_path, {"prompt": "<｜User｜>Two?<｜Assistant｜>", "completion": completion}, **options
-    )
-    assert text(tiny_lm, found, "prompt") == "<｜User｜>Two?<｜Assistant｜>"
+    asked = "<｜User｜>Two?<｜Assistant｜>"
+    plain = tiny_lm._replace(frames=frames(NONE, {"bos_token": "<｜begin▁of▁sentence｜>"}))
+    found = read(plain, tiny, tmp_path, {"prompt": asked, "completion": completion}, chat_template=NONE)
+    assert text(tiny_lm, found, "prompt") == f"<｜begin▁of▁sentence｜>{asked}"
     assert (text(tiny_lm, found, "think"), text(tiny_lm, found, "answer")) == (think, answer)
     assert found.prompt.mode == ("think" if think else "bypass")
 

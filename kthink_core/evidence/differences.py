@@ -186,7 +186,7 @@ def _strata(
     """Which units are alike: [units]."""
     if between in _PAIRED:
         return by_group(inferences)
-    of_problem = problems
+    of_problem = pd.factorize(problems)[0]  # in the order of the sides, which decides what labelings are drawn
     if between in ("right:wrong", "finished:cut-off") and len(np.unique(problems)) == len(problems):  # none run twice
         of_problem = np.zeros_like(of_problem)
     return by_length(of_problem, positions) if between == "right:wrong" else by_group(of_problem)

@@ -68,13 +68,13 @@ def feature_differences(
     _same(reader, other, inference)
     same = _check(reader, other, hookpoint)
     here, there = (_cells(each, inference, hookpoint, scope) for each in (reader, other))
-    sides = [_summed(cells) for cells in (here, there)]
+    own, others = _summed(here), _summed(there).add_suffix("_other")
     if same:
-        found = sides[0].join(sides[1], how="outer", rsuffix="_other").fillna(0)
+        found = own.join(others, how="outer").fillna(0)
         both = here.merge(there, on=["feature", "position"]).groupby("feature").size()
         found = found.assign(feature_other=found.index, both=both.reindex(found.index, fill_value=0))
     else:
-        found = _closest(here, there, sides[0]).join(sides[1], on="feature_other", rsuffix="_other")
+        found = _closest(here, there, own).join(others, on="feature_other")
         found = found.fillna({"positions_other": 0, "max_activation_other": 0})
     found = found.assign(apart=found["positions"] + found["positions_other"] - 2 * found["both"])
     found = found.assign(size=found[["max_activation", "max_activation_other"]].max(axis=1)).reset_index()
