@@ -21,7 +21,7 @@ from bundle.train_saes import HOOKPOINTS, SETTINGS, write_documents
 from kthink_core import demo
 from kthink_core.model.language_model import load_model
 from kthink_core.store.trainings import CHECKPOINT, Progressed, TrainingConfig
-from kthink_core.training.corpus import read_corpus, vocabulary_of
+from kthink_core.training.corpus import read_corpus
 from kthink_core.training.training_run import train
 from kthink_core.training.windows import Rows, batches, cut, padding
 
@@ -51,7 +51,7 @@ def alone(config: TrainingConfig) -> float:
     """Seconds of processor that sparsify's Trainer takes for the same rows, nothing watched and nothing kept."""
     lm = load_model("demo", None, torch.device("cpu"))
     windows = cut(read_corpus(lm, Path("nowhere"), config), config.window, config.seed).trained
-    pad = padding(windows, vocabulary_of(lm))
+    pad = padding(windows, lm.vocabulary)
     rows = Rows(windows, batches(windows, config.batch_size, config.steps, config.seed), pad)
     with tempfile.TemporaryDirectory() as scratch, redirect_stdout(StringIO()), redirect_stderr(StringIO()):
         settings = TrainConfig(

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 from pydantic import ValidationError
 
 from kthink_core.config import DEMO, PRESETS, Dtype, ExperimentConfig, Site, check_name, preset
-from kthink_core.errors import BadValue, encodable, short
-from kthink_core.prompts import Mode
+from kthink_core.documents import read_bounded
+from kthink_core.errors import BadFile, BadValue, encodable, in_words, short
+from kthink_core.prompts import INSTRUCTION, NONE, Grade, Mode
 from kthink_core.settings import Settings, from_environment
 
 _CONFIG_OPTIONS = (
     "model", "model_revision", "sae", "sae_revision", "hookpoints", "site", "problems", "limit", "mode",
-    "temperature", "top_p", "max_new_tokens", "seed", "samples", "dtype",
+    "temperature", "top_p", "max_new_tokens", "seed", "samples", "dtype", "traces", "split", "skip_bad", "by_id",
+    "instruction", "system", "grade", "chat_template",
 )  # fmt: skip
+
+_LONGEST_TEMPLATE = 100_000
+"""Bytes."""
 
 
 def check_text(arguments: Iterable[str]) -> None:
@@ -93,6 +98,20 @@ def add_problems(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--limit", type=whole_number, metavar="N", help="number of problems")
 
 
+def add_chat(parser: argparse.ArgumentParser) -> None:
+    """How a question becomes a prompt and an answer is graded; `config_of` reads it."""
+    parser.add_argument(
+        "--instruction", metavar="TEXT", help="appended to each question in either mode, or none (default: to reason "
+        "step by step and box the answer)"
+    )  # fmt: skip
+    parser.add_argument("--system", metavar="TEXT", help="what a system message says, or none")
+    parser.add_argument("--chat-template", metavar="FILE", help="instead of the model's own (Jinja), or none")
+    parser.add_argument(
+        "--grade", choices=get_args(Grade),
+        help="compare answers as numbers where the reference is one (default), as texts, or not at all",
+    )  # fmt: skip
+
+
 def add_config(parser: argparse.ArgumentParser) -> None:
     """What an experiment is made with; `config_of` reads it."""
     add_weights(parser)
@@ -109,6 +128,7 @@ def add_config(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--samples", type=whole_number, metavar="N", help="run each problem N times, every time with another seed"
     )
+    add_chat(parser)
 
 
 def cache_of(options: argparse.Namespace) -> Path:
@@ -123,9 +143,35 @@ def config_of(options: argparse.Namespace) -> ExperimentConfig:
 def config_with(base: ExperimentConfig, options: argparse.Namespace) -> ExperimentConfig:
     """A configuration with the options that were given. Raises BadValue."""
     given = {name: value for name in _CONFIG_OPTIONS if (value := getattr(options, name, None)) is not None}
+    given |= _chat_given(base, given)
     try:
         return ExperimentConfig.model_validate(base.model_dump() | given)
     except ValidationError as error:
         first = error.errors()[0]
         flag = "--" + str(first["loc"][0]).replace("_", "-")
         raise BadValue(f"{flag} {short(first['input'])}: {first['msg'].removeprefix('Value error, ')}") from error
+
+
+def _chat_given(base: ExperimentConfig, given: Mapping[str, Any]) -> dict[str, Any]:
+    """What options of `add_chat` are in a configuration. What is as it would be without them is left out, so that
+    experiments which older versions made are the same. Raises BadValue."""
+    mode, model = given.get("mode", base.mode), given.get("model", base.model)
+    found: dict[str, Any] = {}
+    if "instruction" in given:
+        text = given["instruction"]
+        text = "" if text == NONE else text if text[:1].isspace() else f" {text}"
+        found["instruction"] = None if text == (INSTRUCTION if mode == "think" else "") else text
+    elif mode == "bypass" and model != DEMO and base.instruction is None and not given.get("traces"):
+        found["instruction"] = INSTRUCTION
+    if given.get("system") == NONE:
+        found["system"] = None
+    if given.get("chat_template") not in (None, NONE):
+        found["chat_template"] = _template(Path(given["chat_template"]))
+    return found
+
+
+def _template(path: Path) -> str:
+    try:
+        return read_bounded(path, _LONGEST_TEMPLATE).decode()
+    except (BadFile, OSError, UnicodeDecodeError) as error:
+        raise BadValue(f"--chat-template {short(path)}: {in_words(error)}") from error

@@ -15,7 +15,6 @@ from kthink_core.arguments import (
     add_preset,
     cache_of,
     check_text,
-    config_of,
     experiment_name,
     whole_number,
 )
@@ -25,6 +24,7 @@ from kthink_core.commands import (
     auditing,
     inject,
     inviting,
+    own_traces,
     receiving,
     reproduce,
     saving,
@@ -143,6 +143,7 @@ def _add_precompute(parser: argparse.ArgumentParser) -> None:
         "--experiment", type=experiment_name, metavar="NAME", help="its name in the cache (default: the preset's)"
     )
     add_config(parser)
+    own_traces.add(parser)
     steer.add(parser)
     parser.add_argument("--batch-size", type=whole_number, default=BATCH_SIZE, metavar="B")
     parser.add_argument("--device", choices=get_args(Device), default="auto")
@@ -186,7 +187,10 @@ def _precompute(options: argparse.Namespace) -> None:
     """Make what the experiment lacks. A complete one is recognised without importing torch."""
     cache, name = cache_of(options), options.experiment or options.preset
     check_not_imported(cache, name)
-    config = steer.with_steering(config_of(options), options)
+    config = steer.with_steering(own_traces.config_with_traces(options), options)
+    stored = known_experiment(cache, name) if options.instruction is None and config.mode == "bypass" else None
+    if stored is not None and stored.config.mode == "bypass":  # older ones have no instruction in this mode
+        config = config.model_copy(update={"instruction": stored.config.instruction})
     if is_finished(cache, name, config):
         print(f"experiment '{name}' is complete in {cache}", file=sys.stderr)
         return
@@ -195,7 +199,7 @@ def _precompute(options: argparse.Namespace) -> None:
 
     progress = TerminalProgress()
     try:
-        ready = plan(name, config, options.device, progress)
+        ready = plan(name, config, options.device, progress, cache)
         steer.check_scale(options, ready.experiment)
         precompute(ready, cache, options.batch_size, progress, site_is_chosen=options.site is not None)
     finally:

@@ -11,23 +11,23 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from kthink_core.errors import BadValue, UnknownName
-from kthink_core.prompts import Mode
+from kthink_core.prompts import INSTRUCTION, Chat, Grade, Mode
 from kthink_core.records import Intervention
 
 Site = Literal["hookpoint", "residual"]
 Device = Literal["auto", "cpu", "cuda"]
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 
-JOURNAL_SCHEMA = 4
+JOURNAL_SCHEMA = 5
 """Version of what is kept: experiment.json, manifest.json, segment files and directions. Raised with every change that
 an older kthink would misread; what older ones wrote is read as it is.
 2: whose prompt it was and its own sampling. 3: interventions; a manifest with increments. 4: triggers and receipts of
-interventions."""
+interventions. 5: tags."""
 
-DATABASE_SCHEMA = 5
+DATABASE_SCHEMA = 6
 """Version of the tables of a database; raised with every change of them. Those of another version are built again.
 2: features by inference and by token, decoder directions. 3: interventions; a trace that was cut off is not wrong.
-4: fidelity. 5: triggers and receipts of interventions."""
+4: fidelity. 5: triggers and receipts of interventions. 6: tags."""
 
 BATCH_SIZE = 32
 """Inferences generated at once, unless asked otherwise."""
@@ -78,6 +78,14 @@ def _module(name: str) -> str:
 Hookpoint = Annotated[str, Field(max_length=200), AfterValidator(_module)]
 
 
+def _is_none(value: object) -> bool:
+    return value is None
+
+
+def _is_no(value: object) -> bool:
+    return value is False
+
+
 class ExperimentConfig(BaseModel):
     """What makes an experiment: two runs with equal configurations may share a store."""
 
@@ -107,7 +115,49 @@ class ExperimentConfig(BaseModel):
     )
     dtype: Dtype = "auto"
     steering: tuple[Intervention, ...] = Field(default=(), max_length=64, description="done while the model writes")
+    # What follows is written only where it says something, for the same reason.
+    instruction: str | None = Field(
+        default=None,
+        max_length=20_000,
+        description="appended to each question; None: the article's, in think mode and with a worker's typed prompts",
+        exclude_if=_is_none,
+    )
+    system: str | None = Field(default=None, max_length=20_000, description="a system message", exclude_if=_is_none)
+    chat_template: str | None = Field(
+        default=None, max_length=100_000, description="instead of the model's own; `none`: none", exclude_if=_is_none
+    )
+    grade: Grade = Field(
+        default="number", description="how answers are compared", exclude_if=lambda grade: grade == "number"
+    )
+    traces: Text | None = Field(
+        default=None,
+        min_length=1,
+        description="a JSONL file, a data set of the hub or `experiment:E`: nothing is generated",
+        exclude_if=_is_none,
+    )
+    split: Text = Field(
+        default="train", description="of a data set of traces", exclude_if=lambda split: split == "train"
+    )
+    skip_bad: bool = Field(default=False, description="leave traces out that cannot be used", exclude_if=_is_no)
+    by_id: bool = Field(
+        default=False, description="take an experiment's ids though they read otherwise", exclude_if=_is_no
+    )
 
+    @property
+    def chat(self) -> Chat:
+        """How a text becomes a prompt. Where no instruction is named, think mode has the article's; bypass mode has
+        none where the experiment is of that mode, as older ones are, or the model is the bundled one, which learned it
+        so; else the same."""
+        if self.instruction is not None:
+            think = bypass = self.instruction
+        else:
+            think = INSTRUCTION
+            bypass = "" if self.mode == "bypass" or self.model == DEMO else INSTRUCTION
+        return Chat(think, bypass, self.system, self.chat_template)
+
+
+GENERATING = {"problems", "temperature", "top_p", "max_new_tokens", "seed"}
+"""Settings that say nothing of traces which were written elsewhere."""
 
 IMPORTED, LAYOUT = "imported", "layout"
 """What the provenance of an imported experiment has: of what file it was made and when, and how that was laid out."""

@@ -7,8 +7,9 @@ what is not: docs/trust.md.
 from __future__ import annotations
 
 import stat
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
@@ -62,6 +63,29 @@ def checked(path: Path, value: object, model: type[Model]) -> Model:
         return model.model_validate(value)
     except ValidationError as error:
         raise BadFile(path, told(error)) from error
+
+
+class Line(NamedTuple):
+    """One line of a file."""
+
+    number: int
+    """From 1."""
+    start: int
+    """Its first byte."""
+    content: bytes
+
+
+def lines(path: Path, longest: int) -> Iterator[Line]:
+    """The lines of a file that are not blank, one after the other: no more than one is held. Raises BadFile for one
+    longer than `longest` bytes, OSError."""
+    start = 0
+    with path.open("rb") as file:
+        for number, content in enumerate(iter(lambda: file.readline(longest + 1), b""), start=1):
+            if len(content) > longest:
+                raise BadFile(path, f"line {number} is longer than {longest:,} bytes")
+            if content.strip():
+                yield Line(number, start, content)
+            start += len(content)
 
 
 def read_document(path: Path, model: type[Model], most: int = MOST_BYTES) -> Model:

@@ -17,6 +17,7 @@ from kthink_core.evidence import (
     injection_results,
     passport,
     reason_score,
+    same_tokens,
     sentence_results,
     steer_table,
     sweep_figures,
@@ -82,6 +83,12 @@ QUERIES: dict[str, Query] = {
         ("token_id", "text", "max_activation", "mean_activation", "count"),
     ),
     "interventions": Query(queries.interventions, (), ("inference", "top"), steered.COLUMNS),
+    "token-differences": Query(
+        same_tokens.token_differences, ("other", "inference", "hookpoint"), (), same_tokens.TOKENS
+    ),
+    "feature-differences": Query(
+        same_tokens.feature_differences, ("other", "inference", "hookpoint"), ("scope", "top"), same_tokens.FEATURES
+    ),
     "label-test": Query(
         label_test, ("hookpoint", "feature", "pattern"), ("scope",),
         ("half", "inferences", "positions", "firing", "marked", "both", "near_misses", "near_marked", "precision",

@@ -34,23 +34,51 @@ class Frame(NamedTuple):
     after: str
 
 
-Kind = Literal["think", "without instruction", "bypass"]
+Kind = Literal["think", "without instruction", "bypass", "bypass without instruction"]
 Frames = Mapping[Kind, Frame]
 """Of one model."""
 
-CHATS: dict[Kind, tuple[str, bool]] = {
-    "think": (INSTRUCTION, True),
-    "without instruction": ("", True),
-    "bypass": (BYPASS, False),
-}
-"""By kind of prompt: what follows the typed text in the one user message, and whether the generation prompt is added.
-In bypass mode the message ends in an empty thought, as the article has it."""
+Grade = Literal["number", "text", "none"]
+NONE = "none"
+
+
+class Chat(NamedTuple):
+    """How a typed text becomes a prompt; as the article has it, unless told."""
+
+    think: str = INSTRUCTION
+    """What is appended to the text in think mode."""
+    bypass: str = ""
+    """And in bypass mode."""
+    system: str | None = None
+    """What a system message before it says."""
+    template: str | None = None
+    """In the place of the model's own; `none`: the text stands as it is, behind the token that begins one."""
+
+    @property
+    def kinds(self) -> dict[Kind, tuple[str, bool]]:
+        """By kind of prompt: what follows the typed text in the one user message, and whether the generation prompt is
+        added. In bypass mode the message ends in an empty thought, as the article has it."""
+        return {
+            "think": (self.think, True),
+            "without instruction": ("", True),
+            "bypass": (self.bypass + BYPASS, False),
+            "bypass without instruction": (BYPASS, False),
+        }
+
+
+ARTICLES = Chat()
+CHATS = ARTICLES.kinds
 
 
 def prompt_ids(tokenizer: PreTrainedTokenizerBase, frames: Frames, question: str, mode: Mode) -> list[int]:
     """Token ids of the whole prompt, chat template applied; the generation prompt is added in think mode only."""
     frame = frames[mode]
     return _encode(tokenizer, frame.before + question + frame.after)
+
+
+def plain_kind(mode: Mode) -> Kind:
+    """A prompt of that mode to which nothing is appended."""
+    return "without instruction" if mode == "think" else "bypass without instruction"
 
 
 class SentPrompt(NamedTuple):
@@ -76,7 +104,7 @@ def typed_prompt(
     `</think>` and the like in the text be the tokens of that name; else they are spelled out, so that a prompt cannot
     fake the template.
     """
-    before, after = frames["without instruction" if mode == "think" and not instruction else mode]
+    before, after = frames[mode if instruction else plain_kind(mode)]
     if special or not _markers(tokenizer, text):  # as one text, so that the ids are those of a stored inference
         sent = tokenizer(before + text + after, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
         begin, end = len(before), len(before) + len(text)
@@ -160,15 +188,16 @@ def answer_span(text: str) -> tuple[int, int] | None:
     return None
 
 
-def is_correct(answer: str | None, reference: str | None) -> bool | None:
-    """Whether an answer states the reference: numbers are compared as numbers (`1,000` = `1000`, `$10.00` = `10`),
-    anything else as text without case and spaces. None where there is no reference."""
-    if reference is None:
+def is_correct(answer: str | None, reference: str | None, grade: Grade = "number") -> bool | None:
+    """Whether an answer states the reference. Where that is a number, numbers are compared (`1,000` = `1000`, `$10.00`
+    = `10`), unless `grade` is `text`; anything else as text without case and spaces. None where there is no reference,
+    or nothing is graded."""
+    if reference is None or grade == NONE:
         return None
     if answer is None:
         return False
     wanted, given = _number(reference), _number(answer)
-    if wanted is not None:
+    if wanted is not None and grade == "number":
         return given == wanted
     return "".join(answer.split()).casefold() == "".join(reference.split()).casefold()
 

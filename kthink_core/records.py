@@ -40,6 +40,17 @@ class Prompt(NamedTuple):
     """The whole prompt, chat template applied."""
 
 
+class Given(NamedTuple):
+    """What is known of a trace that was written elsewhere."""
+
+    segments: tuple[Segment, ...]
+    """[positions]"""
+    answer: str | None
+    correct: bool | None
+    """None: nobody says, and there is no reference."""
+    tags: tuple[str, ...] = ()
+
+
 class Generation(NamedTuple):
     """What the model wrote after a prompt."""
 
@@ -47,6 +58,8 @@ class Generation(NamedTuple):
     token_ids: tuple[int, ...]
     """Generated tokens only, the end-of-sequence token included where there is one."""
     finish_reason: FinishReason
+    given: Given | None = None
+    """None: it was written here, and segments, answer and verdict follow from its tokens."""
 
 
 class Encoding(NamedTuple):
@@ -225,6 +238,8 @@ class Inference:
     """What was done to the model while it wrote; empty: nothing."""
     receipts: tuple[Receipt, ...] = ()
     """Of each intervention, in their order; empty where it was written before schema 4."""
+    tags: tuple[str, ...] = ()
+    """Of a trace that was written elsewhere: what it came with."""
 
     @property
     def generated_tokens(self) -> int:

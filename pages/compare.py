@@ -6,14 +6,14 @@ from functools import partial
 import streamlit as st
 
 from kthink_core import saved
-from kthink_core.ui.compare import comparison, two_experiments
+from kthink_core.ui.compare import comparison, one_text, two_experiments
 from kthink_core.ui.inference import reading
 from kthink_core.ui.parts import evidence_file, header, quality
 from kthink_core.ui.view import choices
 from kthink_core.ui.view.page import Page, errors_shown, open_page, require_inferences
 from kthink_core.ui.view.permalink import FACETS
 
-FACET_TITLES = dict(zip(FACETS, ("The same problems", "Features", "Quality and provenance"), strict=True))
+FACET_TITLES = dict(zip(FACETS, ("The same problems", "Features", "Quality and provenance", "One text"), strict=True))
 
 
 def two_features(page: Page, feature: int) -> None:
@@ -49,6 +49,8 @@ def experiments(page: Page, feature: int) -> None:
             header.nothing(f"No inference of {other.experiment.name} is committed yet.")
         elif chosen == "features":
             two_experiments.counts(page, other)
+        elif chosen == "tokens":
+            one_text.draw(page, other)
         else:
             table = two_experiments.shared_problems(page, other)
             two_experiments.problems(page, other, table)

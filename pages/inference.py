@@ -30,7 +30,7 @@ def head(page: Page, feature: int) -> None:
     if page.experiment.is_bare:
         st.text(f"{row['question']} · {row['generated_tokens']} tokens")
     else:
-        verdict.line(row)
+        verdict.line(row, sampled=page.experiment.config.traces is None)
         st.text(row["question"])
     receipt_table.of_inference(page)
     quality.line(page)

@@ -99,6 +99,7 @@ def sample_inference(experiment: Experiment, inference: int, seed: int = 0) -> I
         },
         interventions=DONE[: inference % 3],
         receipts=RECEIPTS[: inference % 3],
+        tags=("mine", "it's", "𝛼, β")[: inference % 4],
     )
 
 
@@ -181,7 +182,7 @@ def _as_schema(version: int, folder: Path, *statements: str) -> Path:
     [path] = Layout(folder).databases()
     with duckdb.connect(path) as connection:
         connection.execute("UPDATE experiment SET schema_version = ?", [version])
-        for statement in ("DROP TABLE fidelity", *statements):
+        for statement in ("DROP TABLE fidelity", "ALTER TABLE inferences DROP COLUMN tags", *statements):
             connection.execute(statement)
     database = read_manifest(Layout(folder))[0].model_dump(mode="json")["database"]
     changed = {"schema_version": version, "sha256": sha256_of(path), "fidelity": []}

@@ -309,6 +309,30 @@ def test_what_was_only_encoded_counts_as_a_whole_and_is_not_kept(with_worker: Op
     assert not [button for button in app.button if button.key in ("live_keep", "live_another")]
 
 
+def test_a_pasted_trace_is_told_apart_and_kept(with_worker: Open, client: WorkerClient) -> None:
+    """As it is told apart in a generation; its kept inference has it so, and no page says that it was sampled."""
+    asked = EncodeRequest(text="<｜User｜>Two?<｜Assistant｜><think>\nHmm 🙂.</think>So \\boxed{2}", special=True)
+    app = with_worker("live", experiment="tiny")
+    app.session_state["live_run"] = run = ended(client, asked)
+    app.run()
+    labelled = list(zip(run.trace.segments, run.trace.texts, strict=True))
+    names = ("prompt", "think", "answer")
+    written = {name: "".join(text for segment, text in labelled if segment == name) for name in names}
+    assert written["prompt"] == "<｜User｜>Two?<｜Assistant｜><think>\n" and written["answer"] == "So \\boxed{2}"
+    assert written["think"].startswith("Hmm") and written["think"].endswith("</think>")
+    assert run.end and run.end.finish_reason is None, "nothing was generated"
+    app.text_input(key="live_author").set_value("Ada")
+    app.button(key="live_keep").click().run()
+    kept = app.session_state[f"live_kept {run.job}"]
+    app = with_worker("inference", experiment=kept.experiment, inference=kept.inference)
+    assert not app.exception and "answer 2 · reference none" in texts(app) and "pasted by Ada" in texts(app)
+    assert "seed" not in texts(app).partition("pasted by Ada")[0][-200:]
+    bands = transcript(app)["bands"]
+    assert [band["segment"] for band in bands] == ["prompt", "think", "answer"]
+    without = ended(client, EncodeRequest(text="Hmm.</think>So 2", special=True))
+    assert set(without.trace.segments) == {"think", "answer"}, "it begins in the thought"
+
+
 def test_firings_of_watched_features_are_marked_and_listed(with_worker: Open, client: WorkerClient) -> None:
     app = with_worker("live", experiment="tiny")
     hookpoint = app.session_state["view"].hookpoint

@@ -18,7 +18,7 @@ from kthink_core.config import ExperimentConfig
 from kthink_core.errors import ExperimentMismatch, OutOfMemory, PromptTooLong, UnknownName, UnsupportedSae
 from kthink_core.model.language_model import LanguageModel
 from kthink_core.model.sae import Sae, encode
-from kthink_core.precompute import pipeline
+from kthink_core.precompute import assembly
 from kthink_core.precompute.pipeline import Plan, plan, precompute
 from kthink_core.precompute.progress import Silent
 from kthink_core.prompts import Segment
@@ -206,7 +206,7 @@ def test_out_of_memory_beside(
 ) -> None:
     """At last nothing is generated while something is stored."""
     progress = Cramped(rows=9)
-    monkeypatch.setattr(pipeline, "encode", Narrow(fails))
+    monkeypatch.setattr(assembly, "encode", Narrow(fails))
     precompute(ready(tiny, problems), tmp_path, 2, progress)
     told = [f"out of GPU memory: going on with {what}" for what in ONE_AFTER_THE_OTHER]
     assert progress.notices == told[:fails]
@@ -216,7 +216,7 @@ def test_out_of_memory_beside(
 def test_out_of_memory_beside_without_end_is_an_error(
     tiny: Path, problems: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pipeline, "encode", Narrow(1_000_000))
+    monkeypatch.setattr(assembly, "encode", Narrow(1_000_000))
     progress = Cramped(rows=9)
     with pytest.raises(OutOfMemory):
         precompute(ready(tiny, problems), tmp_path, 5, progress)

@@ -27,7 +27,7 @@ def load(experiment: Experiment, hookpoints: Sequence[str], device: Device) -> L
 
     config, where = experiment.config, pick_device(device)
     saes = load_saes(config.sae, config.sae_revision, hookpoints, where)
-    lm = load_model(config.model, config.model_revision, where, config.dtype)
+    lm = load_model(config.model, config.model_revision, where, config.dtype, config.chat)
     for hookpoint in hookpoints:
         made = Maker(source(config.model, lm.revision), source(config.sae, saes.revisions[hookpoint]), config.site)
         _check_maker(experiment, hookpoint, made)

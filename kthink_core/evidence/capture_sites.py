@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from kthink_core.evidence.bootstrap import RESAMPLES, draws, ends
+from kthink_core.evidence.bootstrap import RESAMPLES, draws_of, ends, problems_of
 from kthink_core.queries.checks import check_choice, check_hookpoint, check_inference, in_scope
 from kthink_core.queries.overview import check_relevant
 from kthink_core.store.feature_stats import RELEVANT
@@ -38,7 +38,7 @@ def site_fvu(
     """The FVU over some inferences together, one row: hookpoint, inferences, positions, fvu, low, high, norm.
 
     fvu: Σ ‖x − x̂‖² / (Σ ‖x‖² − ‖Σ x‖² / n) over the positions of the scope, null where the vectors do not vary; low,
-    high: 95 % bootstrap percentile interval (Efron and Tibshirani 1993) over inferences, never over positions, null for
+    high: 95 % bootstrap percentile interval (Efron and Tibshirani 1993) over problems, never over positions, null for
     fewer than FEWEST; norm: the median ‖x‖.
     """
     _check(reader, hookpoint, inferences)
@@ -58,8 +58,9 @@ def site_fvu(
     all_once = np.ones((1, len(sums)))
     row: dict[str, object] = {"hookpoint": hookpoint, "inferences": len(sums), "positions": int(figures[:, 2].sum())}
     row |= {"fvu": float(_fvu(all_once, figures, vectors)[0]), "low": np.nan, "high": np.nan}
-    if len(sums) >= FEWEST:
-        row |= _interval(_fvu(draws(len(sums)).astype(np.float64), figures, vectors))
+    problems = problems_of(reader, sums["inference"].tolist())
+    if len(np.unique(problems)) >= FEWEST:
+        row |= _interval(_fvu(draws_of(problems).astype(np.float64), figures, vectors))
     return pd.DataFrame([row | {"norm": median["norm"].iloc[0]}])
 
 

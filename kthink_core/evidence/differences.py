@@ -45,6 +45,7 @@ class _Units(NamedTuple):
     positions: NDArray[np.int64]
     on_a: NDArray[np.bool_]
     inferences: NDArray[np.int64]
+    problems: NDArray[np.int64]
     strata: NDArray[np.int64]
     tested: csc_array
     """As `counts`, of the positions that are tested."""
@@ -67,7 +68,7 @@ def contrast(
     larger matched difference, then the smaller feature.
 
     rate: the share of the side's positions at which it is active; mean: of its activation over these, 0 without any.
-    difference: rate_a − rate_b; low and high: its 95 % interval by bootstrap over inferences (`bootstrap`). p, q: by
+    difference: rate_a − rate_b; low and high: its 95 % interval by bootstrap over problems (`bootstrap`). p, q: by
     permuting the sides' labels among like inferences, over all features of the hookpoint that fire (`permutation`,
     `discoveries`); matched: the difference among these, which p and q are of. Alike are: both parts of one inference
     (think:answer, before:after); inferences of one problem (experiments, think:bypass, and wherever a problem was run
@@ -132,7 +133,8 @@ def _units(reader: Reader, hookpoint: str, between: Between, one: Side, two: Sid
     cells = one.cells, two.cells
     sums = [np.bincount(np.searchsorted(features, each.feature), each.activation_sum, len(features)) for each in cells]
     counts = _counts(features, (one, two), cells)
-    strata = _strata(between, one, two, inferences, positions)
+    problems = _problems(one, two)
+    strata = _strata(between, problems, inferences, positions)
     tested, tested_positions = counts, positions
     if between not in _LIKE:
         by_nature = between == "finished:cut-off"
@@ -154,6 +156,7 @@ def _units(reader: Reader, hookpoint: str, between: Between, one: Side, two: Sid
         positions,
         on_a,
         inferences,
+        problems,
         strata,
         tested,
         tested_positions,
@@ -170,16 +173,21 @@ def _counts(features: NDArray[np.int64], of: Sequence[Side], cells: Sequence[Cel
     return coo_array((values, (row, column)), shape).tocsc()
 
 
+def _problems(one: Side, two: Side) -> NDArray[np.int64]:
+    """[units] of which problem each is, numbered as they are; of one number and other questions, apart."""
+    problems = [*one.problems, *two.problems]
+    numbers = {problem: number for number, problem in enumerate(sorted({*problems}))}
+    return np.array([numbers[problem] for problem in problems], np.int64)
+
+
 def _strata(
-    between: Between, one: Side, two: Side, inferences: NDArray[np.int64], positions: NDArray[np.int64]
+    between: Between, problems: NDArray[np.int64], inferences: NDArray[np.int64], positions: NDArray[np.int64]
 ) -> NDArray[np.int64]:
     """Which units are alike: [units]."""
     if between in _PAIRED:
         return by_group(inferences)
-    problems = [*one.problems, *two.problems]
-    numbers = {problem: number for number, problem in enumerate(dict.fromkeys(problems))}
-    of_problem = np.array([numbers[problem] for problem in problems], np.int64)
-    if between in ("right:wrong", "finished:cut-off") and len(numbers) == len(problems):  # none was run twice
+    of_problem = pd.factorize(problems)[0]  # in the order of the sides, which decides what labelings are drawn
+    if between in ("right:wrong", "finished:cut-off") and len(np.unique(problems)) == len(problems):  # none run twice
         of_problem = np.zeros_like(of_problem)
     return by_length(of_problem, positions) if between == "right:wrong" else by_group(of_problem)
 
@@ -192,7 +200,7 @@ def _table(units: _Units) -> pd.DataFrame:
         rates.append(active / positions[side].sum())
         sums = units.activation_sums[number]
         means.append(np.divide(sums, active, out=np.zeros_like(sums), where=active > 0))
-    low, high = intervals(counts, positions, on_a, units.inferences)
+    low, high = intervals(counts, positions, on_a, units.problems)
     tested = permutation.test(units.tested, units.tested_positions, on_a, units.strata)
     return pd.DataFrame(
         {

@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from kthink_core import signs
-from kthink_core.evidence.bootstrap import draws, ends
+from kthink_core.evidence.bootstrap import draws_of, ends, problems_of
 from kthink_core.evidence.pattern import Claim, Span, compiled, spans
 from kthink_core.queries.checks import check_feature
 from kthink_core.queries.fragments import activations_of_feature
@@ -18,7 +18,7 @@ from kthink_core.store.reader import Reader
 from kthink_core.store.scopes import SEGMENTS_OF, Scope
 
 HALVES = ("held out", "looked at")
-"""Inferences with odd numbers, and those with even ones."""
+"""Inferences of problems with odd numbers, and of those with even ones: of one problem, all are in one half."""
 TENTHS = 10
 _NEAR, _OTHER = TENTHS, TENTHS + 1
 """After the tenths: silent positions whose token the feature fires on elsewhere, and all other silent ones."""
@@ -27,7 +27,7 @@ _NEAR, _OTHER = TENTHS, TENTHS + 1
 class _Trace(NamedTuple):
     """The positions in scope of one inference."""
 
-    inference: int
+    problem: int
     kinds: NDArray[np.int64]
     """[positions] the tenth of the feature's range, `_NEAR` or `_OTHER`."""
     marked: NDArray[np.bool_]
@@ -40,7 +40,7 @@ def label_test(reader: Reader, hookpoint: str, feature: int, pattern: str, scope
 
     The pattern (pattern.py) is sought in the whole text of each trace, so that what it looks for around a place may lie
     out of scope; a position is marked where a match covers a part of its token. Who writes a pattern looks at contexts;
-    what counts is the half that nobody needs to look at for it: the inferences with odd numbers.
+    what counts is the half that nobody needs to look at for it: the inferences of problems with odd numbers.
 
     firing: positions in scope at which the feature fires; both: those that are marked, too. precision: both / marked.
     recall: both / firing. near_misses: silent positions whose token the feature fires on elsewhere (near_marked of them
@@ -48,8 +48,8 @@ def label_test(reader: Reader, hookpoint: str, feature: int, pattern: str, scope
     (true positive rate + true negative rate) / 2, over firing positions weighed equally by tenths of the feature's
     range (0 to its maximum in scope; empty tenths left out) and silent ones, half near misses, half others (as in the
     detection test of Paulo et al. 2024, arXiv 2410.13928, but over all positions instead of a sample): ½ is chance.
-    low and high are the 95 % interval of that by bootstrap over inferences (1,000 resamples, seeded); null where a half
-    has fewer than two inferences. A figure without anything to divide by is null.
+    low and high are the 95 % interval of that by bootstrap over problems (1,000 resamples, seeded); null where a half
+    has fewer than two. A figure without anything to divide by is null.
 
     Raises UnknownName, OutOfRange, BadValue.
     """
@@ -57,7 +57,7 @@ def label_test(reader: Reader, hookpoint: str, feature: int, pattern: str, scope
     traces = list(_traces(reader, hookpoint, feature, compiled(pattern), scope))
     return pd.DataFrame(
         [
-            _row(half, [trace for trace in traces if trace.inference % 2 == odd])
+            _row(half, [trace for trace in traces if trace.problem % 2 == odd])
             for half, odd in zip(HALVES, (1, 0), strict=True)
         ]
     )
@@ -80,10 +80,11 @@ def _traces(reader: Reader, hookpoint: str, feature: int, claim: Claim, scope: S
     places = tokens.groupby("inference").indices
     written = [signs.whole(texts[at].tolist()) for at in places.values()]  # each character at one token
     found = spans(claim, map("".join, written))
-    for (inference, at), whole, named in zip(places.items(), written, found, strict=True):
+    problems = problems_of(reader, [int(str(inference)) for inference in places])
+    for problem, at, whole, named in zip(problems.tolist(), places.values(), written, found, strict=True):
         kept = counted[at]
         marked = _covered([len(text) for text in whole], named)
-        yield _Trace(int(str(inference)), kinds[at][kept], marked[kept])
+        yield _Trace(problem, kinds[at][kept], marked[kept])
 
 
 def _covered(lengths: list[int], named: list[Span]) -> NDArray[np.bool_]:
@@ -102,7 +103,7 @@ def _row(half: str, traces: list[_Trace]) -> dict[str, object]:
     whole = counts.sum(axis=0)
     firing, both = int(whole[:TENTHS].sum()), int(whole[:TENTHS, 1].sum())
     marked = int(whole[:, 1].sum())
-    low, high = _interval(counts)
+    low, high = _interval(counts, np.array([trace.problem for trace in traces], np.int64))
     return {
         "half": half, "inferences": len(traces), "positions": int(whole.sum()), "firing": firing, "marked": marked,
         "both": both, "near_misses": int(whole[_NEAR].sum()), "near_marked": int(whole[_NEAR, 1]),
@@ -121,9 +122,8 @@ def _areas(counts: NDArray[np.int64]) -> NDArray[np.float64]:
     return (hits + 1 - alarms) / 2
 
 
-def _interval(counts: NDArray[np.int64]) -> tuple[float, float]:
-    """Of the area, by resampling inferences."""
-    size = len(counts)
-    if size < 2:
+def _interval(counts: NDArray[np.int64], problems: NDArray[np.int64]) -> tuple[float, float]:
+    """Of the area, by resampling problems."""
+    if len(np.unique(problems)) < 2:
         return np.nan, np.nan
-    return ends(_areas(np.tensordot(draws(size), counts, axes=1)))
+    return ends(_areas(np.tensordot(draws_of(problems), counts, axes=1)))

@@ -18,14 +18,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from kthink_core.evidence.bootstrap import draws, ends
+from kthink_core.evidence.bootstrap import draws_of, ends, problems_of
 from kthink_core.queries import norms, quality, quality_by_inference
 from kthink_core.queries.checks import check_hookpoint, check_inference, in_scope
 from kthink_core.store.reader import Reader
 from kthink_core.store.scopes import Scope
 
 FEWEST = 5
-"""Inferences that a bootstrap needs: of fewer it says nothing."""
+"""Problems that a bootstrap needs: of fewer it says nothing."""
 
 _LOSSES = ("model", "spliced", "zero")
 
@@ -36,17 +36,18 @@ def passport(
     """One row a hookpoint, in the order of the configuration, or of one only; over all inferences or one.
 
     hookpoint, scope, positions, fvu, l0, dead (share of features never active), loss_recovered, low, high (of a 95 %
-    interval; null for fewer than five inferences, and where a resample has no denominator), kl (nats a prediction),
-    predictions, inferences (measured, with predictions in scope), ce_model, ce_spliced, ce_zero (nats), mean_norm,
-    median_norm, max_norm, sinks. Null where there is nothing to divide by: loss_recovered where 0 in the place of what
-    the hookpoint passes on costs nothing; the measured figures of kept live runs, and until `precompute` has measured.
-    Raises UnknownName, OutOfRange, BadValue.
+    interval by bootstrap over problems; null for fewer than five, and where a resample has no denominator), kl (nats a
+    prediction), predictions, inferences (measured, with predictions in scope), ce_model, ce_spliced, ce_zero (nats),
+    mean_norm, median_norm, max_norm, sinks. Null where there is nothing to divide by: loss_recovered where 0 in the
+    place of what the hookpoint passes on costs nothing; the measured figures of kept live runs, and until `precompute`
+    has measured. Raises UnknownName, OutOfRange, BadValue.
     """
     if hookpoint is not None:
         check_hookpoint(reader, hookpoint)
     table = quality(reader, scope, inference).rename(columns={"dead_share": "dead"})
     table = table.merge(norms(reader, scope, inference), on="hookpoint", how="left")
     losses = _losses(reader, scope, inference)
+    losses = losses.assign(problem=problems_of(reader, losses["inference"].tolist()))
     rows = [_fidelity(losses.loc[losses["hookpoint"] == name, :]) for name in table["hookpoint"]]
     table = pd.concat([table, pd.DataFrame(rows)], axis=1).assign(scope=scope)
     if hookpoint is not None:
@@ -95,7 +96,7 @@ def _fidelity(losses: pd.DataFrame) -> dict[str, float | int | None]:
     predictions = sum(losses["predictions"].tolist())
     sums = losses[list(_LOSSES)].to_numpy(np.float64)
     model, spliced, zero = sums.sum(axis=0)
-    low, high = _interval(sums)
+    low, high = _interval(sums, losses["problem"].to_numpy(np.int64))
     return {
         "loss_recovered": (zero - spliced) / (zero - model) if zero > model else np.nan,
         "low": low,
@@ -110,12 +111,11 @@ def _fidelity(losses: pd.DataFrame) -> dict[str, float | int | None]:
     }
 
 
-def _interval(sums: NDArray[np.float64]) -> tuple[float, float]:
+def _interval(sums: NDArray[np.float64], problems: NDArray[np.int64]) -> tuple[float, float]:
     """The 95 % interval of loss recovered from sums of CE [inferences, (model, spliced, zero)], drawn with one seed."""
-    count = len(sums)
-    if count < FEWEST:
+    if len(np.unique(problems)) < FEWEST:
         return np.nan, np.nan
-    model, spliced, zero = (draws(count) @ sums).T
+    model, spliced, zero = (draws_of(problems) @ sums).T
     if np.any(zero <= model):
         return np.nan, np.nan
     return ends((zero - spliced) / (zero - model))

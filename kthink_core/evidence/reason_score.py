@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from kthink_core.errors import BadValue
 from kthink_core.evidence import vocabulary as words
+from kthink_core.evidence.bootstrap import problems_of
 from kthink_core.evidence.matches import (
     WINDOW,
     Traces,
@@ -72,8 +73,8 @@ def reason_score(
     negative_positions: how many there are; of: in how many inferences one is positive. Null beyond the first
     `INTERVALS` rows: active_positive and active_negative, at how many of these positions the feature is active;
     inferences: in how many it is at a positive one; low, high: the percentile interval of 95 % of the score over 1,000
-    resamples of whole inferences, null, too, where `of` is less than `FEWEST`. It does not make up for a feature's
-    having been picked as one of the largest. By score, then by the smaller feature.
+    resamples of problems, each with all its inferences, null, too, where `of` is less than `FEWEST`. It does not make
+    up for a feature's having been picked as one of the largest. By score, then by the smaller feature.
 
     vocabulary: lines, see `vocabulary.groups`. Matches are sought in whole traces, prompts included; their widened
     positions are then limited to the scope. Raises UnknownName; BadValue for a vocabulary, window or alpha that makes
@@ -96,7 +97,10 @@ def reason_score(
     counts = np.add.reduceat(sides, traces.starts[:-1], axis=1, dtype=np.int64).T
     listed = _listed(reader, hookpoint, scope, traces, sides, first[:INTERVALS])
     within = int((counts[:, -2] > 0).sum())
-    low, high = _interval(listed.sums, inferences, counts, alpha) if within >= FEWEST else (math.nan, math.nan)
+    low, high = math.nan, math.nan
+    if within >= FEWEST:
+        problems = problems_of(reader, traces.inferences.tolist())
+        low, high = _interval(listed.sums, inferences, counts, problems, alpha)
     columns = ("active_positive", "active_negative", "inferences")
     table = table.join(pd.DataFrame(dict(zip(columns, listed.active, strict=True)), dtype="Int64"))
     table = table.join(pd.DataFrame({"low": low, "high": high}, index=table.index[:INTERVALS], dtype=np.float64))
@@ -208,15 +212,20 @@ def _score(sums: _Floats, totals: _Floats, means: _Floats, alpha: float) -> tupl
     return entropy, shares[..., 0] * entropy**alpha - shares[..., 1]
 
 
-def _interval(sums: _Floats, totals: _Floats, counts: NDArray[np.int64], alpha: float) -> tuple[_Floats, _Floats]:
-    """The percentiles of each feature's score when whole inferences are drawn with replacement.
+def _interval(
+    sums: _Floats, totals: _Floats, counts: NDArray[np.int64], problems: NDArray[np.int64], alpha: float
+) -> tuple[_Floats, _Floats]:
+    """The percentiles of each feature's score when problems are drawn with replacement, each with all its inferences.
 
-    sums: [inferences, features, groups + 2]; totals: [inferences, 2]; counts: [inferences, groups + 2] positions.
+    sums: [inferences, features, groups + 2]; totals: [inferences, 2]; counts: [inferences, groups + 2] positions;
+    problems: [inferences].
     """
-    random, number = np.random.default_rng(0), len(sums)
+    names, of = np.unique(problems, return_inverse=True)
+    random, number = np.random.default_rng(0), len(names)
     scores = []
     for _ in range(RESAMPLES // _AT_ONCE):
         drawn = random.multinomial(number, np.full(number, 1 / number), _AT_ONCE).astype(np.float64)
+        drawn = drawn[:, of]
         found = np.tensordot(drawn, sums, 1)
         means = found[..., :-2] / np.maximum(drawn @ counts, 1)[:, None, :-2]
         scores.append(_score(found, drawn @ totals, means, alpha)[1])

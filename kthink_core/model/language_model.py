@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from safetensors import SafetensorError
@@ -28,7 +28,7 @@ from kthink_core.model.chat_template import frames
 from kthink_core.model.model_files import VOCABULARIES, ModelFiles, admitted
 from kthink_core.model.sources import locate
 from kthink_core.model.weights import listed, not_finite
-from kthink_core.prompts import Frames
+from kthink_core.prompts import ARTICLES, Chat, Frames
 
 FILES = ("*.json", "*.safetensors", "*.jinja", "*.txt", "*.model")
 """What is read of a model: no pickles, no code."""
@@ -54,10 +54,17 @@ class LanguageModel(NamedTuple):
     """[stops] token ids that end a generation, on the model's device."""
     frames: Frames
     """What the chat template writes around a prompt."""
+    chat_template: str = ""
+    """It is a program: only chat_template.py runs it."""
 
     @property
     def device(self) -> torch.device:
         return self.model.device
+
+    @property
+    def vocabulary(self) -> int:
+        """How many token ids the model has, those that no token has included."""
+        return cast(Tensor, self.model.get_input_embeddings().weight).shape[0]
 
     @property
     def dtype_name(self) -> str:
@@ -81,10 +88,13 @@ def pick_device(device: Device) -> torch.device:
     return torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
 
 
-def load_model(source: str, revision: str | None, device: torch.device, dtype: Dtype = "auto") -> LanguageModel:
+def load_model(
+    source: str, revision: str | None, device: torch.device, dtype: Dtype = "auto", chat: Chat = ARTICLES
+) -> LanguageModel:
     """Load from a folder, the hub or the bundle; safetensors only, never remote code.
 
-    dtype `auto`: as the model's files say on CUDA, float32 on a CPU, which is slow at anything narrower.
+    dtype `auto`: as the model's files say on CUDA, float32 on a CPU, which is slow at anything narrower. chat: how a
+    typed text becomes a prompt.
     The libraries see checked files only (model_files.py); weights that are missing, too many, of other shapes or not
     finite are refused by name. Raises MissingFiles, BadFile, UnsupportedModel, BadTemplate.
     """
@@ -95,10 +105,11 @@ def load_model(source: str, revision: str | None, device: torch.device, dtype: D
     if not any((found.folder / name).is_file() for name in VOCABULARIES):
         raise MissingFiles(f"{source} has no tokenizer (one of {', '.join(VOCABULARIES)})")
     try:
-        with admitted(found.folder) as files:
+        with admitted(found.folder, chat.template) as files:
             config = _config(source, files)
             tokenizer = _tokenizer(source, files)
-            chats = frames(files.chat_template, tokenizer.special_tokens_map)
+            template = files.chat_template
+            chats = frames(template, tokenizer.special_tokens_map, chat)
             model = _model(source, files, config, wanted)
     except FileNotFoundError as error:
         name = Path(error.filename or "").name
@@ -107,7 +118,7 @@ def load_model(source: str, revision: str | None, device: torch.device, dtype: D
     model.eval().requires_grad_(False)
     stops = files.stop_ids or ((tokenizer.eos_token_id,) if isinstance(tokenizer.eos_token_id, int) else ())
     stop_ids = torch.tensor(stops, device=device, dtype=torch.int64)
-    return LanguageModel(model, tokenizer, found.revision, _context(source, model), stop_ids, chats)
+    return LanguageModel(model, tokenizer, found.revision, _context(source, model), stop_ids, chats, template)
 
 
 def _tokenizer(source: str, files: ModelFiles) -> PreTrainedTokenizerBase:

@@ -89,8 +89,8 @@ class ModelFiles(NamedTuple):
 
 
 @contextmanager
-def admitted(given: Path) -> Iterator[ModelFiles]:
-    """The private folder of a model's checked files.
+def admitted(given: Path, chat_template: str | None = None) -> Iterator[ModelFiles]:
+    """The private folder of a model's checked files. `chat_template`: in the place of its own.
 
     Raises BadFile, naming the file and what is wrong in it; UnsupportedModel; OSError where a file is missing.
     """
@@ -99,7 +99,8 @@ def admitted(given: Path) -> Iterator[ModelFiles]:
     ends = _optional(given / "generation_config.json")
     own = checked(given / "generation_config.json", ends, _Ends).ids
     tokenizer = _sanitized(given / "tokenizer_config.json", _optional(given / "tokenizer_config.json"))
-    template = _chat_template(given, tokenizer.pop("chat_template", None))
+    own_template = tokenizer.pop("chat_template", None)
+    template = _chat_template(given, own_template) if chat_template is None else chat_template
     weight_map = _weight_map(given)
     weights = _weights(given, weight_map)
     with tempfile.TemporaryDirectory(prefix="kthink-model-") as name:
@@ -184,7 +185,7 @@ def _chat_template(given: Path, stated: object) -> str:
     if not isinstance(stated, str) or not stated:
         raise UnsupportedModel(
             f"{given} has no chat template (chat_template.jinja, or `chat_template` in tokenizer_config.json): "
-            "kthink prompts a model through its own; take one that was trained to chat, or write a template"
+            "kthink prompts a model through its own; take one that was trained to chat, or give --chat-template"
         )
     return stated
 

@@ -1,7 +1,8 @@
 """The stages in order: problems, prompts, generations, latents, store.
 
-    plan        configuration → problems, model, SAEs, prompts; every mistake that can be seen is seen here
-    precompute  the missing inferences, a batch at a time: generate, and beside it encode → journal; then the decoder
+    plan        configuration → problems or traces, model, SAEs, prompts; every mistake that can be seen is seen here
+    precompute  the missing inferences, a batch at a time: generate, or read traces and pass them through the model
+                (teacher_forcing), and beside it encode → journal; then the decoder
                 directions of the features that were active in them, and what the SAEs' reconstruction costs the model
                 in each; then the database
 
@@ -10,33 +11,36 @@ Whatever happens in between, an inference is in the journal whole or not at all,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from kthink_core.config import MOST_INFERENCES, Device, Experiment, ExperimentConfig, Revisions
 from kthink_core.errors import BadValue, OutOfMemory, PromptTooLong
 from kthink_core.model.fidelity import fidelity
 from kthink_core.model.generate import generate
 from kthink_core.model.hookpoints import Captured
-from kthink_core.model.language_model import LanguageModel, load_model, pick_device, text_of, token_text
+from kthink_core.model.language_model import LanguageModel, load_model, pick_device
 from kthink_core.model.logit_lens import directions
-from kthink_core.model.provenance import provenance
-from kthink_core.model.receipts import receipts, tried
+from kthink_core.model.provenance import made_with, provenance
+from kthink_core.model.receipts import tried
 from kthink_core.model.replay import replay
-from kthink_core.model.sae import LoadedSaes, check_widths, encode
+from kthink_core.model.sae import LoadedSaes, check_widths
 from kthink_core.model.sampling import Sampling
 from kthink_core.model.sparse_coder import load_saes
 from kthink_core.model.steering import Steering, steering
+from kthink_core.precompute.assembly import encoded
 from kthink_core.precompute.beside import Beside
 from kthink_core.precompute.problems import load_problems
+from kthink_core.precompute.site_check import PROMPTS as TRIED
 from kthink_core.precompute.site_check import check_site
-from kthink_core.prompts import Segment, final_answer, is_correct, prompt_ids, segments, think_close
-from kthink_core.records import Encoding, Generation, Inference, Intervention, Problem, Prompt, Receipt
+from kthink_core.precompute.teacher_forcing import by_length, forced
+from kthink_core.precompute.traces import Traces, open_traces
+from kthink_core.prompts import prompt_ids
+from kthink_core.records import Generation, Inference, Problem, Prompt
+from kthink_core.settings import Settings, from_environment
 from kthink_core.store.completion import has_begun
 from kthink_core.store.writer import Writer, open_writer
 
@@ -68,23 +72,31 @@ class Plan(NamedTuple):
 
     experiment: Experiment
     prompts: list[Prompt]
-    """All inferences of the experiment, done or not, in order."""
+    """All inferences of the experiment, done or not, in order; none where they are traces."""
     lm: LanguageModel
     saes: LoadedSaes
     steering: Steering | None
+    traces: Traces | None = None
 
 
-def plan(name: str, config: ExperimentConfig, device: Device, progress: Progress) -> Plan:
-    """Load everything and check that it fits together.
+def plan(name: str, config: ExperimentConfig, device: Device, progress: Progress, cache: Path | None = None) -> Plan:
+    """Load everything and check that it fits together. `cache`: where another experiment's traces are; None: where the
+    settings say.
 
     Raises BadProblems, MissingFiles, UnknownName, UnsupportedSae, PromptTooLong, BadValue.
     """
     where = pick_device(device)
-    problems = load_problems(config.problems, config.limit)
+    problems = [] if config.traces else load_problems(config.problems, config.limit)
     progress.stage(f"loading {config.model} and {len(config.hookpoints)} SAEs on {where}")
     saes = load_saes(config.sae, config.sae_revision, config.hookpoints, where)
-    lm = load_model(config.model, config.model_revision, where, config.dtype)
-    return _planned(name, config, problems, lm, saes)
+    lm = load_model(config.model, config.model_revision, where, config.dtype, config.chat)
+    if not config.traces:
+        return _planned(name, config, problems, lm, saes)
+    progress.stage(f"reading the traces of {config.traces}")
+    traces = open_traces(config, lm, cache or from_environment(Settings).cache)
+    for notice in traces.notices:
+        progress.notice(notice)
+    return _of_traces(name, config, traces, lm, saes)
 
 
 def plan_with(loaded: Plan, name: str, config: ExperimentConfig) -> Plan:
@@ -111,15 +123,27 @@ def _planned(
         if len(prompt.token_ids) + config.max_new_tokens > lm.context:
             tokens = len(prompt.token_ids)
             raise PromptTooLong(prompt.problem.problem, tokens, config.max_new_tokens, lm.context)
-    experiment = Experiment(
+    experiment = _experiment(name, config, len(prompts), provenance(lm, problems), lm, saes)
+    return Plan(experiment, prompts, lm, saes, steering(config.steering, saes.by_hookpoint))
+
+
+def _of_traces(name: str, config: ExperimentConfig, traces: Traces, lm: LanguageModel, saes: LoadedSaes) -> Plan:
+    check_widths(saes.by_hookpoint, replay(lm, [[0]], config.hookpoints, config.site)[0].vectors)
+    facts = made_with(lm) | {"problems": traces.digest}
+    return Plan(_experiment(name, config, len(traces.lengths), facts, lm, saes), [], lm, saes, None, traces)
+
+
+def _experiment(
+    name: str, config: ExperimentConfig, count: int, facts: dict[str, str], lm: LanguageModel, saes: LoadedSaes
+) -> Experiment:
+    return Experiment(
         name=name,
         config=config,
-        inferences=len(prompts),
+        inferences=count,
         saes=saes.shapes(),
         revisions=Revisions(model=lm.revision, sae=saes.revision, saes=saes.own_revisions()),
-        provenance=provenance(lm, problems),
+        provenance=facts,
     )
-    return Plan(experiment, prompts, lm, saes, steering(config.steering, saes.by_hookpoint))
 
 
 def precompute(plan: Plan, cache: Path, batch_size: int, progress: Progress, *, site_is_chosen: bool = False) -> None:
@@ -135,11 +159,15 @@ def precompute(plan: Plan, cache: Path, batch_size: int, progress: Progress, *, 
     # The other site is none that anybody gets without asking for it; what has begun was decided then.
     if not site_is_chosen and experiment.config.site == "hookpoint" and not has_begun(cache, experiment.name):
         progress.stage("trying the SAEs at the sites of their layers")
-        check_site(plan.lm, plan.saes.by_hookpoint, [prompt.token_ids for prompt in plan.prompts])
+        check_site(plan.lm, plan.saes.by_hookpoint, _first_tokens(plan))
     with open_writer(cache, plan.experiment, progress.notice) as writer:
-        missing = [prompt for prompt in plan.prompts if prompt.inference not in writer.committed]
-        progress.start(len(plan.prompts), len(plan.prompts) - len(missing))
-        _make(plan, missing, batch_size, progress, writer)
+        if plan.traces is None:
+            lacking = {one.inference: one for one in plan.prompts if one.inference not in writer.committed}
+        else:
+            order = by_length(plan.traces.lengths, batch_size)
+            lacking = {trace: plan.traces for trace in order if trace not in writer.committed}
+        progress.start(experiment.inferences, experiment.inferences - len(lacking))
+        _make(plan, lacking, batch_size, progress, writer)
 
         def pause() -> None:
             progress.pause()
@@ -153,14 +181,23 @@ def precompute(plan: Plan, cache: Path, batch_size: int, progress: Progress, *, 
         writer.build()
 
 
-def _make(plan: Plan, missing: Sequence[Prompt], batch_size: int, progress: Progress, writer: Writer) -> None:
+def _first_tokens(plan: Plan) -> list[tuple[int, ...]]:
+    """Those of prompts, or of a few traces, to try SAEs on."""
+    if plan.traces is None:
+        return [prompt.token_ids for prompt in plan.prompts]
+    few = (plan.traces.read(trace) for trace in range(min(TRIED, len(plan.traces.lengths))))
+    return [trace.prompt.token_ids + trace.token_ids for trace in few]
+
+
+def _make(
+    plan: Plan, lacking: dict[int, Prompt] | dict[int, Traces], batch_size: int, progress: Progress, writer: Writer
+) -> None:
     """Whole inferences, each committed as soon as it is one; out of memory on a GPU halves the batch and goes on."""
-    config = plan.experiment.config
-    sampling = Sampling(config.temperature, config.top_p, config.max_new_tokens)
-    lacking = {prompt.inference: prompt for prompt in missing}
+
+    grade = plan.experiment.config.grade
 
     def store(generation: Generation, captured: Captured) -> Inference:
-        inference = _encoded(plan, generation, captured)
+        inference = encoded(plan.lm, plan.saes, plan.steering, generation, captured, grade)
         writer.append(inference)
         return inference
 
@@ -176,12 +213,12 @@ def _make(plan: Plan, missing: Sequence[Prompt], batch_size: int, progress: Prog
 
     with Beside(store, committed, most=batch_size, pause=progress.pause) as beside:
         while lacking:
-            batch = [prompt for prompt in lacking.values() if prompt.inference not in beside.under_way][:batch_size]
+            batch = [inference for inference in lacking if inference not in beside.under_way][:batch_size]
             try:
                 if not batch:
                     beside.finish()
                     continue
-                made = generate(plan.lm, batch, sampling, config.hookpoints, config.site, step, plan.steering)
+                made = _passing(plan, batch, step)
                 for generation, captured in made if beside.most else list(made):  # one under way holds its caches
                     beside.put(generation, _tried(plan, generation, captured))
             except torch.cuda.OutOfMemoryError as error:
@@ -196,6 +233,18 @@ def _make(plan: Plan, missing: Sequence[Prompt], batch_size: int, progress: Prog
                     beside.most = 0
                     _drain(beside)
                     progress.notice("out of GPU memory: going on with one at a time, stored before the next begins")
+
+
+def _passing(
+    plan: Plan, batch: Sequence[int], step: Callable[[int, int], None]
+) -> Iterator[tuple[Generation, Captured]]:
+    """Some inferences, as they come out of the model."""
+    config = plan.experiment.config
+    if plan.traces is not None:
+        return forced(plan.lm, plan.traces, batch, config.hookpoints, config.site, step)
+    sampling = Sampling(config.temperature, config.top_p, config.max_new_tokens)
+    prompts = [plan.prompts[inference] for inference in batch]
+    return generate(plan.lm, prompts, sampling, config.hookpoints, config.site, step, plan.steering)
 
 
 def _tried(plan: Plan, generation: Generation, captured: Captured) -> Captured:
@@ -226,53 +275,3 @@ def _drain(beside: Beside) -> None:
             beside.finish()
         except torch.cuda.OutOfMemoryError:
             torch.cuda.empty_cache()
-
-
-def _encoded(plan: Plan, generation: Generation, captured: Captured) -> Inference:
-    """A generation of the experiment with the latents of its captured vectors."""
-    prompt = generation.prompt
-    token_ids = prompt.token_ids + generation.token_ids
-    labels = segments(token_ids, len(prompt.token_ids), prompt.mode, think_close(plan.lm.tokenizer))
-    encodings = {
-        hookpoint: encode(sae, captured.vectors[hookpoint], labels) for hookpoint, sae in plan.saes.by_hookpoint.items()
-    }
-    given = len(prompt.token_ids)
-    told = receipts(plan.steering, captured.notes, encodings, given, captured.checks) if plan.steering else ()
-    return assemble(
-        plan.lm, generation, labels, captured.logprobs.numpy(), encodings, plan.experiment.config.steering, told
-    )
-
-
-def assemble(
-    lm: LanguageModel,
-    generation: Generation,
-    labels: tuple[Segment, ...],
-    logprobs: NDArray[np.float32],
-    encodings: dict[str, Encoding],
-    interventions: tuple[Intervention, ...] = (),
-    receipts: tuple[Receipt, ...] = (),
-) -> Inference:
-    """Put together what is stored of one inference. `labels` are the segments, [positions] as `logprobs`."""
-    prompt, token_ids = generation.prompt, generation.prompt.token_ids + generation.token_ids
-    texts = {token_id: token_text(lm.tokenizer, token_id) for token_id in set(token_ids)}
-    answer = final_answer(text_of(lm.tokenizer, generation.token_ids, special=False))
-    return Inference(
-        inference=prompt.inference,
-        problem=prompt.problem.problem,
-        question=prompt.problem.question,
-        prompt=text_of(lm.tokenizer, prompt.token_ids),
-        mode=prompt.mode,
-        seed=prompt.seed,
-        prompt_tokens=len(prompt.token_ids),
-        finish_reason=generation.finish_reason,
-        answer=answer,
-        reference=prompt.problem.reference,
-        correct=is_correct(answer, prompt.problem.reference),
-        token_ids=np.array(token_ids, dtype=np.int32),
-        texts=tuple(texts[token_id] for token_id in token_ids),
-        segments=labels,
-        logprobs=logprobs,
-        encodings=encodings,
-        interventions=interventions,
-        receipts=receipts,
-    )

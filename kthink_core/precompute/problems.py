@@ -8,7 +8,7 @@ from pathlib import Path
 
 from kthink_core import demo
 from kthink_core.config import DEMO, MOST_INFERENCES
-from kthink_core.documents import parse
+from kthink_core.documents import lines, parse
 from kthink_core.errors import BadFile, BadProblems, MissingFiles
 from kthink_core.records import Problem
 
@@ -42,18 +42,17 @@ def _gsm8k(limit: int | None) -> Iterable[tuple[str, str | None]]:
             "GSM8K is neither in the local cache nor to be had from the hub; connect once, or give a JSONL file "
             "with `question` and `answer` as --problems"
         ) from error
-    return zip(columns["question"], map(_reference, columns["answer"]), strict=True)
+    return zip(columns["question"], map(reference_in, columns["answer"]), strict=True)
 
 
 def _jsonl(path: Path) -> Iterator[tuple[str, str | None]]:
     if not path.is_file():
         raise BadProblems(f"problem file {path} does not exist; --problems takes demo, gsm8k or a JSONL file")
-    with path.open("rb") as file:
-        for number, line in enumerate(iter(lambda: file.readline(_LONGEST + 1), b""), start=1):
-            if len(line) > _LONGEST:
-                raise BadProblems(f"{path} line {number} is longer than {_LONGEST:,} bytes")
-            if line.strip():
-                yield _row(path, number, line)
+    try:
+        for line in lines(path, _LONGEST):
+            yield _row(path, line.number, line.content)
+    except BadFile as error:
+        raise BadProblems(str(error)) from error
 
 
 def _row(path: Path, number: int, line: bytes) -> tuple[str, str | None]:
@@ -68,9 +67,9 @@ def _row(path: Path, number: int, line: bytes) -> tuple[str, str | None]:
     answer = row.get("answer")
     if answer is not None and (isinstance(answer, bool) or not isinstance(answer, str | int | float)):
         raise BadProblems(f"{where}: `answer` must be a text or a number")
-    return question, None if answer is None else _reference(str(answer))
+    return question, None if answer is None else reference_in(str(answer))
 
 
-def _reference(answer: str) -> str:
+def reference_in(answer: str) -> str:
     """GSM8K's solutions end in `#### ANSWER`; other sets give the answer alone."""
     return answer.rpartition("#### ")[2].strip()

@@ -32,7 +32,7 @@ def audit(config: ExperimentConfig, device: Device, progress: Progress) -> Itera
     problems = load_problems(config.problems, config.limit)
     check_hookpoints(config.sae, config.sae_revision, config.hookpoints)
     progress.stage(f"loading {config.model} on {where}")
-    lm = load_model(config.model, config.model_revision, where, config.dtype)
+    lm = load_model(config.model, config.model_revision, where, config.dtype, config.chat)
     prompts = []
     for problem in problems:
         ids = prompt_ids(lm.tokenizer, lm.frames, problem.question, config.mode)

@@ -16,11 +16,12 @@ from kthink_core.store.verdicts import VERDICT
 def inferences(reader: Reader) -> pd.DataFrame:
     """All inferences in order: inference, problem, question, prompt, mode, seed, prompt_tokens, generated_tokens,
     finish_reason, answer, reference, correct (null where there is no reference), verdict; author, temperature, top_p,
-    max_new_tokens (null unless the prompt was typed live: else the experiment has them)."""
+    max_new_tokens (null unless the prompt was typed live: else the experiment has them); tags (of a trace that was
+    written elsewhere, as one text with commas; null where it has none)."""
     return reader.query(f"""
         SELECT inference, problem, question, prompt, mode, seed, prompt_tokens, generated_tokens, finish_reason, answer,
             reference, correct, {VERDICT} AS verdict, author, temperature, top_p,
-            max_new_tokens
+            max_new_tokens, nullif(array_to_string(tags, ', '), '') AS tags
         FROM inferences ORDER BY inference
     """)
 

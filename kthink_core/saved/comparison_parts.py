@@ -7,6 +7,8 @@ from dataclasses import replace
 import pandas as pd
 
 from kthink_core import queries
+from kthink_core.evidence.same_problems import paired
+from kthink_core.evidence.same_tokens import feature_differences, is_same_text, token_differences
 from kthink_core.identity import same_features
 from kthink_core.saved import part, transcript_part
 from kthink_core.saved.found_view import Opened
@@ -23,6 +25,18 @@ _PAIR = (
 _COUNTS = (
     Column("feature", "Feature"), Column("label", "Label"), Column("inferences", "Relevant in"),
     Column("of", "of inferences"), Column("max_activation", "Maximum", 2),
+)  # fmt: skip
+_LISTED = 100
+_APART = (
+    Column("feature", "Feature"), Column("label", "Label"), Column("feature_other", "Its like"),
+    Column("apart", "Apart"), Column("both", "Both"), Column("positions", "Positions"),
+    Column("positions_other", "Positions there"), Column("max_activation", "Maximum", 2),
+    Column("max_activation_other", "Maximum there", 2),
+)  # fmt: skip
+_EXPECTED = (
+    Column("position", "Position"), Column("text", "Token", token=True), Column("logprob", "Log-probability", 3),
+    Column("logprob_other", "There", 3), Column("difference", "Difference", 3), Column("active", "Features"),
+    Column("active_other", "Features there"), Column("shared", "In both"),
 )  # fmt: skip
 _QUALITY = (
     Column("hookpoint", "Hookpoint"), Column("fvu", "FVU", 3), Column("l0", "L0", 1),
@@ -81,6 +95,8 @@ def _experiments(opened: Opened, other: Opened) -> list[Part]:
         return [part.lines(f"No inference of {other.experiment.name} is committed yet.")]
     if opened.view.facet == "features":
         return [part.sides(*([_counts(side)] for side in (opened, other)))]
+    if opened.view.facet == "tokens":
+        return [_tokens(opened, other)]
     pairs = _shared_problems(opened, other)
     there = dict(zip(pairs["inference"], pairs["inference_other"], strict=True)).get(opened.view.inference)
     columns = [Column("problem", "Problem")]
@@ -119,9 +135,21 @@ def _counts(side: Opened) -> Part:
 
 def _shared_problems(one: Opened, other: Opened) -> pd.DataFrame:
     """One row a pair of inferences of one question."""
-    facts = ["problem", "question", "inference", "verdict", "answer"]
-    here, there = (side.ask(queries.inferences)[facts] for side in (one, other))
-    pairs = here.merge(there, on=["problem", "question"], suffixes=("", "_other"))
+    here, there = (side.ask(queries.inferences) for side in (one, other))
+    pairs = paired(here, there, ("verdict", "answer"))
     for column in ("verdict", "verdict_other"):
         pairs[column] = [verdict_words.signed(verdict) for verdict in pairs[column]]
     return pairs
+
+
+def _tokens(one: Opened, other: Opened) -> Part:
+    """The view's inference, where it is the same text in both."""
+    view, names = one.view, f"{one.experiment.name} and {other.experiment.name}"
+    if view.hookpoint not in other.experiment.saes or not is_same_text(one.reader, other.reader, view.inference):
+        return part.lines(f"Inference {view.inference} is not the same text in {names}, at {view.hookpoint}.")
+    asked = (other.reader, view.inference, view.hookpoint)
+    features = transcript_part.with_labels(one, feature_differences(one.reader, *asked, view.scope, _LISTED))
+    title = f"Features that differ, inference {view.inference} in {names}"
+    first = part.table(title, f"features in {names}", features, _APART)
+    tokens = token_differences(one.reader, *asked)
+    return part.group("One text", [first, part.table("What either expected", f"tokens in {names}", tokens, _EXPECTED)])

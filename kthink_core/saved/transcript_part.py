@@ -81,7 +81,8 @@ def inference(opened: Opened, shown: Sequence[int], *, placed: bool = True, scal
             bases=scale.words if scale else ALONE,
         ),
     }
-    said = f"{verdict_words.signed(verdict)} · {about['mode']} · {verdict_words.told(about)}"
+    told = verdict_words.told(about, sampled=opened.experiment.config.traces is None)
+    said = f"{verdict_words.signed(verdict)} · {about['mode']} · {told}"
     if opened.experiment.is_bare:
         said = f"{about['generated_tokens']} tokens"
     parts = [part.lines(said, str(about["question"]), _quality(opened)), transcript]

@@ -69,5 +69,7 @@ class Encoder:
         if told is not None:
             raise PromptRefused(told)
         trace = LiveTrace()
-        trace.add(encode_text(lm, saes, self._experiment.config.site, ids))
+        for part in encode_text(lm, saes, self._experiment.config.site, ids):
+            if isinstance(part, Tokens):
+                trace.add(part)
         return trace

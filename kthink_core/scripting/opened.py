@@ -30,6 +30,7 @@ from kthink_core.evidence import (
     label_test,
     passport,
     reason_score,
+    same_tokens,
     sentence_results,
     sweep_results,
 )
@@ -95,6 +96,8 @@ class OpenExperiment(Generic[Table]):
 
     reason_score = BoundQuery(reason_score.reason_score)
     contrast = BoundQuery(contrasts.contrast)
+    token_differences = BoundQuery(same_tokens.token_differences)
+    feature_differences = BoundQuery(same_tokens.feature_differences)
     families = BoundQuery(duplicates.families)
     label_test = BoundQuery(label_test.label_test)
     injection = BoundQuery(injection_results.injection)

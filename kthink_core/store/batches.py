@@ -52,6 +52,7 @@ def _inferences(inference: Inference, _: Sequence[str]) -> list[pa.RecordBatch]:
     columns = {name: pa.array([getattr(inference, name)], pa.int64()) for name in integers}
     columns |= {name: pa.array([getattr(inference, name)], pa.string()) for name in texts}
     columns |= {name: pa.array([getattr(inference, name)], pa.float64()) for name in ("temperature", "top_p")}
+    columns["tags"] = pa.array([inference.tags], pa.list_(pa.string()))
     columns["correct"] = pa.array([inference.correct], pa.bool_())
     return [pa.RecordBatch.from_pydict(columns)]
 

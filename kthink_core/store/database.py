@@ -41,7 +41,7 @@ CREATE TABLE inferences (
     inference INTEGER, problem INTEGER, question VARCHAR, prompt VARCHAR, mode VARCHAR, seed BIGINT,
     prompt_tokens INTEGER, generated_tokens INTEGER, finish_reason VARCHAR, answer VARCHAR, reference VARCHAR,
     correct BOOLEAN, author VARCHAR, temperature DOUBLE, top_p DOUBLE,
-    max_new_tokens INTEGER
+    max_new_tokens INTEGER, tags VARCHAR[]
 );
 CREATE TABLE interventions (
     inference INTEGER, hookpoint VARCHAR, feature INTEGER, action VARCHAR, value DOUBLE, start INTEGER,

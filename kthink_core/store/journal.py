@@ -4,7 +4,7 @@ A segment file has one row. Its columns are the scalar fields of `records.Infere
 `tokens` (position, token_id, text, segment, logprob) ·
 `encodings` (hookpoint, k, features and activations of length positions · k, squared_error, squared_norm) ·
 `vector_sums` (hookpoint, segment, positions, sum) · `interventions` (hookpoint, feature, action, value, start, and its
-trigger and receipt).
+trigger and receipt) · `tags`.
 It is sealed (sealed.py): a damaged one, and one of another experiment, is told from a sound one.
 """
 
@@ -38,6 +38,8 @@ _OWN_SAMPLING = (("author", pa.string()), ("temperature", pa.float64()), ("top_p
 _LIMIT = ("max_new_tokens", pa.int32())
 _INTERVENTIONS = ("interventions", pa.list_(INTERVENTION))
 """With it, columns that schema 3 brought."""
+_TAGS = ("tags", pa.list_(pa.string()))
+"""What schema 5 brought."""
 
 _SCALARS = (
     ("inference", pa.int32()),
@@ -88,6 +90,7 @@ _SCHEMA = pa.schema(
         ("encodings", pa.list_(_ENCODING)),
         ("vector_sums", pa.list_(_VECTOR_SUM)),
         _INTERVENTIONS,
+        _TAGS,
     ]
 )
 
@@ -110,7 +113,7 @@ def read_segment(path: Path, experiment: Experiment | None = None) -> Inference:
     SchemaTooNew, OSError.
     """
     table, _ = read_sealed(path, experiment.mark if experiment else None, REMEDY)
-    for name, kind in (*_OWN_SAMPLING, _LIMIT, _INTERVENTIONS):
+    for name, kind in (*_OWN_SAMPLING, _LIMIT, _INTERVENTIONS, _TAGS):
         if name not in table.column_names:  # an older version wrote the file
             at = min(_SCHEMA.get_field_index(name), table.num_columns)  # a stranger's may have few columns
             table = table.add_column(at, name, pa.nulls(table.num_rows, kind))
@@ -200,6 +203,7 @@ def _to_table(inference: Inference) -> pa.Table:
         )
     )
     columns.append(pa.array([intervention_rows(inference)], pa.list_(INTERVENTION)))
+    columns.append(pa.array([inference.tags], _TAGS[1]))
     return pa.Table.from_arrays(columns, schema=_SCHEMA)
 
 
@@ -252,6 +256,7 @@ def _from_table(table: pa.Table) -> Inference:
         },
         interventions=tuple(intervention_of(fields) for fields in done),
         receipts=tuple(receipt_of(fields) for fields in done if fields["positions"] is not None),
+        tags=tuple(table["tags"][0].as_py() or ()),
     )
 
 

@@ -18,7 +18,8 @@ from kthink_core.store.intervention_rows import INTERVENTION, OLDER_INTERVENTION
 _SCALARS = tuple(
     field.name
     for field in fields(Inference)
-    if field.name not in ("token_ids", "texts", "segments", "logprobs", "encodings", "interventions", "receipts")
+    if field.name
+    not in ("token_ids", "texts", "segments", "logprobs", "encodings", "interventions", "receipts", "tags")
 )
 
 
@@ -37,6 +38,11 @@ def read_inference(
     )
     if len(rows) != 1:
         return None
+    [(tags,)] = _ask(
+        connection,
+        f"SELECT {'tags' if schema >= 6 else 'NULL'} FROM {catalog}.inferences WHERE inference = $inference",
+        inference,
+    )
     tokens = _ask(
         connection,
         f"SELECT token_id, text, segment::VARCHAR, logprob FROM {catalog}.tokens WHERE inference = $inference "
@@ -61,6 +67,7 @@ def read_inference(
         encodings={hookpoint: _encoding(connection, catalog, inference, hookpoint) for hookpoint in experiment.saes},
         interventions=tuple(intervention_of(row) for row in done),
         receipts=tuple(receipt_of(row) for row in done if row.get("positions") is not None),
+        tags=tuple(tags or ()),
     )
 
 

@@ -17,21 +17,20 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
-from kthink_core.documents import parse
-from kthink_core.errors import BadFile, BadValue, MissingFiles, in_words
+from kthink_core.documents import lines, parse
+from kthink_core.errors import BadFile, BadValue, in_words
 from kthink_core.identity import source as weights
+from kthink_core.model.data_sets import EXPERIMENT, data_set
 from kthink_core.model.language_model import LanguageModel
 from kthink_core.prompts import spelled_ids
 from kthink_core.store.reader import open_reader
 from kthink_core.store.trainings import Source, TrainingConfig
 
-EXPERIMENT = "experiment:"
 _LONGEST = 10_000_000
 """Bytes of a line, and characters of a text that are read."""
 
@@ -103,12 +102,10 @@ def _traces(name: str, model: str, cache: Path) -> Iterator[Piece]:
 
 def _of_lines(path: Path, lm: LanguageModel) -> Iterator[Piece]:
     try:
-        with path.open("rb") as file:
-            for number, line in enumerate(iter(lambda: file.readline(_LONGEST + 1), b""), start=1):
-                if len(line) > _LONGEST:
-                    raise BadValue(f"{path} line {number} is longer than {_LONGEST:,} bytes")
-                if line.strip():
-                    yield _piece(path, number, line, lm)
+        for line in lines(path, _LONGEST):
+            yield _piece(path, line.number, line.content, lm)
+    except BadFile as error:
+        raise BadValue(str(error)) from error
     except OSError as error:
         raise BadValue(f"--data {path}: {in_words(error)}") from error
 
@@ -135,16 +132,11 @@ def _piece(path: Path, number: int, line: bytes, lm: LanguageModel) -> Piece:
 
 
 def _given(where: str, given: Any, lm: LanguageModel) -> Piece:
-    vocabulary = vocabulary_of(lm)
+    vocabulary = lm.vocabulary
     known = isinstance(given, list) and all(type(one) is int and 0 <= one < vocabulary for one in given)
     if not known:
         raise BadValue(f"{where}: `token_ids` must be a list of ids that the model has, 0 to {vocabulary - 1}")
     return Piece(np.array(given, np.int32), f"{given}")
-
-
-def vocabulary_of(lm: LanguageModel) -> int:
-    """How many token ids the model has, those that no token has included."""
-    return cast(Tensor, lm.model.get_input_embeddings().weight).shape[0]
 
 
 def _text(where: str, field: str, given: object) -> str:
@@ -155,17 +147,7 @@ def _text(where: str, field: str, given: object) -> str:
 
 def _column(source: str, config: TrainingConfig) -> Iterator[str]:
     """The texts of one column of a data set."""
-    name, _, part = source.partition(":")
-    from datasets import load_dataset
-
-    try:
-        rows: Any = load_dataset(name, part or None, split=config.split)
-    except (OSError, RuntimeError, ValueError) as error:  # what `datasets` raises, by version and cache state
-        reason = in_words(error)[:300]
-        raise MissingFiles(
-            f"--data {source}: it is no file here, and as a data set it cannot be had ({reason}); name "
-            "`experiment:E`, a JSONL file, or a data set of the hub, with --split where it has no such"
-        ) from error
+    rows = data_set(source, config.split, "--data")
     if config.column not in rows.column_names:
         known = ", ".join(map(str, rows.column_names[:12]))
         raise BadValue(f"--column {config.column}: {source} has {known}")

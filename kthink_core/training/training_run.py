@@ -37,7 +37,7 @@ from kthink_core.store.trainings import (
     read_training,
     write_training,
 )
-from kthink_core.training.corpus import read_corpus, vocabulary_of
+from kthink_core.training.corpus import read_corpus
 from kthink_core.training.held_out import held_out
 from kthink_core.training.trainer import Steps, stepping
 from kthink_core.training.training_state import restore_state, save_state
@@ -133,7 +133,7 @@ def _planned(
     corpus = read_corpus(lm, cache, config)
     windows = cut(corpus, config.window, config.seed)
     order = batches(windows.trained, config.batch_size, config.steps, config.seed)
-    pad = padding(windows.trained, vocabulary_of(lm))
+    pad = padding(windows.trained, lm.vocabulary)
     training = Training(
         config=config,
         model_revision=lm.revision,

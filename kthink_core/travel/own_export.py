@@ -80,6 +80,7 @@ class _Scalars(BaseModel):
     temperature: _Finite | None
     top_p: _Finite | None
     max_new_tokens: _Number | None
+    tags: Annotated[tuple[Annotated[str, Field(max_length=100)], ...], Field(max_length=32)]
 
 
 class OwnExport:
@@ -180,11 +181,13 @@ class OwnExport:
         for table, columns in _expected(self.experiment).items():
             if table not in _READ or not self._has(table):
                 continue
-            if table == "interventions" and self._schema < DATABASE_SCHEMA:
+            if table == "interventions" and self._schema < 5:
                 added = {field.name for field in INTERVENTION} - {field.name for field in OLDER_INTERVENTION}
                 columns = {name: kind for name, kind in columns.items() if name not in added}
             if table == "inferences" and self._schema < 3:
                 columns = {name: kind for name, kind in columns.items() if name != "max_new_tokens"}
+            if table == "inferences" and self._schema < 6:
+                columns = {name: kind for name, kind in columns.items() if name != "tags"}
             found = self.tables.get(table, {})
             if found != columns:
                 differing = sorted(dict(found.items() ^ columns.items()))

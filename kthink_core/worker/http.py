@@ -254,7 +254,7 @@ def run(config: ExperimentConfig, name: str, cache: Path, device: Device, settin
 
     def load() -> Plan:
         leave_a_core()
-        return plan(name, config, device, Silent())
+        return plan(name, config, device, Silent(), cache)
 
     keeping = Keeping(cache)
     engine = Engine(load, background(cache, BATCH_SIZE, keeping), settings.queue)

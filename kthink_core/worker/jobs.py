@@ -26,7 +26,7 @@ class Outcome(NamedTuple):
     """None where nothing was generated."""
     answer: str | None = None
     inference: Inference | None = None
-    """What would be stored of a generation with all hookpoints."""
+    """What would be stored of a generation, or of a pasted trace, with all hookpoints."""
     receipts: tuple[Receipt, ...] = ()
     """Of what it was steered with."""
 

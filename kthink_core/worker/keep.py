@@ -10,7 +10,7 @@ from pathlib import Path
 from kthink_core.config import Experiment
 from kthink_core.errors import CorruptFile, KthinkError
 from kthink_core.identity import same_makers
-from kthink_core.live.api import GenerateRequest, Kept
+from kthink_core.live.api import EncodeRequest, GenerateRequest, Kept
 from kthink_core.prompts import is_correct
 from kthink_core.records import Inference
 from kthink_core.store.completion import is_outdated
@@ -20,6 +20,8 @@ from kthink_core.store.writer import open_writer
 
 LIVE = "live"
 """The experiment of kept inferences; where another model or other SAEs have it, theirs gets a suffix."""
+_SAMPLING = {"temperature", "top_p", "max_new_tokens"}
+"""What is stored of how a generation was asked for; a trace that was pasted has none of it."""
 LIVE_STEERED = "live-steered"
 """That of steered ones: what features do when they are made to is no measure of what they do by themselves."""
 
@@ -28,7 +30,7 @@ def keep(
     cache: Path,
     made_by: Experiment,
     inference: Inference,
-    request: GenerateRequest,
+    request: GenerateRequest | EncodeRequest,
     author: str,
     committed: Callable[[Kept], None] = lambda kept: None,
     reference: str | None = None,
@@ -51,11 +53,9 @@ def keep(
                     inference=index,
                     problem=index,
                     author=author or "unnamed",
-                    temperature=request.temperature,
-                    top_p=request.top_p,
-                    max_new_tokens=request.max_new_tokens,
+                    **(request.model_dump(include=_SAMPLING) if isinstance(request, GenerateRequest) else {}),
                     reference=reference,
-                    correct=is_correct(inference.answer, reference),
+                    correct=is_correct(inference.answer, reference, made_by.config.grade),
                 )
             )
         finally:
@@ -110,6 +110,7 @@ def _stored(cache: Path) -> Iterator[Experiment]:
 
 def _experiment(cache: Path, made_by: Experiment, name: str) -> Experiment:
     typed = {"problems": LIVE, "limit": None, "seed": 0, "samples": 1, "steering": ()}
+    typed |= {"traces": None, "split": "train", "skip_bad": False, "by_id": False}
     config = made_by.config.model_copy(update=typed)
     provenance = {name: fact for name, fact in made_by.provenance.items() if name != "problems"}
     fields = {"name": name, "config": config, "inferences": 0, "open_ended": True, "provenance": provenance}

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from kthink_core.config import Experiment
 from kthink_core.errors import KthinkError, PromptRefused, in_words
-from kthink_core.live.api import GenerateRequest, Kept
+from kthink_core.live.api import EncodeRequest, GenerateRequest, Kept
 from kthink_core.worker.jobs import Job
 from kthink_core.worker.keep import keep, outdated, show, tidy
 
@@ -66,13 +66,14 @@ class Keeping:
 
     def _keep(self, job: Job, made_by: Experiment, author: str, reference: str | None) -> Kept:
         inference = job.inference  # the engine lets it go at any time
-        if inference is None or not isinstance(job.request, GenerateRequest):
-            raise PromptRefused("only a generation that is done, at all hookpoints, can be kept")
+        request = job.request
+        if inference is None or not isinstance(request, GenerateRequest | EncodeRequest):
+            raise PromptRefused("only a generation, or a pasted trace, that is done at all hookpoints can be kept")
 
         def committed(kept: Kept) -> None:
             self._committed[job.id] = kept
 
-        return keep(self.cache, made_by, inference, job.request, author, committed, reference)
+        return keep(self.cache, made_by, inference, request, author, committed, reference)
 
     def close(self) -> None:
         """End the merging: nobody waits for it."""

@@ -25,8 +25,13 @@ def perform(plan: Plan, job: Job, pause: Callable[[], None]) -> Iterator[Event |
     saes = plan.saes._replace(by_hookpoint=asked)
     site = plan.experiment.config.site
     if isinstance(request, EncodeRequest):
-        yield encode_text(plan.lm, saes, site, job.token_ids)
-        yield Outcome()
+        stored = None
+        for part in encode_text(plan.lm, saes, site, job.token_ids):
+            if isinstance(part, Inference):
+                stored = part if len(asked) == len(known) else None
+            else:
+                yield part
+        yield Outcome(inference=stored)
         return
     assert isinstance(request, GenerateRequest)  # what is neither has work of its own
     prompt = Prompt(0, Problem(0, request.prompt, None), request.mode, request.seed, job.token_ids)

@@ -18,9 +18,10 @@ from kthink_core.model.replay import replay
 from kthink_core.model.sae import LoadedSaes, encode
 from kthink_core.model.sampling import Sampling
 from kthink_core.model.steering import Notes, Steering
-from kthink_core.precompute.pipeline import assemble
+from kthink_core.precompute.assembly import assemble
 from kthink_core.prompts import Segment, Segmenter, think_close
 from kthink_core.records import Encoding, FinishReason, Generation, Inference, Prompt, Receipt, joined
+from kthink_core.worker.pasted import pasted_inference, pasted_segments
 
 TOGETHER = 0.02
 """Seconds between two events. Tokens that come faster are encoded and told together: an SAE's weights are read once for
@@ -53,21 +54,23 @@ def generate_live(
             yield growing.whole(reason, site)
 
 
-def encode_text(lm: LanguageModel, saes: LoadedSaes, site: Site, token_ids: Sequence[int]) -> Tokens:
-    """The latents of tokens that are there already; they count as prompt."""
+def encode_text(
+    lm: LanguageModel, saes: LoadedSaes, site: Site, token_ids: Sequence[int]
+) -> Iterator[Tokens | Inference]:
+    """The latents of tokens that are there already, then what would be stored of them, where that is a trace."""
     captured = replay(lm, [token_ids], list(saes.by_hookpoint), site)[0]
-    segments: tuple[Segment, ...] = ("prompt",) * len(token_ids)
-    return Tokens(
-        first=0,
-        token_ids=tuple(token_ids),
-        texts=tuple(token_text(lm.tokenizer, token_id) for token_id in token_ids),
-        segments=segments,
-        logprobs=(None, *captured.logprobs[1:].tolist()),
-        latents={
-            hookpoint: _latents(encode(sae, captured.vectors[hookpoint], segments))
-            for hookpoint, sae in saes.by_hookpoint.items()
-        },
+    texts = tuple(token_text(lm.tokenizer, token_id) for token_id in token_ids)
+    segments = pasted_segments(texts)
+    logprobs = (None, *captured.logprobs[1:].tolist())
+    encodings = {
+        hookpoint: encode(sae, captured.vectors[hookpoint], segments) for hookpoint, sae in saes.by_hookpoint.items()
+    }
+    latents = {hookpoint: _latents(encoding) for hookpoint, encoding in encodings.items()}
+    yield Tokens(
+        first=0, token_ids=tuple(token_ids), texts=texts, segments=segments, logprobs=logprobs, latents=latents
     )
+    if found := pasted_inference(lm, token_ids, segments, logprobs, encodings):
+        yield found
 
 
 class _Growing:

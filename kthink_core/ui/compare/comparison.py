@@ -171,7 +171,7 @@ def inference_head(page: Page, number: int) -> None:
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         st.header(f"Inference {number}", width="content")
         link("inference", at_inference(page.view, number), "Read it alone", ":material/notes:")
-    verdict.line(stored)
+    verdict.line(stored, sampled=page.experiment.config.traces is None)
     st.text(stored["question"])
 
 

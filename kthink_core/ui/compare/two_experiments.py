@@ -10,6 +10,7 @@ from streamlit.column_config import NumberColumn, TextColumn
 from streamlit.elements.lib.column_types import ColumnConfig
 
 from kthink_core import queries
+from kthink_core.evidence.same_problems import paired
 from kthink_core.identity import same_features
 from kthink_core.ui.compare import comparison
 from kthink_core.ui.parts import clicks, download, feature_tables, header, made_with, terms, verdict
@@ -115,9 +116,8 @@ def traces(page: Page, other: Page, table: pd.DataFrame, feature: int) -> None:
 def shared_problems(page: Page, other: Page) -> pd.DataFrame:
     """One row a pair of inferences of one question: problem, question, and of both (the other's with `_other`)
     inference, verdict, answer, generated_tokens."""
-    facts = ["problem", "question", "inference", "verdict", "answer", "generated_tokens"]
-    here, there = (one.ask(queries.inferences)[facts] for one in (page, other))
-    return here.merge(there, on=["problem", "question"], suffixes=("", "_other"))
+    here, there = (one.ask(queries.inferences) for one in (page, other))
+    return paired(here, there, ("verdict", "answer", "generated_tokens"))
 
 
 def _same(page: Page, other: Page) -> bool:

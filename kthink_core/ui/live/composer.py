@@ -38,7 +38,7 @@ def draw(page: Page, worker: Worker, beside: Callable[[LiveRun], None]) -> tuple
     with st.sidebar:
         choices.hookpoint(page)
         _watchlist(page)
-        _options(worker)
+        _options(page, worker)
     _examples(page)
     shown = _checked(worker)
     prompt_box.draw(shown, partial(_run, page, worker) if worker.answers and not going else None)
@@ -50,7 +50,7 @@ def draw(page: Page, worker: Worker, beside: Callable[[LiveRun], None]) -> tuple
     return run, going
 
 
-def _options(worker: Worker) -> None:
+def _options(page: Page, worker: Worker) -> None:
     """No widget has bounds of its own: what is beyond them would be shown, but what was there before would run."""
     hookpoints = list(worker.health.hookpoints)
     limit = min(worker.health.limits.get(name, 1) for name in ("new_tokens", "context"))
@@ -65,9 +65,13 @@ def _options(worker: Worker) -> None:
         "Hookpoints", hookpoints, **_lasting("live_hookpoints"),
         help="Where latents are taken. Only what has all of them can be kept.",
     )  # fmt: skip
-    closed = st.session_state["live_mode"] == "bypass"
+    closed = st.session_state["live_mode"] == "bypass" and not page.experiment.config.chat.bypass
     with st.container(horizontal=True):
-        st.toggle("Encode only", help="Latents of the text as it is: nothing is generated.", **_lasting("live_encode"))
+        st.toggle(
+            "Encode only", on_change=_as_pasted, **_lasting("live_encode"),
+            help="Latents of the text as it is: nothing is generated. A trace with `<think>` and `</think>` is told "
+            "apart into prompt, thought and answer.",
+        )  # fmt: skip
         st.toggle(
             "Instruction", **_lasting("live_instruction"), disabled=closed,
             help="In bypass mode there is none: an empty thought stands in its place."
@@ -77,6 +81,12 @@ def _options(worker: Worker) -> None:
             "Special tokens", **_lasting("live_special"),
             help="Let names such as `</think>` in the text be these tokens. Off: they are spelled out as text.",
         )  # fmt: skip
+
+
+def _as_pasted() -> None:
+    """A trace that is pasted has special tokens; no template is there that they could fake."""
+    if st.session_state["live_encode"]:
+        st.session_state["live_special"] = True
 
 
 def _lasting(key: str) -> dict[str, Any]:

@@ -92,9 +92,10 @@ def _reference(page: Page, run: LiveRun) -> str | None:
 
 
 def _is_whole(worker: Worker, run: LiveRun) -> bool:
-    """Whether the worker has an inference of it: one that has ended by itself, with all hookpoints."""
+    """Whether the worker has an inference of it: one that has ended, with all hookpoints."""
     asked = set(run.request.hookpoints or worker.health.hookpoints)
-    ended = run.end is not None and run.end.finish_reason is not None
+    written = any(segment != "prompt" for segment in run.trace.segments)  # of a pasted text, where it is a trace
+    ended = run.end is not None and written
     return ended and run.job is not None and asked >= set(worker.health.hookpoints)
 
 

@@ -76,7 +76,7 @@ class LiveRun:
     def rate(self) -> float | None:
         """Generated tokens a second."""
         written = sum(segment != "prompt" for segment in self.trace.segments)
-        if self._began is None or written < 2:
+        if self._began is None or written < 2 or isinstance(self.request, EncodeRequest):
             return None
         return written / ((self._ended or self._now()) - self._began)
 

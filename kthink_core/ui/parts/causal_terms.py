@@ -5,6 +5,18 @@ from __future__ import annotations
 from kthink_core.ui.parts.term import Term
 
 CAUSES: dict[str, Term] = {
+    "expected_apart": Term(
+        "Difference of log-probabilities",
+        "Of each token of one text that two models read: how much likelier it was to this experiment's model than to "
+        "the other's, in nats; 0.69 is twice as likely. Both read the very same tokens before it.",
+        r"\ln p(x_t) - \ln p_{other}(x_t)",
+    ),
+    "features_apart": Term(
+        "Apart",
+        "At how many positions of one text, read in two experiments, a feature fires in one of them and not in the "
+        "other. With different SAEs a feature is beside the one of the other that overlaps most with it: positions "
+        "at which both fire over positions at which either does. One text says little about whether they are alike.",
+    ),
     "ablation": Term(
         "Ablation",
         "A feature is set to 0 where it fires, the SAE's error kept, and the rest of the trace stays as it was "

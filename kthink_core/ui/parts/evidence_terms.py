@@ -13,9 +13,10 @@ EVIDENCE: dict[str, Term] = {
     ),
     "bootstrap_interval": Term(
         "From, to",
-        "The 95 % interval of a difference: its percentiles 2.5 and 97.5 over 1,000 resamples of the inferences, each "
-        "with all its positions (Efron 1979). Words of one trace are no independent cases; resampled, they would make "
-        "it far too narrow. It is of one feature looked at alone: of thousands, q says which to believe.",
+        "The 95 % interval of a difference: its percentiles 2.5 and 97.5 over 1,000 resamples of the problems, each "
+        "with all its inferences (Efron 1979). Words of one trace are no independent cases, nor are several answers to "
+        "one problem; resampled, they would make it far too narrow. It is of one feature looked at alone: of "
+        "thousands, q says which to believe.",
     ),
     "matched": Term(
         "Difference of a contrast, matched",
@@ -143,12 +144,13 @@ EVIDENCE: dict[str, Term] = {
     ),
     "label_test": Term(
         "Label test",
-        "How well the pattern of a label says where the feature fires, on the inferences with odd numbers: look at the "
-        "even ones when you write it. **Precision**: of the positions that the pattern marks, the part at which the "
+        "How well the pattern of a label says where the feature fires, on the inferences of problems with odd numbers: "
+        "look at the even ones when you write it. **Precision**: of the positions that the pattern marks, the part at "
+        "which the "
         "feature fires. **Recall**: of those at which it fires, the part that is marked. **AUROC**: the mark as a yes "
         "or no, firing positions weighed equally by tenths of the feature's range, silent ones half by near misses "
         "(the feature fires on the same token elsewhere), half by others; ½ is chance. Its interval of 95 % is by "
-        "bootstrap over inferences. After the detection test of Paulo et al. 2024, arXiv 2410.13928, over all "
+        "bootstrap over problems. After the detection test of Paulo et al. 2024, arXiv 2410.13928, over all "
         "positions.",
         r"\mathrm{AUROC} = \tfrac{1}{2}\big(\mathrm{TPR} + 1 - \mathrm{FPR}\big)",
     ),

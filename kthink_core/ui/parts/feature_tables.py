@@ -97,6 +97,11 @@ def _measures(of: int) -> dict[str, Measure]:
         "max_baseline": Measure("Base max.", 2, help="Maximum of the baseline.", column="max_activation_a"),
         "max_steered": Measure("Steered max.", 2, help="Maximum of the steered stream.", column="max_activation_b"),
         "max_steered_less": Measure("Δ maximum", 2, help="The second less the first.", column="max_difference"),
+        "positions_other": Measure("Positions there", help="Positions in scope at which it fires in the other."),
+        "max_activation_other": Measure("Maximum there", 2, help="Its maximum in the other, in scope."),
+        "feature_other": Measure("Its like", help=terms.help("features_apart")),
+        "both": Measure("Both", help="Positions at which it fires in both."),
+        "apart": Measure("Apart", bar=True, help=terms.help("features_apart")),
         "needed": Measure("Would take", help=terms.help("needed")),
     }
 

@@ -36,7 +36,7 @@ def draw(page: Page, feature: int) -> None:
         interval = f"{numerals.number(held['low'], 2)} to {numerals.number(held['high'], 2)}"
         worse = " That may be chance." if not held["low"] > _AS_CHANCE else ""
         st.caption(
-            f"Held out: {held['inferences']} inferences with odd numbers, {held['positions']:,} positions, "
+            f"Held out: {held['inferences']} inferences of problems with odd numbers, {held['positions']:,} positions, "
             f"{held['firing']:,} firing, {held['marked']:,} marked, {held['both']:,} both; of {held['near_misses']:,} "
             f"near misses {held['near_marked']:,} are marked. AUROC 95 % {interval}.{worse} In the half with even "
             f"numbers: AUROC {numerals.number(looked_at['auroc'], 2)}."

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import pandas as pd
 import streamlit as st
 
-from kthink_core.config import IMPORTED, Experiment
+from kthink_core.config import GENERATING, IMPORTED, Experiment
 from kthink_core.ui.parts import download
 from kthink_core.ui.parts.numerals import MISSING
 from kthink_core.ui.view.page import Page
@@ -19,7 +19,8 @@ def summary(page: Page) -> None:
     line(experiment)
     with st.expander("Configuration and provenance", icon=":material/fact_check:"):
         known = {"sae", "hookpoints"} if experiment.is_bare else None
-        parts = (_facts(experiment.config.model_dump(include=known)), _facts(experiment.facts))
+        hidden = GENERATING if experiment.config.traces else None
+        parts = (_facts(experiment.config.model_dump(include=known, exclude=hidden)), _facts(experiment.facts))
         for column, facts in zip(st.columns(2), parts, strict=True):
             column.dataframe(facts, hide_index=True)
         download.buttons(page, "configuration and provenance", pd.concat(parts, ignore_index=True))
@@ -33,14 +34,18 @@ def line(experiment: Experiment) -> None:
         st.text(imported[0])
         return
     greedy = config.temperature == 0
-    sampling = [
-        f"problems {config.problems}",
-        f"mode {config.mode}",
-        "greedy" if greedy else f"temperature {config.temperature:g}, top-p {config.top_p:g}",
-        f"at most {config.max_new_tokens} new tokens",
-        f"seed {config.seed}",
-        *([f"{config.samples} samples a problem"] if config.samples > 1 else []),
-    ]
+    sampling = (
+        [f"nothing generated, traces {config.traces}"]
+        if config.traces
+        else [
+            f"problems {config.problems}",
+            f"mode {config.mode}",
+            "greedy" if greedy else f"temperature {config.temperature:g}, top-p {config.top_p:g}",
+            f"at most {config.max_new_tokens} new tokens",
+            f"seed {config.seed}",
+            *([f"{config.samples} samples a problem"] if config.samples > 1 else []),
+        ]
+    )
     parts = [
         f"model {_with_revision(config.model, config.model_revision)}",
         f"SAEs {_with_revision(config.sae, config.sae_revision)}",

@@ -27,10 +27,11 @@ ICONS: dict[Verdict, str] = {
 }
 
 
-def line(inference: Mapping[str, Any]) -> None:
-    """One line: the verdict, the answer beside its reference, and how the text came about."""
+def line(inference: Mapping[str, Any], *, sampled: bool = True) -> None:
+    """One line: the verdict, the answer beside its reference, and how the text came about. `sampled`: whether the
+    experiment generated it."""
     verdict: Verdict = inference["verdict"]
     with st.container(horizontal=True, vertical_alignment="center"):
         st.badge(verdict, icon=ICONS[verdict], color=COLOURS[verdict], help=terms.help("verdict"))
         st.badge(inference["mode"], color="gray")
-        st.text(told(inference))
+        st.text(told(inference, sampled=sampled))

@@ -10,7 +10,7 @@ import pandas as pd
 import streamlit as st
 
 from kthink_core import queries
-from kthink_core.prompts import INSTRUCTION, Mode
+from kthink_core.prompts import Mode
 from kthink_core.ui.live.prompt_check import NAMES
 from kthink_core.ui.view.page import Page, go
 from kthink_core.ui.view.steer_link import Run
@@ -39,7 +39,7 @@ def of_inference(page: Page, row: Mapping[str, Any]) -> Run:
         temperature=float(own.get("temperature", usual.temperature)),
         top_p=float(own.get("top_p", usual.top_p)),
         max_new_tokens=int(own.get("max_new_tokens", usual.max_new_tokens)),
-        instruction=row["mode"] == "bypass" or INSTRUCTION in row["prompt"],
+        instruction=_instruction(page, row["mode"]) in row["prompt"],
     )
 
 
@@ -66,14 +66,20 @@ def draw(page: Page) -> Run:
     two.number_input(NAMES["seed"], step=1, help="Of both streams.", **bound("seed"))
     with st.container(horizontal=True):
         st.toggle(
-            "Instruction", disabled=run.mode == "bypass",
-            help="Append the instruction that the stored inferences have behind their question; bypass mode has none.",
+            "Instruction", disabled=not _instruction(page, run.mode),
+            help="Append the instruction that the stored inferences have behind their question; there may be none.",
             **bound("instruction"),
         )  # fmt: skip
         st.toggle(
             "Special tokens", help="Let names such as `</think>` in the text be these tokens.", **bound("special")
         )
     return run
+
+
+def _instruction(page: Page, mode: Mode) -> str:
+    """What the experiment appends to a question, if anything."""
+    chat = page.experiment.config.chat
+    return chat.think if mode == "think" else chat.bypass
 
 
 def _usual(page: Page) -> Run:

@@ -40,7 +40,7 @@ AFTER = ("unusual", *PLOTS)
 """Tabs below a live run that has ended."""
 SECTIONS = ("contexts", "tokens", "inferences", "company", "injection")
 """Tabs of a feature."""
-FACETS = ("problems", "features", "quality")
+FACETS = ("problems", "features", "quality", "tokens")
 """Tabs of two experiments."""
 TESTS = ("scores", "contrasts", "families")
 """Tabs of the page Reasoning."""
