@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -30,7 +31,9 @@ def generating(port: int, token: str | None = None) -> Iterator[None]:
                         if isinstance(event, Tokens):
                             begun.set()
                 except (WorkerMissing, WorkerRefused, WorkerLost):
-                    return  # it is being stopped
+                    if begun.is_set():
+                        return  # it is being stopped
+                    time.sleep(0.1)  # it still loads its model
 
     threads = [threading.Thread(target=ask) for _ in range(3)]
     for thread in threads:

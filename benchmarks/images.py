@@ -99,6 +99,7 @@ def _two(app: Image, worker: Image, stack: ExitStack, folder: Path) -> dict[str,
     roles = second.run("python", "-c", ROLES)
     pages = second.run("python", "-c", PAGES)
     invited = second.run("python", "-m", "kthink_core", "invite", "--role", "viewer", "--days", "1")
+    migrated = second.run("python", "-m", "kthink_core", "migrate")
     torch = second.run("python", "-m", "kthink_core", "precompute", "--experiment", "new")
     written = second.run(
         "sh", "-c", "id -u; touch /kthink/x /usr/x /home/x 2>&1 | grep -c 'Read-only'; cat /proc/1/comm"
@@ -117,6 +118,7 @@ def _two(app: Image, worker: Image, stack: ExitStack, folder: Path) -> dict[str,
         or roles.stderr[-300:],
         "pages shown by the app": pages.stdout.replace("\n", " ") or pages.stderr[-500:],
         "an invitation from within": f"status {invited.returncode}, {invited.stdout.partition('=')[0]}",
+        "migrating in the app": f"status {migrated.returncode}",
         "computing in the app": torch.stderr.strip(),
         "user; of three places, read only; first process": written.stdout.replace("\n", " "),
         "app, a page open: ended after SIGTERM": f"{app_ended[0]:.1f} s, status {app_ended[1]}",
