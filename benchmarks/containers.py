@@ -58,7 +58,7 @@ def build(context: Path, target: str, options: Sequence[str], log: Path) -> floa
     """Builds a target as `localhost/kthink-TARGET`; returns the seconds that took. Raises CalledProcessError."""
     wanted = ["--target", target] if target else []
     name = f"localhost/kthink-{target or 'both'}"
-    command = ["nice", "buildah", "bud", "--format", "docker", "--layers", *wanted, *options, "-t", name, str(context)]
+    command = ["buildah", "bud", "--format", "docker", "--layers", *wanted, *options, "-t", name, str(context)]
     began = time.perf_counter()
     with log.open("w") as out:
         subprocess.run(command, check=True, stdout=out, stderr=subprocess.STDOUT)

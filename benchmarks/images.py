@@ -32,7 +32,9 @@ SECRETS = (".streamlit/secrets.toml", ".env", "secrets/oidc.toml", "cache/.acces
 PAGES = """
 import sys
 from pathlib import Path
+from streamlit import auth_util
 from streamlit.testing.v1 import AppTest
+assert auth_util.is_authlib_installed()
 for page in sorted(Path("pages").glob("*.py")):
     app = AppTest.from_file("app.py", default_timeout=300)
     app.switch_page(str(page)).run()
@@ -135,7 +137,8 @@ def _one(both: Image, stack: ExitStack, folder: Path, empty: bool) -> dict[str, 
             each.mkdir()
             os.chown(each, both.owner, both.owner)
     else:
-        _volume(both, "/data/cache", cache), _volume(both, "/data/hub", hub)
+        for path, each in (("/data/cache", cache), ("/data/hub", hub)):
+            _volume(both, path, each)
     ports = {"KTHINK_WORKER_PORT": str(free_port()), "KTHINK_APP_PORT": str(free_port()), "KTHINK_OPEN": "1"}
     log = stack.enter_context((folder / f"one-{empty}.log").open("wb"))
     container = Container(both, {"/data/cache": cache, "/data/hub": hub}, log, **ports)
