@@ -26,7 +26,7 @@ bench-gpu: .venv/.installed-dev
 screenshots: .venv/.installed-dev
 	$(BIN)/python -m benchmarks.screenshots
 
-.venv/.installed: requirements.txt constraints.txt
+.venv/.installed: requirements.txt requirements-app.txt constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -r requirements.txt
 	touch $@

@@ -6,8 +6,8 @@ import subprocess
 import sys
 
 NAMES = (
-    "precompute", "store", "kill", "pages", "load", "transcript", "first_page", "live", "keep", "readers", "checks",
-    "evidence", "contrasts", "injection", "sweep", "causes", "sentences", "steering", "training", "visitors",
+    "precompute", "store", "kill", "pages", "load", "transcript", "first_page", "cold_start", "live", "keep", "readers",
+    "checks", "evidence", "contrasts", "injection", "sweep", "causes", "sentences", "steering", "training", "visitors",
 )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from typing import NoReturn, get_args
 
 import kthink_core
 from kthink_core.access.exposure import check_app_exposure
+from kthink_core.access.worker_token import with_token
 from kthink_core.arguments import (
     add_cache,
     add_config,
@@ -65,6 +66,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _complain(str(error), 1)
     except KthinkError as error:
         return _complain(str(error), 2)
+    except ModuleNotFoundError as error:  # an installation that has the app only
+        if (error.name or "kthink_core").startswith("kthink_core"):
+            raise
+        return _complain(f"this needs {error.name}, which is not installed here: run it where the worker is", 2)
     except KeyboardInterrupt:
         return _complain("stopped; what is finished is kept, the same command goes on from there", 130)
     except BrokenPipeError:  # the reader of a pipe has seen enough, as in `… | head`
@@ -214,7 +219,7 @@ def _up(options: argparse.Namespace) -> int:
     settings = from_environment(Settings).model_copy(update={"cache": cache_of(options), "experiment": name})
     access = from_environment(AccessSettings, **({"open": True} if options.open else {}))
     check_app_exposure(settings.app_host, access)
-    return serve(chosen, settings, from_environment(WorkerSettings), access)
+    return serve(chosen, settings, with_token(from_environment(WorkerSettings)), access)
 
 
 def _worker(options: argparse.Namespace) -> None:

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Annotated, Literal, TypeVar, get_args
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError, field_validator
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from kthink_core.config import DEMO, Text
-from kthink_core.errors import BadValue, encodable
+from kthink_core.errors import BadValue, encodable, in_words
 
 
 def _host(name: str) -> str:
@@ -125,7 +125,12 @@ class WorkerSettings(BaseSettings):
     host: Host = Field(default="127.0.0.1", description="address the worker listens on; any other needs a token")
     port: int = Field(default=8765, ge=1, le=65535, description="port the worker listens on")
     url: Text | None = Field(default=None, description="where the app finds the worker, if on another machine")
-    token: SecretStr | None = Field(default=None, description="bearer token that callers must send")
+    token_file: Path | None = Field(
+        default=None, description="file with the token; a worker makes it where it is missing"
+    )
+    token: SecretStr | None = Field(
+        default=None, validate_default=True, description="bearer token that callers must send; goes before the file"
+    )
     prompt_tokens: int = Field(default=4096, ge=1, description="most tokens of a prompt")
     new_tokens: int = Field(default=2048, ge=1, description="most new tokens of a generation")
     queue: int = Field(default=32, ge=1, description="most jobs that wait")
@@ -159,8 +164,16 @@ class WorkerSettings(BaseSettings):
 
     @field_validator("token", mode="before")
     @classmethod
-    def _sendable(cls, token: object) -> object:
+    def _sendable(cls, token: object, others: ValidationInfo) -> object:
         """A token goes into a header; the line end of the file that it was read from does not."""
+        file: Path | None = others.data.get("token_file")
+        if file is not None and not (token.strip() if isinstance(token, str) else token):
+            try:
+                token = file.read_text("utf-8", "replace")[:10_000]
+            except FileNotFoundError:
+                return None
+            except OSError as error:
+                raise ValueError(in_words(error)) from error
         if not isinstance(token, str):
             return token
         token = token.strip()

@@ -15,13 +15,14 @@ from pydantic import TypeAdapter
 
 from kthink_core.access.person import LOCAL, Person
 from kthink_core.access.signatures import FRESH, PersonTokens
-from kthink_core.errors import NotAllowed, WorkerRefused
+from kthink_core.access.worker_token import with_token
+from kthink_core.errors import BadValue, NotAllowed, WorkerRefused
 from kthink_core.live.api import AnyRequest, GenerateRequest, Kept, Tokens
 from kthink_core.live.client import PERSON_HEADER, WorkerClient
 from kthink_core.live.study_requests import RunTrace, StoredTrace
 from kthink_core.precompute.pipeline import Plan, precompute
 from kthink_core.precompute.progress import Silent
-from kthink_core.settings import WorkerSettings
+from kthink_core.settings import WorkerSettings, from_environment
 from kthink_core.store.reader import open_reader
 from kthink_core.worker.callers import named_experiments
 from tests.worker_process import request, working
@@ -245,3 +246,31 @@ def test_a_text_is_logged_where_that_is_wanted(tiny_plan: Plan, tmp_path: Path) 
     ):
         list(client.generate(GenerateRequest(prompt="okapi?", max_new_tokens=3)))
     assert '"text": "okapi?"' in (tmp_path / ".access" / "audit.jsonl").read_text()
+
+
+def test_a_token_that_a_file_holds_is_made_once_and_read_by_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / ".access/worker-token"
+    monkeypatch.setenv("KTHINK_WORKER_TOKEN_FILE", str(file))
+    assert from_environment(WorkerSettings).token is None  # an app that comes first
+    made = with_token(from_environment(WorkerSettings))
+    assert file.stat().st_mode & 0o777 == 0o600 and file.parent.stat().st_mode & 0o777 == 0o700
+    assert made.token is not None and len(made.token.get_secret_value()) >= 32
+    assert with_token(from_environment(WorkerSettings)).token == made.token == from_environment(WorkerSettings).token
+    assert made.token.get_secret_value() not in repr(made)
+    monkeypatch.setenv("KTHINK_WORKER_TOKEN", TOKEN)
+    given = with_token(from_environment(WorkerSettings)).token
+    assert given is not None and given.get_secret_value() == TOKEN
+    monkeypatch.setenv("KTHINK_WORKER_TOKEN", " ")
+    for wrong in ("short", "no secret: it has spaces in it"):
+        file.write_text(wrong)
+        with pytest.raises(BadValue, match="KTHINK_WORKER_TOKEN") as refused:
+            from_environment(WorkerSettings)
+        assert wrong not in str(refused.value)
+    file.write_text("\n")
+    assert with_token(from_environment(WorkerSettings)).token is None  # beyond loopback no worker starts then
+    file.unlink()
+    file.mkdir()
+    with pytest.raises(BadValue, match="Is a directory"):
+        from_environment(WorkerSettings)

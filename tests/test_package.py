@@ -38,8 +38,8 @@ def test_it_holds_all_that_a_checkout_runs(wheel: zipfile.ZipFile) -> None:
 
 def test_its_dependencies_are_the_required_ones(wheel: zipfile.ZipFile) -> None:
     told = message_from_string(wheel.read(f"{NAME}.dist-info/METADATA").decode())
-    lines = (ROOT / "requirements.txt").read_text("utf-8").splitlines()
-    wanted = {line.lower().replace("_", "-") for line in lines if line and not line.startswith("#")}
+    lines = "".join((ROOT / f"requirements{part}.txt").read_text("utf-8") for part in ("-app", "")).splitlines()
+    wanted = {line.lower().replace("_", "-") for line in lines if line and line[0] not in "#-"}
     assert {line for line in told.get_all("Requires-Dist", []) if "extra ==" not in line} == wanted
     assert "kthink = kthink_core.cli:main" in wheel.read(f"{NAME}.dist-info/entry_points.txt").decode()
 

@@ -18,14 +18,17 @@ import httpx
 import psutil
 import pytest
 
+from benchmarks.generating import generating
 from benchmarks.served import free_port
 from kthink_core.config import PRESETS
-from kthink_core.settings import WorkerSettings
+from kthink_core.live import healthy
+from kthink_core.settings import WorkerSettings, from_environment
 from kthink_core.store.completion import is_finished
 from kthink_core.store.reader import open_reader
 from kthink_core.worker.pulse import FIRST_ANSWER, Pulse, Silence
 from kthink_core.worker.supervisor import FIRST_PAUSE, HEALTHY, Restarts
 from tests.app_samples import sample_experiment, write_experiment
+from tests.app_socket import visiting
 
 ROOT = Path(__file__).resolve().parent.parent
 PATIENCE = 120.0
@@ -183,9 +186,27 @@ def built(demo: Path, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_one_signal_ends_both_while_the_demo_is_made(tmp_path: Path) -> None:
+def test_one_signal_ends_both_while_the_demo_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With a page open and live prompts under way, nobody has to be killed. The token of the two is in a file."""
+    monkeypatch.setenv("KTHINK_WORKER_TOKEN_FILE", str(tmp_path / ".access/worker-token"))
     with running_up(tmp_path) as up:
-        end_both(up, signal.SIGINT)
+        for name, address in (("APP", up.app), ("WORKER", up.worker)):
+            monkeypatch.setenv(f"KTHINK_{name}_PORT", address.rpartition(":")[2])
+        assert healthy.main(["app", "worker"]) == 0
+        settings = from_environment(WorkerSettings)
+        assert settings.token is not None and httpx.get(up.worker + "/health", trust_env=False).status_code == 401
+        with visiting(up.app) as page, generating(settings.port, settings.token.get_secret_value()):
+            page.run()
+            end_both(up, signal.SIGINT)
+        assert "killed" not in up.log.read_text()
+    assert healthy.main(["app", "worker"]) == 1
+    told = capsys.readouterr().out.splitlines()
+    assert [line.partition(":")[0] for line in told] == [
+        "app",
+        "worker",
+    ] and settings.token.get_secret_value() not in str(told)
 
 
 def test_a_worker_that_crashed_or_hangs_comes_back_and_the_app_stays_until_a_signal_ends_both(built: Path) -> None:

@@ -79,7 +79,7 @@ class Admission:
         token = await posted_token(receive)
         if token is None:
             return PlainTextResponse("this is longer than any link of an invitation\n", 413)
-        return self._entered(scope, asked, token, f"../{place}", self._gate.person(_asking(asked)))
+        return self._entered(scope, asked, token, f"../{place}", self._gate.person(asking(asked)))
 
     def _answer(self, scope: Scope) -> Response | None:
         """What is answered in the app's place; None where it may answer itself."""
@@ -177,7 +177,7 @@ class Admission:
                 if person.may("owner") or not self._is_for_owners(message.get("bytes") or b""):
                     return message
                 if self._gate.audit is not None:
-                    self._gate.audit.refusal(403, "sent what is for owners only", asking.address, person)
+                    self._gate.audit.refusal(403, "sent what is for owners only", asked_by.address, person)
 
         async def sent(message: Message) -> None:
             if message["type"] == "websocket.send" and await ends():

@@ -1,10 +1,12 @@
-"""Files that only their owner reads, replaced as a whole."""
+"""Files that only their owner reads, made once or replaced as a whole."""
 
 from __future__ import annotations
 
 import os
 import secrets
 from pathlib import Path
+
+from filelock import FileLock
 
 
 def write_private(path: Path, text: str) -> None:
@@ -19,3 +21,10 @@ def write_private(path: Path, text: str) -> None:
     except BaseException:
         beside.unlink(missing_ok=True)
         raise
+
+
+def make_private(path: Path, text: str) -> None:
+    """Write a file that is not there yet; of several who do so at once, one. Raises OSError."""
+    with FileLock(path.with_name(f"{path.name}.lock"), timeout=20):
+        if not path.exists():
+            write_private(path, text)

@@ -6,9 +6,7 @@ import os
 import secrets
 from pathlib import Path
 
-from filelock import FileLock
-
-from kthink_core.access.private_file import write_private
+from kthink_core.access.private_file import make_private
 from kthink_core.errors import BadValue
 
 FOLDER = ".access"
@@ -31,9 +29,7 @@ def secret_key(cache: Path, file: Path | None) -> str:
     """
     path = file or access_folder(cache) / "key"
     if file is None:
-        with FileLock(path.with_name("key.lock"), timeout=20):
-            if not path.exists():
-                write_private(path, secrets.token_urlsafe(48) + "\n")
+        make_private(path, secrets.token_urlsafe(48) + "\n")
     with path.open(encoding="utf-8") as opened:
         # Who mounts secrets into a container makes them readable there: that alone is no mistake.
         if os.fstat(opened.fileno()).st_mode & 0o002:

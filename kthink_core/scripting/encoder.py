@@ -9,6 +9,7 @@ import pandas as pd
 from kthink_core.commands.loading import Loaded, load
 from kthink_core.config import Device, Experiment
 from kthink_core.errors import BadValue, PromptRefused, UnknownName, WorkerMissing
+from kthink_core.live.api import Tokens
 from kthink_core.live.client import WorkerClient
 from kthink_core.live.encoding import AnotherModel, encode_by_worker, hookpoints_of, latents_table
 from kthink_core.live.limits import refusal

@@ -31,6 +31,7 @@ from kthink_core.access.exposure import is_loopback
 from kthink_core.access.host_names import HostNames
 from kthink_core.access.refusal_log import RefusalLog
 from kthink_core.access.token_check import TokenCheck
+from kthink_core.access.worker_token import with_token
 from kthink_core.config import BATCH_SIZE, Device, ExperimentConfig
 from kthink_core.errors import BadValue
 from kthink_core.live.api import (
@@ -249,6 +250,7 @@ class Server(uvicorn.Server):
 
 def run(config: ExperimentConfig, name: str, cache: Path, device: Device, settings: WorkerSettings) -> None:
     """Serve until a signal ends it. Raises BadValue, and whatever kept the model from loading."""
+    settings = with_token(settings)
     check_exposure(settings)
     check_free(settings.host, settings.port, "KTHINK_WORKER_PORT")
 

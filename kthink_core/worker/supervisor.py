@@ -148,6 +148,7 @@ def _stop(processes: list[subprocess.Popen[bytes]]) -> None:
         try:
             process.wait(max(0.0, end - time.monotonic()))
         except subprocess.TimeoutExpired:
+            _say(f"process {process.pid} did not end in {PATIENCE:.0f} s: it is killed")
             process.kill()
             process.wait()
 
