@@ -200,16 +200,10 @@ def causes(stock: Stock, device: Device, sizes: Sizes) -> Figures:
     ids = torch.randint(3, 1400, (sizes.trace,), generator=torch.Generator().manual_seed(1)).tolist()
     site = ready.experiment.config.site
     figures: Figures = {"tokens": len(ids)}
-    for hookpoint, sae in ready.saes.by_hookpoint.items():
+    for hookpoint in ready.saes.by_hookpoint:
         _reset_peak(device)
-        read = Ablation(ready.lm, {hookpoint: sae}, site, ids)
-        latents = read.latents(hookpoint)
-        firing = latents.indices[latents.activations > 0].unique()[: sizes.features].tolist()
-        targets = [Target(hookpoint, feature) for feature in firing]
-        taken = _timed(device, lambda read=read, targets=targets: len(list(read.effects(targets))))
-        figures[f"{hookpoint}, features ablated a second"] = 1 / taken
+        figures[f"{hookpoint}, features ablated a second"] = _ablated(ready, device, hookpoint, ids, sizes.features)
         figures[f"{hookpoint}, memory at most, GB"] = _peak(device)
-    del read, latents
     _reset_peak(device)
     objectives = [Objective((len(ids) - 1,))]
 
@@ -254,6 +248,14 @@ def _transformers(ready: Plan, tokens: int) -> float:
         return time.perf_counter() - began
 
     return (seconds(tokens) - seconds(1)) / (tokens - 1)
+
+
+def _ablated(ready: Plan, device: Device, hookpoint: str, ids: list[int], most: int) -> float:
+    """Features a second, each everywhere."""
+    read = Ablation(ready.lm, {hookpoint: ready.saes.by_hookpoint[hookpoint]}, ready.experiment.config.site, ids)
+    latents = read.latents(hookpoint)
+    firing = latents.indices[latents.activations > 0].unique()[:most].tolist()
+    return 1 / _timed(device, lambda: len(list(read.effects([Target(hookpoint, feature) for feature in firing]))))
 
 
 def _timed(device: Device, work: Callable[[], int]) -> float:
