@@ -45,7 +45,7 @@ class ReadOnly:
         if refused is not None:
             await refused(scope, receive, told)
         else:  # of the answer to HEAD the server leaves the body out
-            await self._app(scope | {"method": "GET"} if method == "HEAD" else scope, receive, told)
+            await self._app({**scope, "method": "GET"} if method == "HEAD" else scope, receive, told)
 
     def _refusal(self, method: str, length: int) -> Response | None:
         if method == "OPTIONS":
