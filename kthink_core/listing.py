@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from contextlib import ExitStack
+from io import StringIO
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TextIO
 
@@ -230,7 +231,9 @@ def experiments_table(cache: Path, sees: Callable[[str], bool] = lambda name: Tr
 
 def as_json(table: pd.DataFrame) -> str:
     """A list of objects, one a row."""
-    return table.to_json(orient="records", force_ascii=False, double_precision=15)
+    written = StringIO()
+    table.to_json(written, orient="records", force_ascii=False, double_precision=15)
+    return written.getvalue()
 
 
 def write_table(table: pd.DataFrame, form: Format, out: TextIO) -> None:

@@ -21,7 +21,7 @@ from kthink_core.store.visible_state import visible_state
 
 READERS = 8
 """Kept open, of experiments and their states."""
-MOST_ROWS = 1_000_000
+MOST_ROWS = 200_000
 """Of all answers that are kept."""
 
 
