@@ -48,6 +48,8 @@ def questions(study: str) -> dict[str, dict[str, str]]:
         "reason-score": {**H, "window": "0,3", "alpha": "0.5"},
         "quality": {"scope": "all"},
         "contrast": {**H, "between": "experiments", "other": "other", "top": "7"},
+        "token-differences": {**H, **ONE, "other": "other"},
+        "feature-differences": {**H, **ONE, "other": "other"},
         "sentences": {"inference": "0"},
         "injection": H,
         "sweeps": {},

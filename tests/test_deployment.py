@@ -144,7 +144,7 @@ def test_the_app_needs_no_more_than_its_own_list_and_all_of_that(tmp_path: Path)
     assert done.returncode == 0, done.stderr
     assert "which is not installed here: run it where the worker is" in done.stderr
     loaded = {owner for top in {*json.loads(done.stdout), *seen} for owner in of.get(top, ())}
-    # Streamlit takes the first when somebody signs in, the second when a chart is drawn; of the third only files are read.
+    # Streamlit takes the first when somebody signs in, the second when a chart is drawn; the third's files are read.
     assert {canonicalize_name(name) for name in listed} - loaded <= {"authlib", "altair", "fastapi-offline"}
 
 
