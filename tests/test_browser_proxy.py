@@ -53,7 +53,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory, tiny_plan: Plan, browser: Brow
 
 def test_a_container_finds_it_healthy(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KTHINK_APP_PORT", str(urlsplit(lab.app).port))
-    assert complaint("app") == "HTTP 404"
+    assert complaint("app") == "HTTP 401"
     monkeypatch.setenv("KTHINK_BASE_PATH", BASE)
     assert complaint("app") is None
 
