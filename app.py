@@ -30,6 +30,8 @@ if __name__ == "__main__":
             st.Page("pages/live.py", title="Live", icon=":material/bolt:", url_path="live"),
             st.Page("pages/notes.py", title="Notes", icon=":material/edit_note:", url_path="notes"),
             st.Page("pages/guide.py", title="Guide", icon=":material/school:", url_path="guide"),
+            # Whom it is for finds a link to it beside the own name.
+            st.Page("pages/access.py", title="Access", icon=":material/key:", url_path="access", visibility="hidden"),
         ],
         position="top",
     ).run()

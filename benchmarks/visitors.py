@@ -63,6 +63,7 @@ class Visitor:
             await self.connection.send(asked.SerializeToString())
             while True:
                 data = await asyncio.wait_for(self.connection.recv(), PATIENCE)
+                assert isinstance(data, bytes)
                 messages.append(data)
                 message = ForwardMsg.FromString(data)
                 kind = message.WhichOneof("type")

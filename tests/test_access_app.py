@@ -36,7 +36,8 @@ from tests.test_training_page import training, write
 ROOT = Path(__file__).resolve().parent.parent
 OTHER, SENTINEL = "zebra-run", "quagga"
 """The experiment that a limited invitation does not show, and a word in whatever was written there."""
-PAGES = ("", "inference", "feature", "across", "reasoning", "quality", "compare", "live", "steer", "notes", "guide")
+PAGES = ("", "inference", "feature", "across", "reasoning", "quality", "compare", "live", "steer", "notes", "guide",
+         "access")  # fmt: skip
 REFUSED = b"this invitation"
 
 
@@ -357,6 +358,42 @@ def test_what_is_taken_along_is_in_the_audit_log(lab: Lab) -> None:
             assert lab.get(url).status_code == 401 and lab.get(url, cookie).status_code == 200
     whats = [line["what"] for line in lab.audit() if line["event"] == "download" and line["name"] == made.name]
     assert whats == ["view of across inferences", f"features {HOOKPOINTS[1]}, CSV"]
+
+
+def filled(came: bytes, **values: dict[str, object]) -> dict[str, WidgetState]:
+    """States of the widgets whose keys end so."""
+    ids = {found.decode() for found in re.findall(rb"\$\$ID-[0-9a-f]{32}-[ -~]*", came)}
+    return {key: WidgetState(id=id, **state) for key, state in values.items() for id in ids if id.endswith(key)}  # pyright: ignore[reportArgumentType]
+
+
+def test_an_owner_invites_and_ends_it_in_the_app(lab: Lab) -> None:
+    """And nobody else does, whatever they send."""
+    _, cookie = lab.invite("owner")
+    _, runner = lab.invite("runner")
+    name = f"okapi {len(lab.invitations.all())}"
+    with visiting(lab.address, cookie) as visit, visiting(lab.address, runner) as other:
+        drawn, view = visit.run("access"), {"string_value": "/inference?inference=1"}
+        assert b"Invitations" in drawn
+        role, only, days = {"string_value": "annotator"}, {"string_value": "demo"}, {"double_value": 3}
+        form = filled(
+            drawn, invited_name={"string_value": name}, invited_view=view, invited_role=role, invited_only=only,
+            invited_days=days, **{"-Invite": {"trigger_value": True}},
+        )  # fmt: skip
+        assert len(form) == 6
+        for sent in ({}, form):
+            assert b"needs the role owner" in other.run("access", "", sent)
+        assert name not in {each.name for each in lab.invitations.all()}
+        came = visit.run("access", "", form)
+        (made,) = [each for each in lab.invitations.all() if each.name == name]
+        link = f"/invited/inference?inference=1#{lab.signatures.link(made.id)}".encode()
+        assert (made.role, made.experiment, made.expires - made.issued) == ("annotator", "demo", 3 * 86_400)
+        assert link in came and link not in visit.run("access")
+        revoke = filled(came, **{f"revoke {made.id}": {"trigger_value": True}})
+        other.run("access", "", revoke)
+        assert lab.invitations.valid(made.id) is not None
+        visit.run("access", "", revoke)
+        assert lab.invitations.valid(made.id) is None
+    assert [line["event"] for line in lab.audit() if line.get("invited") == name] == ["invitation", "revocation"]
 
 
 def test_too_much_and_too_slow(lab: Lab) -> None:

@@ -8,12 +8,14 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from benchmarks.served import ROOT, UP, free_port, served
 from kthink_core.access.gate import COOKIE
+from kthink_core.live.healthy import complaint
 from kthink_core.precompute.pipeline import Plan, precompute
 from kthink_core.precompute.progress import Silent
 from tests.browsing import PATIENCE, complaints_of, settled
@@ -26,6 +28,8 @@ BASE = "/kthink"
 class Lab(NamedTuple):
     address: str
     """As others know it."""
+    app: str
+    """As it is known on this machine."""
     cache: Path
     logs: Path
 
@@ -44,7 +48,14 @@ def lab(tmp_path_factory: pytest.TempPathFactory, tiny_plan: Plan, browser: Brow
     precompute(tiny_plan, cache, 8, Silent())
     given = {"KTHINK_BASE_PATH": BASE, "KTHINK_ACCESS": "invitations", "KTHINK_APP_NAMES": HOST}
     with served(cache, (*UP, "--experiment", "tiny"), **given) as app, proxied(app, port, logs) as address:
-        yield Lab(address, cache, logs)
+        yield Lab(address, app, cache, logs)
+
+
+def test_a_container_finds_it_healthy(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KTHINK_APP_PORT", str(urlsplit(lab.app).port))
+    assert complaint("app") == "HTTP 401"
+    monkeypatch.setenv("KTHINK_BASE_PATH", BASE)
+    assert complaint("app") is None
 
 
 @pytest.fixture

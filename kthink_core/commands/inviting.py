@@ -7,19 +7,17 @@ import sys
 import time
 from datetime import UTC, datetime
 from typing import get_args
-from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit
 
 import pandas as pd
 
-from kthink_core.access.admission import PARAMETER
 from kthink_core.access.audit_log import AuditLog
-from kthink_core.access.entrance import INVITED, leads_to
+from kthink_core.access.invitation_link import invitation_address
 from kthink_core.access.invitations import Invitation, Invitations
 from kthink_core.access.person import Role
 from kthink_core.access.secret_key import secret_key
 from kthink_core.access.signatures import Signatures
 from kthink_core.arguments import add_cache, cache_of, experiment_name
-from kthink_core.errors import BadValue, UnknownName, short
+from kthink_core.errors import UnknownName
 from kthink_core.listing import write_table
 from kthink_core.settings import AccessSettings, Settings, from_environment
 from kthink_core.store.reader import list_experiments
@@ -49,7 +47,9 @@ def _invite(options: argparse.Namespace) -> None:
     known = [status.name for status in list_experiments(cache)]
     if options.experiment is not None and options.experiment not in known:
         raise UnknownName("experiment", options.experiment, known)
-    address = _address(options, access)  # what is wrong with a link is said before anything is issued
+    settings = from_environment(Settings)
+    # What is wrong with a link is said before anything is issued.
+    address = invitation_address(_base(access, settings), options.view or "", options.experiment, settings.base_path)
     invitations, signatures = Invitations(cache), Signatures(secret_key(cache, access.secret_file))
     name = options.name or f"guest {len(invitations.all()) + 1}"
     made = invitations.issue(name, options.role, options.days, options.experiment)
@@ -82,27 +82,6 @@ def _row(each: Invitation, now: float) -> tuple[str | None, ...]:
 
 def _time(when: float) -> str:
     return datetime.fromtimestamp(when, UTC).strftime("%Y-%m-%d %H:%M UTC")
-
-
-def _address(options: argparse.Namespace, access: AccessSettings) -> str:
-    """Where the link leads, up to the token. Raises BadValue for a view that is no link of the app, or that the
-    invitation does not show."""
-    given = urlsplit(options.view or "")
-    if given.scheme not in ("", "http", "https") or given.fragment or (given.scheme and not given.netloc):
-        raise BadValue("--view: give a link that `Copy link` gave, such as http://host:8501/inference?experiment=demo")
-    query = [pair for pair in parse_qsl(given.query, keep_blank_values=True) if pair[0] != PARAMETER]
-    named = parse_qs(given.query).get("experiment", [options.experiment])[0]
-    if options.experiment is not None and named != options.experiment:
-        raise BadValue(f"--view shows experiment '{named}', the invitation '{options.experiment}' only")
-    if not options.view and options.experiment is not None:
-        query = [("experiment", options.experiment)]
-    settings = from_environment(Settings)
-    path = f"{given.path}/" if given.path == settings.base_path else given.path
-    before, _, page = path.rpartition("/")
-    if leads_to(f"{INVITED}{page}", "") is None:
-        raise BadValue(f"--view: the app has no page '{short(page)}'")
-    base = f"{given.scheme}://{given.netloc}{before}" if given.scheme else _base(access, settings)
-    return f"{base}{INVITED}{page}{'?' if query else ''}{urlencode(query)}"
 
 
 def _base(access: AccessSettings, settings: Settings) -> str:

@@ -33,7 +33,7 @@ def complaint(name: str) -> str | None:
 def _app() -> str:
     settings = from_environment(Settings)
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.app_host, settings.app_host)
-    return f"http://{f'[{host}]' if ':' in host else host}:{settings.app_port}"
+    return f"http://{f'[{host}]' if ':' in host else host}:{settings.app_port}{settings.base_path}"
 
 
 def main(names: Sequence[str]) -> int:

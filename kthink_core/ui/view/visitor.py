@@ -71,6 +71,8 @@ def told(person: Person) -> None:
     with st.sidebar:
         until = "" if person.expires is None else f", until {_day(person.expires)}"
         st.caption(f"{plain(person.name)}: {person.role}{until}")
+        if person.may("owner") and person.experiments is None:
+            st.page_link("pages/access.py", label="Invitations", icon=":material/key:")
         if person.way == "invitation":
             st.html(f'<a href=".{SIGN_OUT}" target="_self" style="color: inherit; font-size: 0.875rem">Sign out</a>')
         elif person.way == "oidc":
