@@ -58,7 +58,8 @@ class TraceTokenizer:
         answer = final_answer(text_of(lm.tokenizer, token_ids, special=False)) if row.answer is None else row.answer
         correct = is_correct(answer, row.reference, config.grade) if row.correct is None else row.correct
         asked = Problem(problem, row.question, row.reference)
-        finished: FinishReason = "length" if thought.end is None else "stop"
+        cut_off = thought.end is None and row.correct is None  # who says how it came out knows that it ended
+        finished: FinishReason = "length" if cut_off else "stop"
         prompt = Prompt(inference, asked, "think" if end else "bypass", config.seed + inference, tuple(prompt_ids))
         return Generation(prompt, tuple(token_ids), finished, Given(tuple(labels), answer, correct, row.tags))
 
