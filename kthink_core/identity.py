@@ -63,10 +63,13 @@ def settings_apart(one: Experiment, other: Experiment) -> dict[str, tuple[object
 
 def sites_apart(one: Experiment, other: Experiment, hookpoint: str) -> bool:
     """Whether both ask the same SAE about what the same model wrote, captured at different sites: problems, seed and
-    sampling are the same too. One may have fewer problems, or other hookpoints besides."""
+    sampling are the same too, or the one read the other's tokens. One may have fewer problems, or other hookpoints
+    besides."""
     makers = maker(one, hookpoint), maker(other, hookpoint)
     if makers[0] is None or makers[1] is None or one.open_ended or other.open_ended:
         return False
+    if f"experiment:{one.name}" == other.config.traces or f"experiment:{other.name}" == one.config.traces:
+        return makers[0][:2] == makers[1][:2] and makers[0].site != makers[1].site
     weights = {"model", "model_revision", "sae", "sae_revision"}
     differing = _differing(one.config, other.config).keys() - weights - {"hookpoints", "limit"}
     return makers[0][:2] == makers[1][:2] and differing == {"site"}

@@ -451,6 +451,18 @@ def test_intervals_are_over_inferences_not_tokens() -> None:
     assert np.isnan(few).all()
 
 
+def test_answers_to_one_problem_are_one_case() -> None:
+    """Each problem run five times with the same outcome knows no more than each run once."""
+    counts = np.random.default_rng(3).integers(0, 9, (24, 2)).astype(np.float32)
+    on_a = np.arange(24) < 12
+    once = intervals(csc_array(counts), np.full(24, 9), on_a, np.arange(24))
+    five = np.tile(np.arange(24), 5)
+    often = intervals(csc_array(counts[five]), np.full(120, 9), on_a[five], five)
+    np.testing.assert_allclose(np.array(often), np.array(once), rtol=1e-6)
+    alone = intervals(csc_array(counts[five]), np.full(120, 9), on_a[five], np.arange(120))
+    assert (np.diff(alone, axis=0) < 0.6 * np.diff(once, axis=0)).all(), "five times as many would"
+
+
 @pytest.mark.parametrize("between", ["right:wrong", "finished:cut-off"])
 @pytest.mark.parametrize("problems", [4, 13])
 def test_a_store_is_compared_within_problems_else_among_like_lengths(

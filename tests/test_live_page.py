@@ -19,6 +19,7 @@ from kthink_core.live.watchlist import Watch, firings
 from kthink_core.notes import FILE, FeatureSubject, Notebook
 from kthink_core.precompute.pipeline import Plan, precompute
 from kthink_core.precompute.progress import Silent
+from kthink_core.prompts import INSTRUCTION
 from kthink_core.queries.trace import StoredTrace, token_activations
 from kthink_core.settings import WorkerSettings
 from kthink_core.store.reader import open_reader
@@ -280,12 +281,19 @@ def test_more_than_the_context_is_told_before_it_is_sent(
         assert payloads(app, "taken")[0]["ready"]
 
 
-def test_bypass_has_no_instruction(with_worker: Open) -> None:
+def test_bypass_has_the_instruction_that_thinking_has(with_worker: Open) -> None:
     app = with_worker("live", experiment="tiny")
-    assert not app.toggle(key="live_instruction").disabled
-    app.session_state["live_mode"] = "bypass"
-    app.run()
-    assert app.toggle(key="live_instruction").disabled and "bypass" in app.toggle(key="live_instruction").help
+    app.selectbox(key="live_example").select_index(0).run()
+    for mode in ("think", "bypass"):
+        app.session_state["live_mode"] = mode
+        app.run()
+        assert not app.toggle(key="live_instruction").disabled
+        (box,) = payloads(app, "taken")
+        assert INSTRUCTION in "".join(text for text, *_ in box["tokens"])
+        app.toggle(key="live_instruction").set_value(False).run()
+        (box,) = payloads(app, "taken")
+        assert INSTRUCTION not in "".join(text for text, *_ in box["tokens"])
+        app.toggle(key="live_instruction").set_value(True).run()
 
 
 def test_a_watched_feature_is_found_by_its_label(with_worker: Open, cache: Path, tiny_plan: Plan) -> None:

@@ -128,9 +128,16 @@ def test_a_file_becomes_an_experiment(
     with open_reader(tmp_path, "mine") as reader:
         assert queries.inferences(reader)["tags"].tolist()[0] == "a" and len(reader.query("FROM fidelity"))
         assert queries.quality(reader, "generated")["fvu"].notna().all()
+    written(tmp_path, [*ROWS[:3], ROWS[0]])
+    for path in (tmp_path / "mine").glob("latents-*.duckdb"):
+        path.unlink()
     with pytest.raises(ExperimentMismatch, match="problems"):
-        written(tmp_path, [*ROWS[:3], ROWS[0]])
-        precompute(plan("mine", config, "cpu", Silent()), tmp_path, 2, Silent())
+        precompute(plan("mine", config, "cpu", Silent(), tmp_path), tmp_path, 2, Silent())
+    written(tmp_path)
+    precompute(plan("mine", config, "cpu", Silent(), tmp_path), tmp_path, 2, Silent())
+    (tmp_path / "traces.jsonl").unlink()
+    precompute(plan("mine", config, "cpu", Silent(), tmp_path), tmp_path, 2, Silent())
+    assert len(stored(tmp_path, "mine")) == 4, "a worker needs the file no more"
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ from kthink_core.precompute.pipeline import Plan, plan, precompute
 from kthink_core.precompute.progress import Silent
 from kthink_core.precompute.traces import open_traces
 from kthink_core.store.reader import Reader, open_reader
+from tests.app_visits import payloads, tables, texts, visiting
 from tests.store_samples import rewrite
 
 HOOKPOINT = SHAPES["tiny"].hookpoints[0]
@@ -153,6 +154,23 @@ def test_tokens_that_read_otherwise_are_refused_unless_asked_by_id(tiny: Path, c
         experiment = json.loads((folder / "tiny" / "experiment.json").read_text())
         rewrite(folder / "tiny" / "experiment.json", inferences=experiment["inferences"] + 1)
         open_traces(config, lm, folder)
+
+
+@pytest.mark.parametrize(("name", "told"), [("moved", "likelier"), ("residual", "alike"), ("encoded", "may be chance")])
+def test_the_page_shows_one_text_in_both(
+    cache: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, told: str
+) -> None:
+    with visiting(cache, monkeypatch) as visit:
+        app = visit("compare", experiment="tiny", other=name, facet="tokens", inference=1, hookpoint=HOOKPOINT)
+        assert not app.exception and f"{name} read the tokens that tiny has; it generated nothing." in texts(app)
+        stretches = [payload["groups"][0] for payload in payloads(app, "groups")]
+        assert told in texts(app) + "".join(group["note"] for group in stretches)
+        assert tables(app, "apart") and bool(stretches) == (name == "moved")
+        app = visit("overview", experiment=name)
+        assert "nothing generated, traces experiment:tiny" in texts(app) and "temperature" not in texts(app)
+    link = f"compare?experiment=tiny&other={name}&facet=tokens&inference=1&hookpoint={HOOKPOINT}"
+    assert main(["save-view", link, str(tmp_path / "out.html"), "--cache", str(cache)]) == 0
+    assert "Features that differ" in (tmp_path / "out.html").read_text("utf-8")
 
 
 def test_runs_of_one_problem_are_paired_in_their_order() -> None:

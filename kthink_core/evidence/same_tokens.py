@@ -138,7 +138,7 @@ def _closest(here: pd.DataFrame, there: pd.DataFrame, counted: pd.DataFrame) -> 
     rows, columns = counted.index.to_numpy(), np.unique(there["feature"].to_numpy())
     if not len(columns) or not len(rows):
         return counted.assign(feature_other=np.nan, both=0)
-    size = int(max(here["position"].max(), there["position"].max())) + 1
+    size = int(max(side["position"].to_numpy().max() for side in (here, there))) + 1
     own, others = counted["positions"].to_numpy(), there.groupby("feature").size().to_numpy()
     fired, fired_there = _matrix(here, rows, size), _matrix(there, columns, size)
     best, both = np.zeros(len(rows), np.int64), np.zeros(len(rows))

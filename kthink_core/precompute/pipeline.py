@@ -41,7 +41,8 @@ from kthink_core.precompute.traces import Traces, open_traces
 from kthink_core.prompts import prompt_ids
 from kthink_core.records import Generation, Inference, Problem, Prompt
 from kthink_core.settings import Settings, from_environment
-from kthink_core.store.completion import has_begun
+from kthink_core.store.completion import has_begun, is_finished
+from kthink_core.store.manifest import read_experiment
 from kthink_core.store.writer import Writer, open_writer
 
 
@@ -72,7 +73,7 @@ class Plan(NamedTuple):
 
     experiment: Experiment
     prompts: list[Prompt]
-    """All inferences of the experiment, done or not, in order; none where they are traces."""
+    """All inferences of the experiment, done or not, in order; none where they are, or were, traces."""
     lm: LanguageModel
     saes: LoadedSaes
     steering: Steering | None
@@ -92,11 +93,7 @@ def plan(name: str, config: ExperimentConfig, device: Device, progress: Progress
     lm = load_model(config.model, config.model_revision, where, config.dtype, config.chat)
     if not config.traces:
         return _planned(name, config, problems, lm, saes)
-    progress.stage(f"reading the traces of {config.traces}")
-    traces = open_traces(config, lm, cache or from_environment(Settings).cache)
-    for notice in traces.notices:
-        progress.notice(notice)
-    return _of_traces(name, config, traces, lm, saes)
+    return _of_traces(name, config, cache or from_environment(Settings).cache, lm, saes, progress)
 
 
 def plan_with(loaded: Plan, name: str, config: ExperimentConfig) -> Plan:
@@ -127,8 +124,18 @@ def _planned(
     return Plan(experiment, prompts, lm, saes, steering(config.steering, saes.by_hookpoint))
 
 
-def _of_traces(name: str, config: ExperimentConfig, traces: Traces, lm: LanguageModel, saes: LoadedSaes) -> Plan:
+def _of_traces(
+    name: str, config: ExperimentConfig, cache: Path, lm: LanguageModel, saes: LoadedSaes, progress: Progress
+) -> Plan:
     check_widths(saes.by_hookpoint, replay(lm, [[0]], config.hookpoints, config.site)[0].vectors)
+    stored = read_experiment(cache, name) if is_finished(cache, name, config) else None
+    if stored is not None:  # its traces may lie anywhere by now
+        facts = made_with(lm) | {"problems": stored.provenance.get("problems", "")}
+        return Plan(_experiment(name, config, stored.inferences, facts, lm, saes), [], lm, saes, None)
+    progress.stage(f"reading the traces of {config.traces}")
+    traces = open_traces(config, lm, cache)
+    for notice in traces.notices:
+        progress.notice(notice)
     facts = made_with(lm) | {"problems": traces.digest}
     return Plan(_experiment(name, config, len(traces.lengths), facts, lm, saes), [], lm, saes, None, traces)
 

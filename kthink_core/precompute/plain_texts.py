@@ -39,7 +39,11 @@ def plain_texts(
     """
     if file is not None:
         return _cut(tokenizer, _lines(file), length, count, str(file))
-    if config.problems == DEMO:
+    if config.traces and config.model != DEMO:
+        raise BadValue(
+            f"its traces are of {config.traces}, which has no problems: name texts without reasoning (--texts)"
+        )
+    if config.problems == DEMO or config.traces:
         return _cut(tokenizer, _lines(demo.PLAIN_TEXTS), length, count, "questions and bypass answers of the demo")
     questions = [problem.question for problem in load_problems(config.problems, None)]
     return _cut(tokenizer, _joined(tokenizer, questions, length), length, count, f"questions of {config.problems}")
