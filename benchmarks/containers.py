@@ -112,6 +112,11 @@ class Container:
             "--no-new-privs", *command,
         ]  # fmt: skip
 
+    @property
+    def first(self) -> psutil.Process:
+        """Its first process."""
+        return self._process.children()[0]
+
     def run(self, *command: str) -> subprocess.CompletedProcess[str]:
         """One more command beside it, over the same volumes."""
         return subprocess.run(self._sandbox(command), capture_output=True, text=True, timeout=PATIENCE)
@@ -129,9 +134,8 @@ class Container:
 
     def stop(self) -> tuple[float, int]:
         """SIGTERM to its first process; returns the seconds until it ended, and its status."""
-        first = self._process.children()[0]
         began = time.perf_counter()
-        first.terminate()
+        self.first.terminate()
         status = self._process.wait(PATIENCE)
         return time.perf_counter() - began, status
 

@@ -103,9 +103,7 @@ def _two(app: Image, worker: Image, stack: ExitStack, folder: Path) -> dict[str,
     invited = second.run("python", "-m", "kthink_core", "invite", "--role", "viewer", "--days", "1")
     migrated = second.run("python", "-m", "kthink_core", "migrate")
     torch = second.run("python", "-m", "kthink_core", "precompute", "--experiment", "new")
-    written = second.run(
-        "sh", "-c", "id -u; touch /kthink/x /usr/x /home/x 2>&1 | grep -c 'Read-only'; cat /proc/1/comm"
-    )
+    written = second.run("sh", "-c", "id -u; touch /kthink/x /usr/x /home/x 2>&1 | grep -c 'Read-only'")
     token = (cache / ".access/worker-token").read_text().strip()
     with (
         visiting(f"http://127.0.0.1:{ports['KTHINK_APP_PORT']}") as visit,
@@ -122,7 +120,7 @@ def _two(app: Image, worker: Image, stack: ExitStack, folder: Path) -> dict[str,
         "an invitation from within": f"status {invited.returncode}, {invited.stdout.partition('=')[0]}",
         "migrating in the app": f"status {migrated.returncode}",
         "computing in the app": torch.stderr.strip(),
-        "user; of three places, read only; first process": written.stdout.replace("\n", " "),
+        "user; of three places, read only; first process": " ".join([*written.stdout.split(), first.first.name()]),
         "app, a page open: ended after SIGTERM": f"{app_ended[0]:.1f} s, status {app_ended[1]}",
         "worker, generating: ended after SIGTERM": f"{worker_ended[0]:.1f} s, status {worker_ended[1]}",
         "told of a read-only file": str((folder / "two.log").read_text("utf-8", "replace").count("Read-only")),
@@ -184,8 +182,8 @@ def main() -> None:
             rows |= _built(stack.enter_context(_context()), given, folder)
         images = {target: stack.enter_context(mounted(target)) for target in TARGETS}
         for target, image in images.items():
-            above = f"{image.bytes / 1e6:.0f} MB, of which {image.base_bytes / 1e6:.0f} are the base's here"
-            rows[f"{TARGETS[target]}: size"] = above
+            above = image.bytes - image.base_bytes
+            rows[f"{TARGETS[target]}: size"] = f"{above / 1e6:.0f} MB, and {image.base_bytes / 1e6:.0f} of the base"
             rows[f"{TARGETS[target]}: files with what was planted"] = str(_leaked(image.root))
         rows |= _two(images["app"], images["worker"], stack, folder)
         rows |= _one(images[""], stack, folder, empty=False)
