@@ -11,7 +11,7 @@ from kthink_core.listing import QUERIES
 
 WHOLE = frozenset({
     "active", "active_inferences", "active_negative", "active_other", "active_positive", "after_feature", "alike",
-    "b", "before_nodes", "began", "both", "c", "change_position", "compared", "count", "differing", "family",
+    "apart", "b", "before_nodes", "began", "both", "c", "change_position", "compared", "count", "differing", "family",
     "feature", "feature_other", "firing", "first", "generated_tokens", "inference", "inferences", "inferences_a",
     "inferences_b", "kl_position", "labelings", "last", "marked", "members", "n", "near_marked", "near_misses",
     "needed", "negative_positions", "neither", "none_after", "none_before", "of", "only_first", "only_second",
