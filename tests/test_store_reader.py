@@ -238,7 +238,7 @@ def test_a_newer_schema_is_refused(tmp_path: Path, file: str) -> None:
     write_sample(tmp_path, EXPERIMENT, DRAWN[:1])
     path = tmp_path / NAME / file
     rewrite(path, schema_version=7)
-    with pytest.raises(SchemaTooNew, match="has store schema 7, this kthink reads up to 4; upgrade kthink"):
+    with pytest.raises(SchemaTooNew, match="has store schema 7, this kthink reads up to 5; upgrade kthink"):
         open_reader(tmp_path, NAME)
     [status] = list_experiments(tmp_path)
     assert status.problem and "store schema 7" in status.problem
