@@ -117,6 +117,10 @@ PLAIN_QUERIES: dict[str, Query] = {
     "promoted-tokens": Query(
         queries.promoted_tokens, ("hookpoint", "feature"), ("top",), ("sign", "rank", "token_id", "text", "logit")
     ),
+    "alternatives": Query(
+        queries.alternatives, ("inference",), ("position",),
+        ("position", "rank", "token_id", "text", "logprob", "written", "entropy"),
+    ),
     "token-features": Query(
         queries.token_features, ("inference", "hookpoint"), ("top",), ("position", "feature", "activation")
     ),

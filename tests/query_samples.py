@@ -78,6 +78,7 @@ def questions(study: str) -> dict[str, dict[str, str]]:
         "feature-pair": features,
         "neighbours": FEATURE,
         "promoted-tokens": FEATURE,
+        "alternatives": {**ONE, "position": "9"},
         "token-features": {**H, **ONE, "top": "2"},
         "feature-tracks": {**features, **ONE},
         "ranked-features": {**H, **ONE, "ranking": "lift"},

@@ -35,6 +35,7 @@ ARGUMENTS = {
     "feature-pair": [*H, "--features", "7,3"],
     "neighbours": [*H, "--feature", "7"],
     "promoted-tokens": [*H, "--feature", "7"],
+    "alternatives": [*ONE, "--position", "9"],
     "token-features": [*H, *ONE, "--top", "2"],
     "feature-tracks": [*H, *ONE, "--features", "7,3"],
     "ranked-features": [*H, *ONE, "--ranking", "lift"],

@@ -116,6 +116,19 @@ class Latents(_Answer):
     """[positions][active]"""
 
 
+class Others(_Answer):
+    """What else the model might have written at some positions, of its own distribution (temperature 1, no filter)."""
+
+    token_ids: tuple[tuple[int, ...], ...]
+    """[positions][tokens] the likeliest, the likeliest first."""
+    texts: tuple[tuple[str, ...], ...]
+    """[positions][tokens]"""
+    logprobs: tuple[tuple[float, ...], ...]
+    """[positions][tokens] natural."""
+    entropies: tuple[float, ...]
+    """[positions] of the whole distribution, in nats."""
+
+
 class Tokens(_Answer):
     """Positions that have passed through the model: first the whole prompt at once, then one by one, or a few together
     where they come faster than fifty a second."""
@@ -130,6 +143,8 @@ class Tokens(_Answer):
     """Natural, temperature 1, no filter; None in the prompt."""
     latents: dict[str, Latents]
     """By hookpoint."""
+    others: Others | None = None
+    """Of the last ones of these positions; None in the prompt, and of an older worker."""
 
 
 class Progressed(_Answer):

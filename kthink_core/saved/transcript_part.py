@@ -64,6 +64,7 @@ def inference(opened: Opened, shown: Sequence[int], *, placed: bool = True, scal
             tracks,
             trace.strongest(view.hookpoint),
             ranked,
+            alternatives=trace.alternatives(),
             hookpoint=view.hookpoint,
             features=shown,
             maxima=opened.maxima(everyone) | dict(scale.experiments if scale else {}),

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from kthink_core.config import Site
-from kthink_core.live.api import Latents, Tokens
+from kthink_core.live.api import Latents, Others, Tokens
 from kthink_core.model.generate import Step, notes_of, steps
 from kthink_core.model.language_model import LanguageModel, token_text
+from kthink_core.model.likeliest import Likeliest, together
 from kthink_core.model.receipts import receipts, tried
 from kthink_core.model.replay import replay
 from kthink_core.model.sae import LoadedSaes, encode
@@ -58,7 +59,7 @@ def encode_text(
     lm: LanguageModel, saes: LoadedSaes, site: Site, token_ids: Sequence[int]
 ) -> Iterator[Tokens | Inference]:
     """The latents of tokens that are there already, then what would be stored of them, where that is a trace."""
-    captured = replay(lm, [token_ids], list(saes.by_hookpoint), site)[0]
+    captured = replay(lm, [token_ids], list(saes.by_hookpoint), site, others=True)[0]
     texts = tuple(token_text(lm.tokenizer, token_id) for token_id in token_ids)
     segments = pasted_segments(texts)
     logprobs = (None, *captured.logprobs[1:].tolist())
@@ -67,9 +68,15 @@ def encode_text(
     }
     latents = {hookpoint: _latents(encoding) for hookpoint, encoding in encodings.items()}
     yield Tokens(
-        first=0, token_ids=tuple(token_ids), texts=texts, segments=segments, logprobs=logprobs, latents=latents
+        first=0,
+        token_ids=tuple(token_ids),
+        texts=texts,
+        segments=segments,
+        logprobs=logprobs,
+        latents=latents,
+        others=captured.likeliest and _others(lm, captured.likeliest),
     )
-    if found := pasted_inference(lm, token_ids, segments, logprobs, encodings):
+    if found := pasted_inference(lm, token_ids, segments, logprobs, encodings, captured.likeliest):
         yield found
 
 
@@ -85,6 +92,8 @@ class _Growing:
         self._segments: list[Segment] = []
         self._segments.extend("prompt" for _ in prompt.token_ids)
         self._logprobs: list[float | None] = [None for _ in prompt.token_ids]
+        self._others: list[Likeliest] = []
+        """Of each generated token, [1, …]."""
         self._waiting: list[dict[str, Tensor]] = []
         """Of each forward pass that is not encoded yet: by hookpoint, [positions, width]."""
         self._encodings: dict[str, list[Encoding]] = {hookpoint: [] for hookpoint in saes.by_hookpoint}
@@ -97,12 +106,14 @@ class _Growing:
         self._token_ids += step.token_ids
         self._segments.extend(self._segmenter.next(token_id) for token_id in step.token_ids)
         self._logprobs += step.logprobs
+        self._others += [step.likeliest] if step.likeliest else []
         if self._steering and step.token_ids:
             self._notes.append({name: notes_of(step, name, self._steering)[0] for name in self._steering.hookpoints})
 
     def tell(self) -> Tokens:
         """What has not been told yet, encoded."""
         first = self._told
+        others = self._others[max(first - len(self._prompt.token_ids), 0) :]
         ids, segments = self._token_ids[first:], self._segments[first:]
         for hookpoint, sae in self._saes.by_hookpoint.items():
             vectors = torch.cat([captured[hookpoint] for captured in self._waiting])
@@ -116,6 +127,7 @@ class _Growing:
             segments=tuple(segments),
             logprobs=tuple(self._logprobs[first:]),
             latents={hookpoint: _latents(parts[-1]) for hookpoint, parts in self._encodings.items()},
+            others=_others(self._lm, together(others)) if others else None,
         )
 
     def whole(self, reason: FinishReason, site: Site) -> Inference:
@@ -124,13 +136,26 @@ class _Growing:
         generation = Generation(self._prompt, tuple(self._token_ids[given:]), reason)
         logprobs = np.array(self._logprobs, np.float32)  # None, in the prompt, becomes NaN
         encodings = {hookpoint: joined(parts) for hookpoint, parts in self._encodings.items()}
+        others = together(self._others) if self._others else None
         told: tuple[Receipt, ...] = ()
         if steering:
             checks = tried(self._lm, generation, torch.from_numpy(logprobs), site, steering)
             notes = {name: torch.cat([noted[name] for noted in self._notes]) for name in steering.hookpoints}
             told = receipts(steering, notes, encodings, given, checks)
         interventions = steering.interventions if steering else ()
-        return assemble(self._lm, generation, tuple(self._segments), logprobs, encodings, interventions, told)
+        labels = tuple(self._segments)
+        return assemble(self._lm, generation, labels, logprobs, encodings, interventions, told, others=others)
+
+
+def _others(lm: LanguageModel, found: Likeliest) -> Others:
+    texts = {token_id: token_text(lm.tokenizer, token_id) for token_id in found.distinct()}
+    token_ids = found.token_ids.tolist()
+    return Others(
+        token_ids=token_ids,
+        texts=[[texts[token_id] for token_id in ids] for ids in token_ids],
+        logprobs=found.logprobs.tolist(),
+        entropies=found.entropies.tolist(),
+    )
 
 
 def _latents(encoding: Encoding) -> Latents:

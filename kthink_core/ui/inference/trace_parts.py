@@ -61,6 +61,7 @@ class Drawn(NamedTuple):
     hover: pd.DataFrame
     ranked: pd.DataFrame
     firings: Sequence[Firing]
+    alternatives: pd.DataFrame
 
 
 def drawn(
@@ -68,7 +69,8 @@ def drawn(
 ) -> Drawn:
     """Ask a trace for what its transcript shows, with the features shown and the `ranked` ones."""
     everyone = tuple(dict.fromkeys([*shown, *ranked["feature"].tolist()]))
-    return Drawn(trace.tokens(), trace.tracks(hookpoint, everyone), trace.strongest(hookpoint), ranked, firings)
+    tracks, hover = trace.tracks(hookpoint, everyone), trace.strongest(hookpoint)
+    return Drawn(trace.tokens(), tracks, hover, ranked, firings, trace.alternatives())
 
 
 def exact(reading: Reading, standing: pd.DataFrame | None) -> tuple[int, ...]:
@@ -102,6 +104,7 @@ def draw(
         drawn.tracks,
         drawn.hover,
         drawn.ranked,
+        alternatives=drawn.alternatives,
         hookpoint=hookpoint,
         features=reading.shown,
         maxima=maxima,

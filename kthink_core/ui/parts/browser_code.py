@@ -24,6 +24,7 @@ TRANSCRIPT = Code(
         "transcript/tokens.js",
         "transcript/shading.js",
         "transcript/strip.js",
+        "transcript/alternatives.js",
         "transcript/tooltip.js",
         "transcript/features.js",
         "transcript/toolbar.js",

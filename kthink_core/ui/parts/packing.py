@@ -29,6 +29,7 @@ def payload(
     hover: pd.DataFrame,
     ranked: pd.DataFrame,
     *,
+    alternatives: pd.DataFrame | None = None,
     hookpoint: str,
     features: Sequence[int],
     maxima: Mapping[int, float],
@@ -50,7 +51,8 @@ def payload(
 
     By position: `texts`, `ids`, `probabilities` (NaN where none), and `hover`: `counts` of entries, then `features` and
     `activations` of all positions end to end. By feature: `tracks`: `features`, `counts`, then `positions` and
-    `activations` end to end. `bands` are runs of one segment; `counts` says whether the scope counts them.
+    `activations` end to end. `alternatives`: see `_alternatives`. `bands` are runs of one segment; `counts` says
+    whether the scope counts them.
     """
     hover = hover.sort_values(["position", "activation", "feature"], ascending=[True, False, True], kind="stable")
     tracks = tracks.sort_values(["feature", "position"], kind="stable")
@@ -79,6 +81,7 @@ def payload(
             "positions": integers(tracks["position"]),
             "activations": floats(tracks["activation"]),
         },
+        "alternatives": _alternatives(alternatives, length),
         "ranked": [
             {"feature": int(feature), "maximum": float(maximum), "share": float(share)}
             for feature, maximum, share in zip(
@@ -101,6 +104,34 @@ def payload(
         "shared": {str(feature): float(maximum) for feature, maximum in (shared or {}).items()},
         "bases": dict(bases),
     }
+
+
+_NAT = 1000
+"""Logarithms are sent as whole thousandths of a nat: two bytes each, up to 65 nats, exact to a thousandth part of p."""
+
+
+def _alternatives(table: pd.DataFrame | None, length: int) -> dict[str, Any] | None:
+    """`counts` and `entropies` by position, of all positions end to end `named` (indices into `ids` and `texts`: each
+    token is sent once) and `surprises`, −ln p. None where none are known."""
+    if table is None or table.empty:
+        return None
+    table = table.loc[table["position"] < length].sort_values(["position", "rank"], kind="stable")
+    ids, first, named = np.unique(table["token_id"].to_numpy(np.int64), return_index=True, return_inverse=True)
+    positions = table["position"].to_numpy(np.int64)
+    entropies = np.zeros(length)
+    entropies[positions] = table["entropy"].to_numpy(np.float64)
+    return {
+        "counts": integers(np.bincount(positions, minlength=length)),
+        "entropies": integers(_thousandths(entropies)),
+        "named": integers(named),
+        "surprises": integers(_thousandths(-table["logprob"].to_numpy(np.float64))),
+        "ids": integers(ids),
+        "texts": table["text"].iloc[first].tolist(),
+    }
+
+
+def _thousandths(nats: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.clip(np.rint(nats * _NAT), 0, 2**16 - 1)
 
 
 def _standing(table: pd.DataFrame, span: list[int]) -> dict[str, Any]:

@@ -40,6 +40,7 @@ def draw(
     hover: pd.DataFrame,
     ranked: pd.DataFrame,
     *,
+    alternatives: pd.DataFrame | None = None,
     hookpoint: str,
     features: Sequence[int],
     maxima: Mapping[int, float],
@@ -65,7 +66,8 @@ def draw(
     `tokens` is the answer of `queries.transcript` (all positions from 0, no gaps). `tracks` is the answer of
     `queries.feature_tracks` for the shown features and, better, for all `ranked` ones too: a feature without a track is
     shown where it is among the first of a token in `hover`, and marked as incomplete. `hover` is the answer of
-    `queries.token_features`, `ranked` that of `queries.ranked_features`, in the order in which the list shows them.
+    `queries.token_features`, `alternatives` that of `queries.alternatives`, `ranked` that of
+    `queries.ranked_features`, in the order in which the list shows them.
     `features` are shown at once, each in its hue (`hues.HUES`), five at most. `maxima` are their largest activations in
     `scope` of the whole experiment (`queries.feature_maxima`); more features may be given. `labels` name features.
     `span` is marked; the page goes to `position` when that or `visit` changes. Positions in `marked` have a frame:
@@ -91,6 +93,7 @@ def draw(
         tracks,
         hover,
         ranked,
+        alternatives=alternatives,
         hookpoint=hookpoint,
         features=features,
         maxima=maxima,

@@ -69,6 +69,14 @@ interface Sent extends Delivered {
   ids: Packed;
   probabilities: Packed;
   hover: { counts: Packed; features: Packed; activations: Packed };
+  alternatives: {
+    counts: Packed;
+    entropies: Packed;
+    named: Packed;
+    surprises: Packed;
+    ids: Packed;
+    texts: string[];
+  } | null;
   tracks: { features: number[]; counts: number[]; positions: Packed; activations: Packed };
 }
 
@@ -78,6 +86,16 @@ interface Track {
   /** Whether it was sent; else it is put together from what the tokens say. */
   whole: boolean;
   maximum?: number;
+}
+
+/** What else might have been written: −ln p and entropies in thousandths of a nat. */
+interface Alternatives {
+  starts: number[];
+  entropies: Values;
+  named: Values;
+  surprises: Values;
+  ids: Values;
+  texts: string[];
 }
 
 /** What was sent, unpacked. */
@@ -90,6 +108,7 @@ interface Facts extends Delivered {
   ids: Values;
   probabilities: Values;
   hover: { starts: number[]; features: Values; activations: Values };
+  alternatives: Alternatives | null;
   tracks: Map<number, Track>;
   ranks: Map<number, Ranked>;
 }
