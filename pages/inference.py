@@ -51,7 +51,7 @@ def trace(page: Page, read: Reading) -> None:
             lead("feature", with_features(view, (chosen.feature,)))
         else:
             shown_now = with_features(replace(view, span=chosen.span, position=None), chosen.features)
-            go(replace(shown_now, basis=chosen.basis, locked=chosen.locked))
+            go(replace(shown_now, basis=chosen.basis, locked=chosen.locked, shade=chosen.shade))
 
     reading.trace(page, read.shown, follow, span=view.span, position=view.position, reported=firings)
     trace_parts.reports(read, firings, lambda to: go(replace(view, position=to)))

@@ -190,13 +190,13 @@ def generate(
                     {hookpoint: growing.values[row, padding:].clone() for hookpoint, growing in seen.items()},
                     torch.tensor([torch.nan] * len(prompt.token_ids) + logprobs[index]),
                     {hookpoint: growing.values[row].clone() for hookpoint, growing in noted.items()},
-                    likeliest=others.of(row) if number else None,
+                    likeliest=others.of(row) if step.likeliest else None,
                 ),
             )
         going = [row for row in range(len(step.prompts)) if row not in step.ended]
         if step.ended and going:
             rows = torch.tensor(going, device=lm.device)
-            for growing in (*seen.values(), *noted.values(), others):
+            for growing in (*seen.values(), *noted.values(), *([others] if step.likeliest else [])):
                 growing.select(rows)
 
 

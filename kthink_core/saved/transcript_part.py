@@ -78,6 +78,7 @@ def inference(opened: Opened, shown: Sequence[int], *, placed: bool = True, scal
             lines=_top_tokens(opened, stands),
             basis=view.basis,
             locked=view.locked,
+            shade=view.shade,
             shared=scale.traces if scale else None,
             bases=scale.words if scale else ALONE,
         ),

@@ -117,6 +117,7 @@ def draw(
         verdict=verdict,
         basis=page.view.basis,
         locked=page.view.locked,
+        shade=page.view.shade,
         shared=shared,
         bases=bases,
         standing=standing,

@@ -119,10 +119,11 @@ def _trace(page: Page, run: LiveRun, was_going: bool, shown: tuple[int, ...], na
     trace_parts.reports(read, drawn.firings, partial(_look, name))
     if chosen.feature is not None:
         lead("feature", with_features(view, (chosen.feature,)))
-    if (chosen.span, chosen.features, chosen.basis, chosen.locked) != (span, shown, view.basis, view.locked):
+    lit = (chosen.basis, chosen.locked, chosen.shade)
+    if (chosen.span, chosen.features, *lit) != (span, shown, view.basis, view.locked, view.shade):
         st.session_state[f"{name}_span"] = (run, chosen.span)
         now = view if chosen.features == shown else with_features(view, chosen.features)
-        go(replace(now, basis=chosen.basis, locked=chosen.locked))
+        go(replace(now, basis=chosen.basis, locked=chosen.locked, shade=chosen.shade))
         st.rerun()
 
 

@@ -25,6 +25,7 @@ TRANSCRIPT = Code(
         "transcript/shading.js",
         "transcript/strip.js",
         "transcript/alternatives.js",
+        "transcript/measures.js",
         "transcript/tooltip.js",
         "transcript/features.js",
         "transcript/toolbar.js",

@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from kthink_core.store.scopes import SEGMENTS_OF, Scope
-from kthink_core.ui.view.permalink import BASES, MOST_FEATURES
+from kthink_core.ui.view.permalink import BASES, MOST_FEATURES, SHADES
 
 Packed = dict[str, str]
 """`dtype` (uint8, uint16, uint32 or float32) and `base64` of the little-endian values: half the size of JSON numbers,
@@ -43,6 +43,7 @@ def payload(
     lines: Mapping[int, str] | None = None,
     basis: str = BASES[0],
     locked: int | None = None,
+    shade: str = SHADES[0],
     shared: Mapping[int, float] | None = None,
     bases: Mapping[str, str] = ALONE,
     visit: int = 0,
@@ -101,6 +102,7 @@ def payload(
         "verdict": verdict,
         "basis": basis,
         "locked": locked,
+        "shade": shade,
         "shared": {str(feature): float(maximum) for feature, maximum in (shared or {}).items()},
         "bases": dict(bases),
     }

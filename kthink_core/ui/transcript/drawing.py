@@ -12,7 +12,7 @@ from streamlit.components.v2 import component
 from kthink_core.store.scopes import Scope
 from kthink_core.ui.parts.browser_code import TRANSCRIPT
 from kthink_core.ui.parts.packing import ALONE, payload
-from kthink_core.ui.view.permalink import BASES, MOST_FEATURES
+from kthink_core.ui.view.permalink import BASES, MOST_FEATURES, SHADES
 
 STYLE, SCRIPT = TRANSCRIPT
 _component = component("kthink_transcript", css=STYLE, js=SCRIPT)
@@ -31,6 +31,8 @@ class Selection(NamedTuple):
     """What activations are divided by the maximum of: "trace" or "experiment"."""
     locked: int | None = None
     """The feature that stays lit alone."""
+    shade: str = SHADES[0]
+    """What is lit in its place: "surprise", "entropy", or "features": nothing."""
 
 
 def draw(
@@ -55,6 +57,7 @@ def draw(
     lines: Mapping[int, str] | None = None,
     basis: str = BASES[0],
     locked: int | None = None,
+    shade: str = SHADES[0],
     shared: Mapping[int, float] | None = None,
     bases: Mapping[str, str] = ALONE,
     key: str = "transcript",
@@ -73,7 +76,7 @@ def draw(
     `span` is marked; the page goes to `position` when that or `visit` changes. Positions in `marked` have a frame:
     something is reported of them. `verdict` stands in the header of the answer. `standing`, the answer of
     `queries.span_features` of the span, is what the list shows while the span is marked; `lines` tell of features
-    there: their top tokens. `basis` and `locked` are what is chosen at first, and change with what is given.
+    there: their top tokens. `basis`, `locked` and `shade` are what is chosen at first, and change with what is given.
     Activations are divided by the larger of the trace's maximum and that in `shared`, by feature; `bases` says both
     bases in words.
 
@@ -82,7 +85,7 @@ def draw(
     """
 
     def selection(sent: Mapping[str, Any]) -> Selection:
-        return read(sent.get("chosen"), len(tokens), Selection(span, tuple(features), None, basis, locked))
+        return read(sent.get("chosen"), len(tokens), Selection(span, tuple(features), None, basis, locked, shade))
 
     def chosen() -> None:
         choose(selection(st.session_state[key]))
@@ -108,6 +111,7 @@ def draw(
         lines=lines,
         basis=basis,
         locked=locked,
+        shade=shade,
         shared=shared,
         bases=bases,
     )
@@ -136,7 +140,8 @@ def read(sent: object, length: int, given: Selection) -> Selection:
         locked = one[0]
     opened = _naturals([sent.get("feature")])
     basis = next((known for known in BASES if known == sent.get("basis")), given.basis)
-    return Selection(span, features, opened[0] if opened else None, basis, locked)
+    shade = next((known for known in SHADES if known == sent.get("shade")), given.shade)
+    return Selection(span, features, opened[0] if opened else None, basis, locked, shade)
 
 
 def _naturals(sent: object) -> tuple[int, ...] | None:

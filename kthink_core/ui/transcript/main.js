@@ -6,7 +6,7 @@ function newView(shadow) {
     shadow,
     facts: null, // the last delivery, unpacked
     features: [], // shown at once, in the order of their hues
-    lock: null, // the feature that stays lit alone
+    lock: null, // the feature, or the measure, that stays lit alone
     pointed: null, // the feature under the pointer
     basis: "trace",
     span: null,
@@ -93,7 +93,9 @@ function take(view, data) {
   }
   const isElsewhere = isOther || before.hookpoint !== data.hookpoint;
   if (isElsewhere) view.pointed = null;
-  if (isElsewhere || before.locked !== data.locked) view.lock = data.locked;
+  if (isElsewhere || before.locked !== data.locked || before.shade !== data.shade) {
+    view.lock = measureOf(data.shade) ?? data.locked;
+  }
   if (before?.basis !== data.basis) view.basis = data.basis;
   if (isOther || !same(before.features, data.features)) view.features = data.features;
   const isSpanOther = isOther || !same(before.span, data.span);

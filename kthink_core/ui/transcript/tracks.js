@@ -69,7 +69,7 @@ function featuresAt(facts, position) {
 // Where a feature fires: exactly, where its track was sent, else where it is among the first features of a token.
 /** @param {Facts} facts @param {number} feature @returns {Track} */
 function trackOf(facts, feature) {
-  const known = facts.tracks.get(feature);
+  const known = facts.tracks.get(feature) ?? measured(facts, feature);
   if (known) return known;
   const positions = [];
   const activations = [];

@@ -17,6 +17,8 @@ interface Values extends Iterable<number> {
 /** First and last position. */
 type Span = [number, number];
 type Basis = "trace" | "experiment";
+/** What is lit in the place of a feature. */
+type Shade = "features" | "surprise" | "entropy";
 
 interface Band {
   segment: string;
@@ -59,6 +61,7 @@ interface Delivered {
   verdict: string | null;
   basis: Basis;
   locked: number | null;
+  shade: Shade;
   shared: Record<number, number>;
   bases: Record<Basis, string>;
   standing: { span: Span; rows: Standing[] } | null;
@@ -141,6 +144,7 @@ interface Chosen {
   features: number[];
   basis: Basis;
   locked: number | null;
+  shade: Shade;
   /** To be opened now. */
   feature: number | null;
 }

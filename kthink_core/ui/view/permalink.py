@@ -19,7 +19,7 @@ from kthink_core.queries import RANKINGS, SORTS, Ranking, Sort
 from kthink_core.steer_options import Asked
 from kthink_core.store.feature_stats import RELEVANT
 from kthink_core.store.scopes import SCOPES, Scope
-from kthink_core.ui.view import causes_link, score_link, steer_link, study_link, training_link, watch_link
+from kthink_core.ui.view import causes_link, score_link, span_link, steer_link, study_link, training_link, watch_link
 
 Name = TypeVar("Name", bound=str)
 
@@ -57,6 +57,8 @@ CONTRASTS: dict[str, Between] = {between.replace(":", "-"): between for between 
 FOLDS = ("closed", "open")
 BASES = ("trace", "experiment")
 """What the activations of a transcript are divided by the maximum of."""
+SHADES = ("features", "surprise", "entropy")
+"""What shades the tokens of a transcript: features, or the model's own −ln p or entropy in the place of one."""
 SCALES = ("shared", "own")
 """Whether two transcripts side by side are shaded by one maximum."""
 MOST_FEATURES = 5
@@ -107,6 +109,7 @@ class View:
     basis: str = BASES[0]
     locked: int | None = None
     """The feature that stays lit alone in a transcript."""
+    shade: str = SHADES[0]
     scale: str = SCALES[0]
     browse: str = FOLDS[0]
     """Whether the list of features on a feature's page is open."""
@@ -190,7 +193,7 @@ def parse(parameters: Mapping[str, str], bounds: Bounds) -> tuple[View, list[str
         feature=_index(parameters, "feature", features, problems),
         also=_indices(parameters, "also", features, MOST_FEATURES - 1, problems),
         watch=watch_link.watch(parameters, features, MOST_FEATURES, problems),
-        span=_span(parameters, problems),
+        span=span_link.span(parameters, len(_POSITIONS), problems),
         position=_index(parameters, "position", _POSITIONS, problems),
         ranking=_name(parameters, "ranking", RANKINGS, RANKINGS[0], problems),
         sort=_name(parameters, "sort", SORTS, SORTS[0], problems),
@@ -212,6 +215,7 @@ def parse(parameters: Mapping[str, str], bounds: Bounds) -> tuple[View, list[str
         word=_search(parameters.get("word", View.word)),
         basis=_name(parameters, "basis", BASES, BASES[0], problems),
         locked=_index(parameters, "locked", features, problems),
+        shade=_name(parameters, "shade", SHADES, SHADES[0], problems),
         scale=_name(parameters, "scale", SCALES, SCALES[0], problems),
         browse=_name(parameters, "browse", FOLDS, FOLDS[0], problems),
         sentences=_name(parameters, "sentences", FOLDS, FOLDS[0], problems),
@@ -250,17 +254,6 @@ def _indices(
             f"from {known[0]} to {known[-1]}: showing {shown}."
         )
     return tuple(indices[:most])
-
-
-def _span(parameters: Mapping[str, str], problems: list[str]) -> tuple[int, int] | None:
-    given = parameters.get("span")
-    if given is None:
-        return None
-    ends = [int(end) for end in given.split(_SEPARATOR)[:3] if _INTEGER.fullmatch(end)]
-    if len(ends) == 2 and 0 <= ends[0] <= ends[1] < len(_POSITIONS):
-        return ends[0], ends[1]
-    problems.append(f"The link's span '{short(given)}' is not first{_SEPARATOR}last position: showing none.")
-    return None
 
 
 def _name(
