@@ -10,6 +10,7 @@ import pandas as pd
 from kthink_core import queries
 from kthink_core.errors import BadValue
 from kthink_core.queries import Scope
+from kthink_core.queries.branches import COLUMNS as BRANCHES
 from kthink_core.store.reader import Reader
 
 
@@ -121,6 +122,7 @@ PLAIN_QUERIES: dict[str, Query] = {
         queries.alternatives, ("inference",), ("position",),
         ("position", "rank", "token_id", "text", "logprob", "written", "entropy"),
     ),
+    "branches": Query(queries.branches, (), ("inference", "top"), BRANCHES),
     "token-features": Query(
         queries.token_features, ("inference", "hookpoint"), ("top",), ("position", "feature", "activation")
     ),

@@ -36,6 +36,7 @@ ARGUMENTS = {
     "neighbours": [*H, "--feature", "7"],
     "promoted-tokens": [*H, "--feature", "7"],
     "alternatives": [*ONE, "--position", "9"],
+    "branches": [],
     "token-features": [*H, *ONE, "--top", "2"],
     "feature-tracks": [*H, *ONE, "--features", "7,3"],
     "ranked-features": [*H, *ONE, "--ranking", "lift"],
@@ -48,7 +49,7 @@ ARGUMENTS = {
     "sinks": H,
     "steering-checks": ONE,
 }
-MAY_BE_EMPTY = {"neighbours", "promoted-tokens", "sinks", "steering-checks"}
+MAY_BE_EMPTY = {"neighbours", "promoted-tokens", "sinks", "steering-checks", "branches"}
 """Of the sample: it is not finished, was not steered, and has no sinks."""
 
 

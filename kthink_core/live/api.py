@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from kthink_core.config import Site
 from kthink_core.identity import Maker, source
+from kthink_core.live.branch import Branch
 from kthink_core.live.request import Author, ExperimentName, Hookpoint, Hookpoints, Reference, Request, Typed
 from kthink_core.live.study_requests import AblationRequest, AttributionRequest, SentencesRequest, SweepRequest
 from kthink_core.prompts import Mode, Segment
@@ -44,6 +45,11 @@ class TokenizeRequest(TypedPrompt):
 
 class GenerateRequest(TypedPrompt):
     """Answer a prompt; stream tokens and latents."""
+
+    branch: Branch | None = Field(
+        default=None,
+        description="go on from there; `prompt` then only says what it is about, and `mode` is the trace's",
+    )
 
     hookpoints: Hookpoints = Field(default=(), description="empty: all that the worker has SAEs for")
     temperature: float = Field(default=0.6, ge=0, le=10, description="0: the most likely token")

@@ -5,6 +5,7 @@ Arguments that name nothing raise UnknownName, OutOfRange or BadValue. Positions
 """
 
 from kthink_core.queries.alternatives import alternatives
+from kthink_core.queries.branches import branches
 from kthink_core.queries.contexts import context_tokens, contexts, feature_histogram
 from kthink_core.queries.contrast import feature_contrast, feature_pair, fires_with
 from kthink_core.queries.decoder import neighbours, promoted_tokens
@@ -51,6 +52,7 @@ __all__ = [
     "Sort",
     "activation_histogram",
     "alternatives",
+    "branches",
     "context_tokens",
     "contexts",
     "feature_activations",

@@ -22,6 +22,7 @@ from kthink_core.model.steering import Notes, Steering
 from kthink_core.precompute.assembly import assemble
 from kthink_core.prompts import Segment, Segmenter, think_close
 from kthink_core.records import Encoding, FinishReason, Generation, Inference, Prompt, Receipt, joined
+from kthink_core.worker.branching import Begun
 from kthink_core.worker.pasted import pasted_inference, pasted_segments
 
 TOGETHER = 0.02
@@ -36,14 +37,17 @@ def generate_live(
     prompt: Prompt,
     sampling: Sampling,
     steering: Steering | None = None,
+    begun: Begun | None = None,
 ) -> Iterator[Tokens | Inference | None]:
     """After each forward pass: the prompt, then the tokens that have passed since, the first new one at once; None:
     they are told later. Last of all the whole inference.
 
+    `begun`: what is written goes on from there, and counts what the trace had written, too; `prompt` has it all.
+
     Each position is encoded once, when it is told. Its last bits may differ from those that the precompute gets, where
     other positions are encoded together with it.
     """
-    growing, due = _Growing(lm, saes, prompt, steering), 0.0
+    growing, due = _Growing(lm, saes, prompt, steering, begun), 0.0
     for step in steps(lm, [prompt], sampling, list(saes.by_hookpoint), site, steering):
         growing.add(step)
         if step.ended or time.monotonic() >= due:
@@ -83,8 +87,12 @@ def encode_text(
 class _Growing:
     """What has come of a generation so far."""
 
-    def __init__(self, lm: LanguageModel, saes: LoadedSaes, prompt: Prompt, steering: Steering | None) -> None:
+    def __init__(
+        self, lm: LanguageModel, saes: LoadedSaes, prompt: Prompt, steering: Steering | None, begun: Begun | None
+    ) -> None:
         self._lm, self._saes, self._prompt, self._steering = lm, saes, prompt, steering
+        self._given = begun.given if begun else len(prompt.token_ids)
+        """Tokens of the prompt."""
         self._notes: list[Notes] = []
         """Of each generated token."""
         self._segmenter = Segmenter(prompt.mode, think_close(lm.tokenizer))
@@ -94,11 +102,21 @@ class _Growing:
         self._logprobs: list[float | None] = [None for _ in prompt.token_ids]
         self._others: list[Likeliest] = []
         """Of each generated token, [1, …]."""
+        if begun and self._given < len(prompt.token_ids):
+            self._take(begun)
         self._waiting: list[dict[str, Tensor]] = []
         """Of each forward pass that is not encoded yet: by hookpoint, [positions, width]."""
         self._encodings: dict[str, list[Encoding]] = {hookpoint: [] for hookpoint in saes.by_hookpoint}
         """Of what has been told, end to end."""
         self._told = 0
+
+    def _take(self, begun: Begun) -> None:
+        """What was written before: how likely the model itself finds it, in one pass."""
+        self._segments, self._segmenter = begun.segments(self._lm)
+        [found] = replay(self._lm, [begun.token_ids], (), "hookpoint", prompt_tokens=[begun.given], others=True)
+        self._logprobs[begun.given :] = found.logprobs[begun.given :].tolist()
+        assert found.likeliest is not None  # something follows the prompt
+        self._others = [Likeliest(*one) for one in zip(*(values.split(1) for values in found.likeliest), strict=True)]
 
     def add(self, step: Step) -> None:
         """One more forward pass."""
@@ -113,7 +131,7 @@ class _Growing:
     def tell(self) -> Tokens:
         """What has not been told yet, encoded."""
         first = self._told
-        others = self._others[max(first - len(self._prompt.token_ids), 0) :]
+        others = self._others[max(first - self._given, 0) :]
         ids, segments = self._token_ids[first:], self._segments[first:]
         for hookpoint, sae in self._saes.by_hookpoint.items():
             vectors = torch.cat([captured[hookpoint] for captured in self._waiting])
@@ -132,8 +150,9 @@ class _Growing:
 
     def whole(self, reason: FinishReason, site: Site) -> Inference:
         """What would be stored. Everything has been told by then."""
-        given, steering = len(self._prompt.token_ids), self._steering
-        generation = Generation(self._prompt, tuple(self._token_ids[given:]), reason)
+        given, steering = self._given, self._steering
+        prompt = self._prompt._replace(token_ids=self._prompt.token_ids[:given])
+        generation = Generation(prompt, tuple(self._token_ids[given:]), reason)
         logprobs = np.array(self._logprobs, np.float32)  # None, in the prompt, becomes NaN
         encodings = {hookpoint: joined(parts) for hookpoint, parts in self._encodings.items()}
         others = together(self._others) if self._others else None
