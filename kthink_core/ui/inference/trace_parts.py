@@ -92,6 +92,7 @@ def draw(
     verdict: str | None = None,
     shared: Mapping[int, float] | None = None,
     bases: Mapping[str, str] = transcript.ALONE,
+    branches: bool = False,
     choose: Callable[[transcript.Selection], None] = lambda _: None,
 ) -> transcript.Selection:
     """Draw the transcript, shaded as the view says; the arguments are those of `transcript.draw`."""
@@ -120,6 +121,7 @@ def draw(
         shade=page.view.shade,
         shared=shared,
         bases=bases,
+        branches=branches,
         standing=standing,
         lines=feature_tables.tokens(yardstick(page) or page, hookpoint, stands) if stands else {},
         key=key,

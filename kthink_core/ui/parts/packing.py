@@ -46,6 +46,7 @@ def payload(
     shade: str = SHADES[0],
     shared: Mapping[int, float] | None = None,
     bases: Mapping[str, str] = ALONE,
+    branches: bool = False,
     visit: int = 0,
 ) -> dict[str, Any]:
     """Everything as plain values; texts stay as they are, the browser sets them as text. Arguments as for `draw`.
@@ -105,6 +106,7 @@ def payload(
         "shade": shade,
         "shared": {str(feature): float(maximum) for feature, maximum in (shared or {}).items()},
         "bases": dict(bases),
+        "branches": branches,
     }
 
 

@@ -31,21 +31,33 @@ function alternativesAt({ alternatives }, position) {
 /** @param {View} view @param {number} position @returns {HTMLElement[]} */
 function alternativeRows(view, position) {
   const { facts } = view;
-  const found = alternativesAt(facts, position);
-  if (!found) {
-    const isGiven = Number.isNaN(facts.probabilities[position]);
-    return isGiven ? [] : [element("div", "none", "what else was likely here is not stored")];
-  }
+  if (facts.segments[position] === "prompt" && !alternativesAt(facts, position)) return [];
   const rows = element("div", "others");
-  for (const { id, text, share } of found) {
+  const found = alternativesAt(facts, position);
+  if (!found) rows.append(element("div", "none", "What else was likely here is not stored."));
+  for (const { id, text, share } of found ?? []) {
     const isWritten = id === facts.ids[position];
-    const row = element("div", isWritten ? "other written" : "other");
+    const name = isWritten ? "other written" : "other";
+    const row = facts.branches ? branchButton(name, position, id) : element("div", name);
     row.style.setProperty("--part", share.toFixed(3));
-    row.title = isWritten ? `token ${id}, which stands here` : `token ${id}`;
+    row.title = `token ${id}${isWritten ? ", which stands here" : ""}${facts.branches ? ": branch from here with it" : ""}`;
     row.append(element("span", "word", toldAs([text], [text], 0)), element("span", "value", percent(share)));
     rows.append(row);
   }
+  if (facts.branches) {
+    const other = branchButton("branch", position);
+    other.append("Branch from here …");
+    rows.append(other);
+  }
   return [rows];
+}
+
+/** @param {string} name @param {number} position @param {number} [id] of the token to put there */
+function branchButton(name, position, id) {
+  const button = element("button", name);
+  button.type = "button";
+  button.dataset.branch = id === undefined ? String(position) : `${position} ${id}`;
+  return button;
 }
 
 /** @param {Facts} facts @param {number} position */

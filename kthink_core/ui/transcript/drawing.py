@@ -33,6 +33,8 @@ class Selection(NamedTuple):
     """The feature that stays lit alone."""
     shade: str = SHADES[0]
     """What is lit in its place: "surprise", "entropy", or "features": nothing."""
+    branch: tuple[int, ...] = ()
+    """The position from which the person has just asked to go on, and the token to put there, if any."""
 
 
 def draw(
@@ -60,6 +62,7 @@ def draw(
     shade: str = SHADES[0],
     shared: Mapping[int, float] | None = None,
     bases: Mapping[str, str] = ALONE,
+    branches: bool = False,
     key: str = "transcript",
     choose: Callable[[Selection], None] = lambda _: None,
 ) -> Selection:
@@ -78,7 +81,7 @@ def draw(
     `queries.span_features` of the span, is what the list shows while the span is marked; `lines` tell of features
     there: their top tokens. `basis`, `locked` and `shade` are what is chosen at first, and change with what is given.
     Activations are divided by the larger of the trace's maximum and that in `shared`, by feature; `bases` says both
-    bases in words.
+    bases in words. `branches`: whether the tooltip offers to go on from a position.
 
     `choose` is called before the next run with what the person has just chosen: a page that keeps its view in the link
     writes it there, and that run already shows it. In a fragment, which has a run of its own, compare what is returned.
@@ -114,6 +117,7 @@ def draw(
         shade=shade,
         shared=shared,
         bases=bases,
+        branches=branches,
     )
     answer = _component(
         data=data,
@@ -141,7 +145,10 @@ def read(sent: object, length: int, given: Selection) -> Selection:
     opened = _naturals([sent.get("feature")])
     basis = next((known for known in BASES if known == sent.get("basis")), given.basis)
     shade = next((known for known in SHADES if known == sent.get("shade")), given.shade)
-    return Selection(span, features, opened[0] if opened else None, basis, locked, shade)
+    branch = _naturals(sent.get("branch")) or ()
+    if not 1 <= len(branch) <= 2 or branch[0] >= length:
+        branch = ()
+    return Selection(span, features, opened[0] if opened else None, basis, locked, shade, branch)
 
 
 def _naturals(sent: object) -> tuple[int, ...] | None:

@@ -153,10 +153,10 @@ function fillHeading(view) {
 }
 
 // All that is chosen, whichever has just changed: where two messages come before a run begins, Streamlit keeps the last.
-/** @param {View} view @param {number | null} feature to be opened */
-function tell(view, feature = null) {
+/** @param {View} view @param {number | null} feature to be opened @param {number[]} branch to go on from */
+function tell(view, feature = null, branch = []) {
   const { span, features, basis, lock } = view;
-  view.send("chosen", { span, features, basis, locked: lock !== null && lock < 0 ? null : lock, shade: shadeOf(lock), feature });
+  view.send("chosen", { span, features, basis, locked: lock !== null && lock < 0 ? null : lock, shade: shadeOf(lock), feature, branch });
 }
 
 // Seen at once, and told to the page for its link.

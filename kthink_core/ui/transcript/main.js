@@ -72,6 +72,8 @@ function listen(view) {
     const button = hit(event, "button[data-feature]");
     if (button) clickFeature(view, button);
     if (hit(event, ".close")) toggleHelp(view);
+    const branch = hit(event, "button[data-branch]")?.dataset.branch;
+    if (branch) tell(view, null, branch.split(" ").map(Number));
   });
   root.addEventListener("keydown", (event) => onKey(view, event));
   root.addEventListener("keyup", (event) => onKeyUp(view, event));

@@ -4,6 +4,7 @@
 const SURPRISE = -1;
 const ENTROPY = -2;
 const LARGE = 1; // Nats: N and P go to where a measure is no smaller.
+const LEAST = 0.01; // Nats: what is smaller has no colour, nor a line.
 /** @type {Record<number, { name: string, shade: Shade, title: string }>} */
 const MEASURES = {
   [SURPRISE]: {
@@ -33,7 +34,7 @@ function nameOf(feature) {
   return MEASURES[feature]?.name ?? `Feature ${feature}`;
 }
 
-// Where a measure is above 0; null of a feature.
+// Where a measure is not near 0; null of a feature.
 /** @param {Facts} facts @param {number} measure @returns {Track | null} */
 function measured(facts, measure) {
   if (!(measure in MEASURES)) return null;
@@ -41,7 +42,7 @@ function measured(facts, measure) {
   const activations = [];
   for (let position = 0; position < facts.length; position++) {
     const value = measure === SURPRISE ? -Math.log(facts.probabilities[position]) : entropyAt(facts, position);
-    if (!(value > 0)) continue;
+    if (!(value >= LEAST)) continue;
     positions.push(position);
     activations.push(value);
   }

@@ -64,6 +64,8 @@ interface Delivered {
   shade: Shade;
   shared: Record<number, number>;
   bases: Record<Basis, string>;
+  /** Whether one may go on from a position with another token. */
+  branches: boolean;
   standing: { span: Span; rows: Standing[] } | null;
 }
 
@@ -147,6 +149,8 @@ interface Chosen {
   shade: Shade;
   /** To be opened now. */
   feature: number | null;
+  /** To go on from now: a position, and the id of the token to put there, if any. */
+  branch: number[];
 }
 
 /** One transcript on a page; `newView` says what each is. */
