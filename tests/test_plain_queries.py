@@ -81,6 +81,7 @@ def test_no_column_is_promised_that_is_not_there(cache: Path) -> None:
             "promoted-tokens": queries.promoted_tokens(reader, HOOKPOINTS[0], 7),
             "sinks": queries.sinks(reader, HOOKPOINTS[0]),
             "steering-checks": queries.steering_checks(reader, 1),
+            "branches": queries.branches(reader),
         }
     assert tables.keys() == MAY_BE_EMPTY
     assert all(tuple(table.columns) == PLAIN_QUERIES[name].columns for name, table in tables.items())

@@ -11,7 +11,7 @@ from kthink_core import queries
 from kthink_core.errors import KthinkError
 from kthink_core.ui.parts.writing import plain, visible
 from kthink_core.ui.view import cache
-from kthink_core.ui.view.page import Page, link
+from kthink_core.ui.view.page import Page, go
 from kthink_core.ui.view.permalink import View
 
 _SHOWN = 20
@@ -33,7 +33,7 @@ def parent(page: Page) -> None:
     inference = int(row["parent_inference"])
     label = f"Branched from inference {inference} of {plain(experiment)}, at position {position}"
     there = View(experiment, page.view.hookpoint, inference, position=position)
-    link("inference", there, label, ":material/call_split:")
+    _button(there, label, "branch_parent", ":material/call_split:")
 
 
 def children(page: Page) -> None:
@@ -47,9 +47,15 @@ def children(page: Page) -> None:
         said = f"At {position}: “{plain(visible(row['text']))}” … {row['verdict']}"
         answer = f", answer {plain(str(row['answer'])[:40])}" if isinstance(row["answer"], str) else ""
         there = replace(View(experiment, page.view.hookpoint, inference), position=position)
-        link("inference", there, f"{said}{answer} (inference {inference} of {plain(experiment)})")
+        label = f"{said}{answer} (inference {inference} of {plain(experiment)})"
+        _button(there, label, f"branch {experiment} {inference}")
     if len(found) > _SHOWN:
         st.caption(f"And {len(found) - _SHOWN} more: `query branches --experiment {found[-1][0]}` lists all.")
+
+
+def _button(there: View, label: str, key: str, icon: str = ":material/arrow_forward:") -> None:
+    """Leads to another inference on this page: a link to the page it is on would leave the address as it was."""
+    st.button(label, icon=icon, type="tertiary", key=key, on_click=go, args=(there,))
 
 
 def _children(page: Page) -> list[tuple[str, dict]]:
