@@ -18,16 +18,17 @@ Site = Literal["hookpoint", "residual"]
 Device = Literal["auto", "cpu", "cuda"]
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 
-JOURNAL_SCHEMA = 5
+JOURNAL_SCHEMA = 6
 """Version of what is kept: experiment.json, manifest.json, segment files and directions. Raised with every change that
 an older kthink would misread; what older ones wrote is read as it is.
 2: whose prompt it was and its own sampling. 3: interventions; a manifest with increments. 4: triggers and receipts of
-interventions. 5: tags."""
+interventions. 5: tags. 6: alternatives; of a branch its parent."""
 
-DATABASE_SCHEMA = 6
+DATABASE_SCHEMA = 7
 """Version of the tables of a database; raised with every change of them. Those of another version are built again.
 2: features by inference and by token, decoder directions. 3: interventions; a trace that was cut off is not wrong.
-4: fidelity. 5: triggers and receipts of interventions. 6: tags."""
+4: fidelity. 5: triggers and receipts of interventions. 6: tags.
+7: alternatives; of a branch its parent."""
 
 BATCH_SIZE = 32
 """Inferences generated at once, unless asked otherwise."""

@@ -10,6 +10,7 @@ import pandas as pd
 from kthink_core import queries
 from kthink_core.errors import BadValue
 from kthink_core.queries import Scope
+from kthink_core.queries.branches import COLUMNS as BRANCHES
 from kthink_core.store.reader import Reader
 
 
@@ -117,6 +118,11 @@ PLAIN_QUERIES: dict[str, Query] = {
     "promoted-tokens": Query(
         queries.promoted_tokens, ("hookpoint", "feature"), ("top",), ("sign", "rank", "token_id", "text", "logit")
     ),
+    "alternatives": Query(
+        queries.alternatives, ("inference",), ("position",),
+        ("position", "rank", "token_id", "text", "logprob", "written", "entropy"),
+    ),
+    "branches": Query(queries.branches, (), ("inference", "top"), BRANCHES),
     "token-features": Query(
         queries.token_features, ("inference", "hookpoint"), ("top",), ("position", "feature", "activation")
     ),

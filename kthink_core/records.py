@@ -5,7 +5,7 @@ Positions count from 0 at the first prompt token, inferences and problems from 0
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal, NamedTuple, get_args
 
@@ -93,6 +93,24 @@ def joined(parts: Sequence[Encoding]) -> Encoding:
         np.concatenate([part.squared_norm for part in parts]),
         sums,
     )
+
+
+MOST_ALTERNATIVES = 5
+"""Tokens that are told of each generated position."""
+
+
+class Alternatives(NamedTuple):
+    """What else the model might have written at each generated position: of its own distribution there (temperature 1,
+    before top-p)."""
+
+    token_ids: NDArray[np.int32]
+    """[generated, tokens] the likeliest tokens, the likeliest first."""
+    logprobs: NDArray[np.float32]
+    """[generated, tokens] theirs, natural."""
+    entropies: NDArray[np.float32]
+    """[generated] −Σ p ln p over the whole vocabulary, in nats."""
+    texts: Mapping[int, str]
+    """Of each of the tokens, as `Inference.texts`."""
 
 
 class Directions(NamedTuple):
@@ -240,6 +258,13 @@ class Inference:
     """Of each intervention, in their order; empty where it was written before schema 4."""
     tags: tuple[str, ...] = ()
     """Of a trace that was written elsewhere: what it came with."""
+    alternatives: Alternatives | None = None
+    """None: not stored, as before schema 6."""
+    parent_experiment: str | None = None
+    """Of a branch: where the trace lies that it was begun as; None also where that was not kept."""
+    parent_inference: int | None = None
+    parent_position: int | None = None
+    """Of a branch: its first position that is not the parent's; None: it is no branch."""
 
     @property
     def generated_tokens(self) -> int:

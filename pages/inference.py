@@ -10,7 +10,7 @@ from kthink_core import queries, saved, signs
 from kthink_core.live.study_requests import StoredTrace
 from kthink_core.ui.causes import causes_panel
 from kthink_core.ui.causes.traced_page import TracedPage
-from kthink_core.ui.inference import reading, span_notes, trace_parts
+from kthink_core.ui.inference import branch_links, reading, span_notes, trace_parts
 from kthink_core.ui.inference.trace_parts import Reading
 from kthink_core.ui.parts import download, evidence_file, header, note_panel, quality, terms, verdict
 from kthink_core.ui.sentences import sentence_panel
@@ -32,6 +32,7 @@ def head(page: Page, feature: int) -> None:
     else:
         verdict.line(row, sampled=page.experiment.config.traces is None)
         st.text(row["question"])
+    branch_links.parent(page)
     receipt_table.of_inference(page)
     quality.line(page)
     quality.notes(page)
@@ -49,11 +50,14 @@ def trace(page: Page, read: Reading) -> None:
     def follow(chosen: Selection) -> None:
         if chosen.feature is not None:
             lead("feature", with_features(view, (chosen.feature,)))
+        elif chosen.branch:
+            lead("live", replace(view, branch=chosen.branch))
         else:
             shown_now = with_features(replace(view, span=chosen.span, position=None), chosen.features)
-            go(replace(shown_now, basis=chosen.basis, locked=chosen.locked))
+            go(replace(shown_now, basis=chosen.basis, locked=chosen.locked, shade=chosen.shade))
 
-    reading.trace(page, read.shown, follow, span=view.span, position=view.position, reported=firings)
+    branches = page.person.may("runner") and page.ask(queries.interventions, view.inference).empty
+    reading.trace(page, read.shown, follow, span=view.span, position=view.position, reported=firings, branches=branches)
     trace_parts.reports(read, firings, lambda to: go(replace(view, position=to)))
 
 
@@ -135,4 +139,5 @@ with errors_shown():
             trace_parts.unusual(read)
     causes(page, read)
     sentence_panel.draw(page, feature, lambda to: go(replace(view, span=to, position=to[0])))
+    branch_links.children(page)
     note_panel.panel(page, note_panel.of_inference(page, view.inference))

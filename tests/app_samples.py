@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from kthink_core.config import Experiment, ExperimentConfig, SaeShape
 from kthink_core.prompts import Mode, Segment
-from kthink_core.records import Encoding, Inference
+from kthink_core.records import Alternatives, Encoding, Inference
 from kthink_core.store.writer import open_writer
 from tests.store_samples import sample_fidelity
 
@@ -81,6 +81,24 @@ def sample_inference(experiment: Experiment, inference: int) -> Inference:
             hookpoint: _encoding(random, token_ids, segments, shape.num_latents)
             for hookpoint, shape in experiment.saes.items()
         },
+        alternatives=None if inference == 2 else _alternatives(token_ids[len(PROMPT) :], logprobs[len(PROMPT) :]),
+    )
+
+
+def _alternatives(written: NDArray[np.int32], logprobs: NDArray[np.float32]) -> Alternatives:
+    """What was written with its share, and half, a quarter, … of the rest for the tokens that follow in the
+    vocabulary."""
+    ids = (written[:, None] + np.arange(5, dtype=np.int32)) % len(VOCABULARY)
+    shares = np.concatenate([np.exp(logprobs)[:, None], np.outer(-np.expm1(logprobs), 0.5 ** np.arange(1, 5))], 1)
+    order = np.argsort(-shares, axis=1, kind="stable")
+    shares = np.take_along_axis(shares, order, 1)
+    texts = dict(enumerate(VOCABULARY))
+    entropies = -(shares * np.log(np.maximum(shares, 1e-9))).sum(1)
+    return Alternatives(
+        np.take_along_axis(ids, order, 1),
+        np.log(np.maximum(shares, 1e-9)).astype(np.float32),
+        entropies.astype(np.float32),
+        {token_id: texts[token_id] for token_id in sorted(set(ids.ravel().tolist()))},
     )
 
 

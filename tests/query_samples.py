@@ -78,6 +78,8 @@ def questions(study: str) -> dict[str, dict[str, str]]:
         "feature-pair": features,
         "neighbours": FEATURE,
         "promoted-tokens": FEATURE,
+        "alternatives": {**ONE, "position": "9"},
+        "branches": {},
         "token-features": {**H, **ONE, "top": "2"},
         "feature-tracks": {**features, **ONE},
         "ranked-features": {**H, **ONE, "ranking": "lift"},
@@ -94,7 +96,7 @@ def questions(study: str) -> dict[str, dict[str, str]]:
 
 MAY_BE_EMPTY = {
     "interventions", "injection", "attribution", "attribution-checks", "neighbours", "promoted-tokens", "sinks",
-    "steering-checks",
+    "steering-checks", "branches",
 }  # fmt: skip
 """Of the sample: nothing was steered or injected, and there is no model."""
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from kthink_core.config import Experiment, ExperimentConfig, SaeShape
 from kthink_core.prompts import Segment
-from kthink_core.records import Check, Encoding, Fidelity, Inference, Intervention, Receipt, Trigger
+from kthink_core.records import Alternatives, Check, Encoding, Fidelity, Inference, Intervention, Receipt, Trigger
 from kthink_core.store.files import Layout, sha256_of
 from kthink_core.store.manifest import read_manifest
 from kthink_core.store.sealed import open_sealed_json, sealed_json
@@ -100,7 +100,18 @@ def sample_inference(experiment: Experiment, inference: int, seed: int = 0) -> I
         interventions=DONE[: inference % 3],
         receipts=RECEIPTS[: inference % 3],
         tags=("mine", "it's", "𝛼, β")[: inference % 4],
+        alternatives=None if inference % 5 == 4 else _alternatives(random, positions - prompt),
+        parent_experiment="demo" if inference % 4 == 3 else None,
+        parent_inference=inference if inference % 4 == 3 else None,
+        parent_position=prompt if inference % 2 else None,
     )
+
+
+def _alternatives(random: np.random.Generator, generated: int) -> Alternatives:
+    ids = np.array([random.choice(len(TEXTS), 2, replace=False) for _ in range(generated)], np.int32).reshape(-1, 2)
+    logprobs = -np.sort(random.random((generated, 2), np.float32))
+    named = {token_id: TEXTS[token_id] for token_id in sorted(set(ids.ravel().tolist()))}
+    return Alternatives(ids, logprobs, random.random(generated, np.float32), named)
 
 
 def sample_fidelity(inference: Inference, seed: int = 0) -> dict[str, Fidelity]:
@@ -163,6 +174,17 @@ def rewrite(path: Path, **fields: object) -> None:
     path.write_bytes(sealed_json(content | fields))
 
 
+_LATER = (
+    "DROP TABLE fidelity",
+    "DROP TABLE alternatives",
+    *(
+        f"ALTER TABLE inferences DROP COLUMN {column}"
+        for column in ("tags", "parent_experiment", "parent_inference", "parent_position")
+    ),
+)
+"""What schemas after the third brought."""
+
+
 def as_schema_2(folder: Path) -> Path:
     """Turns the main database of an experiment without increments into one of schema 2, and returns its path."""
     older = ("DROP TABLE interventions", "ALTER TABLE inferences DROP COLUMN max_new_tokens")
@@ -182,7 +204,7 @@ def _as_schema(version: int, folder: Path, *statements: str) -> Path:
     [path] = Layout(folder).databases()
     with duckdb.connect(path) as connection:
         connection.execute("UPDATE experiment SET schema_version = ?", [version])
-        for statement in ("DROP TABLE fidelity", "ALTER TABLE inferences DROP COLUMN tags", *statements):
+        for statement in (*_LATER, *statements):
             connection.execute(statement)
     database = read_manifest(Layout(folder))[0].model_dump(mode="json")["database"]
     changed = {"schema_version": version, "sha256": sha256_of(path), "fidelity": []}
@@ -197,14 +219,22 @@ def full_disk(descriptor: int) -> None:
 
 def same(one: Inference, other: Inference) -> bool:
     """Whether two inferences are equal in every field, arrays by value and type, NaN equal to NaN."""
-    plain = [field.name for field in fields(Inference) if field.name not in ("token_ids", "logprobs", "encodings")]
+    arrays = ("token_ids", "logprobs", "encodings", "alternatives")
+    plain = [field.name for field in fields(Inference) if field.name not in arrays]
     return (
         all(getattr(one, name) == getattr(other, name) for name in plain)
         and _same(one.token_ids, other.token_ids)
         and _same(one.logprobs, other.logprobs)
         and list(one.encodings) == list(other.encodings)
         and all(_same_encoding(kept, other.encodings[name]) for name, kept in one.encodings.items())
+        and _same_alternatives(one.alternatives, other.alternatives)
     )
+
+
+def _same_alternatives(one: Alternatives | None, other: Alternatives | None) -> bool:
+    if one is None or other is None:
+        return one is other
+    return all(map(_same, one[:3], other[:3])) and one.texts == other.texts
 
 
 def _same_encoding(one: Encoding, other: Encoding) -> bool:

@@ -96,9 +96,10 @@ class TestInference:
     def test_the_link_brings_back_features_ranking_span_and_position(self, visit: Open, cache: Path) -> None:
         app = visit(
             "inference", experiment="demo", inference="1", feature="12", also="3.7", ranking="lift", span="12.20",
-            position="15", basis="experiment", locked="3",
+            position="15", basis="experiment", locked="3", shade="entropy",
         )  # fmt: skip
         data = transcript(app)
+        assert data["shade"] == "entropy" and data["alternatives"] and data["branches"]
         assert data["features"] == [12, 3, 7]
         assert (data["basis"], data["locked"]) == ("experiment", 3)
         assert (data["span"], data["position"]) == ([12, 20], 15)

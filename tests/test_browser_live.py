@@ -106,6 +106,38 @@ def test_a_prompt_becomes_a_transcript_and_is_kept(visit: Visit) -> None:
     assert "experiment=live" in page.url
 
 
+def test_a_trace_is_branched_from_its_tooltip_and_the_branch_kept(visit: Visit) -> None:
+    page = visit("/inference?experiment=tiny&inference=1&shade=surprise")
+    expect(page.locator(".row .feature[aria-pressed=true]")).to_contain_text("surprise")
+    assert page.locator(f"{TOKENS}.fires").count() > 12  # a random model is surprised everywhere
+    written = page.locator(".band:not(.prompt) .token").nth(4)
+    position = int(written.evaluate("token => token.position"))
+    before = "".join(page.locator(".band:not(.prompt) .token").all_text_contents()[:4])
+    written.click()
+    tooltip = page.locator(".tooltip.held")
+    expect(tooltip).to_contain_text(re.compile(r"entropy[0-9.]+ nats"))
+    others = tooltip.locator("button.other")
+    expect(others).to_have_count(5)
+    expect(others.first).to_contain_text("%")
+    put = str(others.nth(2).get_attribute("title"))
+    others.nth(2).click()
+    page.wait_for_url(re.compile(rf"/live\?.*branch={position}\.[0-9]+"))
+    expect(page.get_by_text(f"Branch from inference 1 of tiny, at position {position}")).to_be_visible()
+    page.get_by_role("button", name="Run the branch").click()
+    ended(page, "Done")
+    again = page.locator(".band:not(.prompt) .token")
+    assert "".join(again.all_text_contents()[:4]) == before
+    page.locator(f"{TOKENS}").nth(position).click()
+    expect(page.locator(".tooltip.held .facts")).to_contain_text(f"id{re.findall('[0-9]+', put)[0]}")
+    page.get_by_role("button", name="Keep", exact=True).click()
+    page.get_by_role("link", name=re.compile("^Kept as inference")).click()
+    page.get_by_role("button", name=f"Branched from inference 1 of tiny, at position {position}").click()
+    page.wait_for_url(re.compile(rf"experiment=tiny.*position={position}"))
+    child = page.get_by_role("button", name=re.compile(rf"At {position}: .*of live\)$"))
+    child.click()
+    page.wait_for_url(re.compile("experiment=live"))
+
+
 def test_encode_only(visit: Visit) -> None:
     page = visit("/live")
     page.get_by_text("Encode only").click()

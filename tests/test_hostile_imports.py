@@ -174,7 +174,10 @@ OWN = {
     "a negative token": ("UPDATE tokens SET token_id = -5 WHERE position = 1", "a token without"),
     "an infinite logprob": ("UPDATE tokens SET logprob = '-inf' WHERE position = 4", "not finite"),
     "a wrong segment": ("UPDATE tokens SET segment = 'answer' WHERE position = 0", "token_latents has not one row"),
-    "a long prompt": ("UPDATE inferences SET prompt_tokens = 2000000000", "its prompt is not the first"),
+    "a long prompt": (
+        "DELETE FROM alternatives; UPDATE inferences SET prompt_tokens = 2000000000",
+        "its prompt is not the first",
+    ),
     "a strange mode": ("UPDATE inferences SET mode = '<script>'", "mode"),
     "no mode": ("UPDATE inferences SET mode = NULL", "mode"),
     "a strange end": ("UPDATE inferences SET finish_reason = 'x'", "finish_reason"),

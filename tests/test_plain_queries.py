@@ -35,6 +35,8 @@ ARGUMENTS = {
     "feature-pair": [*H, "--features", "7,3"],
     "neighbours": [*H, "--feature", "7"],
     "promoted-tokens": [*H, "--feature", "7"],
+    "alternatives": [*ONE, "--position", "9"],
+    "branches": [],
     "token-features": [*H, *ONE, "--top", "2"],
     "feature-tracks": [*H, *ONE, "--features", "7,3"],
     "ranked-features": [*H, *ONE, "--ranking", "lift"],
@@ -47,7 +49,7 @@ ARGUMENTS = {
     "sinks": H,
     "steering-checks": ONE,
 }
-MAY_BE_EMPTY = {"neighbours", "promoted-tokens", "sinks", "steering-checks"}
+MAY_BE_EMPTY = {"neighbours", "promoted-tokens", "sinks", "steering-checks", "branches"}
 """Of the sample: it is not finished, was not steered, and has no sinks."""
 
 
@@ -79,6 +81,7 @@ def test_no_column_is_promised_that_is_not_there(cache: Path) -> None:
             "promoted-tokens": queries.promoted_tokens(reader, HOOKPOINTS[0], 7),
             "sinks": queries.sinks(reader, HOOKPOINTS[0]),
             "steering-checks": queries.steering_checks(reader, 1),
+            "branches": queries.branches(reader),
         }
     assert tables.keys() == MAY_BE_EMPTY
     assert all(tuple(table.columns) == PLAIN_QUERIES[name].columns for name, table in tables.items())

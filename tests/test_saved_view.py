@@ -23,7 +23,7 @@ from kthink_core.cli import main
 from kthink_core.errors import BadValue, UnknownName
 from kthink_core.notes import FILE, FeatureSubject, InferenceSubject, Notebook, SpanSubject
 from kthink_core.prompts import Segment
-from kthink_core.records import Encoding
+from kthink_core.records import Alternatives, Encoding
 from kthink_core.saved import save_view, view_page
 from kthink_core.saved.address import Kind, read_link
 from kthink_core.saved.html_page import html
@@ -363,8 +363,12 @@ def test_a_trace_of_four_hundred_tokens_is_small(tmp_path: Path) -> None:
         squared_norm=(vectors**2).sum(axis=1).astype(np.float32),
         vector_sums={name: vectors[np.array(segments) == name].sum(axis=0) for name in ends},
     )
+    others = np.stack([random.permutation(32_000)[:5] for _ in range(one.prompt_tokens, positions)]).astype(np.int32)
+    chances = -np.sort(random.exponential(3, others.shape)).astype(np.float32)
+    named = {token_id: str(random.choice(WORDS)) for token_id in sorted(set(others.ravel().tolist()))}
     long = replace(
         one,
+        alternatives=Alternatives(others, chances, -chances[:, 0], named),
         token_ids=np.arange(positions, dtype=np.int32),
         texts=tuple(str(random.choice(WORDS)) for _ in range(positions)),
         segments=tuple(segments),

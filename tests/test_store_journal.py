@@ -143,7 +143,7 @@ def test_a_newer_schema_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch
     with monkeypatch.context() as newer:
         newer.setattr("kthink_core.store.sealed.JOURNAL_SCHEMA", 99)
         path = write_segment(folder, sample_inference(EXPERIMENT, 0))
-    with pytest.raises(SchemaTooNew, match="store schema 99, this kthink reads up to 5"):
+    with pytest.raises(SchemaTooNew, match="store schema 99, this kthink reads up to 6"):
         read_segment(path)
 
 

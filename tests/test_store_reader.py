@@ -237,18 +237,18 @@ def test_a_missing_database_is_told(tmp_path: Path) -> None:
 def test_a_newer_schema_is_refused(tmp_path: Path, file: str) -> None:
     write_sample(tmp_path, EXPERIMENT, DRAWN[:1])
     path = tmp_path / NAME / file
-    rewrite(path, schema_version=7)
-    with pytest.raises(SchemaTooNew, match="has store schema 7, this kthink reads up to 5; upgrade kthink"):
+    rewrite(path, schema_version=99)
+    with pytest.raises(SchemaTooNew, match="has store schema 99, this kthink reads up to 6; upgrade kthink"):
         open_reader(tmp_path, NAME)
     [status] = list_experiments(tmp_path)
-    assert status.problem and "store schema 7" in status.problem
+    assert status.problem and "store schema 99" in status.problem
 
 
 def test_a_newer_database_is_refused(tmp_path: Path) -> None:
     write_sample(tmp_path, EXPERIMENT, DRAWN[:1], 1)
     with duckdb.connect(tmp_path / NAME / "latents-0001.duckdb") as connection:
-        connection.execute("UPDATE experiment SET schema_version = 7")
-    with pytest.raises(SchemaTooNew, match=r"latents-0001\.duckdb has store schema 7"):
+        connection.execute("UPDATE experiment SET schema_version = 99")
+    with pytest.raises(SchemaTooNew, match=r"latents-0001\.duckdb has store schema 99"):
         open_reader(tmp_path, NAME)
 
 

@@ -198,7 +198,8 @@ def test_a_kept_run_is_taken_from_a_database_of_schema_2(
         writer.build()
     assert len(told) == (3 if harm == "all" else 1)
     assert all(line.endswith("is taken from a database that has it") for line in told)
-    assert rows([read_segment(layout.segment(3), KEPT)]) == rows([replace(DRAWN[3], tags=())]), "it had no tags"
+    later = {"tags": (), "alternatives": None, "parent_experiment": None, "parent_inference": None}
+    assert rows([read_segment(layout.segment(3), KEPT)]) == rows([replace(DRAWN[3], **later, parent_position=None)])
     assert old.exists()
     with open_reader(tmp_path, KEPT.name) as reader:
         assert reader.inference_ids == (0, 1, 2, 3)

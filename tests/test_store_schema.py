@@ -41,7 +41,7 @@ def old(tmp_path: Path) -> Path:
 
 
 def test_a_reader_is_told_what_to_do(old: Path) -> None:
-    message = r"latents-0001\.duckdb has store schema 1, this kthink reads 6; run `precompute` again"
+    message = r"latents-0001\.duckdb has store schema 1, this kthink reads 7; run `precompute` again"
     with pytest.raises(SchemaTooOld, match=message) as caught:
         open_reader(old.parent, NAME)
     assert "\n" not in str(caught.value)

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from kthink_core.config import Site
 from kthink_core.identity import Maker, source
+from kthink_core.live.branch import Branch
 from kthink_core.live.request import Author, ExperimentName, Hookpoint, Hookpoints, Reference, Request, Typed
 from kthink_core.live.study_requests import AblationRequest, AttributionRequest, SentencesRequest, SweepRequest
 from kthink_core.prompts import Mode, Segment
@@ -44,6 +45,11 @@ class TokenizeRequest(TypedPrompt):
 
 class GenerateRequest(TypedPrompt):
     """Answer a prompt; stream tokens and latents."""
+
+    branch: Branch | None = Field(
+        default=None,
+        description="go on from there; `prompt` then only says what it is about, and `mode` is the trace's",
+    )
 
     hookpoints: Hookpoints = Field(default=(), description="empty: all that the worker has SAEs for")
     temperature: float = Field(default=0.6, ge=0, le=10, description="0: the most likely token")
@@ -116,6 +122,19 @@ class Latents(_Answer):
     """[positions][active]"""
 
 
+class Others(_Answer):
+    """What else the model might have written at some positions, of its own distribution (temperature 1, no filter)."""
+
+    token_ids: tuple[tuple[int, ...], ...]
+    """[positions][tokens] the likeliest, the likeliest first."""
+    texts: tuple[tuple[str, ...], ...]
+    """[positions][tokens]"""
+    logprobs: tuple[tuple[float, ...], ...]
+    """[positions][tokens] natural."""
+    entropies: tuple[float, ...]
+    """[positions] of the whole distribution, in nats."""
+
+
 class Tokens(_Answer):
     """Positions that have passed through the model: first the whole prompt at once, then one by one, or a few together
     where they come faster than fifty a second."""
@@ -130,6 +149,8 @@ class Tokens(_Answer):
     """Natural, temperature 1, no filter; None in the prompt."""
     latents: dict[str, Latents]
     """By hookpoint."""
+    others: Others | None = None
+    """Of the last ones of these positions; None in the prompt, and of an older worker."""
 
 
 class Progressed(_Answer):

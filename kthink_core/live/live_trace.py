@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from kthink_core.lift import standing_out
-from kthink_core.live.api import Latents, Tokens
+from kthink_core.live.api import Latents, Others, Tokens
 from kthink_core.queries.histogram import histogram
 from kthink_core.store.scopes import SEGMENTS_OF, Scope
 
@@ -34,6 +34,26 @@ class _Rows:
         return pd.DataFrame({name: np.array(values) for name, values in columns.items()})
 
 
+class _Others:
+    """Alternatives end to end."""
+
+    def __init__(self) -> None:
+        self.position, self.rank, self.token_id = array("i"), array("i"), array("i")
+        self.logprob, self.entropy = array("f"), array("f")
+        self.text: list[str] = []
+
+    def append(self, end: int, others: Others) -> None:
+        """Of the positions before `end`."""
+        rows = zip(others.token_ids, others.texts, others.logprobs, others.entropies, strict=True)
+        for position, (ids, texts, logprobs, entropy) in enumerate(rows, start=end - len(others.entropies)):
+            self.position.extend([position] * len(ids))
+            self.rank.extend(range(1, len(ids) + 1))
+            self.token_id.extend(ids)
+            self.logprob.extend(logprobs)
+            self.entropy.extend([entropy] * len(ids))
+            self.text += texts
+
+
 class LiveTrace:
     """Grows with the events of one job; answers as `queries` does of a stored inference, types included. For one thread
     at a time."""
@@ -45,6 +65,7 @@ class LiveTrace:
         self.logprobs: list[float | None] = []
         self._latents: dict[str, _Rows] = {}
         self._strongest: dict[str, _Rows] = {}
+        self._others = _Others()
 
     def __len__(self) -> int:
         return len(self.token_ids)
@@ -57,6 +78,8 @@ class LiveTrace:
         self.logprobs += tokens.logprobs
         for hookpoint, latents in tokens.latents.items():
             self._append(hookpoint, tokens.first, latents)
+        if tokens.others:
+            self._others.append(tokens.first + len(tokens.token_ids), tokens.others)
 
     def _append(self, hookpoint: str, first: int, latents: Latents) -> None:
         rows = self._latents.setdefault(hookpoint, _Rows())
@@ -77,6 +100,22 @@ class LiveTrace:
                 "text": pd.Series(self.texts, dtype="str"),
                 "segment": pd.Series(self.segments, dtype="str"),
                 "logprob": np.array(self.logprobs, np.float32),  # None becomes NaN
+            }
+        )
+
+    def alternatives(self) -> pd.DataFrame:
+        """position, rank, token_id, text, logprob, written, entropy: as `queries.alternatives`."""
+        others = self._others
+        position, token_id = np.array(others.position), np.array(others.token_id)
+        return pd.DataFrame(
+            {
+                "position": position,
+                "rank": np.array(others.rank),
+                "token_id": token_id,
+                "text": pd.Series(others.text, dtype="str"),
+                "logprob": np.array(others.logprob),
+                "written": np.array(self.token_ids, np.int32)[position] == token_id,
+                "entropy": np.array(others.entropy),
             }
         )
 

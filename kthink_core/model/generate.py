@@ -18,6 +18,7 @@ from kthink_core.config import Site
 from kthink_core.model.hookpoints import Captured, Edit, passing
 from kthink_core.model.kv_cache import Growing, growing_cache
 from kthink_core.model.language_model import LanguageModel
+from kthink_core.model.likeliest import GrowingLikeliest, Likeliest, likeliest
 from kthink_core.model.onset import Onset
 from kthink_core.model.sampling import Sampling, draw, uniform_table
 from kthink_core.model.steering import Notes, Steering
@@ -33,6 +34,8 @@ class Step(NamedTuple):
     """[rows] the token that passed; empty in the first step."""
     logprobs: list[float]
     """[rows] its natural log-probability under the model (temperature 1, no filter); empty in the first step."""
+    likeliest: Likeliest | None
+    """[rows, …] what else might have been drawn; None in the first step."""
     vectors: dict[str, Tensor]
     """By hookpoint, [rows, positions that passed, width]; in the first step a row's padding comes first."""
     notes: Notes
@@ -71,6 +74,7 @@ def steps(
     alive = list(range(len(prompts)))
     token_ids: list[int] = []
     logprobs: list[float] = []
+    others: Likeliest | None = None
     for step in range(sampling.max_new_tokens + 1):
         padded = any(len(prompts[index].token_ids) < longest for index in alive)
         visible = mask[:, : longest + step] if padded else None  # transformers would look at all of it to know
@@ -99,7 +103,7 @@ def steps(
         ended: dict[int, FinishReason] = {row: "stop" for row, token_id in enumerate(token_ids) if token_id in stops}
         if step == sampling.max_new_tokens:
             ended = {row: ended.get(row, "length") for row in range(len(alive))}
-        yield Step(alive, token_ids, logprobs, {name: captured[name] for name in hookpoints}, notes, ended)
+        yield Step(alive, token_ids, logprobs, others, {name: captured[name] for name in hookpoints}, notes, ended)
         if ended:
             going = [row for row in range(len(alive)) if row not in ended]
             if not going:
@@ -111,8 +115,9 @@ def steps(
                 onset.select(rows)
             alive = [alive[row] for row in going]
         drawn = draw(logits, uniforms[alive, step], sampling)
-        chances = logits.float().log_softmax(-1).gather(-1, drawn[:, None]).squeeze(-1)
-        token_ids, logprobs = drawn.tolist(), chances.tolist()
+        chances = logits.float().log_softmax(-1)
+        others = likeliest(chances)
+        token_ids, logprobs = drawn.tolist(), chances.gather(-1, drawn[:, None]).squeeze(-1).tolist()
         tokens = drawn[:, None]
         positions = positions[:, -1:] + 1
 
@@ -159,6 +164,7 @@ def generate(
     longest = max(len(prompt.token_ids) for prompt in prompts)
     seen = {hookpoint: Growing() for hookpoint in hookpoints}
     noted = {done.hookpoint: Growing() for done in steering.interventions} if steering else {}
+    others = GrowingLikeliest()
     written: list[list[int]] = [[] for _ in prompts]
     logprobs: list[list[float]] = [[] for _ in prompts]
     for number, step in enumerate(steps(lm, prompts, sampling, hookpoints, site, steering, earlier)):
@@ -170,6 +176,8 @@ def generate(
         for index, token_id, logprob in zip(step.prompts, step.token_ids, step.logprobs, strict=bool(number)):
             written[index].append(token_id)
             logprobs[index].append(logprob)
+        if step.likeliest:
+            others.append(step.likeliest)
         if number:
             on_step(number, len(step.prompts))
         for row, reason in step.ended.items():
@@ -182,12 +190,13 @@ def generate(
                     {hookpoint: growing.values[row, padding:].clone() for hookpoint, growing in seen.items()},
                     torch.tensor([torch.nan] * len(prompt.token_ids) + logprobs[index]),
                     {hookpoint: growing.values[row].clone() for hookpoint, growing in noted.items()},
+                    likeliest=others.of(row) if step.likeliest else None,
                 ),
             )
         going = [row for row in range(len(step.prompts)) if row not in step.ended]
         if step.ended and going:
             rows = torch.tensor(going, device=lm.device)
-            for growing in (*seen.values(), *noted.values()):
+            for growing in (*seen.values(), *noted.values(), *([others] if step.likeliest else [])):
                 growing.select(rows)
 
 

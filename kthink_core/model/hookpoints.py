@@ -19,6 +19,7 @@ from transformers import PreTrainedModel
 
 from kthink_core.config import Site
 from kthink_core.errors import HookSkipped, UnknownName
+from kthink_core.model.likeliest import Likeliest
 from kthink_core.records import Check
 
 _LAYER = re.compile(r"(?:.*\.)?(?:layers|h|blocks)\.\d+")
@@ -40,6 +41,8 @@ class Captured(NamedTuple):
     """By hookpoint at which a generation was steered, [generated, …]: what was done there (`steering.Notes`)."""
     checks: tuple[Check, ...] = ()
     """What was tried on it where it was steered (receipts.py)."""
+    likeliest: Likeliest | None = None
+    """[generated, …] what else might have stood there; None where nobody asked."""
 
 
 @contextmanager

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
 from kthink_core.config import Site
 from kthink_core.model.hookpoints import Captured, passing
 from kthink_core.model.language_model import LanguageModel
+from kthink_core.model.likeliest import Likeliest, likeliest, together
 from kthink_core.model.onset import Onset
 from kthink_core.model.steering import Steering
 
@@ -26,12 +26,14 @@ def replay(
     site: Site,
     steering: Steering | None = None,
     prompt_tokens: Sequence[int] = (),
+    *,
+    others: bool = False,
 ) -> list[Captured]:
     """Run token ids through the model, once, or until it is settled from when on what waits for a feature acts. One
     Captured a sequence, in order.
 
-    `steering` needs `prompt_tokens`, a number a sequence: it acts behind them. Vectors are those that went on. Raises
-    HookSkipped.
+    `steering` needs `prompt_tokens`, a number a sequence: it acts behind them. `others`: with what else
+    might have stood there. Vectors are those that went on. Raises HookSkipped.
 
     Sequences are padded on the right: under causal attention no real position can see the padding, so that no mask is
     needed and the rows equal those of each sequence alone but for the order of floating-point sums.
@@ -39,13 +41,14 @@ def replay(
     longest = max(map(len, sequences))
     padded = torch.tensor([[*ids, *[0] * (longest - len(ids))] for ids in sequences], device=lm.device)
     captured, last_hidden, _ = _passed(lm, padded, hookpoints, site, steering, prompt_tokens)
-    return [
-        Captured(
-            {hookpoint: captured[hookpoint][row, : len(ids)] for hookpoint in hookpoints},
-            _logprobs(lm, last_hidden[row, : len(ids)], padded[row, : len(ids)]),
-        )
-        for row, ids in enumerate(sequences)
-    ]
+    given = prompt_tokens or [1] * len(sequences)
+    found = []
+    for row, ids in enumerate(sequences):
+        vectors = {hookpoint: captured[hookpoint][row, : len(ids)] for hookpoint in hookpoints}
+        first = given[row] if others else len(ids)
+        logprobs, apart = _predicted(lm, last_hidden[row, : len(ids)], padded[row, : len(ids)], first)
+        found.append(Captured(vectors, logprobs, likeliest=apart))
+    return found
 
 
 @torch.inference_mode()
@@ -83,12 +86,20 @@ def _passed(
             return captured, last_hidden, onset and onset.starts
 
 
-def _logprobs(lm: LanguageModel, last_hidden: Tensor, token_ids: Tensor) -> Tensor:
-    """last_hidden: [positions, hidden]; token_ids: [positions] → [positions], NaN at 0."""
+def _predicted(
+    lm: LanguageModel, last_hidden: Tensor, token_ids: Tensor, first: int
+) -> tuple[Tensor, Likeliest | None]:
+    """last_hidden: [positions, hidden]; token_ids: [positions] → the log-probability of each, NaN at 0, and what else
+    might have stood at the positions from `first`, 1 or later, on; None where there are none."""
     head = lm.model.get_output_embeddings()
     assert head is not None  # every causal language model has one
-    parts = [
-        -cross_entropy(head(states).float(), targets, reduction="none")
-        for states, targets in zip(last_hidden[:-1].split(_LOGIT_ROWS), token_ids[1:].split(_LOGIT_ROWS), strict=True)
-    ]
-    return torch.cat([torch.full((1,), torch.nan), *(part.cpu() for part in parts)])
+    own, others = [torch.full((1,), torch.nan)], list[Likeliest]()
+    for start in range(0, len(token_ids) - 1, _LOGIT_ROWS):
+        states = last_hidden[start : start + _LOGIT_ROWS][: len(token_ids) - 1 - start]
+        chances = head(states).float().log_softmax(-1)
+        targets = token_ids[start + 1 : start + 1 + len(states)]
+        own.append(chances.gather(-1, targets[:, None]).squeeze(-1).cpu())
+        behind = chances[max(first - 1 - start, 0) :]  # a row predicts the token after it
+        if len(behind):
+            others.append(likeliest(behind))
+    return torch.cat(own), together(others) if others else None

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from kthink_core.model import receipts as told
 from kthink_core.model.hookpoints import Captured
 from kthink_core.model.language_model import LanguageModel, text_of, token_text
+from kthink_core.model.likeliest import Likeliest
 from kthink_core.model.sae import LoadedSaes, encode
 from kthink_core.model.steering import Steering
 from kthink_core.prompts import Grade, Segment, final_answer, is_correct, segments, think_close
@@ -30,10 +31,11 @@ def encoded(
         hookpoint: encode(sae, captured.vectors[hookpoint], labels) for hookpoint, sae in saes.by_hookpoint.items()
     }
     logprobs = captured.logprobs.numpy()
+    others = captured.likeliest
     if steering is None:
-        return assemble(lm, generation, labels, logprobs, encodings, grade=grade)
+        return assemble(lm, generation, labels, logprobs, encodings, grade=grade, others=others)
     found = told.receipts(steering, captured.notes, encodings, prompted, captured.checks)
-    return assemble(lm, generation, labels, logprobs, encodings, steering.interventions, found, grade)
+    return assemble(lm, generation, labels, logprobs, encodings, steering.interventions, found, grade, others)
 
 
 def assemble(
@@ -45,10 +47,15 @@ def assemble(
     interventions: tuple[Intervention, ...] = (),
     receipts: tuple[Receipt, ...] = (),
     grade: Grade = "number",
+    others: Likeliest | None = None,
 ) -> Inference:
-    """Put together what is stored of one inference. `labels` are the segments, [positions] as `logprobs`."""
+    """Put together what is stored of one inference. `labels` are the segments, [positions] as `logprobs`; `others`
+    what else might have stood there, [generated]."""
     prompt, token_ids = generation.prompt, generation.prompt.token_ids + generation.token_ids
-    texts = {token_id: token_text(lm.tokenizer, token_id) for token_id in set(token_ids)}
+    if not prompt.token_ids:
+        others = None  # the very first token follows nothing
+    named = set(token_ids) | (others.distinct() if others else set())
+    texts = {token_id: token_text(lm.tokenizer, token_id) for token_id in named}
     if generation.given is None:
         answer = final_answer(text_of(lm.tokenizer, generation.token_ids, special=False))
         correct, tags = is_correct(answer, prompt.problem.reference, grade), ()
@@ -74,4 +81,5 @@ def assemble(
         interventions=interventions,
         receipts=receipts,
         tags=tags,
+        alternatives=others and others.told(texts),
     )

@@ -43,7 +43,9 @@ def forced(
     for number, rows in enumerate(_passes(traces, batch), start=1):
         on_pass(number, len(rows))
         read = [traces.read(trace) for trace in rows]
-        passed = replay(lm, [[*one.prompt.token_ids, *one.token_ids] for one in read], hookpoints, site)
+        sequences = [[*one.prompt.token_ids, *one.token_ids] for one in read]
+        given = [len(one.prompt.token_ids) for one in read]
+        passed = replay(lm, sequences, hookpoints, site, prompt_tokens=given, others=True)
         for one, captured in zip(read, passed, strict=True):
             given = len(one.prompt.token_ids)
             yield (

@@ -4,6 +4,8 @@ The SQL is in sight, values are bound as parameters, orders are total (ties by t
 Arguments that name nothing raise UnknownName, OutOfRange or BadValue. Positions count from 0 at the first prompt token.
 """
 
+from kthink_core.queries.alternatives import alternatives
+from kthink_core.queries.branches import branches
 from kthink_core.queries.contexts import context_tokens, contexts, feature_histogram
 from kthink_core.queries.contrast import feature_contrast, feature_pair, fires_with
 from kthink_core.queries.decoder import neighbours, promoted_tokens
@@ -49,6 +51,8 @@ __all__ = [
     "Scope",
     "Sort",
     "activation_histogram",
+    "alternatives",
+    "branches",
     "context_tokens",
     "contexts",
     "feature_activations",

@@ -8,6 +8,7 @@ from typing import Concatenate, ParamSpec, Protocol
 
 import pandas as pd
 
+from kthink_core.queries.alternatives import alternatives
 from kthink_core.queries.inference import activation_histogram, feature_activations, feature_frequencies, transcript
 from kthink_core.queries.positions import Ranking, feature_tracks, ranked_features, span_features, token_features
 from kthink_core.store.reader import Reader
@@ -21,6 +22,10 @@ class Trace(Protocol):
 
     def tokens(self) -> pd.DataFrame:
         """position, token_id, text, segment, logprob (null in the prompt)."""
+        ...
+
+    def alternatives(self) -> pd.DataFrame:
+        """What else might have been written, as `queries.alternatives` tells it; empty where it is not known."""
         ...
 
     def tracks(self, hookpoint: str, features: tuple[int, ...]) -> pd.DataFrame:
@@ -75,6 +80,9 @@ class StoredTrace:
 
     def tokens(self) -> pd.DataFrame:
         return self.ask(transcript, self.inference).drop(columns="activation")
+
+    def alternatives(self) -> pd.DataFrame:
+        return self.ask(alternatives, self.inference)
 
     def tracks(self, hookpoint: str, features: tuple[int, ...]) -> pd.DataFrame:
         return self.ask(feature_tracks, self.inference, hookpoint, features)

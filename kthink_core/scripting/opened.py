@@ -61,6 +61,8 @@ class OpenExperiment(Generic[Table]):
     feature_frequencies = BoundQuery(queries.feature_frequencies)
     relevant_features = BoundQuery(queries.relevant_features)
     ranked_features = BoundQuery(queries.ranked_features)
+    alternatives = BoundQuery(queries.alternatives)
+    branches = BoundQuery(queries.branches)
     token_features = BoundQuery(queries.token_features)
     feature_tracks = BoundQuery(queries.feature_tracks)
     span_features = BoundQuery(queries.span_features)

@@ -14,13 +14,13 @@ from kthink_core.store.damage import REMEDY
 from kthink_core.store.database import draw_nothing, quoted
 
 TABLES = (
-    "inferences", "interventions", "tokens", "latents", "token_latents", "quality", "vector_sums", "feature_inferences",
-    "relevant_features", "feature_tokens", "segment_sums", "neighbours", "promoted_tokens",
+    "inferences", "interventions", "tokens", "alternatives", "latents", "token_latents", "quality", "vector_sums",
+    "feature_inferences", "relevant_features", "feature_tokens", "segment_sums", "neighbours", "promoted_tokens",
     "fidelity",
 )  # fmt: skip
 """Of several databases of one experiment, the rows of all."""
 
-_SINCE = {"interventions": 3, "fidelity": 4}
+_SINCE = {"interventions": 3, "fidelity": 4, "alternatives": 7}
 """The schema that brought a table, of those that younger ones brought."""
 
 STORE = "store"

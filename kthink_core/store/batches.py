@@ -10,6 +10,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from kthink_core.records import Encoding, Inference
+from kthink_core.store.alternative_rows import alternatives_table
 from kthink_core.store.fidelity_files import FIGURES, Measured
 from kthink_core.store.intervention_rows import INTERVENTION, intervention_rows
 from kthink_core.store.scopes import SEGMENTS
@@ -23,6 +24,7 @@ def batches(inferences: Sequence[Inference], hookpoints: Sequence[str]) -> dict[
         "inferences": _inferences,
         "interventions": _interventions,
         "tokens": _tokens,
+        "alternatives": lambda inference, _: [alternatives_table(inference)],
         "token_latents": _token_latents,
         "quality": _quality,
         "vector_sums": _vector_sums,
@@ -48,7 +50,8 @@ def fidelity_rows(inference: Inference, found: Measured, hookpoints: Sequence[st
 
 def _inferences(inference: Inference, _: Sequence[str]) -> list[pa.RecordBatch]:
     integers = ("inference", "problem", "seed", "prompt_tokens", "generated_tokens", "max_new_tokens")
-    texts = ("question", "prompt", "mode", "finish_reason", "answer", "reference", "author")
+    integers += ("parent_inference", "parent_position")
+    texts = ("question", "prompt", "mode", "finish_reason", "answer", "reference", "author", "parent_experiment")
     columns = {name: pa.array([getattr(inference, name)], pa.int64()) for name in integers}
     columns |= {name: pa.array([getattr(inference, name)], pa.string()) for name in texts}
     columns |= {name: pa.array([getattr(inference, name)], pa.float64()) for name in ("temperature", "top_p")}

@@ -41,7 +41,8 @@ CREATE TABLE inferences (
     inference INTEGER, problem INTEGER, question VARCHAR, prompt VARCHAR, mode VARCHAR, seed BIGINT,
     prompt_tokens INTEGER, generated_tokens INTEGER, finish_reason VARCHAR, answer VARCHAR, reference VARCHAR,
     correct BOOLEAN, author VARCHAR, temperature DOUBLE, top_p DOUBLE,
-    max_new_tokens INTEGER, tags VARCHAR[]
+    max_new_tokens INTEGER, tags VARCHAR[], parent_experiment VARCHAR, parent_inference INTEGER,
+    parent_position INTEGER
 );
 CREATE TABLE interventions (
     inference INTEGER, hookpoint VARCHAR, feature INTEGER, action VARCHAR, value DOUBLE, start INTEGER,
@@ -51,6 +52,9 @@ CREATE TABLE interventions (
 );
 CREATE TABLE tokens (
     inference INTEGER, position INTEGER, token_id INTEGER, text VARCHAR, segment segment, logprob FLOAT
+);
+CREATE TABLE alternatives (
+    inference INTEGER, position INTEGER, token_ids INTEGER[], texts VARCHAR[], logprobs FLOAT[], entropy FLOAT
 );
 CREATE TABLE latents (
     hookpoint hookpoint, feature INTEGER, inference INTEGER, position INTEGER, activation FLOAT, segment segment

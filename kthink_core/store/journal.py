@@ -4,7 +4,7 @@ A segment file has one row. Its columns are the scalar fields of `records.Infere
 `tokens` (position, token_id, text, segment, logprob) ·
 `encodings` (hookpoint, k, features and activations of length positions · k, squared_error, squared_norm) ·
 `vector_sums` (hookpoint, segment, positions, sum) · `interventions` (hookpoint, feature, action, value, start, and its
-trigger and receipt) · `tags`.
+trigger and receipt) · `tags` · `alternatives` (of the generated positions end to end; of distinct tokens the text).
 It is sealed (sealed.py): a damaged one, and one of another experiment, is told from a sound one.
 """
 
@@ -20,6 +20,12 @@ import pyarrow as pa
 from kthink_core.config import Experiment
 from kthink_core.errors import CorruptFile
 from kthink_core.records import ACTIONS, Encoding, Inference
+from kthink_core.store.alternative_rows import (
+    ALTERNATIVES,
+    alternatives_of,
+    alternatives_row,
+    strange_alternatives,
+)
 from kthink_core.store.files import Layout, write_atomically
 from kthink_core.store.intervention_rows import (
     INTERVENTION,
@@ -40,6 +46,9 @@ _INTERVENTIONS = ("interventions", pa.list_(INTERVENTION))
 """With it, columns that schema 3 brought."""
 _TAGS = ("tags", pa.list_(pa.string()))
 """What schema 5 brought."""
+_PARENT = (("parent_experiment", pa.string()), ("parent_inference", pa.int32()), ("parent_position", pa.int32()))
+_ALTERNATIVES = ("alternatives", ALTERNATIVES)
+"""With it, columns that schema 6 brought."""
 
 _SCALARS = (
     ("inference", pa.int32()),
@@ -55,6 +64,7 @@ _SCALARS = (
     ("correct", pa.bool_()),
     *_OWN_SAMPLING,
     _LIMIT,
+    *_PARENT,
 )
 _TOKEN = pa.struct(
     [
@@ -91,6 +101,7 @@ _SCHEMA = pa.schema(
         ("vector_sums", pa.list_(_VECTOR_SUM)),
         _INTERVENTIONS,
         _TAGS,
+        _ALTERNATIVES,
     ]
 )
 
@@ -113,7 +124,7 @@ def read_segment(path: Path, experiment: Experiment | None = None) -> Inference:
     SchemaTooNew, OSError.
     """
     table, _ = read_sealed(path, experiment.mark if experiment else None, REMEDY)
-    for name, kind in (*_OWN_SAMPLING, _LIMIT, _INTERVENTIONS, _TAGS):
+    for name, kind in (*_OWN_SAMPLING, _LIMIT, *_PARENT, _INTERVENTIONS, _TAGS, _ALTERNATIVES):
         if name not in table.column_names:  # an older version wrote the file
             at = min(_SCHEMA.get_field_index(name), table.num_columns)  # a stranger's may have few columns
             table = table.add_column(at, name, pa.nulls(table.num_rows, kind))
@@ -158,7 +169,7 @@ def misfit(experiment: Experiment, inference: Inference) -> str | None:
         wrong = done.action not in ACTIONS or done.start < 0 or strange
         if known is None or not 0 <= done.feature < known.num_latents or wrong:
             return f"inference {index} tells of an intervention that there is not: {done}"
-    return None
+    return strange_alternatives(inference)
 
 
 def _to_table(inference: Inference) -> pa.Table:
@@ -204,6 +215,7 @@ def _to_table(inference: Inference) -> pa.Table:
     )
     columns.append(pa.array([intervention_rows(inference)], pa.list_(INTERVENTION)))
     columns.append(pa.array([inference.tags], _TAGS[1]))
+    columns.append(pa.array([alternatives_row(inference.alternatives)], _ALTERNATIVES[1]))
     return pa.Table.from_arrays(columns, schema=_SCHEMA)
 
 
@@ -257,6 +269,7 @@ def _from_table(table: pa.Table) -> Inference:
         interventions=tuple(intervention_of(fields) for fields in done),
         receipts=tuple(receipt_of(fields) for fields in done if fields["positions"] is not None),
         tags=tuple(table["tags"][0].as_py() or ()),
+        alternatives=alternatives_of(table["alternatives"].combine_chunks()),
     )
 
 

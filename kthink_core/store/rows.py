@@ -12,15 +12,16 @@ import duckdb
 import numpy as np
 
 from kthink_core.config import DATABASE_SCHEMA, Experiment
-from kthink_core.records import Encoding, Inference
+from kthink_core.records import Alternatives, Encoding, Inference
 from kthink_core.store.intervention_rows import INTERVENTION, OLDER_INTERVENTION, intervention_of, receipt_of
 
-_SCALARS = tuple(
-    field.name
-    for field in fields(Inference)
-    if field.name
-    not in ("token_ids", "texts", "segments", "logprobs", "encodings", "interventions", "receipts", "tags")
-)
+_OTHERS = {
+    *("token_ids", "texts", "segments", "logprobs", "encodings"),
+    *("interventions", "receipts", "tags", "alternatives"),
+}
+_SCALARS = tuple(field.name for field in fields(Inference) if field.name not in _OTHERS)
+COLUMN_SINCE = {"max_new_tokens": 3, "tags": 6, "parent_experiment": 7, "parent_inference": 7, "parent_position": 7}
+"""The schema that brought a column of `inferences`."""
 
 
 def read_inference(
@@ -32,17 +33,14 @@ def read_inference(
 ) -> Inference | None:
     """An inference as the tables of a catalog hold it; None where they do not. `schema`: theirs, 2 or later. Raises
     duckdb.Error, ValueError."""
-    columns = [f"NULL AS {name}" if name == "max_new_tokens" and schema < 3 else name for name in _SCALARS]
+    columns = [f"NULL AS {name}" if schema < COLUMN_SINCE.get(name, 0) else name for name in _SCALARS]
     rows = _ask(
         connection, f"SELECT {', '.join(columns)} FROM {catalog}.inferences WHERE inference = $inference", inference
     )
     if len(rows) != 1:
         return None
-    [(tags,)] = _ask(
-        connection,
-        f"SELECT {'tags' if schema >= 6 else 'NULL'} FROM {catalog}.inferences WHERE inference = $inference",
-        inference,
-    )
+    tags = "tags" if schema >= COLUMN_SINCE["tags"] else "NULL"
+    [(tags,)] = _ask(connection, f"SELECT {tags} FROM {catalog}.inferences WHERE inference = $inference", inference)
     tokens = _ask(
         connection,
         f"SELECT token_id, text, segment::VARCHAR, logprob FROM {catalog}.tokens WHERE inference = $inference "
@@ -68,6 +66,26 @@ def read_inference(
         interventions=tuple(intervention_of(row) for row in done),
         receipts=tuple(receipt_of(row) for row in done if row.get("positions") is not None),
         tags=tuple(tags or ()),
+        alternatives=_alternatives(connection, catalog, inference) if schema >= 7 else None,
+    )
+
+
+def _alternatives(connection: duckdb.DuckDBPyConnection, catalog: str, inference: int) -> Alternatives | None:
+    rows = _ask(
+        connection,
+        f"SELECT token_ids, texts, logprobs, entropy FROM {catalog}.alternatives WHERE inference = $inference "
+        "ORDER BY position",
+        inference,
+    )
+    if not rows:
+        return None
+    token_ids, _, logprobs, entropies = zip(*rows, strict=True)
+    named = {id_: text for ids, own, *_ in rows for id_, text in zip(ids, own, strict=True)}
+    return Alternatives(
+        np.array(token_ids, np.int32),
+        np.array(logprobs, np.float32),
+        np.array(entropies, np.float32),
+        dict(sorted(named.items())),
     )
 
 

@@ -41,6 +41,8 @@ def rules(at: str, experiment: Experiment, tables: Sequence[str]) -> list[tuple[
                 f"more than {MOST_DONE:,} interventions in an inference, or strange ones",
             )
         )
+    if "alternatives" in tables:
+        found += _of_alternatives(at)
     if "fidelity" in tables:
         found.append(
             (
@@ -79,6 +81,39 @@ def _of_inferences(at: str) -> list[tuple[str, str]]:
             WHERE n IS NULL OR known.inference IS NULL OR low <> 0 OR high <> n - 1 OR n > {MOST_POSITIONS}
             """,
             f"an inference whose tokens are not at the positions 0, 1, …, {MOST_POSITIONS:,} at most",
+        ),
+    ]
+
+
+def _of_alternatives(at: str) -> list[tuple[str, str]]:
+    """Of an inference none, or one row a generated token."""
+    return [
+        (
+            f"""
+            SELECT inference, position FROM {at}.alternatives
+            WHERE inference IS NULL OR position IS NULL OR token_ids IS NULL OR texts IS NULL OR logprobs IS NULL
+                OR len(token_ids) NOT BETWEEN 1 AND {MOST_RANKS} OR len(texts) <> len(token_ids)
+                OR len(logprobs) <> len(token_ids) OR len(list_distinct(token_ids)) <> len(token_ids)
+                OR NOT coalesce(list_min(token_ids) >= 0, false)
+                OR len(list_filter(texts, lambda text: coalesce(length(text), {MOST_TEXT + 1}) > {MOST_TEXT})) > 0
+                OR len(list_filter(logprobs, lambda value: value IS NULL OR NOT isfinite(value) OR value > 0.001)) > 0
+                OR NOT coalesce(isfinite(entropy) AND entropy > -0.001, false)
+            """,
+            "alternatives that no position has",
+        ),
+        (
+            f"""
+            SELECT inference, count(*) FROM (
+                SELECT inference, position, count(*) AS n, len(any_value(token_ids)) AS each
+                FROM {at}.alternatives GROUP BY inference, position
+            ) AS found FULL JOIN (
+                SELECT inference, position, true AS written FROM {at}.tokens
+                WHERE segment::VARCHAR <> 'prompt' AND inference IN (SELECT inference FROM {at}.alternatives)
+            ) AS places USING (inference, position)
+            GROUP BY inference
+            HAVING bool_or(written IS NULL OR n IS DISTINCT FROM 1) OR min(each) <> max(each)
+            """,
+            "alternatives that are not one row for each generated token",
         ),
     ]
 

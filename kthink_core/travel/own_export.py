@@ -27,7 +27,7 @@ from kthink_core.store.fidelity_files import FIGURES, Measured
 from kthink_core.store.injections import Injection
 from kthink_core.store.intervention_rows import INTERVENTION, OLDER_INTERVENTION
 from kthink_core.store.journal import misfit
-from kthink_core.store.rows import read_inference
+from kthink_core.store.rows import COLUMN_SINCE, read_inference
 from kthink_core.travel import received
 from kthink_core.travel.export_rules import rules
 
@@ -39,10 +39,10 @@ MOST_RESULTS = 10_000
 MOST_FACTS, LONGEST_FACT = 100, 4096
 """Of the provenance."""
 
-_SINCE = {"interventions": 3, "fidelity": 4}
+_SINCE = {"interventions": 3, "fidelity": 4, "alternatives": 7}
 _READ = (
-    "inferences", "interventions", "tokens", "token_latents", "quality", "vector_sums", "fidelity", "neighbours",
-    "promoted_tokens",
+    "inferences", "interventions", "tokens", "alternatives", "token_latents", "quality", "vector_sums", "fidelity",
+    "neighbours", "promoted_tokens",
 )  # fmt: skip
 
 _DIRECTIONS = """
@@ -81,6 +81,9 @@ class _Scalars(BaseModel):
     top_p: _Finite | None
     max_new_tokens: _Number | None
     tags: Annotated[tuple[Annotated[str, Field(max_length=100)], ...], Field(max_length=32)]
+    parent_experiment: Annotated[str, Field(max_length=200)] | None
+    parent_inference: _Number | None
+    parent_position: _Number | None
 
 
 class OwnExport:
@@ -184,10 +187,8 @@ class OwnExport:
             if table == "interventions" and self._schema < 5:
                 added = {field.name for field in INTERVENTION} - {field.name for field in OLDER_INTERVENTION}
                 columns = {name: kind for name, kind in columns.items() if name not in added}
-            if table == "inferences" and self._schema < 3:
-                columns = {name: kind for name, kind in columns.items() if name != "max_new_tokens"}
-            if table == "inferences" and self._schema < 6:
-                columns = {name: kind for name, kind in columns.items() if name != "tags"}
+            if table == "inferences":
+                columns = {name: kind for name, kind in columns.items() if self._schema >= COLUMN_SINCE.get(name, 0)}
             found = self.tables.get(table, {})
             if found != columns:
                 differing = sorted(dict(found.items() ^ columns.items()))
@@ -222,6 +223,8 @@ def _nonsense(inference: Inference) -> str | None:
     if set(prompt) - {"prompt"} or inference.segments.count("prompt") != inference.prompt_tokens:
         return "its prompt is not the first of its segments"
     arrays: list[Any] = [inference.logprobs]
+    if inference.alternatives:
+        arrays += [inference.alternatives.logprobs, inference.alternatives.entropies]
     for encoding in inference.encodings.values():
         arrays += [encoding.squared_error, encoding.squared_norm, *encoding.vector_sums.values()]
         if set(encoding.vector_sums) != set(inference.segments):

@@ -13,6 +13,7 @@ from kthink_core.worker.callers import Caller
 
 if TYPE_CHECKING:
     from kthink_core.precompute.pipeline import Plan
+    from kthink_core.worker.branching import Begun
 
 
 class Dropped(Exception):
@@ -49,6 +50,7 @@ class Job:
         tell: Callable[[Event], None],
         caller: Caller = NOBODY,
         work: Work | None = None,
+        begun: Begun | None = None,
     ) -> None:
         self.id = secrets.token_urlsafe(12)
         self.request = request
@@ -58,6 +60,8 @@ class Job:
         self.caller = caller
         self.work = work
         """Of a job that gives way to all others: what does it, between whose parts these are done."""
+        self.begun = begun
+        """Of a branch: what it begins with."""
         self.state: JobState = "queued"
         self.message: str | None = None
         self.trace: str | None = None

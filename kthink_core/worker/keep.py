@@ -41,6 +41,7 @@ def keep(
     Readers see it when this returns. `tidy` should follow. `committed` hears of it as soon as it is stored, also where
     an error keeps readers from seeing it: `show` is to follow then. Raises ExperimentBusy, DiskFull.
     """
+    reference = inference.reference if reference is None else reference  # a branch has its parent's
     experiment = _experiment(cache, made_by, LIVE_STEERED if inference.interventions else LIVE)
     # A keep takes as long however many there are.
     with open_writer(cache, experiment, verify=False, merge=False) as writer:

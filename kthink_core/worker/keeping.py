@@ -6,6 +6,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from kthink_core.config import Experiment
@@ -35,13 +36,16 @@ class Keeping:
         self._committed: dict[str, Kept] = {}
         """Of jobs that may not be seen by readers yet, too."""
 
-    def keep(self, job: Job, made_by: Experiment, author: str, reference: str | None = None) -> Kept:
-        """Store what a job made, once. Raises PromptRefused where it made nothing that can be stored."""
+    def keep(
+        self, job: Job, made_by: Experiment, author: str, reference: str | None = None, parent: Kept | None = None
+    ) -> Kept:
+        """Store what a job made, once. `parent`: where that is kept which a branch began as. Raises PromptRefused where
+        it made nothing that can be stored."""
         with self._counted(), self._turn:
             if job.id not in self._kept:
                 before = self._committed.get(job.id)
                 if before is None or not show(self.cache, before):
-                    before = self._keep(job, made_by, author, reference)
+                    before = self._keep(job, made_by, author, reference, parent)
                 self._kept[job.id] = before
             return self._kept[job.id]
 
@@ -64,11 +68,14 @@ class Keeping:
             log.info("'%s' is of an older version: its databases are built anew", experiment)
             self.tidy(experiment)
 
-    def _keep(self, job: Job, made_by: Experiment, author: str, reference: str | None) -> Kept:
+    def _keep(self, job: Job, made_by: Experiment, author: str, reference: str | None, parent: Kept | None) -> Kept:
         inference = job.inference  # the engine lets it go at any time
         request = job.request
         if inference is None or not isinstance(request, GenerateRequest | EncodeRequest):
             raise PromptRefused("only a generation, or a pasted trace, that is done at all hookpoints can be kept")
+
+        if parent is not None:
+            inference = replace(inference, parent_experiment=parent.experiment, parent_inference=parent.inference)
 
         def committed(kept: Kept) -> None:
             self._committed[job.id] = kept

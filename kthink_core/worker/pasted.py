@@ -10,6 +10,7 @@ import numpy as np
 
 from kthink_core import signs
 from kthink_core.model.language_model import LanguageModel, text_of
+from kthink_core.model.likeliest import Likeliest
 from kthink_core.precompute.assembly import assemble
 from kthink_core.prompts import THINK_CLOSE, THINK_OPEN, Segment, final_answer
 from kthink_core.records import Encoding, Generation, Given, Inference, Problem, Prompt
@@ -42,8 +43,10 @@ def pasted_inference(
     segments: tuple[Segment, ...],
     logprobs: Sequence[float | None],
     encodings: dict[str, Encoding],
+    others: Likeliest | None,
 ) -> Inference | None:
-    """What is stored of a pasted trace; None where it has nothing but a prompt."""
+    """What is stored of a pasted trace; None where it has nothing but a prompt. `others`: what else might have stood
+    there, from position 1 on."""
     given = segments.count("prompt")
     if given == len(segments):
         return None
@@ -55,4 +58,5 @@ def pasted_inference(
     found = Generation(prompt, written, "stop" if segments[-1] == "answer" else "length", told)
     own = np.array(logprobs, np.float32)  # None becomes NaN
     own[:given] = np.nan  # as a generation has it
-    return assemble(lm, found, segments, own, encodings)
+    behind = others and Likeliest(*(values[max(given - 1, 0) :] for values in others))
+    return assemble(lm, found, segments, own, encodings, others=behind)

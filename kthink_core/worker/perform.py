@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 from kthink_core.live.api import EncodeRequest, Event, GenerateRequest
 from kthink_core.model.sampling import Sampling
@@ -34,10 +35,20 @@ def perform(plan: Plan, job: Job, pause: Callable[[], None]) -> Iterator[Event |
         yield Outcome(inference=stored)
         return
     assert isinstance(request, GenerateRequest)  # what is neither has work of its own
-    prompt = Prompt(0, Problem(0, request.prompt, None), request.mode, request.seed, job.token_ids)
+    begun = job.begun
+    problem = Problem(0, begun.trace.question, begun.trace.reference) if begun else Problem(0, request.prompt, None)
+    mode = begun.trace.mode if begun else request.mode
+    prompt = Prompt(0, problem, mode, request.seed, job.token_ids)
     sampling = Sampling(request.temperature, request.top_p, request.max_new_tokens)
-    for part in generate_live(plan.lm, saes, site, prompt, sampling, steering(request.steering, known)):
+    for part in generate_live(plan.lm, saes, site, prompt, sampling, steering(request.steering, known), begun):
         if isinstance(part, Inference):
+            if begun:
+                part = replace(
+                    part,
+                    parent_experiment=begun.experiment,
+                    parent_inference=begun.inference,
+                    parent_position=begun.position,
+                )
             whole = part if len(asked) == len(known) else None
             yield Outcome(part.finish_reason, part.answer, whole, part.receipts)
         else:

@@ -28,6 +28,7 @@ from kthink_core.live.api import (
     TypedPrompt,
 )
 from kthink_core.live.limits import refusal
+from kthink_core.live.study_requests import RunTrace
 from kthink_core.model.language_model import token_text
 from kthink_core.model.steering import steering
 from kthink_core.precompute.pipeline import Plan
@@ -35,6 +36,7 @@ from kthink_core.prompts import SentPrompt, spelled_ids, typed_prompt
 from kthink_core.records import Inference
 from kthink_core.settings import WorkerSettings
 from kthink_core.steer_options import check_steering
+from kthink_core.worker.branching import Begun, begun
 from kthink_core.worker.callers import Caller, named_experiments
 from kthink_core.worker.engine import Engine
 from kthink_core.worker.jobs import NOBODY, Job
@@ -134,11 +136,13 @@ class Service:
             limit, site = asked.max_new_tokens, plan.experiment.config.site
             check_steering(asked.steering, limit, site, at_residual=asked.at_residual, flag='"at_residual": true')
             steering(asked.steering, plan.saes.by_hookpoint)
-            kind, ids, new = "generate", self._sent(plan, asked).token_ids, asked.max_new_tokens
+            start = self._begun(plan, asked, asking)
+            ids = list(start.token_ids) if start else self._sent(plan, asked).token_ids
+            kind, new = "generate", asked.max_new_tokens
         else:
-            kind, ids, new = "encode", self._text_ids(plan, asked.text, special=asked.special), 0
+            start, kind, ids, new = None, "encode", self._text_ids(plan, asked.text, special=asked.special), 0
         self._check(plan, len(ids), new)
-        job = Job(asked, tuple(ids), counting(kind, stream.put), asking)
+        job = Job(asked, tuple(ids), counting(kind, stream.put), asking, begun=start)
         self.engine.submit(job, self.settings.jobs_per_client)
         self._note(job)
         return job
@@ -148,7 +152,8 @@ class Service:
         that can be stored, or would be stored where this person sees nothing."""
         if asking.person.experiments is not None:
             raise PromptRefused("kept runs go into an experiment of their own, which you do not see")
-        kept = self._keeping.keep(job, self.plan().experiment, asking.person.name or asked.author, asked.reference)
+        author = asking.person.name or asked.author
+        kept = self._keeping.keep(job, self.plan().experiment, author, asked.reference, self._parent(job, author))
         if self.audit is not None:
             self.audit.write("keep", asking.person, job=job.id, experiment=kept.experiment, inference=kept.inference)
         return kept
@@ -199,6 +204,25 @@ class Service:
         if job is None or job.inference is None or not asking.owns(job.caller):
             raise PromptRefused("the worker has forgotten that run, or it is not whole: run it again")
         return job.inference
+
+    def _begun(self, plan: Plan, asked: GenerateRequest, asking: Caller) -> Begun | None:
+        """What a branch begins with. Raises as `begun` does."""
+        if asked.branch is None:
+            return None
+        if asked.steering:
+            raise PromptRefused("a branch is not steered; leave out one of both")
+        ids_of = partial(self._text_ids, plan, special=asked.special)
+        return begun(self._keeping.cache, asked.branch, plan, partial(self._written, asking), ids_of)
+
+    def _parent(self, job: Job, author: str) -> Kept | None:
+        """Where the run that a branch began as is stored: it is kept with it, as long as the worker has it."""
+        branch = getattr(job.request, "branch", None)
+        if branch is None or not isinstance(branch.trace, RunTrace):
+            return None
+        parent = self.engine.find(branch.trace.job)
+        if parent is None or parent.inference is None:
+            return None
+        return self._keeping.keep(parent, self.plan().experiment, author, None, self._parent(parent, author))
 
     def _sent(self, plan: Plan, asked: TypedPrompt) -> SentPrompt:
         with self._tokenizing:

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from kthink_core.config import Site
-from kthink_core.live.api import Latents, Tokens
+from kthink_core.live.api import Latents, Others, Tokens
 from kthink_core.model.generate import Step, notes_of, steps
 from kthink_core.model.language_model import LanguageModel, token_text
+from kthink_core.model.likeliest import Likeliest, together
 from kthink_core.model.receipts import receipts, tried
 from kthink_core.model.replay import replay
 from kthink_core.model.sae import LoadedSaes, encode
@@ -21,6 +22,7 @@ from kthink_core.model.steering import Notes, Steering
 from kthink_core.precompute.assembly import assemble
 from kthink_core.prompts import Segment, Segmenter, think_close
 from kthink_core.records import Encoding, FinishReason, Generation, Inference, Prompt, Receipt, joined
+from kthink_core.worker.branching import Begun
 from kthink_core.worker.pasted import pasted_inference, pasted_segments
 
 TOGETHER = 0.02
@@ -35,14 +37,17 @@ def generate_live(
     prompt: Prompt,
     sampling: Sampling,
     steering: Steering | None = None,
+    begun: Begun | None = None,
 ) -> Iterator[Tokens | Inference | None]:
     """After each forward pass: the prompt, then the tokens that have passed since, the first new one at once; None:
     they are told later. Last of all the whole inference.
 
+    `begun`: what is written goes on from there, and counts what the trace had written, too; `prompt` has it all.
+
     Each position is encoded once, when it is told. Its last bits may differ from those that the precompute gets, where
     other positions are encoded together with it.
     """
-    growing, due = _Growing(lm, saes, prompt, steering), 0.0
+    growing, due = _Growing(lm, saes, prompt, steering, begun), 0.0
     for step in steps(lm, [prompt], sampling, list(saes.by_hookpoint), site, steering):
         growing.add(step)
         if step.ended or time.monotonic() >= due:
@@ -58,7 +63,7 @@ def encode_text(
     lm: LanguageModel, saes: LoadedSaes, site: Site, token_ids: Sequence[int]
 ) -> Iterator[Tokens | Inference]:
     """The latents of tokens that are there already, then what would be stored of them, where that is a trace."""
-    captured = replay(lm, [token_ids], list(saes.by_hookpoint), site)[0]
+    captured = replay(lm, [token_ids], list(saes.by_hookpoint), site, others=True)[0]
     texts = tuple(token_text(lm.tokenizer, token_id) for token_id in token_ids)
     segments = pasted_segments(texts)
     logprobs = (None, *captured.logprobs[1:].tolist())
@@ -67,17 +72,27 @@ def encode_text(
     }
     latents = {hookpoint: _latents(encoding) for hookpoint, encoding in encodings.items()}
     yield Tokens(
-        first=0, token_ids=tuple(token_ids), texts=texts, segments=segments, logprobs=logprobs, latents=latents
+        first=0,
+        token_ids=tuple(token_ids),
+        texts=texts,
+        segments=segments,
+        logprobs=logprobs,
+        latents=latents,
+        others=captured.likeliest and _others(lm, captured.likeliest),
     )
-    if found := pasted_inference(lm, token_ids, segments, logprobs, encodings):
+    if found := pasted_inference(lm, token_ids, segments, logprobs, encodings, captured.likeliest):
         yield found
 
 
 class _Growing:
     """What has come of a generation so far."""
 
-    def __init__(self, lm: LanguageModel, saes: LoadedSaes, prompt: Prompt, steering: Steering | None) -> None:
+    def __init__(
+        self, lm: LanguageModel, saes: LoadedSaes, prompt: Prompt, steering: Steering | None, begun: Begun | None
+    ) -> None:
         self._lm, self._saes, self._prompt, self._steering = lm, saes, prompt, steering
+        self._given = begun.given if begun else len(prompt.token_ids)
+        """Tokens of the prompt."""
         self._notes: list[Notes] = []
         """Of each generated token."""
         self._segmenter = Segmenter(prompt.mode, think_close(lm.tokenizer))
@@ -85,11 +100,23 @@ class _Growing:
         self._segments: list[Segment] = []
         self._segments.extend("prompt" for _ in prompt.token_ids)
         self._logprobs: list[float | None] = [None for _ in prompt.token_ids]
+        self._others: list[Likeliest] = []
+        """Of each generated token, [1, …]."""
+        if begun and self._given < len(prompt.token_ids):
+            self._take(begun)
         self._waiting: list[dict[str, Tensor]] = []
         """Of each forward pass that is not encoded yet: by hookpoint, [positions, width]."""
         self._encodings: dict[str, list[Encoding]] = {hookpoint: [] for hookpoint in saes.by_hookpoint}
         """Of what has been told, end to end."""
         self._told = 0
+
+    def _take(self, begun: Begun) -> None:
+        """What was written before: how likely the model itself finds it, in one pass."""
+        self._segments, self._segmenter = begun.segments(self._lm)
+        [found] = replay(self._lm, [begun.token_ids], (), "hookpoint", prompt_tokens=[begun.given], others=True)
+        self._logprobs[begun.given :] = found.logprobs[begun.given :].tolist()
+        assert found.likeliest is not None  # something follows the prompt
+        self._others = [Likeliest(*one) for one in zip(*(values.split(1) for values in found.likeliest), strict=True)]
 
     def add(self, step: Step) -> None:
         """One more forward pass."""
@@ -97,12 +124,14 @@ class _Growing:
         self._token_ids += step.token_ids
         self._segments.extend(self._segmenter.next(token_id) for token_id in step.token_ids)
         self._logprobs += step.logprobs
+        self._others += [step.likeliest] if step.likeliest else []
         if self._steering and step.token_ids:
             self._notes.append({name: notes_of(step, name, self._steering)[0] for name in self._steering.hookpoints})
 
     def tell(self) -> Tokens:
         """What has not been told yet, encoded."""
         first = self._told
+        others = self._others[max(first - self._given, 0) :]
         ids, segments = self._token_ids[first:], self._segments[first:]
         for hookpoint, sae in self._saes.by_hookpoint.items():
             vectors = torch.cat([captured[hookpoint] for captured in self._waiting])
@@ -116,21 +145,36 @@ class _Growing:
             segments=tuple(segments),
             logprobs=tuple(self._logprobs[first:]),
             latents={hookpoint: _latents(parts[-1]) for hookpoint, parts in self._encodings.items()},
+            others=_others(self._lm, together(others)) if others else None,
         )
 
     def whole(self, reason: FinishReason, site: Site) -> Inference:
         """What would be stored. Everything has been told by then."""
-        given, steering = len(self._prompt.token_ids), self._steering
-        generation = Generation(self._prompt, tuple(self._token_ids[given:]), reason)
+        given, steering = self._given, self._steering
+        prompt = self._prompt._replace(token_ids=self._prompt.token_ids[:given])
+        generation = Generation(prompt, tuple(self._token_ids[given:]), reason)
         logprobs = np.array(self._logprobs, np.float32)  # None, in the prompt, becomes NaN
         encodings = {hookpoint: joined(parts) for hookpoint, parts in self._encodings.items()}
+        others = together(self._others) if self._others else None
         told: tuple[Receipt, ...] = ()
         if steering:
             checks = tried(self._lm, generation, torch.from_numpy(logprobs), site, steering)
             notes = {name: torch.cat([noted[name] for noted in self._notes]) for name in steering.hookpoints}
             told = receipts(steering, notes, encodings, given, checks)
         interventions = steering.interventions if steering else ()
-        return assemble(self._lm, generation, tuple(self._segments), logprobs, encodings, interventions, told)
+        labels = tuple(self._segments)
+        return assemble(self._lm, generation, labels, logprobs, encodings, interventions, told, others=others)
+
+
+def _others(lm: LanguageModel, found: Likeliest) -> Others:
+    texts = {token_id: token_text(lm.tokenizer, token_id) for token_id in found.distinct()}
+    token_ids = found.token_ids.tolist()
+    return Others(
+        token_ids=token_ids,
+        texts=[[texts[token_id] for token_id in ids] for ids in token_ids],
+        logprobs=found.logprobs.tolist(),
+        entropies=found.entropies.tolist(),
+    )
 
 
 def _latents(encoding: Encoding) -> Latents:

@@ -5,8 +5,9 @@ import test from "node:test";
 import { TRANSCRIPT, load } from "./scripts.mjs";
 import { SENT } from "./traces.mjs";
 
-const { brief, firing, largest, partOf, percent, readFacts, same, standingIn, tell } = await load(
-  TRANSCRIPT, "brief", "firing", "largest", "partOf", "percent", "readFacts", "same", "standingIn", "tell",
+const { brief, firing, largest, measureOf, partOf, percent, readFacts, same, standingIn, tell, trackOf } = await load(
+  TRANSCRIPT, "brief", "firing", "largest", "measureOf", "partOf", "percent", "readFacts", "same", "standingIn", "tell",
+  "trackOf",
 );
 
 test("a share has a decimal, a small one two digits", () => {
@@ -46,7 +47,25 @@ test("each message holds all that is chosen: an earlier one may be lost", () => 
   tell(view);
   tell({ ...view, span: null, lock: null, basis: "experiment" }, 5);
   assert.deepEqual(sent, [
-    ["chosen", { span: [1, 2], features: [7], basis: "trace", locked: 9, feature: null }],
-    ["chosen", { span: null, features: [7], basis: "experiment", locked: null, feature: 5 }],
+    ["chosen", { span: [1, 2], features: [7], basis: "trace", locked: 9, shade: "features", feature: null, branch: [] }],
+    ["chosen", { span: null, features: [7], basis: "experiment", locked: null, shade: "features", feature: 5, branch: [] }],
   ]);
+});
+
+test("a measure that is locked is none of the features, and what is gone on from is told once", () => {
+  const sent = [];
+  const view = { span: null, features: [7], basis: "trace", lock: -2, send: (...message) => sent.push(message) };
+  tell(view, null, [4, 9]);
+  const rest = { span: null, features: [7], basis: "trace", feature: null };
+  assert.deepEqual(sent, [["chosen", { ...rest, locked: null, shade: "entropy", branch: [4, 9] }]]);
+});
+
+test("surprise and entropy are lit where they are not near 0", () => {
+  const probabilities = [NaN, 1, 0.5, 0.999, 0.125];
+  const alternatives = { starts: [0, 0, 5, 10, 15, 20], entropies: [0, 0, 700, 5, 1250] };
+  const facts = { length: 5, probabilities, alternatives, tracks: new Map() };
+  const surprise = trackOf(facts, measureOf("surprise"));
+  assert.deepEqual([surprise.positions, surprise.activations], [[2, 4], [Math.log(2), Math.log(8)]]);
+  const entropy = trackOf(facts, measureOf("entropy"));
+  assert.deepEqual([entropy.positions, entropy.activations], [[2, 4], [0.7, 1.25]]);
 });

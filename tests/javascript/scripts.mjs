@@ -10,9 +10,10 @@ import { readFileSync } from "node:fs";
 export const UI = new URL("../../kthink_core/ui/", import.meta.url);
 export const TRANSCRIPT = [
   "parts/roving.js",
-  ...["text", "tracks", "tokens", "shading", "strip", "tooltip", "features", "toolbar", "span", "touch", "keys", "main"].map(
-    (name) => `transcript/${name}.js`,
-  ),
+  ...[
+    ...["text", "tracks", "tokens", "shading", "strip", "alternatives", "measures", "tooltip", "features", "toolbar"],
+    ...["span", "touch", "keys", "main"],
+  ].map((name) => `transcript/${name}.js`),
 ];
 
 // Functions and constants by name, from files put together in this order.

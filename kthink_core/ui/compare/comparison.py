@@ -118,7 +118,7 @@ def read(page: Page, shown: tuple[int, ...]) -> None:
             lead("feature", with_features(view, (chosen.feature,)))
         else:
             shown_now = with_features(replace(view, span=chosen.span), chosen.features)
-            go(replace(shown_now, basis=chosen.basis, locked=chosen.locked))
+            go(replace(shown_now, basis=chosen.basis, locked=chosen.locked, shade=chosen.shade))
 
     reading.trace(page, shown, follow, span=view.span, position=view.position)
 

@@ -70,10 +70,12 @@ def trace(
     position: int | None = None,
     reported: Sequence[Firing] = (),
     scale: Scale | None = None,
+    branches: bool = False,
     key: str = "transcript",
 ) -> None:
     """Draw an inference, the view's unless another is named. `choose` is called before the next run with what the
-    person has chosen in it. `scale` is what another trace beside it is shaded by, too."""
+    person has chosen in it. `scale` is what another trace beside it is shaded by, too; `branches`: as for
+    `transcript.draw`."""
     view, number = page.view, page.view.inference if inference is None else inference
     read, listed = of_view(page, shown, inference=number), ranked(page, number)
     standing = None if span is None else read.trace.span(view.hookpoint, *span)
@@ -90,6 +92,7 @@ def trace(
         shared=scale.traces if scale else None,
         bases=scale.words if scale else transcript.ALONE,
         standing=standing,
+        branches=branches,
         key=key,
         choose=choose,
     )

@@ -61,6 +61,7 @@ class Drawn(NamedTuple):
     hover: pd.DataFrame
     ranked: pd.DataFrame
     firings: Sequence[Firing]
+    alternatives: pd.DataFrame
 
 
 def drawn(
@@ -68,7 +69,8 @@ def drawn(
 ) -> Drawn:
     """Ask a trace for what its transcript shows, with the features shown and the `ranked` ones."""
     everyone = tuple(dict.fromkeys([*shown, *ranked["feature"].tolist()]))
-    return Drawn(trace.tokens(), trace.tracks(hookpoint, everyone), trace.strongest(hookpoint), ranked, firings)
+    tracks, hover = trace.tracks(hookpoint, everyone), trace.strongest(hookpoint)
+    return Drawn(trace.tokens(), tracks, hover, ranked, firings, trace.alternatives())
 
 
 def exact(reading: Reading, standing: pd.DataFrame | None) -> tuple[int, ...]:
@@ -90,6 +92,7 @@ def draw(
     verdict: str | None = None,
     shared: Mapping[int, float] | None = None,
     bases: Mapping[str, str] = transcript.ALONE,
+    branches: bool = False,
     choose: Callable[[transcript.Selection], None] = lambda _: None,
 ) -> transcript.Selection:
     """Draw the transcript, shaded as the view says; the arguments are those of `transcript.draw`."""
@@ -102,6 +105,7 @@ def draw(
         drawn.tracks,
         drawn.hover,
         drawn.ranked,
+        alternatives=drawn.alternatives,
         hookpoint=hookpoint,
         features=reading.shown,
         maxima=maxima,
@@ -114,8 +118,10 @@ def draw(
         verdict=verdict,
         basis=page.view.basis,
         locked=page.view.locked,
+        shade=page.view.shade,
         shared=shared,
         bases=bases,
+        branches=branches,
         standing=standing,
         lines=feature_tables.tokens(yardstick(page) or page, hookpoint, stands) if stands else {},
         key=key,

@@ -15,7 +15,7 @@ from kthink_core.live.api import EncodeRequest, GenerateRequest
 from kthink_core.live.watchlist import Watch
 from kthink_core.prompts import Mode
 from kthink_core.ui.inference import reading
-from kthink_core.ui.live import prompt_box, prompt_check
+from kthink_core.ui.live import branch_panel, prompt_box, prompt_check
 from kthink_core.ui.live.live_run import LiveRun
 from kthink_core.ui.live.presence import Worker, still_here, visitor
 from kthink_core.ui.parts import note_panel, numerals
@@ -39,13 +39,15 @@ def draw(page: Page, worker: Worker, beside: Callable[[LiveRun], None]) -> tuple
         choices.hookpoint(page)
         _watchlist(page)
         _options(page, worker)
+    free = worker.answers and not going
+    branch_panel.draw(page, run, _generation(), partial(_start_watched, page, worker) if free else None)
     _examples(page)
     shown = _checked(worker)
-    prompt_box.draw(shown, partial(_run, page, worker) if worker.answers and not going else None)
+    prompt_box.draw(shown, partial(_run, page, worker) if free else None)
     if run is None or (run.refused and shown.message):  # an old reason beside the new one would mislead
         return None
     with st.container(horizontal=True):
-        _buttons(page, worker, run, going, free=worker.answers and not going, ready=shown.ready)
+        _buttons(page, worker, run, going, free=free, ready=shown.ready)
         beside(run)
     return run, going
 
@@ -180,7 +182,8 @@ def _buttons(page: Page, worker: Worker, run: LiveRun, going: bool, *, free: boo
         again = partial(_start, worker, run.request, run.watched)
         st.button("Run it again", icon=":material/replay:", on_click=again, disabled=not free, key="live_again")
     elif isinstance(run.request, GenerateRequest) and not run.refused:
-        other = partial(_other_seed, page, worker, run.request.prompt)
+        branch, ready = run.request.branch, ready or run.request.branch is not None
+        other = partial(_other_seed, page, worker, run.request.prompt if branch is None else run.request)
         st.button(
             "Again with another seed", icon=":material/casino:", on_click=other, disabled=not (free and ready),
             key="live_another", help="The same prompt, under the settings as they are now but for the seed.",
@@ -192,9 +195,12 @@ def _run(page: Page, worker: Worker) -> None:
     _try(page, worker, prompt_box.typed(), _chosen())
 
 
-def _other_seed(page: Page, worker: Worker, prompt: str) -> None:
-    """A prompt again under what the form says now, but for the seed: the next one."""
+def _other_seed(page: Page, worker: Worker, prompt: str | GenerateRequest) -> None:
+    """A prompt again under what the form says now, but for the seed: the next one. A branch stays as it was."""
     st.session_state["live_seed"] = (st.session_state["live_seed"] + 1) % 2**31
+    if isinstance(prompt, GenerateRequest):
+        _start_watched(page, worker, prompt.model_copy(update={"seed": st.session_state["live_seed"]}))
+        return
     _try(page, worker, prompt, _chosen() | {"encode": False})
 
 
@@ -217,11 +223,20 @@ def _request(text: str, options: dict[str, Any]) -> GenerateRequest | EncodeRequ
     return GenerateRequest.model_validate({"prompt": text} | rest)
 
 
+def _start_watched(page: Page, worker: Worker, request: GenerateRequest) -> None:
+    _start(worker, request, watched(page))
+
+
 def _start(worker: Worker, request: GenerateRequest | EncodeRequest, watched: tuple[Watch, ...]) -> None:
     last: LiveRun | None = st.session_state.get(_RUN)
     if last is not None:
         last.stop()
     st.session_state[_RUN] = LiveRun(worker.client, request, watched, partial(still_here, visitor()))
+
+
+def _generation() -> dict[str, Any]:
+    """Those of a generation that no prompt is typed for."""
+    return {name: value for name, value in _chosen().items() if name not in ("mode", "instruction", "encode")}
 
 
 def _chosen() -> dict[str, Any]:

@@ -62,6 +62,8 @@ class LiveRun:
         self._began: float | None = None
         self._ended: float | None = None
         self._heard = now()
+        self._given = 0
+        """What was written before it began, where it is a branch."""
         self._thread = threading.Thread(target=self._read, name="live", daemon=True)
         self._thread.start()
 
@@ -76,6 +78,7 @@ class LiveRun:
     def rate(self) -> float | None:
         """Generated tokens a second."""
         written = sum(segment != "prompt" for segment in self.trace.segments)
+        written -= self._given
         if self._began is None or written < 2 or isinstance(self.request, EncodeRequest):
             return None
         return written / ((self._ended or self._now()) - self._began)
@@ -122,6 +125,8 @@ class LiveRun:
             self.taken.set()
         elif isinstance(event, Tokens):
             self.position = None
+            if not event.first and isinstance(self.request, GenerateRequest):
+                self._given = len(event.segments) - event.segments.count("prompt")
             self.trace.add(event)
             self._began = self._began or self._now()
             if event.first:

@@ -15,7 +15,7 @@ from kthink_core.live.watchlist import Firing, firings
 from kthink_core.ui import transcript
 from kthink_core.ui.inference import reading, trace_parts
 from kthink_core.ui.inference.trace_parts import Drawn, Reading
-from kthink_core.ui.live import live_after
+from kthink_core.ui.live import branch_panel, live_after
 from kthink_core.ui.live.live_run import LiveRun
 from kthink_core.ui.live.presence import Worker
 from kthink_core.ui.parts import header
@@ -114,15 +114,20 @@ def _trace(page: Page, run: LiveRun, was_going: bool, shown: tuple[int, ...], na
         shared=beside.maxima if beside else None,
         bases=beside.words if beside else transcript.ALONE,
         standing=standing,
+        branches=name == "live" and run.end is not None,
         key=f"{name}_transcript",
     )
     trace_parts.reports(read, drawn.firings, partial(_look, name))
+    if chosen.branch:
+        branch_panel.take(run, chosen.branch)
+        st.rerun()
     if chosen.feature is not None:
         lead("feature", with_features(view, (chosen.feature,)))
-    if (chosen.span, chosen.features, chosen.basis, chosen.locked) != (span, shown, view.basis, view.locked):
+    lit = (chosen.basis, chosen.locked, chosen.shade)
+    if (chosen.span, chosen.features, *lit) != (span, shown, view.basis, view.locked, view.shade):
         st.session_state[f"{name}_span"] = (run, chosen.span)
         now = view if chosen.features == shown else with_features(view, chosen.features)
-        go(replace(now, basis=chosen.basis, locked=chosen.locked))
+        go(replace(now, basis=chosen.basis, locked=chosen.locked, shade=chosen.shade))
         st.rerun()
 
 

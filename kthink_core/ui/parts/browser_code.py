@@ -24,6 +24,8 @@ TRANSCRIPT = Code(
         "transcript/tokens.js",
         "transcript/shading.js",
         "transcript/strip.js",
+        "transcript/alternatives.js",
+        "transcript/measures.js",
         "transcript/tooltip.js",
         "transcript/features.js",
         "transcript/toolbar.js",

@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from kthink_core.store.scopes import SEGMENTS_OF, Scope
-from kthink_core.ui.view.permalink import BASES, MOST_FEATURES
+from kthink_core.ui.view.permalink import BASES, MOST_FEATURES, SHADES
 
 Packed = dict[str, str]
 """`dtype` (uint8, uint16, uint32 or float32) and `base64` of the little-endian values: half the size of JSON numbers,
@@ -29,6 +29,7 @@ def payload(
     hover: pd.DataFrame,
     ranked: pd.DataFrame,
     *,
+    alternatives: pd.DataFrame | None = None,
     hookpoint: str,
     features: Sequence[int],
     maxima: Mapping[int, float],
@@ -42,15 +43,18 @@ def payload(
     lines: Mapping[int, str] | None = None,
     basis: str = BASES[0],
     locked: int | None = None,
+    shade: str = SHADES[0],
     shared: Mapping[int, float] | None = None,
     bases: Mapping[str, str] = ALONE,
+    branches: bool = False,
     visit: int = 0,
 ) -> dict[str, Any]:
     """Everything as plain values; texts stay as they are, the browser sets them as text. Arguments as for `draw`.
 
     By position: `texts`, `ids`, `probabilities` (NaN where none), and `hover`: `counts` of entries, then `features` and
     `activations` of all positions end to end. By feature: `tracks`: `features`, `counts`, then `positions` and
-    `activations` end to end. `bands` are runs of one segment; `counts` says whether the scope counts them.
+    `activations` end to end. `alternatives`: see `_alternatives`. `bands` are runs of one segment; `counts` says
+    whether the scope counts them.
     """
     hover = hover.sort_values(["position", "activation", "feature"], ascending=[True, False, True], kind="stable")
     tracks = tracks.sort_values(["feature", "position"], kind="stable")
@@ -79,6 +83,7 @@ def payload(
             "positions": integers(tracks["position"]),
             "activations": floats(tracks["activation"]),
         },
+        "alternatives": _alternatives(alternatives, length),
         "ranked": [
             {"feature": int(feature), "maximum": float(maximum), "share": float(share)}
             for feature, maximum, share in zip(
@@ -98,9 +103,39 @@ def payload(
         "verdict": verdict,
         "basis": basis,
         "locked": locked,
+        "shade": shade,
         "shared": {str(feature): float(maximum) for feature, maximum in (shared or {}).items()},
         "bases": dict(bases),
+        "branches": branches,
     }
+
+
+_NAT = 1000
+"""Logarithms are sent as whole thousandths of a nat: two bytes each, up to 65 nats, exact to a thousandth part of p."""
+
+
+def _alternatives(table: pd.DataFrame | None, length: int) -> dict[str, Any] | None:
+    """`counts` and `entropies` by position, of all positions end to end `named` (indices into `ids` and `texts`: each
+    token is sent once) and `surprises`, −ln p. None where none are known."""
+    if table is None or table.empty:
+        return None
+    table = table.loc[table["position"] < length].sort_values(["position", "rank"], kind="stable")
+    ids, first, named = np.unique(table["token_id"].to_numpy(np.int64), return_index=True, return_inverse=True)
+    positions = table["position"].to_numpy(np.int64)
+    entropies = np.zeros(length)
+    entropies[positions] = table["entropy"].to_numpy(np.float64)
+    return {
+        "counts": integers(np.bincount(positions, minlength=length)),
+        "entropies": integers(_thousandths(entropies)),
+        "named": integers(named),
+        "surprises": integers(_thousandths(-table["logprob"].to_numpy(np.float64))),
+        "ids": integers(ids),
+        "texts": table["text"].iloc[first].tolist(),
+    }
+
+
+def _thousandths(nats: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.clip(np.rint(nats * _NAT), 0, 2**16 - 1)
 
 
 def _standing(table: pd.DataFrame, span: list[int]) -> dict[str, Any]:

@@ -44,7 +44,7 @@ def from_live(page: Page, run: LiveRun) -> None:
     """A button: the run's prompt, settings and seed, and the main feature shown. A prompt that is a stored question is
     referred to by its inference."""
     request = run.request
-    if run.going or not isinstance(request, GenerateRequest) or not len(run.trace):
+    if run.going or not isinstance(request, GenerateRequest) or request.branch or not len(run.trace):
         return
     settings = Run(*(getattr(request, name) for name in Run._fields))
     view = replace(_at(page, live_view.shown(page, run)[0]), run=settings)

@@ -6,9 +6,9 @@ as a `Selection`: a span of tokens, the features shown, the locked one, what the
 
 In the browser, one concept a file, in this order: text.js how a token is written · tracks.js which feature fires
 where · tokens.js the tokens as elements · shading.js their colours · strip.js the whole trace at a glance ·
-tooltip.js · features.js the list beside the tokens · toolbar.js · span.js · touch.js · keys.js · main.js, which ties
-all together. They become one module, after parts/roving.js; types.d.ts says what passes between them, for the check of
-types.
+alternatives.js what else was likely · measures.js surprise and entropy, lit as a feature is · tooltip.js · features.js
+the list beside the tokens · toolbar.js · span.js · touch.js · keys.js · main.js, which ties all together. They become
+one module, after parts/roving.js; types.d.ts says what passes between them, for the check of types.
 """
 
 from kthink_core.ui.parts.packing import ALONE, payload

@@ -12,7 +12,7 @@ from streamlit.components.v2 import component
 from kthink_core.store.scopes import Scope
 from kthink_core.ui.parts.browser_code import TRANSCRIPT
 from kthink_core.ui.parts.packing import ALONE, payload
-from kthink_core.ui.view.permalink import BASES, MOST_FEATURES
+from kthink_core.ui.view.permalink import BASES, MOST_FEATURES, SHADES
 
 STYLE, SCRIPT = TRANSCRIPT
 _component = component("kthink_transcript", css=STYLE, js=SCRIPT)
@@ -31,6 +31,10 @@ class Selection(NamedTuple):
     """What activations are divided by the maximum of: "trace" or "experiment"."""
     locked: int | None = None
     """The feature that stays lit alone."""
+    shade: str = SHADES[0]
+    """What is lit in its place: "surprise", "entropy", or "features": nothing."""
+    branch: tuple[int, ...] = ()
+    """The position from which the person has just asked to go on, and the token to put there, if any."""
 
 
 def draw(
@@ -40,6 +44,7 @@ def draw(
     hover: pd.DataFrame,
     ranked: pd.DataFrame,
     *,
+    alternatives: pd.DataFrame | None = None,
     hookpoint: str,
     features: Sequence[int],
     maxima: Mapping[int, float],
@@ -54,8 +59,10 @@ def draw(
     lines: Mapping[int, str] | None = None,
     basis: str = BASES[0],
     locked: int | None = None,
+    shade: str = SHADES[0],
     shared: Mapping[int, float] | None = None,
     bases: Mapping[str, str] = ALONE,
+    branches: bool = False,
     key: str = "transcript",
     choose: Callable[[Selection], None] = lambda _: None,
 ) -> Selection:
@@ -65,22 +72,23 @@ def draw(
     `tokens` is the answer of `queries.transcript` (all positions from 0, no gaps). `tracks` is the answer of
     `queries.feature_tracks` for the shown features and, better, for all `ranked` ones too: a feature without a track is
     shown where it is among the first of a token in `hover`, and marked as incomplete. `hover` is the answer of
-    `queries.token_features`, `ranked` that of `queries.ranked_features`, in the order in which the list shows them.
+    `queries.token_features`, `alternatives` that of `queries.alternatives`, `ranked` that of
+    `queries.ranked_features`, in the order in which the list shows them.
     `features` are shown at once, each in its hue (`hues.HUES`), five at most. `maxima` are their largest activations in
     `scope` of the whole experiment (`queries.feature_maxima`); more features may be given. `labels` name features.
     `span` is marked; the page goes to `position` when that or `visit` changes. Positions in `marked` have a frame:
     something is reported of them. `verdict` stands in the header of the answer. `standing`, the answer of
     `queries.span_features` of the span, is what the list shows while the span is marked; `lines` tell of features
-    there: their top tokens. `basis` and `locked` are what is chosen at first, and change with what is given.
+    there: their top tokens. `basis`, `locked` and `shade` are what is chosen at first, and change with what is given.
     Activations are divided by the larger of the trace's maximum and that in `shared`, by feature; `bases` says both
-    bases in words.
+    bases in words. `branches`: whether the tooltip offers to go on from a position.
 
     `choose` is called before the next run with what the person has just chosen: a page that keeps its view in the link
     writes it there, and that run already shows it. In a fragment, which has a run of its own, compare what is returned.
     """
 
     def selection(sent: Mapping[str, Any]) -> Selection:
-        return read(sent.get("chosen"), len(tokens), Selection(span, tuple(features), None, basis, locked))
+        return read(sent.get("chosen"), len(tokens), Selection(span, tuple(features), None, basis, locked, shade))
 
     def chosen() -> None:
         choose(selection(st.session_state[key]))
@@ -91,6 +99,7 @@ def draw(
         tracks,
         hover,
         ranked,
+        alternatives=alternatives,
         hookpoint=hookpoint,
         features=features,
         maxima=maxima,
@@ -105,8 +114,10 @@ def draw(
         lines=lines,
         basis=basis,
         locked=locked,
+        shade=shade,
         shared=shared,
         bases=bases,
+        branches=branches,
     )
     answer = _component(
         data=data,
@@ -133,7 +144,11 @@ def read(sent: object, length: int, given: Selection) -> Selection:
         locked = one[0]
     opened = _naturals([sent.get("feature")])
     basis = next((known for known in BASES if known == sent.get("basis")), given.basis)
-    return Selection(span, features, opened[0] if opened else None, basis, locked)
+    shade = next((known for known in SHADES if known == sent.get("shade")), given.shade)
+    branch = _naturals(sent.get("branch")) or ()
+    if not 1 <= len(branch) <= 2 or branch[0] >= length:
+        branch = ()
+    return Selection(span, features, opened[0] if opened else None, basis, locked, shade, branch)
 
 
 def _naturals(sent: object) -> tuple[int, ...] | None:

@@ -28,7 +28,7 @@ function featureButton(view, feature) {
     chip.style.setProperty("--chip", `var(--line-${slot})`);
     chip.style.setProperty("--ink", `var(--ink-${slot})`);
   }
-  button.append(chip, element("span", "number", feature));
+  button.append(chip, element("span", feature < 0 ? "measure" : "number", MEASURES[feature]?.name ?? feature));
   const label = view.facts.labels[feature];
   if (label) {
     button.append(element("span", "label", label));
@@ -50,11 +50,12 @@ function listFeatures(view) {
   const standing = standingIn(view);
   const ranked = (standing?.rows ?? facts.ranked).map((row) => row.feature);
   const known = new Set(ranked);
-  const lit = view.lock === null ? view.features : [...view.features, view.lock];
+  const lit = view.lock === null || view.lock < 0 ? view.features : [...view.features, view.lock];
   const extra = lit.filter((feature) => !known.has(feature));
   const rows = new Map((standing?.rows ?? []).map((row) => [row.feature, row]));
   view.rows = [...new Set([...extra, ...ranked])].map((feature) => featureRow(view, feature, standing && rows.get(feature)));
-  refill(view, list, ...view.rows);
+  const measures = standing ? [] : Object.keys(MEASURES).map((measure) => measureRow(view, Number(measure)));
+  refill(view, list, ...measures, ...view.rows);
   if (standing && !ranked.length) list.append(element("li", "none", "Nothing fires more than once in the span."));
   keepOneStop(list, BUTTONS);
   list.classList.toggle("of-span", standing !== null);
@@ -144,7 +145,7 @@ function fillHeading(view) {
   let name = standing ? `Span ${standing.span.join(" to ")}` : `Features of ${facts.hookpoint}`;
   if (pointed !== null) {
     const { maximum, basis } = maximumOf(facts, pointed, view.basis);
-    name = `Feature ${pointed} ÷ ${numeral(maximum, 2)}, ${facts.bases[basis]}`;
+    name = `${nameOf(pointed)} ÷ ${numeral(maximum, 2)}, ${facts.bases[basis]}`;
   }
   const titles = standing ? { count: "n", value: "lift", share: "at least" } : { value: "max", share: "share" };
   const columns = Object.entries(titles).map(([column, title]) => element("span", column, title));
@@ -152,10 +153,10 @@ function fillHeading(view) {
 }
 
 // All that is chosen, whichever has just changed: where two messages come before a run begins, Streamlit keeps the last.
-/** @param {View} view @param {number | null} feature to be opened */
-function tell(view, feature = null) {
+/** @param {View} view @param {number | null} feature to be opened @param {number[]} branch to go on from */
+function tell(view, feature = null, branch = []) {
   const { span, features, basis, lock } = view;
-  view.send("chosen", { span, features, basis, locked: lock, feature });
+  view.send("chosen", { span, features, basis, locked: lock !== null && lock < 0 ? null : lock, shade: shadeOf(lock), feature, branch });
 }
 
 // Seen at once, and told to the page for its link.
@@ -168,7 +169,7 @@ function lockFeature(view, feature) {
   shade(view);
   fillToolbar(view);
   if (view.held !== null) explain(view, view.held);
-  say(view, feature === null ? "Unlocked" : `Feature ${feature} is locked: N and P go to where it fires`);
+  say(view, feature === null ? "Unlocked" : `${nameOf(feature)} is locked: N and P go to where it ${feature < 0 ? "is large" : "fires"}`);
 }
 
 // Seen at once, and told to the page, which sends back what it needs.

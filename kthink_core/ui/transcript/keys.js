@@ -76,14 +76,15 @@ function nextFiring(view, direction) {
   const feature = view.lock ?? view.features[0];
   if (feature === undefined) return;
   const found = firingBeside(view.facts, feature, view.focus, direction);
-  if (found === undefined) say(view, `Feature ${feature} fires nowhere ${direction > 0 ? "after" : "before"} this`);
+  if (found === undefined) say(view, `${nameOf(feature)} ${feature < 0 ? "is large" : "fires"} nowhere ${direction > 0 ? "after" : "before"} this`);
   else moveTo(view, found);
 }
 
 // The next position at which a feature fires, from another or, where that is null, from the end of the trace.
 /** @param {Facts} facts @param {number} feature @param {number | null} from @param {1 | -1} direction */
 function firingBeside(facts, feature, from, direction) {
-  const positions = Array.from(trackOf(facts, feature).positions);
+  const { positions: fires, activations } = trackOf(facts, feature);
+  const positions = Array.from(fires).filter((_, at) => feature >= 0 || activations[at] >= LARGE);
   if (direction > 0) return positions.find((position) => from === null || position > from);
   return positions.findLast((position) => from === null || position < from);
 }

@@ -6,7 +6,7 @@ function newView(shadow) {
     shadow,
     facts: null, // the last delivery, unpacked
     features: [], // shown at once, in the order of their hues
-    lock: null, // the feature that stays lit alone
+    lock: null, // the feature, or the measure, that stays lit alone
     pointed: null, // the feature under the pointer
     basis: "trace",
     span: null,
@@ -72,6 +72,8 @@ function listen(view) {
     const button = hit(event, "button[data-feature]");
     if (button) clickFeature(view, button);
     if (hit(event, ".close")) toggleHelp(view);
+    const branch = hit(event, "button[data-branch]")?.dataset.branch;
+    if (branch) tell(view, null, branch.split(" ").map(Number));
   });
   root.addEventListener("keydown", (event) => onKey(view, event));
   root.addEventListener("keyup", (event) => onKeyUp(view, event));
@@ -93,7 +95,9 @@ function take(view, data) {
   }
   const isElsewhere = isOther || before.hookpoint !== data.hookpoint;
   if (isElsewhere) view.pointed = null;
-  if (isElsewhere || before.locked !== data.locked) view.lock = data.locked;
+  if (isElsewhere || before.locked !== data.locked || before.shade !== data.shade) {
+    view.lock = measureOf(data.shade) ?? data.locked;
+  }
   if (before?.basis !== data.basis) view.basis = data.basis;
   if (isOther || !same(before.features, data.features)) view.features = data.features;
   const isSpanOther = isOther || !same(before.span, data.span);

@@ -80,10 +80,11 @@ function legendEntry(view, feature) {
   entry.append(featureButton(view, feature));
   if (view.lock === feature) entry.append(element("span", "locked", "locked"));
   if (!traceMaximum(facts, feature)) {
+    const never = feature < 0 ? "is 0, or not known," : "never fires";
     const elsewhere = track.positions.length ? "; underlined where it fires outside" : "";
-    entry.append(element("span", "text", `never fires in scope ${facts.scope} of this inference${elsewhere}`));
+    entry.append(element("span", "text", `${never} in scope ${facts.scope} of this inference${elsewhere}`));
   } else {
-    const instead = basis === view.basis ? "" : ` of ${facts.bases[basis]}: that of the experiment is not at hand`;
+    const instead = basis === view.basis || feature < 0 ? "" : ` of ${facts.bases[basis]}: that of the experiment is not at hand`;
     entry.append(element("span", "text", `÷ ${numeral(maximum, 2)}${instead}`));
   }
   if (!track.whole) entry.append(element("span", "text", "· only where it is among the first of a token"));

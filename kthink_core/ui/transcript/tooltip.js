@@ -6,7 +6,7 @@ function explain(view, position) {
   view.explained = position;
   const { facts, tooltip } = view;
   const token = view.tokens[position];
-  refill(view, tooltip, factRows(facts, position), firingRows(view, position));
+  refill(view, tooltip, factRows(facts, position), ...alternativeRows(view, position), firingRows(view, position));
   tooltip.classList.add("open");
   tooltip.classList.toggle("held", view.held !== null);
   place(view, token);
@@ -33,11 +33,14 @@ function restTooltip(view) {
 function factRows(facts, position) {
   const probability = facts.probabilities[position];
   const list = element("dl", "facts");
+  const entropy = entropyAt(facts, position);
+  const undecided = Number.isNaN(entropy) ? [] : [["entropy", `${numeral(entropy, 2)} nats`]];
   for (const [name, value] of [
     ["token", toldAs(facts.texts, facts.written, position)],
     ["id", facts.ids[position]],
     ["position", position],
     ["probability", Number.isNaN(probability) ? "given, not sampled" : percent(probability)],
+    ...undecided,
   ]) {
     list.append(element("dt", "name", name), element("dd", "value", value));
   }

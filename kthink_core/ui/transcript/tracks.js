@@ -21,6 +21,7 @@ function readFacts(data) {
     ids: unpack(data.ids),
     probabilities: unpack(data.probabilities),
     hover: readHover(data.hover),
+    alternatives: data.alternatives && readAlternatives(data.alternatives),
     tracks: readTracks(data.tracks),
     ranks: new Map(data.ranked.map((row) => [row.feature, row])),
   };
@@ -29,9 +30,15 @@ function readFacts(data) {
 
 /** @param {Sent["hover"]} packed @returns {Facts["hover"]} */
 function readHover({ counts, features, activations }) {
+  return { starts: startsOf(counts), features: unpack(features), activations: unpack(activations) };
+}
+
+// Where what belongs to each position begins, of what is sent end to end.
+/** @param {Packed} counts */
+function startsOf(counts) {
   const starts = [0];
   for (const count of unpack(counts)) starts.push(starts[starts.length - 1] + count);
-  return { starts, features: unpack(features), activations: unpack(activations) };
+  return starts;
 }
 
 /** @param {Sent["tracks"]} packed @returns {Facts["tracks"]} */
@@ -62,7 +69,7 @@ function featuresAt(facts, position) {
 // Where a feature fires: exactly, where its track was sent, else where it is among the first features of a token.
 /** @param {Facts} facts @param {number} feature @returns {Track} */
 function trackOf(facts, feature) {
-  const known = facts.tracks.get(feature);
+  const known = facts.tracks.get(feature) ?? measured(facts, feature);
   if (known) return known;
   const positions = [];
   const activations = [];

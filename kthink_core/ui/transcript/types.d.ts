@@ -17,6 +17,8 @@ interface Values extends Iterable<number> {
 /** First and last position. */
 type Span = [number, number];
 type Basis = "trace" | "experiment";
+/** What is lit in the place of a feature. */
+type Shade = "features" | "surprise" | "entropy";
 
 interface Band {
   segment: string;
@@ -59,8 +61,11 @@ interface Delivered {
   verdict: string | null;
   basis: Basis;
   locked: number | null;
+  shade: Shade;
   shared: Record<number, number>;
   bases: Record<Basis, string>;
+  /** Whether one may go on from a position with another token. */
+  branches: boolean;
   standing: { span: Span; rows: Standing[] } | null;
 }
 
@@ -69,6 +74,14 @@ interface Sent extends Delivered {
   ids: Packed;
   probabilities: Packed;
   hover: { counts: Packed; features: Packed; activations: Packed };
+  alternatives: {
+    counts: Packed;
+    entropies: Packed;
+    named: Packed;
+    surprises: Packed;
+    ids: Packed;
+    texts: string[];
+  } | null;
   tracks: { features: number[]; counts: number[]; positions: Packed; activations: Packed };
 }
 
@@ -78,6 +91,16 @@ interface Track {
   /** Whether it was sent; else it is put together from what the tokens say. */
   whole: boolean;
   maximum?: number;
+}
+
+/** What else might have been written: −ln p and entropies in thousandths of a nat. */
+interface Alternatives {
+  starts: number[];
+  entropies: Values;
+  named: Values;
+  surprises: Values;
+  ids: Values;
+  texts: string[];
 }
 
 /** What was sent, unpacked. */
@@ -90,6 +113,7 @@ interface Facts extends Delivered {
   ids: Values;
   probabilities: Values;
   hover: { starts: number[]; features: Values; activations: Values };
+  alternatives: Alternatives | null;
   tracks: Map<number, Track>;
   ranks: Map<number, Ranked>;
 }
@@ -122,8 +146,11 @@ interface Chosen {
   features: number[];
   basis: Basis;
   locked: number | null;
+  shade: Shade;
   /** To be opened now. */
   feature: number | null;
+  /** To go on from now: a position, and the id of the token to put there, if any. */
+  branch: number[];
 }
 
 /** One transcript on a page; `newView` says what each is. */

@@ -19,14 +19,21 @@ from kthink_core.queries import RANKINGS, SORTS, Ranking, Sort
 from kthink_core.steer_options import Asked
 from kthink_core.store.feature_stats import RELEVANT
 from kthink_core.store.scopes import SCOPES, Scope
-from kthink_core.ui.view import causes_link, score_link, steer_link, study_link, training_link, watch_link
+from kthink_core.ui.view import (
+    branch_link,
+    causes_link,
+    number_link,
+    score_link,
+    steer_link,
+    study_link,
+    training_link,
+    watch_link,
+)
 
 Name = TypeVar("Name", bound=str)
 
 DEFAULT_SCOPE: Scope = "generated"
 MOST_RELEVANT = 100
-_SEPARATOR = "."
-"""Between numbers of a list: no browser, chat or mail program writes it another way."""
 _POSITIONS = range(10**7)
 _INTEGER = re.compile(r"-?[0-9]{1,18}")
 _SHOWN = 60
@@ -57,6 +64,8 @@ CONTRASTS: dict[str, Between] = {between.replace(":", "-"): between for between 
 FOLDS = ("closed", "open")
 BASES = ("trace", "experiment")
 """What the activations of a transcript are divided by the maximum of."""
+SHADES = ("features", "surprise", "entropy")
+"""What shades the tokens of a transcript: features, or the model's own −ln p or entropy in the place of one."""
 SCALES = ("shared", "own")
 """Whether two transcripts side by side are shaded by one maximum."""
 MOST_FEATURES = 5
@@ -107,6 +116,9 @@ class View:
     basis: str = BASES[0]
     locked: int | None = None
     """The feature that stays lit alone in a transcript."""
+    shade: str = SHADES[0]
+    branch: tuple[int, ...] = ()
+    """A position of the inference from which to go on, and the id of the token to put there, if any."""
     scale: str = SCALES[0]
     browse: str = FOLDS[0]
     """Whether the list of features on a feature's page is open."""
@@ -159,7 +171,7 @@ def format_view(view: View) -> dict[str, str]:
 def _text(value: object) -> str:
     if isinstance(value, tuple) and value and isinstance(value[0], tuple):
         return watch_link.PAIRS.join(watch_link.PARTS.join(map(str, pair)) for pair in value)
-    return _SEPARATOR.join(map(str, value)) if isinstance(value, tuple) else str(value)
+    return number_link.SEPARATOR.join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 _WRITTEN: dict[str, Callable[[Any], str]] = {"steer": steer_link.steer_text, "run": steer_link.run_text}
@@ -188,9 +200,9 @@ def parse(parameters: Mapping[str, str], bounds: Bounds) -> tuple[View, list[str
         inference=inference,
         scope=_name(parameters, "scope", SCOPES, DEFAULT_SCOPE, problems),
         feature=_index(parameters, "feature", features, problems),
-        also=_indices(parameters, "also", features, MOST_FEATURES - 1, problems),
+        also=number_link.indices(parameters, "also", features, MOST_FEATURES - 1, problems),
         watch=watch_link.watch(parameters, features, MOST_FEATURES, problems),
-        span=_span(parameters, problems),
+        span=number_link.span(parameters, len(_POSITIONS), problems),
         position=_index(parameters, "position", _POSITIONS, problems),
         ranking=_name(parameters, "ranking", RANKINGS, RANKINGS[0], problems),
         sort=_name(parameters, "sort", SORTS, SORTS[0], problems),
@@ -212,6 +224,8 @@ def parse(parameters: Mapping[str, str], bounds: Bounds) -> tuple[View, list[str
         word=_search(parameters.get("word", View.word)),
         basis=_name(parameters, "basis", BASES, BASES[0], problems),
         locked=_index(parameters, "locked", features, problems),
+        shade=_name(parameters, "shade", SHADES, SHADES[0], problems),
+        branch=branch_link.branch(parameters, problems),
         scale=_name(parameters, "scale", SCALES, SCALES[0], problems),
         browse=_name(parameters, "browse", FOLDS, FOLDS[0], problems),
         sentences=_name(parameters, "sentences", FOLDS, FOLDS[0], problems),
@@ -232,35 +246,6 @@ def parse(parameters: Mapping[str, str], bounds: Bounds) -> tuple[View, list[str
 def _search(given: str) -> str:
     """A text that is looked for, as far as it is looked at."""
     return encodable(given[:_SHOWN])[:_SHOWN]
-
-
-def _indices(
-    parameters: Mapping[str, str], parameter: str, known: Sequence[int], most: int, problems: list[str]
-) -> tuple[int, ...]:
-    """Distinct numbers, as far as they are `known`, at most so many."""
-    given = parameters.get(parameter)
-    if given is None:
-        return ()
-    parts = dict.fromkeys(given.split(_SEPARATOR)[:_SHOWN])
-    indices = [int(part) for part in parts if _INTEGER.fullmatch(part) and int(part) in known]
-    if len(indices) < len(given.split(_SEPARATOR)) or len(indices) > most:
-        shown = _SEPARATOR.join(map(str, indices[:most])) or "none"
-        problems.append(
-            f"The link's {parameter} '{short(given)}' is not at most {most} different numbers "
-            f"from {known[0]} to {known[-1]}: showing {shown}."
-        )
-    return tuple(indices[:most])
-
-
-def _span(parameters: Mapping[str, str], problems: list[str]) -> tuple[int, int] | None:
-    given = parameters.get("span")
-    if given is None:
-        return None
-    ends = [int(end) for end in given.split(_SEPARATOR)[:3] if _INTEGER.fullmatch(end)]
-    if len(ends) == 2 and 0 <= ends[0] <= ends[1] < len(_POSITIONS):
-        return ends[0], ends[1]
-    problems.append(f"The link's span '{short(given)}' is not first{_SEPARATOR}last position: showing none.")
-    return None
 
 
 def _name(
