@@ -24,7 +24,7 @@ TEXT = frozenset({
     "half", "hookpoint", "measure", "mode", "name", "node", "problems_from", "question", "reference", "rival",
     "scope", "segment", "side", "sign", "strategy", "strengths", "study", "text", "verdict",
 })  # fmt: skip
-YES_NO = frozenset({"closed", "complete", "correct", "holds"})
+YES_NO = frozenset({"closed", "complete", "correct", "holds", "written"})
 """All other columns are numbers. A cell of which nothing is known is null in any."""
 
 
