@@ -15,13 +15,13 @@ WHOLE = frozenset({
     "feature", "feature_other", "firing", "first", "generated_tokens", "inference", "inferences", "inferences_a",
     "inferences_b", "kl_position", "labelings", "last", "marked", "members", "n", "near_marked", "near_misses",
     "needed", "negative_positions", "neither", "none_after", "none_before", "of", "only_first", "only_second",
-    "other", "peak", "peak_position", "place", "position", "positions", "positions_other", "positive_positions",
+    "other", "parent_inference", "parent_position", "peak", "peak_position", "place", "position", "positions", "positions_other", "positive_positions",
     "predictions", "problem", "problems", "prompt_tokens", "rank", "relevant_inferences", "rollouts", "runs",
     "sample", "samples", "seed", "sentence", "shared", "sinks", "span_size", "start", "tested", "token_id",
 })  # fmt: skip
 TEXT = frozenset({
-    "action", "after_hookpoint", "answer", "band", "checks", "created", "explained", "features", "finish_reason",
-    "half", "hookpoint", "measure", "mode", "name", "node", "problems_from", "question", "reference", "rival",
+    "action", "after_hookpoint", "answer", "author", "band", "checks", "created", "explained", "features", "finish_reason",
+    "half", "hookpoint", "measure", "mode", "name", "node", "parent_experiment", "problems_from", "question", "reference", "rival",
     "scope", "segment", "side", "sign", "strategy", "strengths", "study", "text", "verdict",
 })  # fmt: skip
 YES_NO = frozenset({"closed", "complete", "correct", "holds", "written"})
