@@ -11,18 +11,20 @@ from kthink_core.listing import QUERIES
 
 WHOLE = frozenset({
     "active", "active_inferences", "active_negative", "active_other", "active_positive", "after_feature", "alike",
-    "apart", "b", "before_nodes", "began", "both", "c", "change_position", "compared", "count", "differing", "family",
-    "feature", "feature_other", "firing", "first", "generated_tokens", "inference", "inferences", "inferences_a",
-    "inferences_b", "kl_position", "labelings", "last", "marked", "members", "n", "near_marked", "near_misses",
-    "needed", "negative_positions", "neither", "none_after", "none_before", "of", "only_first", "only_second",
-    "other", "parent_inference", "parent_position", "peak", "peak_position", "place", "position", "positions", "positions_other", "positive_positions",
-    "predictions", "problem", "problems", "prompt_tokens", "rank", "relevant_inferences", "rollouts", "runs",
-    "sample", "samples", "seed", "sentence", "shared", "sinks", "span_size", "start", "tested", "token_id",
+    "apart", "b", "before_nodes", "began", "both", "c", "change_position", "compared", "count", "differing",
+    "family", "feature", "feature_other", "firing", "first", "generated_tokens", "inference", "inferences",
+    "inferences_a", "inferences_b", "kl_position", "labelings", "last", "marked", "members", "n", "near_marked",
+    "near_misses", "needed", "negative_positions", "neither", "none_after", "none_before", "of", "only_first",
+    "only_second", "other", "parent_inference", "parent_position", "peak", "peak_position", "place", "position",
+    "positions", "positions_other", "positive_positions", "predictions", "problem", "problems", "prompt_tokens",
+    "rank", "relevant_inferences", "rollouts", "runs", "sample", "samples", "seed", "sentence", "shared", "sinks",
+    "span_size", "start", "tested", "token_id",
 })  # fmt: skip
 TEXT = frozenset({
-    "action", "after_hookpoint", "answer", "author", "band", "checks", "created", "explained", "features", "finish_reason",
-    "half", "hookpoint", "measure", "mode", "name", "node", "parent_experiment", "problems_from", "question", "reference", "rival",
-    "scope", "segment", "side", "sign", "strategy", "strengths", "study", "text", "verdict",
+    "action", "after_hookpoint", "answer", "author", "band", "checks", "created", "explained", "features",
+    "finish_reason", "half", "hookpoint", "measure", "mode", "name", "node", "parent_experiment", "problems_from",
+    "question", "reference", "rival", "scope", "segment", "side", "sign", "strategy", "strengths", "study", "text",
+    "verdict",
 })  # fmt: skip
 YES_NO = frozenset({"closed", "complete", "correct", "holds", "written"})
 """All other columns are numbers. A cell of which nothing is known is null in any."""
