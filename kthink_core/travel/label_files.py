@@ -19,8 +19,6 @@ import gzip
 import math
 import zlib
 from collections.abc import Iterable, Iterator
-from contextlib import closing
-from io import BufferedReader
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO, NamedTuple, cast
 
@@ -110,8 +108,8 @@ def read_labels(path: Path) -> Iterator[Found]:
     if not path.is_file():
         raise BadFile(path, "it is no plain file")
     count = 0
-    with closing(_opened(path)) as file:
-        for where, value in _values(path, file):
+    with path.open("rb") as opened:
+        for where, value in _values(path, _unpacking(opened)):
             for found in _labels(where, value):
                 count += 1
                 if count > MOST_LABELS:
@@ -125,11 +123,10 @@ def score_of(values: Iterable[float | None]) -> float | None:
     return math.fsum(finite) / len(finite) if finite else None
 
 
-def _opened(path: Path) -> BinaryIO:
-    file = path.open("rb")
-    packed = file.read(2) == _GZIP
+def _unpacking(file: BinaryIO) -> BinaryIO:
+    packed = file.read(len(_GZIP)) == _GZIP
     file.seek(0)
-    return cast(BinaryIO, BufferedReader(gzip.GzipFile(fileobj=file))) if packed else file
+    return cast(BinaryIO, gzip.GzipFile(fileobj=file)) if packed else file
 
 
 def _values(path: Path, file: BinaryIO) -> Iterator[tuple[str, Any]]:
