@@ -115,7 +115,7 @@ def test_a_feature_is_found_by_what_it_is_called(visit: Open) -> None:
 def test_a_word_typed_into_a_list_brings_what_is_called_so(visit: Open) -> None:
     app = visit("inference", experiment="demo", inference="1", feature="3", hookpoint=HERE)
     app.multiselect(key="choose_features").set_value([3, "higher"]).run()
-    assert app.query_params["feature"] in ("3", ["3"]) and "“higher”: 1 features are called so" in texts(app)
+    assert app.query_params["feature"] in ("3", ["3"]) and "“higher”: 1 feature is called so" in texts(app)
     assert app.multiselect(key="choose_features").options[:2] == [named(3, {3: expected(3)}), "5 · higher"]
 
 

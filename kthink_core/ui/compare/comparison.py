@@ -146,7 +146,7 @@ def inference(
     else:
         rank = "beyond the first 100" if pd.isna(own["rank"]) else f"{own['rank']}."
         most = numerals.number(own["max_activation"])
-        called = plain(feature_names.name(page, view.hookpoint, feature))
+        called = plain(feature_names.in_words(page, view.hookpoint, feature))
         st.caption(f"Feature {called} fires at {own['positions']} positions, at most {most}, rank {rank}")
 
     def follow(chosen: Selection) -> None:

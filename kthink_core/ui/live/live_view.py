@@ -167,7 +167,7 @@ def _status(page: Page, run: LiveRun, firings: Sequence[Firing]) -> str:
         parts.append(f"{run.rate:.0f} tokens a second")
     if firings:
         last = firings[-1]
-        called = feature_names.name(page, last.watch.hookpoint, last.watch.feature)
+        called = feature_names.in_words(page, last.watch.hookpoint, last.watch.feature)
         parts += [f"{len(firings)} reports", f"the last of {called} at position {last.position}"]
     if run.going:
         return ", ".join(["Running", *parts])

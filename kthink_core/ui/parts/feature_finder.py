@@ -65,7 +65,9 @@ def brought(page: Page, hookpoint: str, key: str) -> list[int]:
         return []
     found = search(page, hookpoint, text, _LISTED)
     told = f"“{plain(short(text))}”: " + (
-        f"{len(found)} features are called so; the list begins with them." if found else "no feature is called so."
+        "no feature is called so."
+        if not found
+        else f"{len(found)} {'feature is' if len(found) == 1 else 'features are'} called so, at the head of the list."
     )
     st.caption(told)
     return found

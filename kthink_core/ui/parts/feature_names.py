@@ -51,6 +51,11 @@ def name(page: Page, hookpoint: str, feature: int) -> str:
     return naming.named(feature, names(page, hookpoint, (feature,)))
 
 
+def in_words(page: Page, hookpoint: str, feature: int) -> str:
+    """`32456 (wait, but, hmm)`."""
+    return naming.in_words(feature, names(page, hookpoint, (feature,)))
+
+
 def top_tokens(page: Page, hookpoint: str, features: Sequence[int], scope: Scope) -> dict[int, list[str]]:
     """The texts of the top tokens, over all inferences in scope, of each feature that fires there."""
     known = _known(repr((str(page.source.cache), *page.source[1:], hookpoint, scope)))

@@ -23,6 +23,12 @@ def named(feature: int, names: Mapping[int, str]) -> str:
     return f"{feature} · {brief(name)}" if name else str(feature)
 
 
+def in_words(feature: int, names: Mapping[int, str]) -> str:
+    """`32456 (wait, but, hmm)`: as `named`, where text goes on behind it."""
+    name = names.get(feature, "")
+    return f"{feature} ({brief(name)})" if name else str(feature)
+
+
 def brief(name: str) -> str:
     return name if len(name) <= _SHOWN else f"{name[: _SHOWN - 1].rstrip()}…"
 

@@ -71,7 +71,7 @@ def _ask(page: Page, found: Found, held: Intervention, state: int) -> None:
         rollouts = st.selectbox("Rollouts from each place", choices, choices.index(known), width=180, key="rollouts")
         clamp = None
         if page.experiment.config.site == "hookpoint":  # an MLP's SAE has no business in the residual stream
-            called = plain(feature_names.name(page, held.hookpoint, held.feature))
+            called = plain(feature_names.in_words(page, held.hookpoint, held.feature))
             label = f"Also with feature {called} of {held.hookpoint} held at 0"
             clamp = held if st.toggle(label, help=terms.help("passing_feature"), key="clamp sentences") else None
     seed = found.plain.seed if found.plain and found.plain.rollouts == rollouts else 0
@@ -142,7 +142,7 @@ def _passing(
     measured = table.loc[table["passing"].notna(), :]
     if measured.empty:
         return
-    called = feature_names.name(page, held.hookpoint, held.feature)
+    called = feature_names.in_words(page, held.hookpoint, held.feature)
     feature = plain(f"feature {called} of {held.hookpoint} held at {held.value:g}")
     one, many = f"is less or more important with {feature}", f"are less or more important with {feature}"
     _headline(measured, "passing_q", rollouts, one, many)

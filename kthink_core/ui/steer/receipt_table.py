@@ -137,7 +137,7 @@ def _names(page: Page, table: pd.DataFrame) -> dict[str, dict[int, str]]:
 
 
 def _called(hookpoint: Any, feature: Any, names: Names) -> str:
-    return f"{hookpoint}:{naming.named(int(feature), names.get(hookpoint, {}))}"
+    return f"{hookpoint}:{naming.in_words(int(feature), names.get(hookpoint, {}))}"
 
 
 def _reached(row: dict[Hashable, Any], names: Names) -> str:

@@ -67,12 +67,12 @@ def draw(page: Page, id: str, sweep: Sweep, table: pd.DataFrame) -> None:
 
 
 def names_of(page: Page, sweep: Sweep) -> dict[str, str]:
-    """`layers.6.mlp:767 · wait, but, hmm` by `layers.6.mlp:767`, of the features of a sweep."""
+    """`layers.6.mlp:767 (wait, but, hmm)` by `layers.6.mlp:767`, of the features of a sweep."""
     features: dict[str, list[int]] = {}
     for target in sweep.asked.targets:
         features.setdefault(target.hookpoint, []).append(target.feature)
     return {
-        f"{hookpoint}:{feature}": f"{hookpoint}:{naming.named(feature, names)}"
+        f"{hookpoint}:{feature}": f"{hookpoint}:{naming.in_words(feature, names)}"
         for hookpoint, own in features.items()
         for names in [feature_names.names(page, hookpoint, own)]
         for feature in own
