@@ -44,11 +44,12 @@ def draw(page: Page) -> None:
         st.caption(f"No feature of {hookpoint} is called so. Shorten the text, or choose another hookpoint.")
         return
     names = feature_names.names(page, hookpoint, found)
-    for feature in found[:_OFFERED]:
-        st.button(
-            plain(naming.named(feature, names)), type="tertiary", key=f"found {feature}", on_click=go,
-            args=(with_features(page.view, (feature, *page.view.also)),),
-        )  # fmt: skip
+    with st.container(gap=None):
+        for feature in found[:_OFFERED]:
+            st.button(
+                plain(naming.named(feature, names)), type="tertiary", key=f"found {feature}", on_click=go,
+                args=(with_features(page.view, (feature, *page.view.also)),),
+            )  # fmt: skip
     if len(found) > _OFFERED:
         st.caption(f"The first {_OFFERED}: type more of it to see others.")
 
