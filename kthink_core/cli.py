@@ -25,6 +25,7 @@ from kthink_core.commands import (
     auditing,
     inject,
     inviting,
+    labelling,
     own_traces,
     receiving,
     reproduce,
@@ -105,6 +106,7 @@ def _parser() -> argparse.ArgumentParser:
     sentences.add(commands.add_parser("sentences", help="which sentences of a thought does its answer depend on?"))
     sending.add(commands.add_parser("export", help="write an experiment into one file, or in Goodfire's layout"))
     receiving.add(commands.add_parser("import", help="make an experiment of a file that others exported"))
+    labelling.add(commands.add_parser("labels", help="take labels of features in from files, write and find them"))
     upgrading.add(commands.add_parser("migrate", help="bring what older versions left up to date, a backup first"))
     inviting.add_invite(commands.add_parser("invite", help="print a link that lets somebody in"))
     inviting.add_invitations(commands.add_parser("invitations", help="list those invited, or end an invitation"))

@@ -10,10 +10,10 @@ from kthink_core.ui.parts import (
     clicks,
     download,
     evidence_file,
+    feature_names,
     feature_tables,
     header,
     matrix,
-    note_panel,
     quality,
     terms,
 )
@@ -53,7 +53,7 @@ def cells(page: Page, features: tuple[int, ...]) -> None:
     if table.empty:
         header.nothing("None of these features fires in these inferences.")
         return
-    drawn = matrix.chart(table, features, columns, note_panel.labels(page, view.hookpoint, features))
+    drawn = matrix.chart(table, features, columns, feature_names.names(page, view.hookpoint, features))
     fields = ("feature", "inference", "peak_position")
     clicks.chart(
         drawn, fields, f"matrix {page.source.version} {hash(view)}",

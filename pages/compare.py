@@ -8,7 +8,7 @@ import streamlit as st
 from kthink_core import saved
 from kthink_core.ui.compare import comparison, one_text, two_experiments
 from kthink_core.ui.inference import reading
-from kthink_core.ui.parts import evidence_file, header, quality
+from kthink_core.ui.parts import evidence_file, feature_finder, header, quality
 from kthink_core.ui.view import choices
 from kthink_core.ui.view.page import Page, errors_shown, open_page, require_inferences
 from kthink_core.ui.view.permalink import FACETS
@@ -64,6 +64,7 @@ with errors_shown():
     with st.sidebar:
         choices.place(page)
         feature = choices.feature(page, default=int(ranked["feature"].iloc[0]) if len(ranked) else 0)
+        feature_finder.draw(page)
     with header.title("Compare"):
         evidence_file.button(page, "comparison", partial(saved.view_page, "compare"))
     quality.notes(page)

@@ -13,6 +13,8 @@ from kthink_core.ui.parts import (
     charts,
     download,
     evidence_file,
+    feature_finder,
+    feature_names,
     feature_tables,
     figures,
     header,
@@ -67,9 +69,8 @@ def head(page: Page, feature: int) -> None:
         link("inference", replace(view, feature=feature), f"Read in inference {view.inference}", ":material/notes:")
         ways.from_feature(page, feature)
         evidence_file.button(page, f"feature {feature}", partial(saved.view_page, "feature"))
-    label = note_panel.labels(page, view.hookpoint, (feature,)).get(feature)
-    if label:
-        st.header(plain(label))
+    if name := feature_names.names(page, view.hookpoint, (feature,)).get(feature):
+        st.header(plain(name))
     quality.notes(page)
     injection_badge.line(page, view.hookpoint, feature)
     summary = page.ask(queries.feature_summary, view.hookpoint, feature, view.scope).iloc[0]
@@ -212,6 +213,7 @@ with errors_shown():
     with st.sidebar:
         choices.place(page)
         feature = choices.feature(page, default=listed.first(page))
+        feature_finder.draw(page)
     head(page, feature)
     browse(page)
     fires = not page.ask(queries.feature_histogram, view.hookpoint, feature, view.scope).empty

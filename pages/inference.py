@@ -12,7 +12,7 @@ from kthink_core.ui.causes import causes_panel
 from kthink_core.ui.causes.traced_page import TracedPage
 from kthink_core.ui.inference import branch_links, reading, span_notes, trace_parts
 from kthink_core.ui.inference.trace_parts import Reading
-from kthink_core.ui.parts import download, evidence_file, header, note_panel, quality, terms, verdict
+from kthink_core.ui.parts import download, evidence_file, feature_finder, header, note_panel, quality, terms, verdict
 from kthink_core.ui.sentences import sentence_panel
 from kthink_core.ui.steer import receipt_table, ways
 from kthink_core.ui.transcript import Selection
@@ -116,12 +116,12 @@ with errors_shown():
     with st.sidebar:
         choices.place(page)
         feature = choices.feature(page, default=int(ranked["feature"].iloc[0]) if len(ranked) else 0)
+        feature_finder.draw(page)
     shown = (feature, *(other for other in view.also if other != feature))
     head(page, feature)
     left, right = st.columns([3, 2], gap="medium", vertical_alignment="bottom")
     with left:
-        offered = ranked["feature"].tolist()
-        choices.features(page, shown, offered, note_panel.labels(page, view.hookpoint, (*shown, *offered)))
+        choices.features(page, shown, ranked["feature"].tolist())
     with right:
         choices.ranking(page)
     if ranked.empty:

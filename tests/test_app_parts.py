@@ -93,6 +93,6 @@ def test_an_empty_bin_has_no_bar() -> None:
 def test_the_features_shown_have_the_first_hues_and_lie_on_top() -> None:
     chart = drawn()[3]
     scale = chart.spec["encoding"]["color"]["scale"]
-    assert scale["domain"] == ["1 it's <b>", "3 \\", "2", "others"]
+    assert scale["domain"] == ["1 · it's <b>", "3 · \\", "2", "others"]
     assert len(scale["range"]) == 4
     assert chart.data["feature"].tolist()[-2:] == [1, 1]

@@ -99,7 +99,7 @@ def test_each_point_is_one_of_three_groups(cache: Path) -> None:
         "more there, q < 0.05",
         "q ≥ 0.05",
     ]
-    assert drawn.data["name"].iloc[-1] == f"{table['feature'][0]} a label"
+    assert drawn.data["name"].iloc[-1] == f"{table['feature'][0]} · a label"
     ends = drawn.spec["encoding"]["y"]["scale"]["domain"]
     assert ends[0] < 0.001 and ends[1] > 1
 

@@ -303,7 +303,10 @@ def test_a_watched_feature_is_found_by_its_label(with_worker: Open, cache: Path,
     about = FeatureSubject(experiment.config.sae, sae_revision(experiment, hookpoint), hookpoint, 7)
     Notebook(cache / FILE).write(about, "label", "<b>doubt", "Ada")
     app.run()
-    assert app.multiselect(key=f"watch {hookpoint}").options == ["<b>doubt (7)"]
+    first, *others = app.multiselect(key=f"watch {hookpoint}").options
+    assert first == "7 · <b>doubt" and all(" · " in option for option in others), "by label, then those that matter"
+    app.multiselect(key=f"watch {hookpoint}").set_value(["DOUBT"]).run()
+    assert "“DOUBT”: 1 feature is called so" in texts(app) and "is no feature of" not in texts(app)
     app.multiselect(key=f"watch {hookpoint}").set_value([7]).run()
     assert app.number_input(key=f"watch {hookpoint} 7").label == "7 above"
 

@@ -68,7 +68,7 @@ def check_migrated(cache: Path) -> None:
             cache, asked["experiment"], asked["query"], "all", lambda _: None, **asked["options"], **top
         )
         assert records(table) == asked["rows"], asked["query"]
-    notes = Notebook(cache / FILE).table().drop(columns=["created", "updated"])
+    notes = Notebook(cache / FILE).table().drop(columns=["created", "updated", "source", "score"])
     assert records(notes) == answered["notes"]
     with open_reader(cache, "tiny") as reader:
         for table in ("neighbours", "promoted_tokens"):
@@ -85,7 +85,7 @@ def test_a_cache_of_0_3_0_is_brought_up_to_date(old: Path) -> None:
     journals = {path: read_segment(path) for name in NAMES for path in Layout(old / name).segments().values()}
     told: list[str] = []
     made = migrate(old, told.append)
-    assert made.done == tuple(NAMES) and made.failed == () and made.backup
+    assert made.done == (*NAMES, FILE) and made.failed == () and made.backup
     check_migrated(old)
     assert contents(made.backup) == before, "the backup is what was there"
     for path, inference in journals.items():
@@ -192,7 +192,7 @@ def test_notes_of_an_older_schema_are_copied_first(tmp_path: Path) -> None:
         )
     told: list[str] = []
     made = migrate(tmp_path, told.append)
-    assert made.done == (FILE,) and made.backup and "notes.sqlite: 002 quote" in told
+    assert made.done == (FILE,) and made.backup and "notes.sqlite: 002 quote, 003 source" in told
     [note] = Notebook(path).table().to_dict("records")
     assert (note["value"], note["author"], note["quote"]) == ("old", "Ada", "")
     with closing(sqlite3.connect(made.backup / FILE)) as copy:

@@ -220,10 +220,10 @@ def test_the_table_names_every_subject(notebook: Notebook) -> None:
     assert shown == [
         {"thread": 2, "kind": "span", "experiment": "demo", "sae": None, "sae_revision": None, "hookpoint": None,
          "feature": None, "inference": 3, "first": 40, "last": 44, "what": "note", "value": "b", "author": "Bob",
-         "quote": ""},
+         "quote": "", "source": "", "score": None},
         {"thread": 1, "kind": "feature", "experiment": "demo", "sae": "org/saes", "sae_revision": "abc123",
          "hookpoint": "layers.10.mlp", "feature": 32456, "inference": None, "first": None, "last": None,
-         "what": "label", "value": "a", "author": "Ann", "quote": ""},
+         "what": "label", "value": "a", "author": "Ann", "quote": "", "source": "", "score": None},
     ]  # fmt: skip
 
 

@@ -239,8 +239,8 @@ def test_the_page_lists_what_was_written_the_newest_first(open_page: Open, writt
     app = open_page("notes")
     table = listed(app)
     assert table["about"].tolist() == [
-        "inference 1", "inference 2, positions 10 to 14", f"feature 12 of {HOOKPOINTS[1]}",
-        f"feature 12 of {HOOKPOINTS[1]}",
+        "inference 1", "inference 2, positions 10 to 14", f"feature 12 · Hmm feature of {HOOKPOINTS[1]}",
+        f"feature 12 · Hmm feature of {HOOKPOINTS[1]}",
     ]  # fmt: skip
     assert table["text"].tolist() == ["its experiment is no more", "a wrong turn", "★★★★", "Hmm feature"]
     assert table["author"].tolist() == ["no name", "Bob", "Ann", "Ann"]

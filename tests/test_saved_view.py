@@ -296,7 +296,9 @@ def test_only_what_a_visitor_may_open_is_opened(cache: Path) -> None:
     seen = {"experiment": "demo", "feature": "12"}
     assert Read(view_page("feature", cache, "demo", seen, ("demo",))).sheet["label"] == SCRIPT
     seen = {"experiment": "other", "feature": "12"}
-    assert Read(view_page("feature", cache, "other", seen, ("other",))).sheet["label"] == ""
+    assert Read(view_page("feature", cache, "other", seen, ("other",))).sheet["label"] not in ("", SCRIPT), (
+        "its top tokens"
+    )
 
 
 def test_notes_are_there_for_whom_they_are(cache: Path) -> None:

@@ -1,14 +1,14 @@
 """The file of notes: rows are only ever added, so that two people who write at once lose nothing.
 
 Rows of one *thread* follow each other: the newest counts, and one without a value takes back what was written. A
-subject has one thread each for its label, its pattern, its flag and its rating, whoever writes them, and one for every
-note.
+subject has one thread each for its label, its pattern, its flag and its rating, whoever writes them, one for every
+note, and one for the label of every source that was imported.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,14 +17,18 @@ from typing import Any, Literal
 import pandas as pd
 
 from kthink_core.errors import BadValue, NotTheAuthor, UnknownName
-from kthink_core.notes import file, text
+from kthink_core.notes import file, labels, text
+from kthink_core.notes.labels import Imported, Label
 from kthink_core.notes.subjects import PLACES, FeatureSubject, Subject, columns, identity, subject
 
 FILE = "notes.sqlite"
 What = Literal["label", "pattern", "flag", "rating", "note"]
 
 _NUMBERS = ("feature", "inference", "first", "last")
-COLUMNS = ("thread", "kind", "experiment", *PLACES, "what", "value", "author", "created", "updated", "quote")
+COLUMNS = (
+    "thread", "kind", "experiment", *PLACES, "what", "value", "author", "created", "updated", "quote",
+    "source", "score",
+)  # fmt: skip
 """Of `Notebook.table`; what `Entry` says of them holds there too."""
 
 
@@ -48,9 +52,13 @@ class Entry:
     """When its newest row was written."""
     quote: str
     """The tokens of a span as they were when it was written about; else empty."""
+    source: str
+    """Of an imported label; empty where people wrote it here."""
+    score: float | None
+    """As the source measures it."""
 
 
-_ROW = ("thread", "kind", "experiment", *PLACES, "what", "value", "author", "written", "quote")
+_ROW = ("thread", "kind", "experiment", *PLACES, "what", "value", "author", "written", "quote", "source", "score")
 
 _STANDING = f"""
 SELECT {", ".join(f"newest.{name}" for name in COLUMNS if name not in ("created", "updated"))},
@@ -123,24 +131,42 @@ class Notebook:
         rows = self._ask(f"SELECT {', '.join(shown)}, experiment FROM entries WHERE {condition} ORDER BY id", values)
         return pd.DataFrame([tuple(row)[:-1] for row in rows if self._has(row["experiment"])], columns=shown)
 
-    def labels(self, sae: str, sae_revision: str, hookpoint: str) -> dict[int, str]:
-        """The labels of one SAE's features, by feature."""
-        place = identity(FeatureSubject(sae, sae_revision, hookpoint, 0)) | {"what": "label"}
-        del place["feature"]
-        condition = " AND ".join(f"{name} = ?" for name in place)
-        # Beside max(), SQLite takes the other columns from the row that has it. A feature has one thread of labels.
-        rows = self._ask(
-            f"SELECT feature, value, experiment, max(id) FROM entries WHERE {condition} GROUP BY feature",
-            tuple(place.values()),
-        )
-        return {feature: label for feature, label, where, _ in rows if label is not None and self._has(where)}
+    def labels(
+        self, sae: str, sae_revision: str, hookpoint: str, features: Iterable[int] | None = None
+    ) -> dict[int, str]:
+        """The label that is shown of each of one SAE's features that has one (`notes.labels` has the rule), by feature:
+        of `features`, or of all."""
+        shown: dict[int, str] = {}
+        for label in self.all_labels(FeatureSubject(sae, sae_revision, hookpoint, 0), features):
+            shown.setdefault(label.feature, label.value)
+        return shown
 
-    def table(self) -> pd.DataFrame:
-        """All that stands, the newest first, with `COLUMNS`. What does not belong to a kind of subject is missing."""
-        rows = [row for row in self._ask(f"{_STANDING} ORDER BY newest.id DESC") if self._has(row["experiment"])]
+    def all_labels(
+        self, about: FeatureSubject, features: Iterable[int] | None = None, containing: str = "", *, own: bool = False
+    ) -> list[Label]:
+        """The labels of features beside `about`; see `labels.standing`."""
+        with file.reading(self.path) as connection:
+            found = labels.standing(connection, about, features, containing, own=own) if connection is not None else []
+        return [label for label in found if self._has(label.experiment)]
+
+    def take_labels(self, about: FeatureSubject, imported: Iterable[Imported], experiment: str) -> int:
+        """Takes labels of sources in, for features beside `about`, in an experiment; see `labels.take`. Raises
+        UnknownName for an experiment that this notebook does not have, BadValue, TooLong."""
+        if not self._has(experiment):
+            raise UnknownName("experiment", experiment, self._within or ())
+        signed = [label._replace(author=self._author or label.author) for label in imported]
+        with file.writing(self.path) as connection:
+            return labels.take(connection, about, signed, experiment, self._has)
+
+    def table(self, *, imported: bool = True) -> pd.DataFrame:
+        """All that stands, the newest first, with `COLUMNS`. What does not belong to a kind of subject is missing.
+        `imported`: with the labels of sources, of which there may be as many as features."""
+        condition = "" if imported else "AND newest.source = ''"
+        asked = self._ask(f"{_STANDING} {condition} ORDER BY newest.id DESC")
+        rows = [row for row in asked if self._has(row["experiment"])]
         found = pd.DataFrame(map(tuple, rows), columns=rows[0].keys() if rows else list(COLUMNS))
         types = {name: "Int64" if name in _NUMBERS else "int64" if name == "thread" else "str" for name in COLUMNS}
-        return found.reindex(columns=list(COLUMNS)).astype(types)
+        return found.reindex(columns=list(COLUMNS)).astype(types | {"score": "float64"})
 
     def _has(self, experiment: str) -> bool:
         """Whether there is for this notebook what was written in an experiment."""
@@ -172,7 +198,7 @@ def _thread(connection: sqlite3.Connection, about: Subject, what: What) -> int |
     """The thread of a subject's label, pattern, flag or rating; None where it has none yet."""
     condition, values = _same(about)
     (thread,) = connection.execute(
-        f"SELECT min(thread) FROM entries WHERE {condition} AND what = ?", (*values, what)
+        f"SELECT min(thread) FROM entries WHERE {condition} AND what = ? AND source = ''", (*values, what)
     ).fetchone()
     return thread
 
@@ -189,7 +215,7 @@ def _append(connection: sqlite3.Connection, row: Mapping[str, Any]) -> int:
     """Adds a row; without a thread it begins one. Returns the thread."""
     (new,) = connection.execute("SELECT coalesce(max(id), 0) + 1 FROM entries").fetchone()
     thread = row["thread"] or new
-    stored = {name: row.get(name) for name in _ROW} | {"id": new, "thread": thread}
+    stored = {name: row.get(name) for name in _ROW} | {"id": new, "thread": thread, "source": ""}
     stored["written"] = datetime.now(UTC).isoformat(timespec="seconds")
     marks = ", ".join(f":{name}" for name in stored)
     connection.execute(f"INSERT INTO entries ({', '.join(stored)}) VALUES ({marks})", stored)

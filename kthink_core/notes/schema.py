@@ -28,6 +28,12 @@ MIGRATIONS: dict[str, tuple[str, ...]] = {
         "CREATE INDEX entries_by_inference ON entries (experiment, inference)",
     ),
     "002 quote": ("ALTER TABLE entries ADD COLUMN quote TEXT NOT NULL DEFAULT ''",),
+    "003 source": (
+        "ALTER TABLE entries ADD COLUMN source TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE entries ADD COLUMN score REAL",
+        # What people wrote, among imported labels of which there may be hundreds of thousands.
+        "CREATE INDEX entries_written_here ON entries (hookpoint, feature) WHERE source = ''",
+    ),
 }
 """By name, in order. One that was ever released stays as it is."""
 

@@ -7,7 +7,7 @@ import unicodedata
 
 from kthink_core.errors import BadValue, TooLong
 
-LONGEST = {"label": 120, "pattern": 200, "note": 10_000, "author": 60, "quote": 500}
+LONGEST = {"label": 120, "imported": 500, "source": 120, "pattern": 200, "note": 10_000, "author": 60, "quote": 500}
 """Characters, after cleaning."""
 RATINGS = range(1, 6)
 
@@ -48,6 +48,12 @@ def value(what: str, given: str) -> str | None:
     if what == "flag" and text not in ("", "1"):
         raise BadValue(f"flag {text[:20]}: 1, or none")
     return text or None
+
+
+def shortened(name: str, text: str) -> str:
+    """As `one_line`, but what is too long ends in `…`."""
+    line = " ".join(clean(text).split())
+    return line if len(line) <= LONGEST[name] else line[: LONGEST[name] - 1].rstrip() + "…"
 
 
 def worded(what: str, value: str) -> str:

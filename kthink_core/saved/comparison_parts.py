@@ -23,12 +23,12 @@ _PAIR = (
     Column("neither", "Neither"), Column("overlap", "Overlap", 1, "%"),
 )  # fmt: skip
 _COUNTS = (
-    Column("feature", "Feature"), Column("label", "Label"), Column("inferences", "Relevant in"),
+    Column("feature", "Feature"), transcript_part.CALLED, Column("inferences", "Relevant in"),
     Column("of", "of inferences"), Column("max_activation", "Maximum", 2),
 )  # fmt: skip
 _LISTED = 100
 _APART = (
-    Column("feature", "Feature"), Column("label", "Label"), Column("feature_other", "Its like"),
+    Column("feature", "Feature"), transcript_part.CALLED, Column("feature_other", "Its like"),
     Column("apart", "Apart"), Column("both", "Both"), Column("positions", "Positions"),
     Column("positions_other", "Positions there"), Column("max_activation", "Maximum", 2),
     Column("max_activation_other", "Maximum there", 2),

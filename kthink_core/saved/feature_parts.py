@@ -8,7 +8,7 @@ from kthink_core import queries
 from kthink_core.saved import part
 from kthink_core.saved.found_view import Opened
 from kthink_core.saved.part import Column, Part
-from kthink_core.saved.transcript_part import with_labels
+from kthink_core.saved.transcript_part import CALLED, with_labels
 from kthink_core.ui.parts import snippet_packing, verdict_words
 
 _FIGURES = (
@@ -129,5 +129,5 @@ def _nearest(opened: Opened, number: int) -> Part:
 
 
 def _beside(opened: Opened, table: pd.DataFrame, title: str, name: str, columns: list[Column]) -> Part:
-    shown = [Column("feature", "Feature"), Column("label", "Label"), Column("positions", "Positions"), *columns]
+    shown = [Column("feature", "Feature"), CALLED, Column("positions", "Positions"), *columns]
     return part.table(title, name, with_labels(opened, table), shown)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -18,6 +18,7 @@ from kthink_core.identity import same_features
 from kthink_core.notes import FILE, Notebook, of_feature
 from kthink_core.queries.trace import StoredTrace
 from kthink_core.store.reader import ExperimentStatus, Reader, open_reader
+from kthink_core.ui.parts import naming
 from kthink_core.ui.view.measures import measures_of
 from kthink_core.ui.view.permalink import View
 
@@ -84,15 +85,38 @@ class Opened:
                 return self.beside(name)
         return None
 
-    @cached_property
-    def labels(self) -> Mapping[int, str]:
-        """Of the features of the view's hookpoint. None where the notes cannot be read."""
+    def labels(self, features: Iterable[int]) -> dict[int, str]:
+        """Of those of the view's hookpoint that have one. None where the notes cannot be read."""
         about = of_feature(self.experiment, self.view.hookpoint, 0)
-        book = Notebook(self.cache / FILE, within=self.notes_of)
-        try:
-            return book.labels(about.sae, about.sae_revision, about.hookpoint)
-        except KthinkError:
-            return {}
+        with suppress(KthinkError):
+            return self._book.labels(about.sae, about.sae_revision, about.hookpoint, features)
+        return {}
+
+    def labelled(self, text: str) -> list[int]:
+        """The features of the view's hookpoint one of whose labels contains a text, in whatever case."""
+        with suppress(KthinkError):
+            found = self._book.all_labels(of_feature(self.experiment, self.view.hookpoint, 0), containing=text)
+            return list(dict.fromkeys(label.feature for label in found))
+        return []
+
+    @property
+    def _book(self) -> Notebook:
+        return Notebook(self.cache / FILE, within=self.notes_of)
+
+    def tokens(self, features: Iterable[int]) -> dict[int, str]:
+        """The three top tokens of each that fires, in a line, as pages have them."""
+        whole, found = self.yardstick or self, dict[int, str]()
+        if self.view.hookpoint not in whole.experiment.saes:
+            return found
+        for scope in naming.SCOPES:
+            nameless = tuple(sorted({*map(int, features)} - found.keys()))
+            texts = naming.by_feature(whole.ask(queries.top_tokens_of, self.view.hookpoint, nameless, scope))
+            found |= {feature: naming.of_tokens(own) for feature, own in texts.items()}
+        return found
+
+    def names(self, features: Sequence[int]) -> dict[int, str]:
+        """The label of each, else its top tokens."""
+        return self.tokens(features) | self.labels(features)
 
     def ranked(self) -> pd.DataFrame:
         """The first features of the view's inference, by its ranking."""

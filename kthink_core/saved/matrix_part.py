@@ -10,7 +10,7 @@ from kthink_core import queries
 from kthink_core.saved import part
 from kthink_core.saved.found_view import Opened
 from kthink_core.saved.part import Column, Part
-from kthink_core.saved.transcript_part import with_labels
+from kthink_core.saved.transcript_part import CALLED, with_labels
 from kthink_core.ui.parts import verdict_words
 from kthink_core.ui.view import kept
 
@@ -33,7 +33,7 @@ def matrix(opened: Opened) -> list[Part]:
         return [part.lines(said, "No feature is found.")]
     features = table["feature"].tolist()
     columns = [
-        Column("feature", "Feature"), Column("label", "Label"),
+        Column("feature", "Feature"), CALLED,
         Column("inferences", "Relevant in", bar=max(len(opened.inferences), 1)), Column("of", "of inferences"),
         Column("active_inferences", "Fires in"), Column("positions", "Positions"),
         Column("max_activation", "Maximum", 2), Column("think_minus_answer", "Think − answer", 1, "%"),
@@ -52,14 +52,14 @@ def _cells(opened: Opened, features: Sequence[int]) -> list[Part]:
     note = f"{len(columns)} of {len(opened.inferences)} inferences; outcome {view.outcome}, mode {view.mode}."
     if cells.empty:
         return [part.lines(note, "None of these features fires in these inferences.")]
-    inferences = columns["inference"].tolist()
+    inferences, names = columns["inference"].tolist(), opened.names(features)
     return [
         {
             "kind": "matrix",
             "title": "Features × inferences",
             "name": "features by inferences",
             "note": f"{note} Opacity: maximum activation. A click keeps a row lit; Esc lets go.",
-            "features": [{"feature": feature, "label": opened.labels.get(feature, "")} for feature in features],
+            "features": [{"feature": feature, "label": names.get(feature, "")} for feature in features],
             "inferences": inferences,
             "verdicts": [verdict_words.SIGNS[verdict] for verdict in columns["verdict"]],
             "columns": list(cells.columns),
@@ -70,9 +70,8 @@ def _cells(opened: Opened, features: Sequence[int]) -> list[Part]:
 
 def _found(opened: Opened) -> tuple[int, ...] | None:
     """The features that the view's search finds; None where it has none."""
-    view, words = opened.view, opened.view.search.casefold().strip()
-    if not words:
+    view = opened.view
+    if not view.search.strip():
         return None
     by_token: pd.DataFrame = opened.ask(queries.feature_search, view.hookpoint, view.scope, view.search, _MOST)
-    by_label = [feature for feature, label in opened.labels.items() if words in label.casefold()]
-    return tuple(dict.fromkeys([*by_label, *by_token["feature"].tolist()]))
+    return tuple(dict.fromkeys([*opened.labelled(view.search.strip()), *by_token["feature"].tolist()]))

@@ -14,7 +14,7 @@ from kthink_core.saved.part import Column, Part
 
 _SHOWN = (
     Column("about", "About"), Column("what", "What"), Column("text", "Text"), Column("author", "Author"),
-    Column("updated", "Written"),
+    Column("source", "Source"), Column("score", "Score", 2), Column("updated", "Written"),
 )  # fmt: skip
 
 
@@ -45,6 +45,8 @@ def notes(opened: Opened, kind: Kind) -> list[Part]:
             "quote": [entry.quote for entry in entries],
         }
     )
+    if any(entry.source for entry in entries):
+        rows = rows.assign(source=[entry.source for entry in entries], score=[entry.score for entry in entries])
     place = f"inference {view.inference}" if kind == "inference" else f"feature {view.feature}"
     return [part.table("Labels and notes", f"notes on {place}", rows, _SHOWN)]
 

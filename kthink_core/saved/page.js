@@ -182,7 +182,7 @@ function matrix(part, heading) {
     row.dataset.locks = String(feature);
     const name = element("th", "");
     name.scope = "row";
-    const button = element("button", "", label ? `${feature} ${revealed(label)}` : feature);
+    const button = element("button", "", label ? `${feature} · ${revealed(label)}` : feature);
     button.type = "button";
     button.setAttribute("aria-pressed", "false");
     name.append(button);

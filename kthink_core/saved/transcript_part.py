@@ -16,16 +16,16 @@ from kthink_core.saved.part import Column, Part
 from kthink_core.store.verdicts import Verdict
 from kthink_core.ui.parts import verdict_words
 from kthink_core.ui.parts.packing import ALONE, payload
-from kthink_core.ui.parts.writing import visible
 
+CALLED = Column("called", "Label or top tokens")
 FEATURES = (
-    Column("rank", "Rank"), Column("feature", "Feature"), Column("label", "Label"),
+    Column("rank", "Rank"), Column("feature", "Feature"), CALLED,
     Column("max_activation", "Maximum", 2), Column("mean_activation", "Mean", 2), Column("positions", "Positions"),
     Column("share", "Share", 1, "%"), Column("lift", "Lift", 2),
 )  # fmt: skip
 """Of ranked features."""
 _SPAN = (
-    Column("feature", "Feature"), Column("label", "Label"), Column("positions", "Positions"),
+    Column("feature", "Feature"), CALLED, Column("positions", "Positions"),
     Column("lift", "Lift", 2), Column("lift_low", "at least", 2), Column("lift_high", "at most", 2),
 )  # fmt: skip
 
@@ -53,7 +53,9 @@ def inference(opened: Opened, shown: Sequence[int], *, placed: bool = True, scal
     stands = [] if standing is None else standing["feature"].tolist()
     locked = [] if view.locked is None else [view.locked]
     everyone = tuple(dict.fromkeys([*shown, *locked, *stands, *ranked["feature"].tolist()]))
-    tracks = trace.tracks(view.hookpoint, everyone)
+    tracks, hover = trace.tracks(view.hookpoint, everyone), trace.strongest(view.hookpoint)
+    named = {*everyone, *hover["feature"].tolist()}
+    labels = opened.labels(named)
     reported = firings(trace, [Watch(view.hookpoint, feature, threshold) for feature, threshold in view.watch])
     verdict = cast(Verdict, about["verdict"])
     transcript: Part = {
@@ -62,20 +64,20 @@ def inference(opened: Opened, shown: Sequence[int], *, placed: bool = True, scal
             f"{view.experiment} inference {view.inference}",
             tokens,
             tracks,
-            trace.strongest(view.hookpoint),
+            hover,
             ranked,
             alternatives=trace.alternatives(),
             hookpoint=view.hookpoint,
             features=shown,
             maxima=opened.maxima(everyone) | dict(scale.experiments if scale else {}),
-            labels={feature: label for feature, label in opened.labels.items() if feature in set(everyone)},
+            labels=labels,
             scope=view.scope,
             span=span,
             position=position,
             marked=[firing.position for firing in reported],
             verdict=verdict,
             standing=standing,
-            lines=_top_tokens(opened, stands),
+            lines={feature: tokens for feature, tokens in opened.tokens(named).items() if feature not in labels},
             basis=view.basis,
             locked=view.locked,
             shade=view.shade,
@@ -112,15 +114,21 @@ def one_scale(one: Opened, other: Opened, shown: Sequence[int]) -> Scale:
 
 
 def with_labels(opened: Opened, rows: pd.DataFrame) -> pd.DataFrame:
-    """A table of features with a column of their labels, empty where there is none."""
-    return rows.assign(label=[opened.labels.get(feature, "") for feature in rows["feature"]])
+    """A table of features with their labels, empty where there is none, and what they are called: the label, else the
+    top tokens."""
+    features = rows["feature"].tolist()
+    labels, tokens = opened.labels(features), opened.tokens(features)
+    own = [labels.get(feature, "") for feature in features]
+    return rows.assign(
+        label=own, called=[label or tokens.get(feature, "") for label, feature in zip(own, features, strict=True)]
+    )
 
 
 def _features(opened: Opened, ranked: pd.DataFrame) -> Part:
     shown = [
         column._replace(bar=part.largest(ranked, column.name)) if column.name in ("max_activation", "share") else column
         for column in FEATURES
-        if column.name in ranked or column.name == "label"
+        if column.name in ranked or column.name == CALLED.name
     ]
     note = f"The first {len(ranked)} of {opened.view.hookpoint} in scope {opened.view.scope}."
     name = f"features of inference {opened.view.inference}"
@@ -147,15 +155,3 @@ def _quality(opened: Opened) -> str:
     row = next(row for row in rows if row["hookpoint"] == view.hookpoint)
     fvu, l0 = ("–" if pd.isna(row[name]) else f"{row[name]:.{digits}f}" for name, digits in (("fvu", 3), ("l0", 1)))
     return f"{view.hookpoint} in this inference, scope {view.scope}: FVU {fvu}, L0 {l0}"
-
-
-def _top_tokens(opened: Opened, features: Sequence[int]) -> dict[int, str]:
-    """The top tokens of each feature over all inferences in scope, in a line."""
-    if not features:
-        return {}
-    whole, view = opened.yardstick or opened, opened.view
-    found = whole.ask(queries.top_tokens_of, view.hookpoint, tuple(sorted(set(features))), view.scope)
-    texts: dict[int, list[str]] = {}
-    for feature, text in zip(found["feature"].tolist(), found["text"].tolist(), strict=True):
-        texts.setdefault(feature, []).append(visible(text))
-    return {feature: "  ".join(own) for feature, own in texts.items()}

@@ -93,7 +93,9 @@ def _written(found: Opened, kind: Kind) -> str:
     title, parts = _content(found, kind, other)
     sheet: dict[str, Any] = {
         "title": title,
-        "label": found.labels.get(view.feature, "") if kind == "feature" and view.feature is not None else "",
+        "label": found.names([view.feature]).get(view.feature, "")
+        if kind == "feature" and view.feature is not None
+        else "",
         "warnings": [text for one in (found, other) if one is not None for text in origin.warnings(one)],
         "view": permalink.format_view(view),
         "again": address.command(kind, view),

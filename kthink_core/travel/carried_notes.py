@@ -60,9 +60,10 @@ TYPES = {column: "INTEGER" if column in _INTEGERS else "VARCHAR" for column in C
 
 
 def notes_of(cache: Path, experiment: Experiment) -> list[Carried]:
-    """What stands about an experiment's inferences and spans, and about the features of its SAEs, the newest first.
-    Raises NotesUnavailable, NotesTooNew, CorruptFile."""
-    table = Notebook(cache / FILE).table()
+    """What people wrote about an experiment's inferences and spans, and about the features of its SAEs, the newest
+    first; imported labels have a file of their own (`label_files`). Raises NotesUnavailable, NotesTooNew,
+    CorruptFile."""
+    table = Notebook(cache / FILE).table(imported=False)
     return [
         Carried.model_validate({column: _plain(row[column]) for column in COLUMNS})
         for row in table.to_dict("records")
@@ -125,7 +126,7 @@ def take(cache: Path, experiment: Experiment, notes: Iterable[Carried]) -> tuple
             left.append(f"a {note.what} is about nothing in the experiment")
             continue
         try:
-            standing = [entry for entry in notebook.entries(about) if entry.what == note.what]
+            standing = [entry for entry in notebook.entries(about) if entry.what == note.what and not entry.source]
             same = [entry for entry in standing if note.what != "note" or entry.value == note.value]
             if same and same[0].value == note.value:
                 continue

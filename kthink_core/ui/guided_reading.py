@@ -10,9 +10,10 @@ import streamlit as st
 
 from kthink_core import queries
 from kthink_core.config import DEMO
-from kthink_core.ui.parts import dismissal
+from kthink_core.ui.parts import dismissal, feature_names
 from kthink_core.ui.parts.term import Term
 from kthink_core.ui.parts.terms import GROUPS
+from kthink_core.ui.parts.writing import plain
 from kthink_core.ui.view.page import Page, Target, link, with_features
 from kthink_core.ui.view.permalink import MOST_FEATURES, View
 
@@ -79,11 +80,11 @@ def _steps(page: Page) -> tuple[Step, ...]:
     start = View(experiment.name, next(reversed(experiment.saes)), page.inferences[0])
     config = experiment.config
     if config.sae == DEMO and config.site == "hookpoint" and HOOKPOINT in experiment.saes:
-        return _demo_steps(replace(start, hookpoint=HOOKPOINT))
+        return _demo_steps(page, replace(start, hookpoint=HOOKPOINT))
     return _any_steps(page, start)
 
 
-def _demo_steps(start: View) -> tuple[Step, ...]:
+def _demo_steps(page: Page, start: View) -> tuple[Step, ...]:
     thinking = THINKING[0]
     at = replace(start, feature=thinking)
     return (
@@ -99,7 +100,7 @@ def _demo_steps(start: View) -> tuple[Step, ...]:
             "What makes it fire?",
             "Its top tokens are *Well*, *Okay*, *Now*, *Hmm*, *Therefore*: words that begin or turn a thought, and not "
             "one number. The contexts below show them in their sentences.",
-            f"Feature {thinking}",
+            f"Feature {plain(feature_names.name(page, start.hookpoint, thinking))}",
             "feature",
             at,
         ),
@@ -134,7 +135,7 @@ def _demo_steps(start: View) -> tuple[Step, ...]:
 def _any_steps(page: Page, start: View) -> tuple[Step, ...]:
     counts = page.ask(queries.feature_counts, start.hookpoint, start.scope, top=MOST_FEATURES)
     features = tuple(map(int, counts["feature"]))
-    name = f"feature {features[0]}" if features else "a feature"
+    name = f"feature {plain(feature_names.name(page, start.hookpoint, features[0]))}" if features else "a feature"
     at = with_features(start, features[:1])
     return (
         Step(

@@ -16,7 +16,8 @@ from kthink_core import notes
 from kthink_core.errors import short
 from kthink_core.notes import FeatureSubject
 from kthink_core.notes.text import worded
-from kthink_core.ui.parts import clicks, download
+from kthink_core.ui.parts import clicks, download, feature_names
+from kthink_core.ui.parts.naming import brief
 from kthink_core.ui.parts.note_panel import notebook
 from kthink_core.ui.parts.writing import plain
 from kthink_core.ui.view.page import Page, Target, lead
@@ -39,7 +40,7 @@ class Narrowed(NamedTuple):
 
 def draw(page: Page) -> None:
     """The list with its filters and files. Raises NotesUnavailable, NotesTooNew, CorruptFile."""
-    table = notebook(page).table()
+    table = notebook(page).table(imported=False)
     if table.empty:
         st.info(
             "Nobody has written anything yet. Name a feature on its page, or write about an inference or a span of "
@@ -50,7 +51,8 @@ def draw(page: Page) -> None:
     chosen = _choices(page, table)
     found = _narrow(table, chosen)
     st.caption(
-        f"{len(found):,} of {len(table):,} labels, flags, ratings and notes. Click a row to see what it is about."
+        f"{len(found):,} of {len(table):,} labels, flags, ratings and notes. Click a row to see what it is about. "
+        "Imported labels stand on the pages of their features; `labels export` writes them."
     )
     if found.empty:
         st.info("Nothing matches. Try fewer letters, or another author or experiment.", icon=":material/search_off:")
@@ -103,9 +105,10 @@ def _narrow(table: pd.DataFrame, chosen: Narrowed) -> pd.DataFrame:
 
 def _list(page: Page, found: pd.DataFrame) -> None:
     rows = found.to_dict("records")
+    names = _names(page, rows)
     shown = pd.DataFrame(
         {
-            "about": [_about(row) for row in rows],
+            "about": [_about(row, names.get(_place(row), "")) for row in rows],
             "what": found["what"].to_list(),
             "text": [worded(row["what"], row["value"]) for row in rows],
             "author": found["author"].replace("", NOBODY).to_list(),
@@ -124,9 +127,33 @@ def _list(page: Page, found: pd.DataFrame) -> None:
     clicks.table(shown, columns, "list of notes", partial(_open, page, rows), rows=20, described="Labels and notes")
 
 
-def _about(row: dict) -> str:
+def _place(row: dict) -> tuple[str, int] | None:
+    return (row["hookpoint"], int(row["feature"])) if row["kind"] == "feature" else None
+
+
+def _names(page: Page, rows: Sequence[dict]) -> dict[tuple[str, int] | None, str]:
+    """What the features are called that the page's experiment has, by hookpoint and feature."""
+    own: dict[str, set[int]] = {}
+    for row in rows:
+        if row["kind"] == "feature" and row["hookpoint"] in page.experiment.saes:
+            here = notes.of_feature(page.experiment, row["hookpoint"], int(row["feature"]))
+            if notes.identity(here) == notes.identity(_subject(row)):
+                own.setdefault(here.hookpoint, set()).add(here.feature)
+    return {
+        (hookpoint, feature): name
+        for hookpoint, features in own.items()
+        for feature, name in feature_names.names(page, hookpoint, features).items()
+    }
+
+
+def _subject(row: dict) -> FeatureSubject:
+    return FeatureSubject(row["sae"], row["sae_revision"], row["hookpoint"], int(row["feature"]))
+
+
+def _about(row: dict, name: str = "") -> str:
     if row["kind"] == "feature":
-        return f"feature {row['feature']} of {row['hookpoint']}"
+        called = f"{row['feature']} · {brief(name)}" if name else str(row["feature"])
+        return f"feature {called} of {row['hookpoint']}"
     span = f", positions {row['first']} to {row['last']}" if row["kind"] == "span" else ""
     return f"inference {row['inference']}{span}"
 
@@ -147,7 +174,7 @@ def target(page: Page, row: dict) -> tuple[Target, View] | None:
     for name in names:
         experiment = there[name]
         if row["kind"] == "feature":
-            about = FeatureSubject(row["sae"], row["sae_revision"], row["hookpoint"], int(row["feature"]))
+            about = _subject(row)
             here = notes.of_feature(experiment, about.hookpoint, about.feature)
             if about.hookpoint in experiment.saes and notes.identity(here) == notes.identity(about):
                 return "feature", View(name, about.hookpoint, feature=about.feature)

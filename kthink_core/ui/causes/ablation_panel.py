@@ -12,8 +12,8 @@ from kthink_core.evidence.ablation_results import effects_table
 from kthink_core.store.causal_studies import AblationQuestion, FeatureEffect
 from kthink_core.ui.causes import causes_charts
 from kthink_core.ui.causes.traced_page import TracedPage
-from kthink_core.ui.inference.inference_charts import named
-from kthink_core.ui.parts import charts, download, header, note_panel, numerals, snippets, terms
+from kthink_core.ui.parts import charts, download, feature_names, header, numerals, snippets, terms
+from kthink_core.ui.parts.naming import named
 from kthink_core.ui.parts.writing import visible
 from kthink_core.ui.view import choices
 from kthink_core.ui.view.causes_link import WHERES
@@ -24,10 +24,10 @@ _WHERE = dict(zip(WHERES, ("Everywhere", "In the marked span"), strict=True))
 def draw(traced: TracedPage) -> None:
     """Which feature and where, then the answer, or what has it made."""
     page = traced.page
-    labels = note_panel.labels(page, page.view.hookpoint, traced.shown)
+    names = feature_names.names(page, page.view.hookpoint, traced.shown)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         feature = st.selectbox(
-            "Feature", traced.shown, format_func=lambda number: named(number, labels), width=300, key="ablated feature"
+            "Feature", traced.shown, format_func=lambda number: named(number, names), width=300, key="ablated feature"
         )
         choices.pick("Set to 0", "does", _WHERE, page, at=1)
     span = None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pandas as pd
 import streamlit as st
 
@@ -9,7 +11,7 @@ from kthink_core.evidence.attribution_results import attribution_table, checks_i
 from kthink_core.store.causal_studies import RUNNER_UP, AttributionQuestion, AttributionStudy
 from kthink_core.ui.causes import causes_charts
 from kthink_core.ui.causes.traced_page import TracedPage
-from kthink_core.ui.parts import clicks, download, header, note_panel, numerals, snippets, terms
+from kthink_core.ui.parts import clicks, download, feature_names, header, numerals, snippets, terms
 from kthink_core.ui.parts.writing import plain, visible
 from kthink_core.ui.view import choices
 from kthink_core.ui.view.causes_link import EXPLAINED, MEASURES
@@ -59,7 +61,8 @@ def _result(traced: TracedPage, study: AttributionStudy) -> None:
     for doubt in doubts(study):
         st.info(plain(doubt), icon=":material/help:")
     table = attribution_table(study)
-    labels = note_panel.labels(traced.page, study.question.hookpoint, [node.feature for node in study.nodes])
+    listed = (*study.nodes, *study.strongest, *study.controls)
+    names = feature_names.names(traced.page, study.question.hookpoint, [one.feature for one in listed])
 
     def chosen(mark: dict[str, int]) -> None:
         if mark["feature"] != causes_charts.NO_FEATURE:
@@ -70,11 +73,9 @@ def _result(traced: TracedPage, study: AttributionStudy) -> None:
         help=terms.help("attribution"),
     )
     key = f"contributions {traced.called} {study.question.model_dump_json()}"
-    clicks.chart(
-        causes_charts.contributions(study, table, labels), ("feature",), key, chosen, described="Contributions"
-    )
+    clicks.chart(causes_charts.contributions(study, table, names), ("feature",), key, chosen, described="Contributions")
     _heat(traced, study)
-    _compared(study)
+    _compared(study, names)
     download.buttons(traced.page, f"attribution in {traced.called}", _plain(table), chart=True)
 
 
@@ -121,14 +122,17 @@ def _heat(traced: TracedPage, study: AttributionStudy) -> None:
     )  # fmt: skip
 
 
-def _compared(study: AttributionStudy) -> None:
+def _compared(study: AttributionStudy, names: Mapping[int, str]) -> None:
     with st.expander("Attribution against ablation, feature by feature", icon=":material/table_rows:"):
         st.caption("The strongest by contribution, then the controls that were drawn at random.")
         rows = [
-            {"Feature": one.feature, "Group": group, "Contribution": one.contribution, "Exact effect": one.effect}
+            {
+                "Feature": one.feature, "Name": names.get(one.feature, ""), "Group": group,
+                "Contribution": one.contribution, "Exact effect": one.effect,
+            }
             for group, members in (("strongest", study.strongest), ("control", study.controls))
             for one in members
-        ]
+        ]  # fmt: skip
         st.dataframe(pd.DataFrame(rows), hide_index=True, alt="Attribution against ablation")
 
 

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 import pandas as pd
 
 from kthink_core.store.causal_studies import AttributionStudy
-from kthink_core.ui.inference.inference_charts import named
 from kthink_core.ui.parts.charts import PLAIN, Chart, category, quantity, tooltip
 from kthink_core.ui.parts.hues import HUES, REST
+from kthink_core.ui.parts.naming import named
 from kthink_core.ui.parts.writing import token_label
 
 RAISES, LOWERS = HUES[2], HUES[3]
@@ -46,7 +46,7 @@ def ribbon(table: pd.DataFrame, column: str, title: str, tokens: int) -> Chart:
     return Chart(shown.drop(columns=["text", "token_id"]), spec)
 
 
-def contributions(study: AttributionStudy, shown: pd.DataFrame, labels: Mapping[int, str]) -> Chart:
+def contributions(study: AttributionStudy, shown: pd.DataFrame, names: Mapping[int, str]) -> Chart:
     """The strongest features, the error and the bias, by contribution: signed bars, the largest first. `shown`: rows of
     `attribution_results.ATTRIBUTIONS`."""
     nodes = shown.loc[(shown["node"] != "feature") | (shown["rank"] <= BARS), :]
@@ -55,7 +55,7 @@ def contributions(study: AttributionStudy, shown: pd.DataFrame, labels: Mapping[
     table = pd.DataFrame(
         {
             "node": [
-                other.get(node) or named(feature, labels) for node, feature in zip(nodes["node"], features, strict=True)
+                other.get(node) or named(feature, names) for node, feature in zip(nodes["node"], features, strict=True)
             ],
             "feature": features,
             "contribution": nodes["contribution"].tolist(),

@@ -13,8 +13,9 @@ import streamlit as st
 from kthink_core import queries
 from kthink_core.identity import same_features
 from kthink_core.ui.inference import reading
-from kthink_core.ui.inference.inference_charts import named
-from kthink_core.ui.parts import download, header, note_panel, numerals, terms, verdict
+from kthink_core.ui.parts import download, feature_names, header, numerals, terms, verdict
+from kthink_core.ui.parts.naming import named
+from kthink_core.ui.parts.writing import plain
 from kthink_core.ui.transcript import Selection
 from kthink_core.ui.view import choices
 from kthink_core.ui.view.page import Page, at_inference, beside, go, lead, link, with_features
@@ -52,7 +53,7 @@ def choose(page: Page) -> What:
 
 def second_feature(page: Page, feature: int, other: int, offered: Sequence[int]) -> None:
     """The choice of the feature beside the main one."""
-    labels = note_panel.labels(page, page.view.hookpoint, (other, *offered))
+    names = feature_names.names(page, page.view.hookpoint, (other, *offered))
     st.session_state["choose_second"] = other
 
     def chosen() -> None:
@@ -60,7 +61,7 @@ def second_feature(page: Page, feature: int, other: int, offered: Sequence[int])
 
     st.selectbox(
         "Second feature", list(dict.fromkeys([other, *offered])), key="choose_second", on_change=chosen,
-        format_func=lambda option: named(option, labels), help="Those of this inference, by the view's ranking.",
+        format_func=lambda option: named(option, names), help="Those of this inference, by the view's ranking.",
     )  # fmt: skip
 
 
@@ -93,10 +94,11 @@ def pair(page: Page, feature: int, other: int) -> None:
     """At how many positions in scope both features fire, over all inferences."""
     table = page.ask(queries.feature_pair, page.view.hookpoint, feature, other, page.view.scope)
     row = table.iloc[0]
+    names = feature_names.names(page, page.view.hookpoint, (feature, other))
     counts = {
         "Both fire": row["both"],
-        f"Only {feature}": row["only_first"],
-        f"Only {other}": row["only_second"],
+        f"Only {plain(named(feature, names))}": row["only_first"],
+        f"Only {plain(named(other, names))}": row["only_second"],
         "Neither": row["neither"],
     }
     with st.container(horizontal=True, gap="medium", vertical_alignment="center"):
@@ -144,7 +146,8 @@ def inference(
     else:
         rank = "beyond the first 100" if pd.isna(own["rank"]) else f"{own['rank']}."
         most = numerals.number(own["max_activation"])
-        st.caption(f"Feature {feature} fires at {own['positions']} positions, at most {most}, rank {rank}")
+        called = plain(feature_names.in_words(page, view.hookpoint, feature))
+        st.caption(f"Feature {called} fires at {own['positions']} positions, at most {most}, rank {rank}")
 
     def follow(chosen: Selection) -> None:
         at = view if base is None else base.view

@@ -8,6 +8,7 @@ import pandas as pd
 
 from kthink_core.ui.parts.charts import HEIGHT, PLAIN, Chart, category, histogram, quantity, token_labels, tooltip
 from kthink_core.ui.parts.hues import HUES, REST
+from kthink_core.ui.parts.naming import named
 
 TOP, FREQUENCIES, HISTOGRAM, IDS = "400 top activations", "70 feature frequencies", "Histogram", "Token ids"
 
@@ -15,10 +16,10 @@ _OTHERS = "others"
 _POINT = {"type": "circle", "size": 60, "opacity": 0.85, "cursor": "pointer"}
 
 
-def top_activations(table: pd.DataFrame, features: Sequence[int], labels: Mapping[int, str]) -> Chart:
+def top_activations(table: pd.DataFrame, features: Sequence[int], called: Mapping[int, str]) -> Chart:
     """Activations by rank; the features shown and the most frequent others have a hue, the rest are grey."""
     frequent = [other for other in table["feature"].value_counts().index if other not in features]
-    names = {feature: named(feature, labels) for feature in [*features, *frequent][: len(HUES)]}
+    names = {feature: named(feature, called) for feature in [*features, *frequent][: len(HUES)]}
     legend = [*names.values(), _OTHERS]
     groups = [names.get(feature, "others") for feature in table["feature"]]
     shown = table.assign(rank=range(1, len(table) + 1), group=groups, token=token_labels(table))
@@ -46,11 +47,11 @@ def top_activations(table: pd.DataFrame, features: Sequence[int], labels: Mappin
     return Chart(shown.drop(columns=["text", "token_id"]), spec)
 
 
-def frequencies(table: pd.DataFrame, features: Sequence[int], labels: Mapping[int, str]) -> Chart:
+def frequencies(table: pd.DataFrame, features: Sequence[int], called: Mapping[int, str]) -> Chart:
     """Features by the number of positions at which they fire."""
     hues = dict(zip(features, HUES, strict=False))
     shown = table.assign(
-        label=[labels.get(feature, "–") for feature in table["feature"]],
+        label=[called.get(feature, "–") for feature in table["feature"]],
         hue=[hues.get(feature, PLAIN) for feature in table["feature"]],
     )
     axis = {"labelAngle": -90, "labelOverlap": "greedy", "labelFontSize": 10}
@@ -61,16 +62,16 @@ def frequencies(table: pd.DataFrame, features: Sequence[int], labels: Mapping[in
             "x": category("feature", "Feature", sort=table["feature"].tolist(), axis=axis),
             "y": quantity("positions", "Positions"),
             "color": {"field": "hue", "type": "nominal", "scale": None},
-            "tooltip": tooltip(("feature", "Feature"), ("label", "Label"), ("positions", "Positions")),
+            "tooltip": tooltip(("feature", "Feature"), ("label", "Name"), ("positions", "Positions")),
         },
     }
     return Chart(shown, spec)
 
 
-def token_ids(table: pd.DataFrame, features: Sequence[int], labels: Mapping[int, str]) -> Chart:
+def token_ids(table: pd.DataFrame, features: Sequence[int], called: Mapping[int, str]) -> Chart:
     """Activation against the token's id, of the features shown: columns feature, position, token_id, text, activation.
     A feature that stands for one token is a column of points."""
-    names = {feature: named(feature, labels) for feature in features}
+    names = {feature: named(feature, called) for feature in features}
     hues = {"domain": list(names.values()), "range": list(HUES[: len(names)])}
     shown = table.assign(group=[names[feature] for feature in table["feature"]], token=token_labels(table))
     spec = {
@@ -88,16 +89,10 @@ def token_ids(table: pd.DataFrame, features: Sequence[int], labels: Mapping[int,
     return Chart(shown.drop(columns="text"), spec)
 
 
-def named(feature: int, labels: Mapping[int, str]) -> str:
-    """A feature's number, and its label where it has one."""
-    label = labels.get(feature, "")
-    return f"{feature} {label}" if label else str(feature)
-
-
 BY_NAME: dict[str, Callable[[pd.DataFrame, Sequence[int], Mapping[int, str]], Chart]] = {
     TOP: top_activations,
     FREQUENCIES: frequencies,
-    HISTOGRAM: lambda table, _shown, _labels: histogram(table),
+    HISTOGRAM: lambda table, _shown, _called: histogram(table),
     IDS: token_ids,
 }
-"""Each is given its table, the features shown and their labels."""
+"""Each is given its table, the features shown and the names of those in the table."""

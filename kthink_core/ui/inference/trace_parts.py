@@ -18,7 +18,7 @@ from kthink_core.queries.trace import Trace, token_activations
 from kthink_core.store.scopes import Scope
 from kthink_core.ui import transcript
 from kthink_core.ui.inference import inference_charts
-from kthink_core.ui.parts import clicks, feature_tables, header, note_panel, numerals, plot, terms
+from kthink_core.ui.parts import clicks, feature_names, feature_tables, header, numerals, plot, terms
 from kthink_core.ui.parts.writing import plain, visible
 from kthink_core.ui.view.page import Page
 from kthink_core.ui.view.permalink import AFTER
@@ -97,8 +97,8 @@ def draw(
 ) -> transcript.Selection:
     """Draw the transcript, shaded as the view says; the arguments are those of `transcript.draw`."""
     page, hookpoint = reading.page, reading.hookpoint
-    stands = [] if standing is None else standing["feature"].tolist()
-    named = [*exact(reading, standing), *drawn.ranked["feature"].tolist()]
+    everyone = {*exact(reading, standing), *drawn.ranked["feature"].tolist(), *drawn.hover["feature"].tolist()}
+    called = feature_names.called(page, hookpoint, everyone)
     return transcript.draw(
         f"{page.view.experiment} {reading.called}",
         drawn.tokens,
@@ -110,7 +110,7 @@ def draw(
         features=reading.shown,
         maxima=maxima,
         scope=reading.scope,
-        labels=note_panel.labels(page, hookpoint, named),
+        labels=called.labels,
         span=span,
         position=position,
         visit=st.session_state.get(_VISIT, 0),
@@ -123,7 +123,7 @@ def draw(
         bases=bases,
         branches=branches,
         standing=standing,
-        lines=feature_tables.tokens(yardstick(page) or page, hookpoint, stands) if stands else {},
+        lines=called.tokens,
         key=key,
         choose=choose,
     )
@@ -139,12 +139,17 @@ def reports(reading: Reading, firings: Sequence[Firing], look: Callable[[int], N
     if not firings:
         return
     latest = firings[::-1]
+    watched: dict[str, set[int]] = {}
+    for firing in firings:
+        watched.setdefault(firing.watch.hookpoint, set()).add(firing.watch.feature)
+    names = {place: feature_names.names(reading.page, place, features) for place, features in watched.items()}
     activation = numerals.column("Activation", [firing.activation for firing in latest], decimals=2)
     threshold = numerals.column("Above", [firing.watch.threshold for firing in latest], decimals=2)
     shown = pd.DataFrame(
         {
             "hookpoint": [firing.watch.hookpoint for firing in latest],
             "feature": [firing.watch.feature for firing in latest],
+            "name": [names[firing.watch.hookpoint].get(firing.watch.feature, "") for firing in latest],
             "position": [firing.position for firing in latest],
             "token": [visible(firing.text) for firing in latest],
             "activation": activation.values,
@@ -154,6 +159,7 @@ def reports(reading: Reading, firings: Sequence[Firing], look: Callable[[int], N
     columns: dict[str, ColumnConfig] = {
         "hookpoint": TextColumn("Hookpoint"),
         "feature": NumberColumn("Feature", format="%d"),
+        "name": TextColumn("Label or top tokens"),
         "position": NumberColumn("Position", format="%d"),
         "token": TextColumn("Token"),
         "activation": activation.config,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, get_args
 
@@ -18,13 +18,16 @@ from kthink_core.ui.inference import reading
 from kthink_core.ui.live import branch_panel, prompt_box, prompt_check
 from kthink_core.ui.live.live_run import LiveRun
 from kthink_core.ui.live.presence import Worker, still_here, visitor
-from kthink_core.ui.parts import note_panel, numerals
+from kthink_core.ui.parts import feature_finder, feature_names, naming, note_panel, numerals
 from kthink_core.ui.parts.writing import plain
 from kthink_core.ui.view import choices
 from kthink_core.ui.view.page import Page
 from kthink_core.ui.view.permalink import MOST_FEATURES
+from kthink_core.ui.view.yardstick import yardstick
 
 EXAMPLES = 12
+_OFFERED = 50
+"""Features of a kind in the list of the watchlist."""
 _RUN, _PROBLEM = "live_run", "live_problem"
 _OPTIONS = ("mode", "temperature", "top_p", "max_new_tokens", "seed", "instruction", "special", "hookpoints", "encode")
 
@@ -111,17 +114,26 @@ def _set_options(limit: int, hookpoints: list[str]) -> None:
 def _watchlist(page: Page) -> None:
     """Features of the shown hookpoint whose firings are reported."""
     hookpoint, last = page.view.hookpoint, _last(page)
-    labels = note_panel.labelled(page, hookpoint)
     key = f"watch {hookpoint}"
+    found = feature_finder.brought(page, hookpoint, key)
+    listed = list(dict.fromkeys([*st.session_state.get(key, []), *found, *_offered(page)]))
+    numbers = [number for each in listed if (number := choices.feature_number(each, last)) is not None]
+    names = feature_names.names(page, hookpoint, numbers)
 
     def named(option: int | str) -> str:
-        return option if isinstance(option, str) else f"{labels.get(option, '')} ({option})".strip()
+        number = choices.feature_number(option, last)
+        return str(option) if number is None else naming.named(number, names)
+
+    def typed() -> None:
+        entries = st.session_state[key]
+        feature_finder.looked_for(key, [str(entry) for entry in entries if choices.is_word(entry)])
+        st.session_state[key] = [entry for entry in entries if not choices.is_word(entry)]
 
     chosen = st.multiselect(
-        "Watchlist", list(dict.fromkeys([*st.session_state.get(key, []), *labels])), **_lasting(key),
+        "Watchlist", listed, **_lasting(key), on_change=typed,
         max_selections=MOST_FEATURES, accept_new_options=True, format_func=named,
         filter_mode="prefix",  # else "12" and Enter takes 312
-        placeholder="features, by label or number",
+        placeholder="features, by number or by what they are called",
         help="A watched feature that fires above its threshold is marked in the transcript and reported while the "
         "model goes on. Counts from the next run on.",
     )  # fmt: skip
@@ -130,7 +142,16 @@ def _watchlist(page: Page) -> None:
     features = tuple(watch.feature for watch in watched(page))
     largest = reading.maxima(page, hookpoint, features)
     for feature in features:
-        _threshold(hookpoint, feature, largest.get(feature, 0.0))
+        _threshold(hookpoint, feature, names, largest.get(feature, 0.0))
+
+
+def _offered(page: Page) -> list[int]:
+    """Features that can be chosen without typing: those with a label of a person, then those that matter most."""
+    whole, hookpoint = yardstick(page) or page, page.view.hookpoint
+    labelled = note_panel.labelled(page, hookpoint, _OFFERED)
+    if hookpoint not in whole.experiment.saes:
+        return labelled
+    return [*labelled, *whole.ask(queries.feature_counts, hookpoint, top=_OFFERED)["feature"].tolist()]
 
 
 def watched(page: Page) -> tuple[Watch, ...]:
@@ -147,9 +168,11 @@ def _last(page: Page) -> int:
     return page.experiment.saes[page.view.hookpoint].num_latents - 1
 
 
-def _threshold(hookpoint: str, feature: int, largest: float) -> None:
+def _threshold(hookpoint: str, feature: int, names: Mapping[int, str], largest: float) -> None:
     key = f"watch {hookpoint} {feature}"
     help = f"Its largest activation in the stored inferences is {numerals.number(largest)}."
+    if name := names.get(feature):
+        help = f"{plain(naming.brief(name))}. {help}"
     st.number_input(f"{feature} above", min_value=0.0, step=1.0, help=help, key=key, persist_state="session")
 
 

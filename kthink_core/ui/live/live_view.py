@@ -18,7 +18,7 @@ from kthink_core.ui.inference.trace_parts import Drawn, Reading
 from kthink_core.ui.live import branch_panel, live_after
 from kthink_core.ui.live.live_run import LiveRun
 from kthink_core.ui.live.presence import Worker
-from kthink_core.ui.parts import header
+from kthink_core.ui.parts import feature_names, header
 from kthink_core.ui.parts.writing import plain
 from kthink_core.ui.view.page import Page, go, lead, with_features
 from kthink_core.ui.view.permalink import MOST_FEATURES
@@ -88,7 +88,7 @@ def _trace(page: Page, run: LiveRun, was_going: bool, shown: tuple[int, ...], na
         standing = run.trace.span(view.hookpoint, *span) if span and not going else None
         exact = trace_parts.exact(read, standing)
         drawn = _drawn(run, view.hookpoint, exact, name)
-        status = _status(run, drawn.firings)
+        status = _status(page, run, drawn.firings)
     if was_going and not going:
         st.rerun()
     if silence >= SILENT:  # on the same line: what is below stays in place
@@ -159,7 +159,7 @@ def _drawn(run: LiveRun, hookpoint: str, exact: tuple[int, ...], name: str) -> D
     return drawn
 
 
-def _status(run: LiveRun, firings: Sequence[Firing]) -> str:
+def _status(page: Page, run: LiveRun, firings: Sequence[Firing]) -> str:
     if run.position is not None and run.going:
         before = f"{run.position} before this one" if run.position else "this one is next"
         return f"Waiting: {before}."
@@ -172,7 +172,8 @@ def _status(run: LiveRun, firings: Sequence[Firing]) -> str:
         parts.append(f"{run.rate:.0f} tokens a second")
     if firings:
         last = firings[-1]
-        parts += [f"{len(firings)} reports", f"the last of {last.watch.feature} at position {last.position}"]
+        called = feature_names.in_words(page, last.watch.hookpoint, last.watch.feature)
+        parts += [f"{len(firings)} reports", f"the last of {called} at position {last.position}"]
     if run.going:
         return ", ".join(["Running", *parts])
     if run.refused:

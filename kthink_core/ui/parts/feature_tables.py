@@ -12,7 +12,7 @@ from streamlit.elements.lib.column_types import ColumnConfig
 
 from kthink_core import queries
 from kthink_core.queries import Scope
-from kthink_core.ui.parts import clicks, download, injection_badge, note_panel, numerals, terms
+from kthink_core.ui.parts import clicks, download, feature_names, injection_badge, naming, note_panel, numerals, terms
 from kthink_core.ui.parts.writing import visible
 from kthink_core.ui.view import cache
 from kthink_core.ui.view.page import Page
@@ -172,15 +172,14 @@ def draw(
     key = f"{name} {page.source.version} {hookpoint} {hash(features)}"
     clicks.table(shown, columns, key, lambda row: go(features[row]), rows=rows, described=f"Features: {name}")
     reader, counted = cache.reader(whole.source), scope or page.view.scope
-    every = (
-        labels
-        if rows_of_file is None
-        else note_panel.labels(page, hookpoint, range(page.experiment.saes[hookpoint].num_latents))
-    )
+
+    def of_file() -> pd.DataFrame:
+        rows = table if rows_of_file is None else rows_of_file()
+        return worded(reader, hookpoint, counted, rows, note_panel.labels(page, hookpoint, rows["feature"].tolist()))
+
     download.buttons(
         page, f"{name} {hookpoint}",
-        lambda: worded(reader, hookpoint, counted, table if rows_of_file is None else rows_of_file(), every),
-        hookpoint=hookpoint, scope=counted, rows=len(table) if most is None else f"all, {most} at most",
+        of_file, hookpoint=hookpoint, scope=counted, rows=len(table) if most is None else f"all, {most} at most",
         measured_by=whole.experiment.name,
     )  # fmt: skip
 
@@ -190,24 +189,20 @@ def worded(
 ) -> pd.DataFrame:
     """A table of features with two more columns: label (empty without one) and top_tokens (a JSON list of texts)."""
     features = table["feature"].tolist()
-    texts: dict[int, list[str]] = {feature: [] for feature in features}
+    texts: dict[int, list[str]] = {}
     for first in range(0, len(features), _AT_ONCE):
-        found = queries.top_tokens_of(reader, hookpoint, tuple(features[first : first + _AT_ONCE]), scope)
-        for feature, text in zip(found["feature"].tolist(), found["text"].tolist(), strict=True):
-            texts[feature].append(text)
+        asked = tuple(features[first : first + _AT_ONCE])
+        texts |= naming.by_feature(queries.top_tokens_of(reader, hookpoint, asked, scope))
     return table.assign(
         label=[labels.get(feature, "") for feature in features],
-        top_tokens=[json.dumps(texts[feature], ensure_ascii=False) for feature in features],
+        top_tokens=[json.dumps(texts.get(feature, []), ensure_ascii=False) for feature in features],
     )
 
 
 def tokens(page: Page, hookpoint: str, features: Sequence[int]) -> dict[int, str]:
     """The top tokens of each feature that fires, over all inferences in scope, in a line."""
-    found = page.ask(queries.top_tokens_of, hookpoint, tuple(sorted(set(features))), page.view.scope)
-    lines: dict[int, list[str]] = {}
-    for feature, text in zip(found["feature"].tolist(), found["text"].tolist(), strict=True):
-        lines.setdefault(feature, []).append(visible(text))
-    return {feature: "  ".join(texts) for feature, texts in lines.items()}
+    found = feature_names.top_tokens(page, hookpoint, sorted(set(features)), page.view.scope)
+    return {feature: "  ".join(map(visible, texts)) for feature, texts in found.items()}
 
 
 def _width(measure: Measure, narrow: bool) -> int:

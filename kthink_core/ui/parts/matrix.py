@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from kthink_core.ui.inference.inference_charts import named
 from kthink_core.ui.parts import download, verdict_words
 from kthink_core.ui.parts.charts import Chart, category, quantity, tooltip
 from kthink_core.ui.parts.hues import HUES
+from kthink_core.ui.parts.naming import named
 
 ROW = 22
 """Height of a row, pixels."""
@@ -17,12 +17,12 @@ _AROUND = 110
 """Pixels of axis and legend."""
 
 
-def chart(table: pd.DataFrame, features: Sequence[int], inferences: pd.DataFrame, labels: Mapping[int, str]) -> Chart:
+def chart(table: pd.DataFrame, features: Sequence[int], inferences: pd.DataFrame, names: Mapping[int, str]) -> Chart:
     """`table` is what `queries.feature_matrix` answers of the `inferences`, rows of `queries.inferences`.
 
     Opacity grows slower than the maximum activation: one feature that fires hugely does not hide the others.
     """
-    rows = {feature: named(feature, labels) for feature in features}
+    rows = {feature: named(feature, names) for feature in features}
     columns = {
         int(inference): f"{verdict_words.SIGNS[each]} {inference}"
         for inference, each in zip(inferences["inference"], inferences["verdict"], strict=True)
@@ -33,7 +33,7 @@ def chart(table: pd.DataFrame, features: Sequence[int], inferences: pd.DataFrame
     )
     quiet = {"ticks": False, "domain": False, "grid": False}
     across = quiet | {"orient": "top", "labelAngle": -90, "labelOverlap": "greedy"}
-    down = quiet | {"labelOverlap": False, "labelFlush": False, "labelLimit": 160}
+    down = quiet | {"labelOverlap": False, "labelFlush": False, "labelLimit": 220}
     legend = {"orient": "bottom", "symbolFillColor": HUES[0], "symbolStrokeWidth": 0, "symbolSize": 200}
     opacity = {"type": "pow", "exponent": 0.7, "range": [0.06, 1], "domainMin": 0}
     spec = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
@@ -22,6 +22,7 @@ from kthink_core.notes import (
     SpanSubject,
     Subject,
     What,
+    by_score,
 )
 from kthink_core.ui.parts import terms
 from kthink_core.ui.parts.writing import plain
@@ -67,15 +68,35 @@ def of_span(page: Page, inference: int, first: int, last: int) -> SpanSubject:
 
 
 def labels(page: Page, hookpoint: str, features: Iterable[int]) -> dict[int, str]:
-    """The labels of those of the features that have one. Whoever wrote them, they are text, not Markdown."""
-    wanted = set(map(int, features))
-    return {feature: label for feature, label in labelled(page, hookpoint).items() if feature in wanted}
+    """The labels of those of the features that have one: of several, the one that `notes.labels` puts first. Whoever
+    wrote them, they are text, not Markdown. None where the file cannot be read: the panels and the page of notes say
+    so, other pages go on without."""
+    try:
+        about = of_feature(page, 0, hookpoint)
+        return notebook(page).labels(about.sae, about.sae_revision, hookpoint, features)
+    except KthinkError:
+        return {}
 
 
-def label_search(page: Page, hookpoint: str, text: str) -> list[int]:
-    """The features whose label contains `text`, in whatever case; none for an empty text."""
-    words = text.casefold().strip()
-    return [feature for feature, label in labelled(page, hookpoint).items() if words and words in label.casefold()]
+def label_search(page: Page, hookpoint: str, text: str, top: int = 10_000) -> list[int]:
+    """The first features one of whose labels contains `text`, in whatever case; none for an empty text."""
+    words = text.strip()
+    if not words:
+        return []
+    try:
+        found = notebook(page).all_labels(of_feature(page, 0, hookpoint), containing=words)
+    except KthinkError:
+        return []
+    return list(dict.fromkeys(label.feature for label in found))[:top]
+
+
+def labelled(page: Page, hookpoint: str, top: int) -> list[int]:
+    """The first features of a hookpoint that have a label of a person."""
+    try:
+        found = notebook(page).all_labels(of_feature(page, 0, hookpoint), own=True)
+    except KthinkError:
+        return []
+    return [label.feature for label in found][:top]
 
 
 def panel(page: Page, about: Subject, quote: str = "") -> None:
@@ -108,10 +129,16 @@ def _standing(book: Notebook, about: Subject, here: str, person: Person) -> None
 
 
 def _opinion_line(entries: Sequence[Entry], here: str) -> None:
-    """Label, pattern, rating and flag, and who gave them last."""
-    one = {entry.what: entry for entry in entries if entry.what != "note"}
-    if not one:
-        return
+    """Label, pattern, rating and flag, and who gave them last; below them what was imported."""
+    one = {entry.what: entry for entry in entries if entry.what != "note" and not entry.source}
+    if one:
+        _own_line(one, here)
+    for entry in sorted((entry for entry in entries if entry.source), key=by_score):
+        score = "" if entry.score is None else f", score {entry.score:.3g}"
+        st.markdown(f"{plain(entry.value)} :gray[{plain(entry.source)}{score}]")
+
+
+def _own_line(one: Mapping[str, Entry], here: str) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         if "label" in one:
             st.markdown(f"**{plain(one['label'].value)}**", width="content")
@@ -232,18 +259,8 @@ def _delete(book: Notebook, entry: Entry, author: str, person: Person) -> None:
         st.session_state[_AUTHOR] = author or st.session_state.get(_AUTHOR, "")
 
 
-def labelled(page: Page, hookpoint: str) -> dict[int, str]:
-    """All features of a hookpoint that have a label, with it. None where the file cannot be read: the panels and the
-    page of notes say so, other pages go on without."""
-    try:
-        about = of_feature(page, 0, hookpoint)
-        return notebook(page).labels(about.sae, about.sae_revision, hookpoint)
-    except KthinkError:
-        return {}
-
-
 def _opinion(entries: Sequence[Entry]) -> _Opinion:
-    values = {entry.what: entry.value for entry in entries}
+    values = {entry.what: entry.value for entry in entries if not entry.source}
     return _Opinion(**{name: values.get(name, "") for name in _Opinion._fields})
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 
 from kthink_core.store.scopes import Scope
 from kthink_core.ui.inference import inference_charts
-from kthink_core.ui.parts import charts, clicks, download, header, note_panel
+from kthink_core.ui.parts import charts, clicks, download, feature_names, header
 from kthink_core.ui.view.page import Page
 
 
@@ -30,8 +30,9 @@ def draw(
     if table.empty:
         header.nothing("None of the features shown fires in this scope.")
         return
-    labels = note_panel.labels(page, page.view.hookpoint, table["feature"].tolist() if "feature" in table else ())
-    drawn = inference_charts.BY_NAME[name](table, shown, labels)
+    named = {*shown, *table["feature"].tolist()} if "feature" in table else ()
+    names = feature_names.names(page, page.view.hookpoint, named)
+    drawn = inference_charts.BY_NAME[name](table, shown, names)
     if "feature" in table:
         key = f"{name} {of} {page.view.hookpoint} {scope}"
         clicks.chart(drawn, ("feature",), key, lambda mark: choose(mark["feature"]), described=name)

@@ -11,7 +11,7 @@ from kthink_core.evidence.differences import contrast
 from kthink_core.evidence.divides import Between
 from kthink_core.queries import Scope
 from kthink_core.ui.injection import injection_button
-from kthink_core.ui.parts import clicks, download, feature_tables, header, note_panel, terms
+from kthink_core.ui.parts import clicks, download, feature_names, feature_tables, header, terms
 from kthink_core.ui.parts.writing import plain
 from kthink_core.ui.reasoning import volcano
 from kthink_core.ui.view import cache, choices
@@ -131,8 +131,8 @@ def _plot(page: Page, table: pd.DataFrame, sides: tuple[str, str]) -> None:
     )
     st.caption(f"Each point is a feature; click it, or press Enter, to see where it fires.{left_out}")
     features = tuple(shown["feature"].tolist())
-    labels = note_panel.labels(page, page.view.hookpoint, features)
-    drawn = volcano.chart(shown, sides, labels, feature_tables.tokens(page, page.view.hookpoint, features))
+    names = feature_names.names(page, page.view.hookpoint, features)
+    drawn = volcano.chart(shown, sides, names, feature_tables.tokens(page, page.view.hookpoint, features))
     clicks.chart(
         drawn, ("feature",), f"volcano {page.source.version} {hash(page.view)}",
         lambda mark: _open(page, mark["feature"]),

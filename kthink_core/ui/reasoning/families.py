@@ -6,7 +6,8 @@ import pandas as pd
 import streamlit as st
 
 from kthink_core.evidence.duplicates import COSINE, SUPPORT, families
-from kthink_core.ui.parts import feature_tables, header, terms
+from kthink_core.ui.parts import feature_names, feature_tables, header, terms
+from kthink_core.ui.parts.writing import plain
 from kthink_core.ui.view import choices
 from kthink_core.ui.view.page import Page, go, lead, with_features
 from kthink_core.ui.view.permalink import OVERLAPS
@@ -44,7 +45,7 @@ def _members(page: Page, several: pd.DataFrame, firsts: pd.DataFrame) -> None:
     """The family of the view's feature, or the first one."""
     own = several.loc[several["feature"] == page.view.feature, "family"].tolist()
     family = own[0] if own else int(firsts["feature"].iloc[0])
-    st.header(f"Family of feature {family}")
+    st.header(f"Family of feature {plain(feature_names.name(page, page.view.hookpoint, family))}")
     st.caption(
         "The first is the one that is relevant in most inferences; each other is compared with it. "
         "Cosines are known of the ten nearest rows. Click a row to see the feature."

@@ -14,7 +14,7 @@ from kthink_core.evidence.reason_score import FEWEST, INTERVALS, LARGEST_ALPHA, 
 from kthink_core.evidence.word_evidence import word_activations, word_places
 from kthink_core.queries.histogram import histogram
 from kthink_core.ui.injection import injection_button
-from kthink_core.ui.parts import charts, download, feature_tables, header, numerals, snippets, terms
+from kthink_core.ui.parts import charts, download, feature_names, feature_tables, header, numerals, snippets, terms
 from kthink_core.ui.parts.writing import plain
 from kthink_core.ui.view import choices, score_link
 from kthink_core.ui.view.page import Page, at_inference, lead, link, with_features
@@ -131,7 +131,8 @@ def _evidence(page: Page, scores: pd.DataFrame) -> None:
     with left:
         feature = choices.feature(page, int(scores["feature"].iloc[0]), key="scored")
     with right:
-        link("feature", with_features(view, (feature,)), f"Feature {feature}", ":material/bubble_chart:")
+        called = plain(feature_names.name(page, view.hookpoint, feature))
+        link("feature", with_features(view, (feature,)), f"Feature {called}", ":material/bubble_chart:")
     asked = (view.hookpoint, feature, view.scope, words, view.window)
     places, activations = page.ask(word_places, *asked), page.ask(word_activations, *asked)
     if places.empty:

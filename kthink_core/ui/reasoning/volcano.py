@@ -7,16 +7,16 @@ from collections.abc import Mapping
 import pandas as pd
 
 from kthink_core.evidence.caveats import ALPHA
-from kthink_core.ui.inference.inference_charts import named
 from kthink_core.ui.parts import download
 from kthink_core.ui.parts.charts import HEIGHT, Chart, category, quantity, tooltip
 from kthink_core.ui.parts.hues import HUES, REST
+from kthink_core.ui.parts.naming import named
 from kthink_core.ui.parts.numerals import MISSING
 
 _TICKS = (1, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001)
 
 
-def chart(table: pd.DataFrame, sides: tuple[str, str], labels: Mapping[int, str], tokens: Mapping[int, str]) -> Chart:
+def chart(table: pd.DataFrame, sides: tuple[str, str], names: Mapping[int, str], tokens: Mapping[int, str]) -> Chart:
     """`table`: rows of `evidence.differences.contrast`. q's axis is logarithmic, the surest on top."""
     groups = [f"more {side}, q < {ALPHA}" for side in sides]
     rest = f"q ≥ {ALPHA}"
@@ -25,7 +25,7 @@ def chart(table: pd.DataFrame, sides: tuple[str, str], labels: Mapping[int, str]
         group=[
             groups[difference < 0] if each else rest for difference, each in zip(table["matched"], sure, strict=True)
         ],
-        name=[named(feature, labels) for feature in table["feature"]],
+        name=[named(feature, names) for feature in table["feature"]],
         tokens=[tokens.get(feature, "") for feature in table["feature"]],
         interval=_intervals(table["matched_low"].tolist(), table["matched_high"].tolist()),
         interval_of_all=_intervals(table["low"].tolist(), table["high"].tolist()),

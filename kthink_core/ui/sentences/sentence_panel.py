@@ -19,7 +19,7 @@ from kthink_core.store.sentence_studies import KIND, Found, SentenceStudy, find_
 from kthink_core.store.studies import studies_state, trace_digest
 from kthink_core.ui.inference import trace_parts
 from kthink_core.ui.live import job_button
-from kthink_core.ui.parts import clicks, download, header, numerals, terms
+from kthink_core.ui.parts import clicks, download, feature_names, header, numerals, terms
 from kthink_core.ui.parts.writing import plain
 from kthink_core.ui.sentences import sentence_bars, sentence_figures
 from kthink_core.ui.view import cache
@@ -71,7 +71,8 @@ def _ask(page: Page, found: Found, held: Intervention, state: int) -> None:
         rollouts = st.selectbox("Rollouts from each place", choices, choices.index(known), width=180, key="rollouts")
         clamp = None
         if page.experiment.config.site == "hookpoint":  # an MLP's SAE has no business in the residual stream
-            label = f"Also with feature {held.feature} of {held.hookpoint} held at 0"
+            called = plain(feature_names.in_words(page, held.hookpoint, held.feature))
+            label = f"Also with feature {called} of {held.hookpoint} held at 0"
             clamp = held if st.toggle(label, help=terms.help("passing_feature"), key="clamp sentences") else None
     seed = found.plain.seed if found.plain and found.plain.rollouts == rollouts else 0
     question = Question(view.inference, rollouts, seed, clamp)
@@ -123,19 +124,26 @@ def _results(
     clicks.chart(sentence_bars.chart(table), ("first", "last"), key, chosen, described=described)
     download.buttons(page, f"sentences of inference {study.inference}", table, chart=True, study=study.id)
     if clamped is not None and clamped.clamp is not None:
-        _passing(table, clamped.clamp, study.rollouts, f"passing {key} {clamped.id} {len(clamped.places)}", chosen)
+        passing = f"passing {key} {clamped.id} {len(clamped.places)}"
+        _passing(page, table, clamped.clamp, study.rollouts, passing, chosen)
     with st.expander("In figures", icon=":material/table_rows:"):
         sentence_figures.draw(table)
 
 
 def _passing(
-    table: pd.DataFrame, held: Intervention, rollouts: int, key: str, chosen: Callable[[dict[str, int]], None]
+    page: Page,
+    table: pd.DataFrame,
+    held: Intervention,
+    rollouts: int,
+    key: str,
+    chosen: Callable[[dict[str, int]], None],
 ) -> None:
     """What the answers of the rollouts with a feature held come to."""
     measured = table.loc[table["passing"].notna(), :]
     if measured.empty:
         return
-    feature = plain(f"feature {held.feature} of {held.hookpoint} held at {held.value:g}")
+    called = feature_names.in_words(page, held.hookpoint, held.feature)
+    feature = plain(f"feature {called} of {held.hookpoint} held at {held.value:g}")
     one, many = f"is less or more important with {feature}", f"are less or more important with {feature}"
     _headline(measured, "passing_q", rollouts, one, many)
     described = "Sentences of the thought by what of their importance passes the feature"

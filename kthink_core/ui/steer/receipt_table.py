@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -13,9 +13,12 @@ from streamlit.elements.lib.column_types import ColumnConfig
 
 from kthink_core import queries
 from kthink_core.records import Check, Intervention, Receipt
-from kthink_core.ui.parts import download, numerals, terms
+from kthink_core.ui.parts import download, feature_names, naming, numerals, terms
 from kthink_core.ui.parts.writing import plain
 from kthink_core.ui.view.page import Page
+
+Names = Mapping[str, Mapping[int, str]]
+"""What features are called, by hookpoint."""
 
 _FIGURES = (
     ("change_median", "‖Δh‖/‖h‖", "relative_change"), ("change_max", "at most", "relative_change"),
@@ -50,7 +53,8 @@ def of_inference(page: Page) -> None:
         return
     found = page.ask(queries.steering_checks, page.view.inference)
     checks = [Check(*row) for row in found[["name", "value", "most"]].itertuples(index=False)]
-    told = plain("; ".join(_done(row) for row in table.to_dict("records")))
+    names = _names(page, table)
+    told = plain("; ".join(_done(row, names) for row in table.to_dict("records")))
     broken = not all(check.holds for check in checks)
     with st.expander(f"Steered: {told}", icon=":material/tune:", expanded=broken):
         draw(page, table, checks, f"steering of inference {page.view.inference}")
@@ -61,16 +65,17 @@ def draw(page: Page, table: pd.DataFrame, checks: Sequence[Check], name: str) ->
     if all(pd.isna(positions) for positions in table["positions"].tolist()):
         st.caption("It was written before there were receipts: what the steering did was not measured.")
         return
+    names = _names(page, table)
     shown = pd.DataFrame(
         {
-            "feature": [f"{row['hookpoint']}:{row['feature']}" for row in table.to_dict("records")],
-            "done": [_done(row, place=False) for row in table.to_dict("records")],
+            "feature": [_called(row["hookpoint"], row["feature"], names) for row in table.to_dict("records")],
+            "done": [_done(row, names, place=False) for row in table.to_dict("records")],
             "began": table["began"],
             "positions": table["positions"],
         }
     )
     columns: dict[str, ColumnConfig] = {
-        "feature": TextColumn("Feature", width=115, pinned=True),
+        "feature": TextColumn("Feature", width=190, pinned=True),
         "done": TextColumn(
             "Asked", width=max(120, 8 * int(shown["done"].str.len().max())), help=terms.help("strength")
         ),
@@ -84,7 +89,7 @@ def draw(page: Page, table: pd.DataFrame, checks: Sequence[Check], name: str) ->
         shown, hide_index=True, column_config=columns, placeholder=numerals.MISSING,
         alt="Receipt of each intervention",
     )  # fmt: skip
-    if reached := [share for row in table.to_dict("records") if (share := _reached(row))]:
+    if reached := [share for row in table.to_dict("records") if (share := _reached(row, names))]:
         st.caption(
             plain(
                 f"Encoded again, the changed vector gives {', '.join(reached)} (median): less than all is usual, as "
@@ -93,7 +98,7 @@ def draw(page: Page, table: pd.DataFrame, checks: Sequence[Check], name: str) ->
         )
     for row in table.to_dict("records"):
         if row["positions"] == 0:
-            st.warning(plain(_idle(row)), icon=":material/bedtime:")
+            st.warning(plain(_idle(row, names)), icon=":material/bedtime:")
     _checks(checks)
     download.buttons(page, name, table)
 
@@ -121,28 +126,42 @@ def _checks(checks: Sequence[Check]) -> None:
         )
 
 
-def _reached(row: dict[Hashable, Any]) -> str:
+def _names(page: Page, table: pd.DataFrame) -> dict[str, dict[int, str]]:
+    """What the features of a table are called, by hookpoint."""
+    features: dict[str, set[int]] = {}
+    for row in table.to_dict("records"):
+        features.setdefault(row["hookpoint"], set()).add(int(row["feature"]))
+        if isinstance(row["after_hookpoint"], str):
+            features.setdefault(row["after_hookpoint"], set()).add(int(row["after_feature"]))
+    return {place: feature_names.names(page, place, own) for place, own in features.items()}
+
+
+def _called(hookpoint: Any, feature: Any, names: Names) -> str:
+    return f"{hookpoint}:{naming.in_words(int(feature), names.get(hookpoint, {}))}"
+
+
+def _reached(row: dict[Hashable, Any], names: Names) -> str:
     """How much of a clamp the changed vector gives when it is encoded again."""
     if row["action"] != "clamp" or not row["value"] or pd.isna(row["after_median"]):
         return ""
     share = numerals.percent(row["after_median"] / row["value"])
-    return f"{share} of what was asked for of {row['hookpoint']}:{row['feature']}"
+    return f"{share} of what was asked for of {_called(row['hookpoint'], row['feature'], names)}"
 
 
-def _done(row: dict[str, object], *, place: bool = True) -> str:
+def _done(row: dict[str, object], names: Names, *, place: bool = True) -> str:
     """What was asked, in words."""
     strength = {"clamp": f"clamp to {row['value']:.4g}", "add": f"add {row['value']:.4g}"}.get(str(row["action"]))
-    parts = [f"{row['hookpoint']}:{row['feature']}"] if place else []
+    parts = [_called(row["hookpoint"], row["feature"], names)] if place else []
     parts.append(strength or str(row["action"]))
     if row["start"]:
         parts.append(f"from token {row['start']}")
     if isinstance(row["after_hookpoint"], str):
-        parts.append(f"after {row['after_hookpoint']}:{row['after_feature']:.0f}")
+        parts.append(f"after {_called(row['after_hookpoint'], row['after_feature'], names)}")
     return " ".join(parts)
 
 
-def _idle(row: dict[str, object]) -> str:
+def _idle(row: dict[str, object], names: Names) -> str:
     why = f"the text ended before token {row['start']}"
     if isinstance(row["after_hookpoint"], str):
-        why = f"feature {row['after_feature']:.0f} of {row['after_hookpoint']} never fired in time"
-    return f"Feature {row['feature']} of {row['hookpoint']} was nowhere acted on: {why}."
+        why = f"{_called(row['after_hookpoint'], row['after_feature'], names)} never fired in time"
+    return f"{_called(row['hookpoint'], row['feature'], names)} was nowhere acted on: {why}."

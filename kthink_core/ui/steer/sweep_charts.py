@@ -10,7 +10,7 @@ import streamlit as st
 
 from kthink_core.evidence.sweep_figures import MEASURES, Measure, ended_by_itself, remarks
 from kthink_core.store.sweeps import Sweep
-from kthink_core.ui.parts import charts, download, header, terms
+from kthink_core.ui.parts import charts, download, feature_names, header, naming, terms
 from kthink_core.ui.parts.charts import Channel, Chart, category, quantity, tooltip
 from kthink_core.ui.parts.hues import HUES, REST
 from kthink_core.ui.parts.numerals import MISSING, number, percent
@@ -47,7 +47,8 @@ def draw(page: Page, id: str, sweep: Sweep, table: pd.DataFrame) -> None:
         f"would. Rings under “{TITLES['closed']}”: the share that ended by itself, not cut off at the limit."
     )
     ended = [count / runs if runs else float("nan") for count, runs in ended_by_itself(sweep)]
-    names = _drawn(sweep)
+    called = names_of(page, sweep)
+    names = _drawn(sweep, called)
     columns = st.columns(2, gap="medium")
     for at, measure in enumerate(MEASURES):
         of = table["hookpoint"].astype(str) + ":" + table["feature"].astype(str)
@@ -61,24 +62,37 @@ def draw(page: Page, id: str, sweep: Sweep, table: pd.DataFrame) -> None:
             if measure == "closed":
                 at_arm = table.groupby("measure").cumcount()
                 rows = rows.assign(ended=[ended[arm] for arm in at_arm[shown].tolist()])
-            charts.draw(chart(rows, measure), f"{TITLES[measure]} against strength, with intervals")
+            charts.draw(chart(rows, measure, called), f"{TITLES[measure]} against strength, with intervals")
     download.buttons(page, f"sweep {id}", table, chart=True)
 
 
-def _drawn(sweep: Sweep) -> list[str]:
+def names_of(page: Page, sweep: Sweep) -> dict[str, str]:
+    """`layers.6.mlp:767 (wait, but, hmm)` by `layers.6.mlp:767`, of the features of a sweep."""
+    features: dict[str, list[int]] = {}
+    for target in sweep.asked.targets:
+        features.setdefault(target.hookpoint, []).append(target.feature)
+    return {
+        f"{hookpoint}:{feature}": f"{hookpoint}:{naming.in_words(feature, names)}"
+        for hookpoint, own in features.items()
+        for names in [feature_names.names(page, hookpoint, own)]
+        for feature in own
+    }
+
+
+def _drawn(sweep: Sweep, called: Mapping[str, str]) -> list[str]:
     """The features that are drawn: all, or of more than there are hues, those chosen."""
     names = [target.name for target in sweep.asked.targets]
     if len(names) <= len(HUES):
         return names
     return st.multiselect(
         f"Features drawn (up to {len(HUES)})", names, names[: len(HUES)], max_selections=len(HUES),
-        key=f"drawn {' '.join(names)}",
+        format_func=lambda name: called.get(name, name), key=f"drawn {' '.join(names)}",
     )  # fmt: skip
 
 
-def chart(table: pd.DataFrame, measure: Measure) -> Chart:
-    """`table`: the rows of one measure."""
-    rows = [_row(row, measure) for row in table.to_dict("records")]
+def chart(table: pd.DataFrame, measure: Measure, called: Mapping[str, str]) -> Chart:
+    """`table`: the rows of one measure. `called`: as of `names_of`."""
+    rows = [_row(row, measure, called) for row in table.to_dict("records")]
     features = list(dict.fromkeys(row["name"] for row in rows if row["name"] != _BASELINE))
     strengths = [row["strength"] for row in rows if row["name"] != _BASELINE]
     span = max(strengths, default=0.0) - min(strengths, default=0.0) or 1.0
@@ -153,14 +167,15 @@ def _mean(measure: Measure) -> tuple[str, str, str]:
     return "mean", TITLES[measure], ".1f" if measure == "tokens" else ".1%"
 
 
-def _row(row: dict[Hashable, Any], measure: Measure) -> dict[str, Any]:
+def _row(row: dict[Hashable, Any], measure: Measure, called: Mapping[str, str]) -> dict[str, Any]:
     """What is drawn of a row, and what its tooltip says."""
     steered = not pd.isna(row["feature"])
+    feature = f"{row['hookpoint']}:{row['feature']}"
     kept = ("strength", "mean", "low", "high", "p", "q", "runs", "problems")
     return (
         {name: row[name] for name in kept}
         | {
-            "name": f"{row['hookpoint']}:{row['feature']}" if steered else _BASELINE,
+            "name": called.get(feature, feature) if steered else _BASELINE,
             "interval": between(measure, row["low"], row["high"]),
             "difference": apart(measure, row),
         }

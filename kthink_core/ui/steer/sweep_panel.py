@@ -23,7 +23,7 @@ from kthink_core.records import ACTIONS
 from kthink_core.store.studies import studies_state
 from kthink_core.store.sweeps import MOST_RUNS, Sweep, runs_of
 from kthink_core.ui.live import job_button
-from kthink_core.ui.parts import header, injection_badge, note_panel, terms
+from kthink_core.ui.parts import header, injection_badge, terms
 from kthink_core.ui.parts.writing import plain
 from kthink_core.ui.steer import sweep_charts, sweep_tables
 from kthink_core.ui.view import cache, choices, listed
@@ -66,8 +66,7 @@ def _asked(page: Page) -> SweepRequest | None:
     view = page.view
     chosen = (view.feature if view.feature is not None else listed.first(page), *view.also)
     offered = page.ask(queries.feature_counts, view.hookpoint, top=_OFFERED)["feature"].tolist()
-    labels = note_panel.labels(page, view.hookpoint, [*chosen, *offered])
-    choices.features(page, chosen, offered, labels, title="Features to sweep")
+    choices.features(page, chosen, offered, title="Features to sweep")
     with st.container(horizontal=True, vertical_alignment="bottom"):
         action = st.segmented_control("Do", ACTIONS, default=ACTIONS[0], required=True, help=terms.help("strength"))
         strengths = ""

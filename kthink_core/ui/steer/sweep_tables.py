@@ -16,23 +16,24 @@ from kthink_core.store.sweeps import Arm, Run, Sweep
 from kthink_core.ui.live.live_view import ENDINGS
 from kthink_core.ui.parts import clicks, download, header, numerals, terms
 from kthink_core.ui.parts.writing import plain, visible
-from kthink_core.ui.steer.sweep_charts import ENDED, TITLES, apart, between, written
+from kthink_core.ui.steer.sweep_charts import ENDED, TITLES, apart, between, names_of, written
 from kthink_core.ui.view.page import Page
 
 
 def draw(page: Page, id: str, sweep: Sweep, figures: pd.DataFrame, solved: pd.DataFrame) -> None:
     """`figures`, `solved`: `sweep_figures.figures` and `steer_table.steer_table` of it."""
-    _figures(sweep, figures)
-    _solved(page, id, sweep, solved)
-    _texts(page, id, sweep)
+    called = names_of(page, sweep)
+    _figures(sweep, figures, called)
+    _solved(page, id, sweep, solved, called)
+    _texts(page, id, sweep, called)
 
 
-def _figures(sweep: Sweep, table: pd.DataFrame) -> None:
+def _figures(sweep: Sweep, table: pd.DataFrame, called: Mapping[str, str]) -> None:
     """An arm a row: each measure, and its difference to the baseline."""
     st.header("Figures", help=terms.help("sweep_p"))
     ran = table.loc[table["measure"] == "tokens", :]
     columns: dict[str, list[str] | list[int]] = {
-        "Feature": [name_of(arm) for arm in sweep.arms],
+        "Feature": [name_of(arm, called) for arm in sweep.arms],
         "Runs": ran["runs"].tolist(),
         "Problems": ran["problems"].tolist(),
     }
@@ -64,7 +65,7 @@ def _of(count: int, whole: int, what: str) -> str:
     return f"{count:,} of {whole:,} {what}" if whole else numerals.MISSING
 
 
-def _solved(page: Page, id: str, sweep: Sweep, table: pd.DataFrame) -> None:
+def _solved(page: Page, id: str, sweep: Sweep, table: pd.DataFrame, called: Mapping[str, str]) -> None:
     if not any(table["n"].tolist()):
         return
     st.header("Problems lost and won", help=terms.help("mcnemar"))
@@ -76,7 +77,7 @@ def _solved(page: Page, id: str, sweep: Sweep, table: pd.DataFrame) -> None:
     )
     shown = pd.DataFrame(
         {
-            "feature": [name_of(arm) for arm in sweep.arms[1:]],
+            "feature": [name_of(arm, called) for arm in sweep.arms[1:]],
             "n": table["n"],
             "before": _solved_of(table, "accuracy_baseline"),
             "after": _solved_of(table, "accuracy"),
@@ -105,14 +106,14 @@ def _solved_of(table: pd.DataFrame, column: str) -> list[str]:
     return [_of(round(share * n) if n else 0, n, "problems") for share, n in pairs]
 
 
-def _texts(page: Page, id: str, sweep: Sweep) -> None:
+def _texts(page: Page, id: str, sweep: Sweep, called: Mapping[str, str]) -> None:
     st.header("Texts")
     arms, by_key = sweep.arms, {run.key: run for run in sweep.runs}
     steered = sorted({run.arm for run in sweep.runs if run.arm})
     if not steered:
         header.nothing("No steered run is done yet.")
         return
-    arm = st.selectbox("Steered", steered, format_func=lambda number: name_of(arms[number]), width=300)
+    arm = st.selectbox("Steered", steered, format_func=lambda number: name_of(arms[number], called), width=500)
     rows = [(run, by_key.get((0, *run.key[1:]))) for run in sweep.runs if run.arm == arm]
     rows.sort(key=lambda pair: pair[0].key)
     columns = {
@@ -152,7 +153,7 @@ def _texts(page: Page, id: str, sweep: Sweep) -> None:
     with left:
         _text("Baseline", base, sweep)
     with right:
-        _text(name_of(arms[arm]), run, sweep)
+        _text(name_of(arms[arm], called), run, sweep)
 
 
 def _text(title: str, run: Run | None, sweep: Sweep) -> None:
@@ -165,12 +166,13 @@ def _text(title: str, run: Run | None, sweep: Sweep) -> None:
     st.code(signs.revealed(run.text), language=None, wrap_lines=True)
 
 
-def name_of(arm: Arm) -> str:
-    """An arm in words."""
+def name_of(arm: Arm, called: Mapping[str, str]) -> str:
+    """An arm in words. `called`: as of `sweep_charts.names_of`."""
     if arm.target is None or arm.intervention is None:
         return "baseline"
     action = arm.intervention.action
-    return f"{arm.target.name} {action}" if action == "ablate" else f"{arm.target.name} {action} {arm.strength:g}×"
+    name = called.get(arm.target.name, arm.target.name)
+    return f"{name} {action}" if action == "ablate" else f"{name} {action} {arm.strength:g}×"
 
 
 def _outcome(run: Run | None) -> str:

@@ -75,13 +75,13 @@ def draw(
     `queries.token_features`, `alternatives` that of `queries.alternatives`, `ranked` that of
     `queries.ranked_features`, in the order in which the list shows them.
     `features` are shown at once, each in its hue (`hues.HUES`), five at most. `maxima` are their largest activations in
-    `scope` of the whole experiment (`queries.feature_maxima`); more features may be given. `labels` name features.
-    `span` is marked; the page goes to `position` when that or `visit` changes. Positions in `marked` have a frame:
-    something is reported of them. `verdict` stands in the header of the answer. `standing`, the answer of
-    `queries.span_features` of the span, is what the list shows while the span is marked; `lines` tell of features
-    there: their top tokens. `basis`, `locked` and `shade` are what is chosen at first, and change with what is given.
-    Activations are divided by the larger of the trace's maximum and that in `shared`, by feature; `bases` says both
-    bases in words. `branches`: whether the tooltip offers to go on from a position.
+    `scope` of the whole experiment (`queries.feature_maxima`); more features may be given. `labels` name features,
+    `lines` are the top tokens of others. `span` is marked; the page goes to `position` when that or `visit` changes.
+    Positions in `marked` have a frame: something is reported of them. `verdict` stands in the header of the answer.
+    `standing`, the answer of `queries.span_features` of the span, is what the list shows while the span is marked.
+    `basis`, `locked` and `shade` are what is chosen at first, and change with what is given. Activations are divided by
+    the larger of the trace's maximum and that in `shared`, by feature; `bases` says both bases in words. `branches`:
+    whether the tooltip offers to go on from a position.
 
     `choose` is called before the next run with what the person has just chosen: a page that keeps its view in the link
     writes it there, and that run already shows it. In a fragment, which has a run of its own, compare what is returned.

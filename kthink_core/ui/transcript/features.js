@@ -28,13 +28,26 @@ function featureButton(view, feature) {
     chip.style.setProperty("--chip", `var(--line-${slot})`);
     chip.style.setProperty("--ink", `var(--ink-${slot})`);
   }
+  const { labels, lines } = view.facts;
   button.append(chip, element("span", feature < 0 ? "measure" : "number", MEASURES[feature]?.name ?? feature));
-  const label = view.facts.labels[feature];
-  if (label) {
-    button.append(element("span", "label", label));
-    button.title = label;
+  const name = nameOf(view.facts, feature);
+  if (name) {
+    button.append(element("span", labels[feature] ? "label" : "label line", name));
+    button.title = labels[feature] ? name : `Top tokens: ${lines[feature]}`;
   }
   return button;
+}
+
+// Its label, else its top tokens; empty where it has neither.
+/** @param {Facts} facts @param {number} feature */
+function nameOf({ labels, lines }, feature) {
+  return labels[feature] || lines[feature] || "";
+}
+
+/** @param {Facts} facts @param {number} feature */
+function called(facts, feature) {
+  const name = nameOf(facts, feature);
+  return name ? `${feature} · ${name}` : String(feature);
 }
 
 // What stands out in the marked span, once it is known.
@@ -103,7 +116,6 @@ function tellStanding(view, button, standing) {
   const { feature, positions, lift, low, high } = standing;
   const size = span[1] - span[0] + 1;
   const line = facts.lines[feature];
-  if (line && !facts.labels[feature]) button.append(element("span", "label line", line));
   const cells = { count: positions, value: `${brief(lift)}×`, share: `${brief(low)}×` };
   for (const [name, value] of Object.entries(cells)) button.append(element("span", name, value));
   button.title =
@@ -145,7 +157,7 @@ function fillHeading(view) {
   let name = standing ? `Span ${standing.span.join(" to ")}` : `Features of ${facts.hookpoint}`;
   if (pointed !== null) {
     const { maximum, basis } = maximumOf(facts, pointed, view.basis);
-    name = `${nameOf(pointed)} ÷ ${numeral(maximum, 2)}, ${facts.bases[basis]}`;
+    name = `${titleOf(facts, pointed)} ÷ ${numeral(maximum, 2)}, ${facts.bases[basis]}`;
   }
   const titles = standing ? { count: "n", value: "lift", share: "at least" } : { value: "max", share: "share" };
   const columns = Object.entries(titles).map(([column, title]) => element("span", column, title));
@@ -169,7 +181,8 @@ function lockFeature(view, feature) {
   shade(view);
   fillToolbar(view);
   if (view.held !== null) explain(view, view.held);
-  say(view, feature === null ? "Unlocked" : `${nameOf(feature)} is locked: N and P go to where it ${feature < 0 ? "is large" : "fires"}`);
+  const fires = feature !== null && feature < 0 ? "is large" : "fires";
+  say(view, feature === null ? "Unlocked" : `${titleOf(view.facts, feature)} is locked: N and P go to where it ${fires}`);
 }
 
 // Seen at once, and told to the page, which sends back what it needs.

@@ -76,7 +76,7 @@ function nextFiring(view, direction) {
   const feature = view.lock ?? view.features[0];
   if (feature === undefined) return;
   const found = firingBeside(view.facts, feature, view.focus, direction);
-  if (found === undefined) say(view, `${nameOf(feature)} ${feature < 0 ? "is large" : "fires"} nowhere ${direction > 0 ? "after" : "before"} this`);
+  if (found === undefined) say(view, `${titleOf(view.facts, feature)} ${feature < 0 ? "is large" : "fires"} nowhere ${direction > 0 ? "after" : "before"} this`);
   else moveTo(view, found);
 }
 

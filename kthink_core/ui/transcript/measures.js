@@ -29,9 +29,9 @@ function shadeOf(lock) {
   return (lock !== null && MEASURES[lock]?.shade) || "features";
 }
 
-/** @param {number} feature */
-function nameOf(feature) {
-  return MEASURES[feature]?.name ?? `Feature ${feature}`;
+/** @param {Facts} facts @param {number} feature */
+function titleOf(facts, feature) {
+  return MEASURES[feature]?.name ?? `Feature ${called(facts, feature)}`;
 }
 
 // Where a measure is not near 0; null of a feature.

@@ -79,7 +79,7 @@ function spoken(view, position) {
   const { facts } = view;
   const strongest = firing(view, position)
     .slice(0, 3)
-    .map(({ feature, activation }) => `feature ${feature} ${numeral(activation, 2)}`);
+    .map(({ feature, activation }) => `feature ${called(facts, feature)} ${numeral(activation, 2)}`);
   return `position ${position}, ${toldAs(facts.texts, facts.written, position)}: ${strongest.join(", ") || "no feature"}`;
 }
 

@@ -11,6 +11,8 @@ from typing import Any, TypeVar
 import streamlit as st
 
 from kthink_core.queries import RANKINGS, SCOPES, SORTS
+from kthink_core.ui.parts import feature_finder, feature_names, naming
+from kthink_core.ui.parts.writing import plain
 from kthink_core.ui.view.page import Page, at_inference, go, with_features
 from kthink_core.ui.view.permalink import FOLDS, MOST_FEATURES, MOST_RELEVANT, View
 
@@ -73,6 +75,8 @@ def feature(page: Page, default: int, key: str = "feature") -> int:
     _set(key, chosen)
     bound = _bound(key, lambda to: with_features(page.view, (to, *page.view.also)))
     st.number_input(f"Feature (0 to {last})", 0, last, step=1, **bound)
+    if name := feature_names.names(page, page.view.hookpoint, (chosen,)).get(chosen):
+        st.caption(plain(naming.brief(name)))
     return chosen
 
 
@@ -80,25 +84,28 @@ def features(
     page: Page,
     chosen: Sequence[int],
     offered: Sequence[int],
-    labels: Mapping[int, str],
     *,
     title: str = "Features shown",
 ) -> None:
-    """The features shown at once: offered ones, or any whose number is typed."""
+    """The features shown at once: offered ones, or any whose number is typed; a word that is typed brings those into
+    the list that are called so."""
+    found = feature_finder.brought(page, page.view.hookpoint, title)
+    listed = list(dict.fromkeys([*chosen, *found, *offered]))
+    names = feature_names.names(page, page.view.hookpoint, listed)
 
     def named(option: int | str) -> str:
         number = feature_number(option, _last(page))
-        label = labels.get(number, "") if number is not None else ""
-        return f"{option} {label}" if label else str(option)
+        return str(option) if number is None else naming.named(number, names)
 
     def typed(options: Sequence[int | str]) -> View:
         numbers = [feature_number(option, _last(page)) for option in options]
+        feature_finder.looked_for(title, [str(option) for option in options if is_word(option)])
         return with_features(page.view, [number for number in numbers if number is not None])
 
     _set("features", list(chosen))
     st.multiselect(
-        f"{title} (up to {MOST_FEATURES}; type any number)",
-        list(dict.fromkeys([*chosen, *offered])),
+        f"{title} (up to {MOST_FEATURES}; type a number, or what it is called)",
+        listed,
         format_func=named,
         max_selections=MOST_FEATURES,
         accept_new_options=True,
@@ -106,6 +113,11 @@ def features(
         placeholder="the first of the list",
         **_bound("features", typed),
     )
+
+
+def is_word(entry: int | str) -> bool:
+    """Whether an entry is not meant to be a number."""
+    return isinstance(entry, str) and not entry.strip().isdecimal()
 
 
 def feature_number(entry: int | str, last: int) -> int | None:

@@ -1,0 +1,49 @@
+"""What features are called: by their label, else by their three top tokens. Wherever a feature's number stands, this
+stands beside it; as text, whoever wrote it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+
+from kthink_core.store.scopes import Scope
+from kthink_core.ui.parts.writing import visible
+
+TOKENS = 3
+SCOPES: tuple[Scope, ...] = ("generated", "all")
+"""Of which the tokens are: of the first in which a feature fires, whatever scope the view has, so that a name stays."""
+_SHOWN = 60
+"""Characters of a name where it stands in a line with other things."""
+
+
+def named(feature: int, names: Mapping[int, str]) -> str:
+    """`32456 · wait, but, hmm`: the number, and the name where there is one."""
+    name = names.get(feature, "")
+    return f"{feature} · {brief(name)}" if name else str(feature)
+
+
+def in_words(feature: int, names: Mapping[int, str]) -> str:
+    """`32456 (wait, but, hmm)`: as `named`, where text goes on behind it."""
+    name = names.get(feature, "")
+    return f"{feature} ({brief(name)})" if name else str(feature)
+
+
+def brief(name: str) -> str:
+    return name if len(name) <= _SHOWN else f"{name[: _SHOWN - 1].rstrip()}…"
+
+
+def of_tokens(texts: Sequence[str]) -> str:
+    """The first three that differ by more than the space before a word, with commas between them; one that holds a
+    comma itself is quoted."""
+    words = dict.fromkeys(text.strip(" ") or text for text in texts)
+    shown = [visible(word) for word in words][:TOKENS]
+    return ", ".join(f"“{word}”" if "," in word else word for word in shown)
+
+
+def by_feature(top_tokens: pd.DataFrame) -> dict[int, list[str]]:
+    """The texts of each feature in an answer of `queries.top_tokens_of`."""
+    found: dict[int, list[str]] = {}
+    for feature, text in zip(top_tokens["feature"].tolist(), top_tokens["text"].tolist(), strict=True):
+        found.setdefault(feature, []).append(text)
+    return found
