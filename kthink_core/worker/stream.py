@@ -168,12 +168,12 @@ class _Growing:
 
 def _others(lm: LanguageModel, found: Likeliest) -> Others:
     texts = {token_id: token_text(lm.tokenizer, token_id) for token_id in found.distinct()}
-    token_ids = found.token_ids.tolist()
+    token_ids, logprobs = (tuple(map(tuple, values.tolist())) for values in (found.token_ids, found.logprobs))
     return Others(
         token_ids=token_ids,
-        texts=[[texts[token_id] for token_id in ids] for ids in token_ids],
-        logprobs=found.logprobs.tolist(),
-        entropies=found.entropies.tolist(),
+        texts=tuple(tuple(texts[token_id] for token_id in ids) for ids in token_ids),
+        logprobs=logprobs,
+        entropies=tuple(found.entropies.tolist()),
     )
 
 

@@ -67,8 +67,7 @@ def _children(page: Page) -> list[tuple[str, dict]]:
             table: pd.DataFrame = cache.ask(cache.source(page.source.cache, status.name), queries.branches)
         except KthinkError:  # the overview says what is wrong with it
             continue
-        own = table[
-            (table["parent_experiment"] == page.experiment.name) & (table["parent_inference"] == page.view.inference)
-        ]
+        here = (table["parent_experiment"] == page.experiment.name) & (table["parent_inference"] == page.view.inference)
+        own: pd.DataFrame = table.loc[here]
         found += [(status.name, row) for row in own.to_dict("records")]
     return sorted(found, key=lambda one: (one[1]["parent_position"], one[0], one[1]["inference"]))

@@ -104,13 +104,14 @@ def _token(begins: _Start) -> int | str:
     names[_DRAWN] = "whatever the seed draws"
     options: list[int | str] = [*names]
     first = begins.token_id if begins.token_id is not None else _DRAWN
-    return st.selectbox(
+    chosen: int | str = st.selectbox(
         "Go on with", options, index=options.index(first), accept_new_options=True, width=360,
-        format_func=lambda option: names.get(option, option) if isinstance(option, int) else option,
+        format_func=lambda option: names[option] if option in names else str(option),
         key=f"branch_token {begins.asked} {begins.position} {begins.token_id}",
         help="One of the likeliest tokens there, or any text: it is put there, and the model goes on. The tokens "
         "before it are the trace's own. Temperature, top-p, seed and length are those beside.",
     )  # fmt: skip
+    return chosen
 
 
 def _is_thought(tokens: pd.DataFrame) -> bool:

@@ -119,7 +119,7 @@ def _alternatives(table: pd.DataFrame | None, length: int) -> dict[str, Any] | N
     token is sent once) and `surprises`, −ln p. None where none are known."""
     if table is None or table.empty:
         return None
-    table = table.loc[table["position"] < length].sort_values(["position", "rank"], kind="stable")
+    table = pd.DataFrame(table.loc[table["position"] < length]).sort_values(["position", "rank"], kind="stable")
     ids, first, named = np.unique(table["token_id"].to_numpy(np.int64), return_index=True, return_inverse=True)
     positions = table["position"].to_numpy(np.int64)
     entropies = np.zeros(length)

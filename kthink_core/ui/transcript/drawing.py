@@ -145,8 +145,8 @@ def read(sent: object, length: int, given: Selection) -> Selection:
     opened = _naturals([sent.get("feature")])
     basis = next((known for known in BASES if known == sent.get("basis")), given.basis)
     shade = next((known for known in SHADES if known == sent.get("shade")), given.shade)
-    branch = _naturals(sent.get("branch")) or ()
-    if not 1 <= len(branch) <= 2 or branch[0] >= length:
+    branch = _naturals(sent.get("branch"))
+    if not branch or len(branch) > 2 or branch[0] >= length:
         branch = ()
     return Selection(span, features, opened[0] if opened else None, basis, locked, shade, branch)
 
