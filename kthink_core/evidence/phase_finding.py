@@ -52,7 +52,7 @@ def told(row: Mapping[str, Any]) -> list[str]:
 
 
 def _said(row: Mapping[str, Any]) -> str:
-    more = "inside" if row["difference"] > 0 else "outside"
+    of_words, of_phase = (_where_more(row[name]) for name in ("words", "phase"))
     fired = row["think_active"] + row["answer_active"]
     sentences: dict[Finding, str] = {
         "silent": "It never fires in what the model wrote.",
@@ -62,9 +62,10 @@ def _said(row: Mapping[str, Any]) -> str:
         f"and an answer; nothing is said below {FEW_FIRINGS} positions and {FEW} problems.",
         "no difference": "It fires about as often outside a thought as inside: chance may give the difference.",
         "cannot be told": f"Whether it follows the word or the phase cannot be told here: {_why_not(row)}.",
-        "word": f"It follows the word: it fires more often {more} a thought because its words stand there more often.",
-        "phase": "It follows the phase: the difference is on the same tokens.",
-        "both": "It follows both: its words stand more often on one side, and on the same tokens it differs, too.",
+        "word": f"It follows the word: what it fires on stands more often {of_words} a thought.",
+        "phase": f"It follows the phase: on the same tokens it fires more often {of_phase} a thought.",
+        "both": f"It follows both: what it fires on stands more often {of_words} a thought, and on the same tokens it "
+        f"fires more often {of_phase} a thought.",
     }
     return sentences[row["finding"]]
 
@@ -72,7 +73,7 @@ def _said(row: Mapping[str, Any]) -> str:
 def _why_not(row: Mapping[str, Any]) -> str:
     if not _is_mostly_one_sided(row["words"], row["phase"], row["one_sided"]):
         return "neither part of the difference is more than chance may give"
-    fewer = "outside" if row["one_sided"] > 0 else "inside"
+    fewer = _where_more(-row["one_sided"])
     return f"most of the difference is on tokens that stand fewer than {LEAST} times {fewer} a thought"
 
 
@@ -90,6 +91,10 @@ def _on_the_same(row: Mapping[str, Any]) -> str:
     doubt = "" if sure else ", no more apart than chance may give"
     some = "the one token that stands" if tokens == 1 else f"the {tokens} tokens that stand"
     return f"On {some} {LEAST} times or more on both sides, of {row['tokens']}, it fires at {shares}{doubt}."
+
+
+def _where_more(difference: float) -> str:
+    return "inside" if difference > 0 else "outside"
 
 
 def _percent(share: float) -> str:

@@ -76,7 +76,7 @@ class Parts(NamedTuple):
     phase: Part
     one_sided: Part
     like_think: float
-    """At how large a share of the compared tokens it fires in thoughts, if they stood as often as on both on average."""
+    """Share of the compared tokens' times at which it fires in thoughts, if each stood as often as on average."""
     like_answer: float
     """The same of answers."""
 

@@ -87,9 +87,10 @@ def think_or_word(reader: Reader, hookpoint: str, feature: int) -> pd.DataFrame:
 
 
 def think_or_word_tokens(reader: Reader, hookpoint: str, feature: int, top: int = 100) -> pd.DataFrame:
-    """The tokens on which a feature fires, inside thoughts and after them, the first `top` by how often it fires, then
-    by the smaller id: token_id, text, comparable, think_active, think_positions, think_share, think_low, think_high,
-    answer_active, answer_positions, answer_share, answer_low, answer_high, points.
+    """The tokens on which a feature fires, inside thoughts and after them, the first `top`, comparable ones before
+    others, then by how often it fires, then by the smaller id: token_id, text, comparable, think_active,
+    think_positions, think_share, think_low, think_high, answer_active, answer_positions, answer_share, answer_low,
+    answer_high, points.
 
     think_positions: how often the token stands inside a thought, think_active: how often the feature fires there,
     think_share: the part, from think_low to think_high with 95 % confidence (`clustered_shares`), null where the token
@@ -108,7 +109,8 @@ def think_or_word_tokens(reader: Reader, hookpoint: str, feature: int, top: int 
         low, high = share_intervals(counts.token[here], counts.active[here], counts.positions[here], len(tokens))
         table[f"{name}_active"], table[f"{name}_positions"] = active[side], positions[side]
         table[f"{name}_share"], table[f"{name}_low"], table[f"{name}_high"] = shares[side], low, high
-    return table.assign(points=points[0] - points[1]).loc[:, list(TOKENS)].head(top)
+    table = table.assign(points=points[0] - points[1]).sort_values("comparable", ascending=False, kind="stable")
+    return table.loc[:, list(TOKENS)].head(top).reset_index(drop=True)
 
 
 def remarks(table: pd.DataFrame) -> list[str]:

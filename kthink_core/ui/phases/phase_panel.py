@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 import streamlit as st
 from streamlit.column_config import TextColumn
@@ -18,9 +19,9 @@ _SHOWN = 100
 _SIDES = {"think": "Inside", "answer": "Outside"}
 _PARTS = {
     "difference": ("Inside less outside", ""),
-    "words": ("of it: its words", "words_"),
-    "phase": ("of it: the phase", "phase_"),
-    "one_sided": ("of it: other tokens", "one_sided_"),
+    "words": ("… its words: other tokens stand there", "words_"),
+    "phase": ("… the phase: on the same token it fires otherwise", "phase_"),
+    "one_sided": ("… neither: tokens that are not compared", "one_sided_"),
 }
 _NOTHING: tuple[Finding, ...] = ("silent", "one phase")
 
@@ -36,11 +37,10 @@ def draw(page: Page, feature: int) -> None:
         return
     with st.container(horizontal=True, vertical_alignment="center"):
         st.badge(row["finding"], icon=":material/psychology:", color="gray")
-        st.markdown(said[0])
-    st.caption(
-        " ".join([*said[1:], _counted(row), "Whatever the page's scope: thoughts and answers of all inferences."])
-    )
-    _parts(row)
+        st.markdown(" ".join(said))
+    st.caption(f"{_counted(row)} Whatever the page's scope: thoughts and answers of all inferences.")
+    if row["finding"] != "too few":
+        _parts(row)
     tokens = page.ask(think_or_word.think_or_word_tokens, page.view.hookpoint, feature, top=_SHOWN)
     _tokens(tokens, int(row["tokens"]))
     download.buttons(page, f"think or word of feature {feature}", tokens)
@@ -57,14 +57,14 @@ def _counted(row: pd.Series) -> str:
 
 def _parts(row: pd.Series) -> None:
     """The difference and what it is made of, in points of 100."""
-    names, columns = ("value", "low", "high"), {"part": TextColumn("Share of positions", width=170)}
+    names, columns = ("value", "low", "high"), {"part": TextColumn("Share of positions", width=310)}
     figures = [(row[name], row[f"{prefix}low"], row[f"{prefix}high"]) for name, (_, prefix) in _PARTS.items()]
     shown = pd.DataFrame({"part": [title for title, _ in _PARTS.values()]})
-    titles = zip(names, ("Points", "From", "To"), zip(*figures, strict=True), strict=True)
+    titles = zip(names, ("Points", "From", "To"), 100 * np.array(figures).T, strict=True)
     for name, title, values in titles:
         term = "think_or_word" if name == "value" else "phase_interval"
         shown[name], columns[name] = numerals.column(
-            title, values, decimals=1, unit="%", help=terms.help(term), width=80
+            title, values.tolist(), decimals=2, help=terms.help(term), width=70
         )  # fmt: skip
     st.dataframe(
         shown, hide_index=True, column_config=columns, width="content", placeholder=numerals.MISSING,
@@ -75,7 +75,7 @@ def _parts(row: pd.Series) -> None:
 def _tokens(table: pd.DataFrame, of: int) -> None:
     st.subheader("On the same token")
     if of > len(table):
-        st.caption(f"The {len(table)} tokens on which it fires most often, of {of:,}.")
+        st.caption(f"The first {len(table)} of {of:,} tokens: those that are compared, then by how often it fires.")
     pairs = zip(table["text"], table["token_id"], strict=True)
     shown = pd.DataFrame({"token": [token_label(text, token_id) for text, token_id in pairs]})
     columns: dict[str, ColumnConfig] = {
@@ -95,7 +95,7 @@ def _tokens(table: pd.DataFrame, of: int) -> None:
         shown[f"{side}_interval"] = [_interval(low, high) for low, high in ends]
         columns[f"{side}_interval"] = TextColumn("95 %", help=terms.help("token_interval"), width=95)
     shown["points"], columns["points"] = numerals.column(
-        "Points", table["points"].tolist(), unit="%", decimals=2, help=terms.help("points"), width=80
+        "Points", (100 * table["points"]).tolist(), decimals=2, help=terms.help("points"), width=80
     )
     shown["compared"] = ["yes" if comparable else "no" for comparable in table["comparable"]]
     columns["compared"] = TextColumn("Compared", help="Whether it stands five times or more on both sides.", width=80)
