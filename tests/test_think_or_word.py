@@ -14,6 +14,8 @@ import pytest
 
 from kthink_core.cli import main
 from kthink_core.errors import OutOfRange
+from kthink_core.evidence import phase_parts
+from kthink_core.evidence import think_or_word as tested
 from kthink_core.evidence.bootstrap import draws
 from kthink_core.evidence.phase_finding import finding
 from kthink_core.evidence.phase_parts import Counts, Part, Parts, parts_of
@@ -114,16 +116,21 @@ def share_by_hand(cells: Sequence[Cell]) -> Share:
     return Share(share, (-b - root) / (2 * a), (-b + root) / (2 * a))
 
 
-@pytest.mark.parametrize("feature", range(0, 12, 2))
-def test_counts_shares_and_parts_are_those_of_plain_loops(reader: Reader, feature: int) -> None:
+@pytest.mark.parametrize(("feature", "most"), [(0, 250), (2, 250), (5, 250), (7, 250), (5, 3)])
+def test_counts_shares_and_parts_are_those_of_plain_loops(
+    reader: Reader, feature: int, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (phase_parts, tested):
+        monkeypatch.setattr(module, "MOST", most)
     cells, totals = cells_of(RECORDS, feature)
     problems = sorted({problem for problem, _ in totals})
     once = dict.fromkeys(problems, 1)
     by_token = summed(cells, once)
     tokens = sorted({token for token, *_ in cells})
-    among = {token for token in tokens if all(by_token.get((token, side), (0, 0))[0] >= 5 for side in SIDES)}
     whole = {side: sum(n for (_, at), n in totals.items() if at == side) for side in SIDES}
     fired = {token: sum(by_token.get((token, side), (0, 0))[1] for side in SIDES) for token in tokens}
+    first = sorted(tokens, key=lambda token: (-fired[token], token))[:most]
+    among = {token for token in first if all(by_token.get((token, side), (0, 0))[0] >= 5 for side in SIDES)}
 
     table = think_or_word_tokens(reader, AT, feature)
     order = sorted(tokens, key=lambda token: (token not in among, -fired[token], token))
@@ -192,7 +199,10 @@ def made_up(
             for token, n in enumerate(random.multinomial(size, mixes[side])):
                 odds = rates[side, token] / (1 - rates[side, token]) * math.exp(shift)
                 rows += [(token, problem, side, n, random.binomial(n, odds / (1 + odds)))] if n else []
-    return Counts(*np.array(rows, np.int64).T, totals)
+    token, problem, side, n, f = np.array(rows, np.int64).T
+    fired = np.zeros((2, problems), np.int64)
+    np.add.at(fired, (side, problem), f)
+    return Counts(token, problem, side, n, f, totals, fired)
 
 
 def of(counts: Counts) -> str:

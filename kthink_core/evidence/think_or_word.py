@@ -10,7 +10,7 @@ import pandas as pd
 
 from kthink_core.evidence.clustered_shares import share_intervals
 from kthink_core.evidence.phase_finding import finding, told
-from kthink_core.evidence.phase_parts import Counts, compared, parts_of
+from kthink_core.evidence.phase_parts import MOST, Counts, compared, parts_of
 from kthink_core.queries.checks import check_feature, check_top, in_scope
 from kthink_core.queries.fragments import activations_of_feature
 from kthink_core.store.reader import Reader
@@ -41,6 +41,11 @@ _CELLS = f"""
     WHERE {in_scope("generated")} AND token_id IN (SELECT unnest($tokens::INTEGER[]))
     GROUP BY ALL ORDER BY ALL
 """
+_WHERE_FIRED = f"""
+    SELECT problem, (segment = 'answer')::BIGINT AS side, sum(positions)::BIGINT AS active
+    FROM feature_inferences JOIN inferences USING (inference)
+    WHERE hookpoint = $hookpoint AND feature = $feature AND {in_scope("generated")} GROUP BY ALL ORDER BY ALL
+"""
 _TOTALS = f"""
     SELECT problem, count(*) FILTER (segment = 'think') AS think, count(*) FILTER (segment = 'answer') AS answer
     FROM tokens JOIN inferences USING (inference) WHERE {in_scope("generated")} GROUP BY problem ORDER BY problem
@@ -65,12 +70,12 @@ def think_or_word(reader: Reader, hookpoint: str, feature: int) -> pd.DataFrame:
     one_sided, of tokens that stand fewer than five times on either side, so that neither can be told. low, high: ends
     of 95 % intervals by bootstrap over problems. like_think, like_answer: at how large a share it fires on the tokens
     that are compared, in one mixture for both. tokens: distinct ones on which it fires; tokens_compared: those of them
-    that stand five times or more on both sides; problems: those with positions on both. finding: in a word, see
-    `phase_finding.finding`. Raises UnknownName, OutOfRange.
+    that stand five times or more on both sides, among the 250 on which it fires most often; problems: those with
+    positions on both. finding: in a word, see `phase_finding.finding`. Raises UnknownName, OutOfRange.
     """
-    found = _read(reader, hookpoint, feature)
+    found = _read(reader, hookpoint, feature, MOST)
     totals = found.counts.totals
-    of_sides, fired = totals.sum(axis=1), found.counts.by_token()[1].sum(axis=1)
+    of_sides, fired = totals.sum(axis=1), found.counts.fired.sum(axis=1)
     row: dict[str, object] = {}
     for name, active, positions in zip(_SIDES, fired.tolist(), of_sides.tolist(), strict=True):
         share = active / positions if positions else np.nan
@@ -94,11 +99,13 @@ def think_or_word_tokens(reader: Reader, hookpoint: str, feature: int, top: int 
 
     think_positions: how often the token stands inside a thought, think_active: how often the feature fires there,
     think_share: the part, from think_low to think_high with 95 % confidence (`clustered_shares`), null where the token
-    does not stand there; answer_…: after a thought. comparable: it stands five times or more on both sides. points:
+    does not stand there; answer_…: after a thought. comparable: as `tokens_compared` of `think_or_word` counts. points:
     what the token contributes to the `difference` of `think_or_word`. Raises UnknownName, OutOfRange, BadValue.
     """
     check_top(top)
-    tokens, counts = _read(reader, hookpoint, feature)
+    most = max(top, MOST)
+    tokens, counts = _read(reader, hookpoint, feature, most)
+    tokens = tokens.head(most)
     positions, active = counts.by_token()
     table = tokens.assign(comparable=compared(counts))
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -118,17 +125,22 @@ def remarks(table: pd.DataFrame) -> list[str]:
     return told(table.iloc[0].to_dict())
 
 
-def _read(reader: Reader, hookpoint: str, feature: int) -> _Found:
+def _read(reader: Reader, hookpoint: str, feature: int, most: int) -> _Found:
+    """Counts of the first `most` tokens."""
     check_feature(reader, hookpoint, feature)
     own = {"hookpoint": hookpoint, "feature": feature}
     tokens = reader.query(_FIRED, own).loc[:, ["token_id", "text"]]
-    cells = reader.query(_CELLS, own | {"tokens": tokens["token_id"].tolist()})
-    whole = reader.query(_TOTALS)
+    cells = reader.query(_CELLS, own | {"tokens": tokens["token_id"].tolist()[:most]})
+    whole, where = reader.query(_TOTALS), reader.query(_WHERE_FIRED, own)
+    problems = whole["problem"].to_numpy()
+    fired = np.zeros((2, len(problems)), np.int64)
+    fired[where["side"], np.searchsorted(problems, where["problem"])] = where["active"]
     ids = pd.Index(tokens["token_id"])
     counts = Counts(
         ids.get_indexer(pd.Index(cells["token_id"])).astype(np.int64),
-        np.searchsorted(whole["problem"].to_numpy(), cells["problem"].to_numpy()).astype(np.int64),
+        np.searchsorted(problems, cells["problem"].to_numpy()).astype(np.int64),
         *(cells[name].to_numpy(np.int64) for name in ("side", "positions", "active")),
         whole[list(_SIDES)].to_numpy(np.int64).T,
+        fired,
     )
     return _Found(tokens, counts)
