@@ -23,6 +23,7 @@ from kthink_core.evidence import (
     steer_table,
     sweep_figures,
     sweep_results,
+    think_or_word,
 )
 from kthink_core.evidence.caveats import caveats, differing
 from kthink_core.evidence.differences import contrast
@@ -95,6 +96,13 @@ QUERIES: dict[str, Query] = {
         ("half", "inferences", "positions", "firing", "marked", "both", "near_misses", "near_marked", "precision",
          "recall", "auroc", "low", "high"),
         _of_label_test,
+    ),
+    "think-or-word": Query(
+        think_or_word.think_or_word, ("hookpoint", "feature"), (), think_or_word.COLUMNS,
+        lambda _, table, given: think_or_word.remarks(table),
+    ),
+    "think-or-word-tokens": Query(
+        think_or_word.think_or_word_tokens, ("hookpoint", "feature"), ("top",), think_or_word.TOKENS
     ),
     "families": Query(
         families, ("hookpoint",), ("scope", "top"),

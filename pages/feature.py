@@ -27,6 +27,7 @@ from kthink_core.ui.parts import (
     terms,
 )
 from kthink_core.ui.parts.writing import plain
+from kthink_core.ui.phases import phase_panel
 from kthink_core.ui.steer import ways
 from kthink_core.ui.view import choices, listed
 from kthink_core.ui.view.page import (
@@ -200,11 +201,13 @@ def inferences(page: Page, feature: int) -> None:
 SECTION_TITLES = dict(
     zip(
         SECTIONS,
-        ("Contexts", "Tokens", "Inferences and contrast", "Features beside it", "Its words?"),
+        ("Contexts", "Tokens", "Inferences and contrast", "Features beside it", "Think or word?", "Its words?"),
         strict=True,
     )
 )
-DRAWN = dict(zip(SECTIONS, (contexts, tokens, inferences, company, injection_panel.draw), strict=True))
+DRAWN = dict(
+    zip(SECTIONS, (contexts, tokens, inferences, company, phase_panel.draw, injection_panel.draw), strict=True)
+)
 
 with errors_shown():
     page = open_page()

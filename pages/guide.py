@@ -11,7 +11,7 @@ with errors_shown():
     with header.title("Guide"):
         pass
     if page.inferences:
-        st.header("Find the thinking feature")
+        st.header("Find a feature of thinking words")
         guided_reading.reading(page)
     st.header("What the figures mean")
     guided_reading.definitions()

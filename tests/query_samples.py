@@ -44,6 +44,8 @@ def questions(study: str) -> dict[str, dict[str, str]]:
         "top-tokens": {**FEATURE, **ONE, "scope": "all"},
         "interventions": {},
         "label-test": {**FEATURE, "pattern": "wait"},
+        "think-or-word": FEATURE,
+        "think-or-word-tokens": {**FEATURE, "top": "5"},
         "families": {**H, "top": "20"},
         "reason-score": {**H, "window": "0,3", "alpha": "0.5"},
         "quality": {"scope": "all"},

@@ -215,21 +215,21 @@ def test_a_note_on_a_span_leads_to_it_again_and_again(visit: Visit, book: Notebo
 
 def test_the_guided_reading_can_be_followed_and_dismissed(visit: Visit) -> None:
     page = visit("/?experiment=demo")
-    page.get_by_role("link", name="Think against answer").click()
-    page.wait_for_url(re.compile("/across.*sort=think"))
+    page.get_by_role("link", name="Think or word?").click()
+    page.wait_for_url(re.compile("/feature.*section=phase"))
     settled(page)
     page.get_by_role("link", name="Overview").click()
     settled(page)
     page.get_by_role("button", name="Dismiss").click()
-    expect(page.get_by_text("Find the thinking feature")).to_have_count(0)
+    expect(page.get_by_text("Find a feature of thinking words")).to_have_count(0)
     page.reload()
     settled(page)
     expect(page.get_by_role("heading", name="Inferences", exact=True)).to_be_visible()
-    expect(page.get_by_text("Find the thinking feature")).to_have_count(0)
+    expect(page.get_by_text("Find a feature of thinking words")).to_have_count(0)
     page.get_by_role("link", name="Guide").click()
-    expect(page.get_by_text("Find the thinking feature")).to_be_visible()
+    expect(page.get_by_text("Find a feature of thinking words")).to_be_visible()
     other = visit("/?experiment=demo")  # of another browser
-    expect(other.get_by_text("Find the thinking feature")).to_be_visible()
+    expect(other.get_by_text("Find a feature of thinking words")).to_be_visible()
 
 
 @pytest.mark.parametrize("path", ["/notes", "/guide"])

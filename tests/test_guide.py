@@ -87,7 +87,7 @@ def test_the_page_defines_every_term(open_page: Open) -> None:
 )
 def test_the_five_steps_lead_to_valid_views(open_page: Open, experiment: str, hookpoint: str) -> None:
     links = steps(open_page("guide", experiment=experiment, scope="think", search="x"))
-    assert [page for page, _ in links] == ["across", "feature", "inference", "across", "inference"]
+    assert [page for page, _ in links] == ["across", "feature", "inference", "feature", "inference"]
     latents = {guided_reading.HOOKPOINT: 2048} | dict.fromkeys(HOOKPOINTS, 64)
     for _, parameters in links:
         view, problems = parse(parameters, Bounds(experiment, range(3), latents))
@@ -97,7 +97,7 @@ def test_the_five_steps_lead_to_valid_views(open_page: Open, experiment: str, ho
     assert len({last["feature"], *last["also"].split(".")}) == 5
     if experiment == "bundled":
         assert {int(last["feature"]), *map(int, last["also"].split("."))} == set(guided_reading.THINKING)
-        assert links[3][1]["sort"] == "think"
+        assert links[3][1]["section"] == "phase"
 
 
 def test_the_reading_greets_a_first_visit_and_none_of_a_browser_that_dismissed_it(
@@ -106,24 +106,24 @@ def test_the_reading_greets_a_first_visit_and_none_of_a_browser_that_dismissed_i
     cookies: dict[str, str] = {"another": "dismissed"}
     monkeypatch.setattr(ContextProxy, "cookies", cookies)
     app = open_page("overview", experiment="bundled")
-    assert "Find the thinking feature" in texts(app)
+    assert "Find a feature of thinking words" in texts(app)
     assert len(steps(app)) == 5
     (button,) = payloads(app, "cookie")
     cookies[button["cookie"]] = "dismissed"
     app = open_page("overview", experiment="bundled")
-    assert "Find the thinking feature" not in texts(app)
+    assert "Find a feature of thinking words" not in texts(app)
     assert not payloads(app, "cookie")
     app.switch_page("pages/guide.py").run()
-    assert "Find the thinking feature" in texts(app)
+    assert "Find a feature of thinking words" in texts(app)
     app.switch_page("pages/overview.py").run()
-    assert "Find the thinking feature" not in texts(app)
+    assert "Find a feature of thinking words" not in texts(app)
 
 
 def test_where_there_is_nothing_to_read_there_are_definitions(open_page: Open, tmp_path: Path) -> None:
     app = open_page("guide", experiment="begun")
     assert not steps(app)
     assert "What the figures mean" in texts(app)
-    assert "Find the thinking feature" not in texts(open_page("overview", experiment="begun"))
+    assert "Find a feature of thinking words" not in texts(open_page("overview", experiment="begun"))
     assert "make run" in texts(open_page("guide", folder=tmp_path))
 
 

@@ -33,6 +33,7 @@ from kthink_core.evidence import (
     same_tokens,
     sentence_results,
     sweep_results,
+    think_or_word,
 )
 from kthink_core.evidence import differences as contrasts
 from kthink_core.scripting.bound_query import BoundQuery, Table
@@ -103,6 +104,8 @@ class OpenExperiment(Generic[Table]):
     families = BoundQuery(duplicates.families)
     label_test = BoundQuery(label_test.label_test)
     injection = BoundQuery(injection_results.injection)
+    think_or_word_tokens = BoundQuery(think_or_word.think_or_word_tokens)
+    think_or_word = BoundQuery(think_or_word.think_or_word)
 
     interventions = BoundQuery(queries.interventions)
     steering_checks = BoundQuery(queries.steering_checks)

@@ -1,4 +1,4 @@
-"""What the figures mean, and a guided reading of two minutes: find the thinking feature."""
+"""What the figures mean, and a guided reading of two minutes: find a feature of thinking words."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def first_visit(page: Page) -> None:
         return
     with st.container(border=True):
         with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
-            st.header(":material/school: Find the thinking feature", width="content")
+            st.header(":material/school: Find a feature of thinking words", width="content")
             dismissal.button(_NAME)
         st.caption("Two minutes, five views. The page **Guide** has these steps again, and defines every figure.")
         reading(page)
@@ -114,11 +114,12 @@ def _demo_steps(page: Page, start: View) -> tuple[Step, ...]:
         ),
         Step(
             "Is it about thinking?",
-            f"Sorted by *think − answer*, {thinking} and four like it come first: they fire at about one position in "
-            "ten before `</think>`, and at hardly any after it.",
-            "Think against answer",
-            "across",
-            replace(at, sort="think"),
+            "It fires at about one position in ten before `</think>`, and at hardly any after it. That alone does not "
+            "say so: *Now*, *Hmm* and *Maybe* never stand in an answer, and *Therefore*, which does, makes it fire "
+            "there, too. Most of the difference is on words of one side, where word and phase cannot be told apart.",
+            "Think or word?",
+            "feature",
+            replace(at, section="phase"),
         ),
         Step(
             "Is it alone?",
@@ -147,8 +148,8 @@ def _any_steps(page: Page, start: View) -> tuple[Step, ...]:
         ),
         Step(
             "What makes one fire?",
-            f"Look at the top tokens and contexts of **{name}**. Words such as *Wait* or *Hmm* speak for thinking; one "
-            "that fires on everything, or on the first token only, says little.",
+            f"Look at the top tokens and contexts of **{name}**. Words such as *Wait* or *Hmm* make it a candidate; "
+            "one that fires on everything, or on the first token only, says little.",
             f"See {name}",
             "feature",
             at,
@@ -162,10 +163,11 @@ def _any_steps(page: Page, start: View) -> tuple[Step, ...]:
         ),
         Step(
             "Is it about thinking?",
-            "Sorted by *think − answer*, features of the thinking come first. Differences need traces with both.",
-            "Think against answer",
-            "across",
-            replace(at, sort="think"),
+            "A feature that fires in thoughts only may follow its words. The tab compares each token inside a thought "
+            "and outside it, and says how much of the difference is either's. It needs traces with both.",
+            "Think or word?",
+            "feature",
+            replace(at, section="phase"),
         ),
         Step(
             "Is it alone?",

@@ -6,6 +6,7 @@ from kthink_core.errors import UnknownName
 from kthink_core.ui.parts.causal_terms import CAUSES
 from kthink_core.ui.parts.evidence_terms import EVIDENCE
 from kthink_core.ui.parts.feature_terms import FEATURES
+from kthink_core.ui.parts.phase_terms import PHASES
 from kthink_core.ui.parts.quality_terms import QUALITY
 from kthink_core.ui.parts.sentence_terms import SENTENCES
 from kthink_core.ui.parts.steering_terms import STEERING
@@ -16,7 +17,7 @@ GROUPS: dict[str, dict[str, Term]] = {
     "Where features fire": FEATURES,
     "How well the SAE describes what it is fed": QUALITY,
     "What features do": CAUSES,
-    "How far to believe it": EVIDENCE,
+    "How far to believe it": PHASES | EVIDENCE,
     "Steering": STEERING | SWEEPS,
     "Which sentences of a thought matter": SENTENCES,
 }

@@ -45,7 +45,7 @@ PLOTS = ("features", "top", "frequencies", "histogram", "ids")
 """Tabs below a transcript."""
 AFTER = ("unusual", *PLOTS)
 """Tabs below a live run that has ended."""
-SECTIONS = ("contexts", "tokens", "inferences", "company", "injection")
+SECTIONS = ("contexts", "tokens", "inferences", "company", "phase", "injection")
 """Tabs of a feature."""
 FACETS = ("problems", "features", "quality", "tokens")
 """Tabs of two experiments."""
