@@ -52,7 +52,7 @@ def draw(page: Page) -> None:
     found = _narrow(table, chosen)
     st.caption(
         f"{len(found):,} of {len(table):,} labels, flags, ratings and notes. Click a row to see what it is about. "
-        "Imported labels stand on the pages of their features; `labels export` writes them."
+        "Imported labels stand on the pages of their features."
     )
     if found.empty:
         st.info("Nothing matches. Try fewer letters, or another author or experiment.", icon=":material/search_off:")
