@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -221,6 +222,8 @@ BAD: list[tuple[object, str]] = [
     ({"prompt": "Two?", "completion": "<think>"}, "holds nothing but <think>"),
     ({"prompt": "Two?", "completion": "x", "correct": 1}, "`correct` must be true or false"),
     ({"prompt": "Two?", "completion": "x", "answer": [1]}, "`answer` must be a text or a number"),
+    ({"prompt": "Two?", "completion": "x", "answer": math.nan}, "`answer` must be a text or a number"),
+    ({"prompt": "Two?", "completion": "x", "reference": math.inf}, "`reference` must be a text or a number"),
     ({"prompt": "Two?", "completion": "x", "tags": [1]}, "`tags` must be a list"),
     ({"prompt": "Two?", "completion": "x", "tags": ["y" * 101]}, "must have 1 to 100 characters"),
     ({"prompt": "Two?", "completion": "a " * 140_000}, "tokens are more than the model's context of 131,072"),
