@@ -21,7 +21,17 @@ from kthink_core.ui.parts.charts import draw as draw_chart
 from kthink_core.ui.parts.writing import plain, visible
 from kthink_core.ui.view.page import Page, beside
 
-_WRITTEN = GENERATING | {"samples", "instruction", "system", "chat_template", "grade", "split", "skip_bad", "by_id"}
+_WRITTEN = GENERATING | {
+    "mode",
+    "samples",
+    "instruction",
+    "system",
+    "chat_template",
+    "grade",
+    "split",
+    "skip_bad",
+    "by_id",
+}
 """Settings that say nothing of an experiment's tokens once they are there."""
 SITES: dict[Site, str] = {"hookpoint": "module's output", "residual": "layer's input"}
 
