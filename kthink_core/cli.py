@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import NoReturn, get_args
 
 import kthink_core
+from kthink_core import signs
 from kthink_core.access.exposure import check_app_exposure
 from kthink_core.access.worker_token import with_token
 from kthink_core.arguments import (
@@ -82,11 +83,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _warn(message: str) -> None:
     """Of what was left out of an answer."""
-    print(f"kthink: {message}", file=sys.stderr)
+    print(f"kthink: {signs.revealed(message)}", file=sys.stderr)
 
 
 def _complain(message: str, status: int) -> int:
-    print(f"kthink: {' '.join(message.split())}", file=sys.stderr)
+    # It may repeat what stands in a file from elsewhere, which a terminal would obey.
+    print(f"kthink: {signs.revealed(' '.join(message.split()))}", file=sys.stderr)
     return status
 
 
@@ -194,7 +196,7 @@ def _precompute(options: argparse.Namespace) -> None:
     """Make what the experiment lacks. A complete one is recognised without importing torch."""
     cache, name = cache_of(options), options.experiment or options.preset
     check_not_imported(cache, name)
-    config = steer.with_steering(own_traces.config_with_traces(options), options)
+    config = own_traces.as_written(steer.with_steering(own_traces.config_with_traces(options), options), cache)
     stored = known_experiment(cache, name) if options.instruction is None and config.mode == "bypass" else None
     if stored is not None and stored.config.mode == "bypass":  # older ones have no instruction in this mode
         config = config.model_copy(update={"instruction": stored.config.instruction})

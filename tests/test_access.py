@@ -261,6 +261,21 @@ def test_an_identity_counts_until_it_expires(rules: RoleRules, changed: dict[str
     assert (found.status if isinstance(found, Refused) else found.role) == role
 
 
+def test_nobody_signs_with_an_email_that_is_not_known_to_be_theirs(rules: RoleRules, tmp_path: Path) -> None:
+    """A role by a claim asks for none; whose name stands beside a note may take it back."""
+    given: dict[str, Any] = CLAIMS | {"groups": ["gpu"], "email_verified": False}
+    gate = Gate(("oidc",), rules=rules, identity=lambda cookies: given, now=lambda: 1000.0)
+
+    def name() -> str:
+        found = gate.person(asking())
+        assert isinstance(found, Person)
+        return found.name
+
+    assert name() == "7"
+    (tmp_path / "roles.toml").write_text("unverified_email = true\n" + RULES)
+    assert name() == "owner@lab.example"
+
+
 def test_without_any_way_everybody_is_the_owner_and_with_one_nobody() -> None:
     assert Gate(()).person(asking()) == LOCAL
     assert isinstance(Gate(("invitations",), signatures=Signatures(KEY)).person(asking()), Refused)

@@ -3,7 +3,9 @@ the page shows of them, and the worker that makes the demo's second experiment."
 
 from __future__ import annotations
 
+import argparse
 import math
+import shlex
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +16,8 @@ import pytest
 import torch
 from sparsify import SparseCoder
 
+from kthink_core import arguments
+from kthink_core.commands import own_traces
 from kthink_core.config import DEMO, DEMO_RESIDUAL, PRESETS, Experiment, companion
 from kthink_core.errors import KthinkError
 from kthink_core.evidence import capture_sites
@@ -279,6 +283,30 @@ class TestView:
         assert "No experiment has these traces at the other site, residual" in texts(app)
         for part in ("--experiment alone-residual", "--site residual", "--seed 77", "--limit 1", str(tiny / "saes")):
             assert part in command
+
+    @pytest.mark.parametrize(
+        "changed",
+        [
+            {"instruction": "", "samples": 2, "grade": "text"},
+            {"mode": "bypass"},
+            {"instruction": " Be brief.", "system": "Sums.", "limit": None, "sae_revision": "abc"},
+            {"traces": "t.jsonl", "problems": "t.jsonl", "skip_bad": True, "limit": None},
+            {"traces": "experiment:demo", "problems": "experiment:demo", "by_id": True, "mode": "bypass"},
+            {"chat_template": "{{ messages[0].content }}", "hookpoints": ("layers.1.mlp",)},
+        ],
+    )
+    def test_the_command_is_taken_and_makes_what_belongs_beside(
+        self, readers: dict[str, Reader], changed: dict[str, object]
+    ) -> None:
+        config = readers["hookpoint"].experiment.config.model_copy(update=changed)
+        here = readers["hookpoint"].experiment.model_copy(update={"config": config, "name": "mine"})
+        parser = argparse.ArgumentParser()
+        for add in (arguments.add_preset, arguments.add_config, own_traces.add):
+            add(parser)
+        parser.add_argument("--experiment")
+        given = parser.parse_args(shlex.split(audit.command(here, "residual"))[4:])
+        made = here.model_copy(update={"config": own_traces.config_with_traces(given), "name": given.experiment})
+        assert sites_apart(here, made, "layers.1.mlp")
 
 
 def test_the_demos_second_experiment_is_its_first_ones_at_the_other_site() -> None:

@@ -82,6 +82,9 @@ def test_texts_of_a_file(bundle: LanguageModel, tmp_path: Path) -> None:
     file.write_text("Tom has 3 apples.\n\n" + "How many apples has Tom now? " * 40 + "\n")
     found = plain_texts(bundle.tokenizer, ExperimentConfig(), file, LENGTH, TEXTS)
     assert found.short == 1 and {len(ids) for ids in found.token_ids} == {LENGTH} and len(found.token_ids) > 1
+    rows = tmp_path / "texts.jsonl"
+    rows.write_text('{"text": "' + "How many\u2028apples\x85has Tom? " * 40 + '"}\r\n', "utf-8", newline="")
+    assert len(plain_texts(bundle.tokenizer, ExperimentConfig(), rows, LENGTH, TEXTS).token_ids) > 1
     file.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(BadValue, match="no text in UTF-8"):
         plain_texts(bundle.tokenizer, ExperimentConfig(), file, LENGTH, TEXTS)

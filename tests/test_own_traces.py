@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -221,6 +222,8 @@ BAD: list[tuple[object, str]] = [
     ({"prompt": "Two?", "completion": "<think>"}, "holds nothing but <think>"),
     ({"prompt": "Two?", "completion": "x", "correct": 1}, "`correct` must be true or false"),
     ({"prompt": "Two?", "completion": "x", "answer": [1]}, "`answer` must be a text or a number"),
+    ({"prompt": "Two?", "completion": "x", "answer": math.nan}, "`answer` must be a text or a number"),
+    ({"prompt": "Two?", "completion": "x", "reference": math.inf}, "`reference` must be a text or a number"),
     ({"prompt": "Two?", "completion": "x", "tags": [1]}, "`tags` must be a list"),
     ({"prompt": "Two?", "completion": "x", "tags": ["y" * 101]}, "must have 1 to 100 characters"),
     ({"prompt": "Two?", "completion": "a " * 140_000}, "tokens are more than the model's context of 131,072"),
@@ -318,7 +321,39 @@ def test_the_command_line(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     assert "1 of 4 traces never close their thought" in told
     assert main(["query", "inferences", "--experiment", "mine", "--cache", str(tmp_path), "--format", "json"]) == 0
     assert [row["correct"] for row in json.loads(capsys.readouterr().out)] == [True, False, False, False]
-    for more in (["--temperature", "1"], ["--samples", "2"], ["--problems", "demo"], ["--instruction", "x"]):
+    for more in (["--temperature", "0"], ["--samples", "2"], ["--problems", "demo"], ["--instruction", "x"]):
         assert main([*asked, *weights, *more]) == 2
         assert f"--traces generates nothing: leave out {more[0]}" in capsys.readouterr().err
     assert main(["precompute", "--skip-bad"]) == 2 and "only --traces" in capsys.readouterr().err
+    path.write_text(json.dumps({"prompt": "Two?", "completion": "\x1b[2J2", "tags": ["\x1b[2J" * 30]}) + "\n")
+    assert main([*asked, *weights, "--experiment", "hostile"]) == 2
+    told = capsys.readouterr().err
+    assert "\\u001b[2J" in told and "\x1b[2J" not in told, "a terminal obeys nothing of a file"
+
+
+def test_an_experiments_tokens_are_of_its_mode_and_graded_as_it_is(
+    tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = written(tmp_path, [{"prompt": "Two?", "completion": "2", "reference": "2"}])
+    given = [
+        "--model",
+        str(tiny / "model"),
+        "--sae",
+        str(tiny / "saes"),
+        "--cache",
+        str(tmp_path),
+        "--site",
+        "hookpoint",
+    ]
+    given += ["--hookpoints", SHAPES["tiny"].hookpoints[0]]
+    first = ["--experiment", "one", "--traces", str(path), "--mode", "bypass", "--grade", "none"]
+    again = ["--experiment", "two", "--traces", "experiment:one"]
+    assert main(["precompute", *first, *given]) == main(["precompute", *again, *given]) == 0
+    assert main(["precompute", *again, *given]) == 0 and "'two' is complete" in capsys.readouterr().err
+    for name in ("one", "two"):
+        with open_reader(tmp_path, name) as reader:
+            config = reader.experiment.config
+            assert (config.mode, config.grade) == ("bypass", "none")
+            assert queries.inferences(reader)["mode"].tolist() == ["bypass"]
+    assert main(["precompute", *again, *given, "--mode", "think"]) == 2
+    assert "is as it was written there: leave out --mode" in capsys.readouterr().err

@@ -33,9 +33,11 @@ def test_jsonl(tmp_path: Path) -> None:
         '{"question": "b?"}',
         '{"question": "c?", "answer": 7, "kind": "ignored"}',
         '{"question": "d?", "answer": null}',
+        '{"question": "e?", "answer": " "}',
     )
     assert load_problems(source, None) == [
-        Problem(0, "a?", "2"), Problem(1, "b?", None), Problem(2, "c?", "7"), Problem(3, "d?", None)
+        Problem(0, "a?", "2"), Problem(1, "b?", None), Problem(2, "c?", "7"), Problem(3, "d?", None),
+        Problem(4, "e?", None),
     ]  # fmt: skip
     assert len(load_problems(source, 2)) == 2
 
@@ -51,6 +53,8 @@ def test_jsonl(tmp_path: Path) -> None:
         ('{"question": 5}', "`question`"),
         ('{"question": "q", "answer": [1]}', "`answer`"),
         ('{"question": "q", "answer": true}', "`answer`"),
+        ('{"question": "q", "answer": NaN}', "`answer`"),
+        ('{"question": "q", "answer": 1e999}', "`answer`"),
         (b'{"question": "\xff"}', "no JSON"),
         ('{"question": "half a pair: \\ud83d"}', "no JSON"),
         ("[" * 100_000, "no JSON"),

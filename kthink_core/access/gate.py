@@ -132,7 +132,8 @@ class Gate:
         allowed = self._rules.of(email, verified, claims)
         if allowed is None:
             return Refused(403, "you are signed in, and have no role here: ask who runs this app")
-        return Person(f"oidc {issuer} {subject}", email or subject, *allowed, "oidc", float(expires))
+        name = self._rules.owned(email, verified) or subject  # signs notes, and takes back those of that name
+        return Person(f"oidc {issuer} {subject}", name, *allowed, "oidc", float(expires))
 
     def _proxied(self, asking: Asking) -> Person | Refused | None:
         assert self._rules is not None

@@ -75,11 +75,14 @@ class RoleRules:
     def __init__(self, path: Path) -> None:
         self._file = WatchedFile(path, _read)
 
+    def owned(self, email: str, verified: bool) -> str:
+        """The e-mail, where the identity is believed to own it; else empty."""
+        return email if verified or self._file.content().unverified_email else ""
+
     def of(self, email: str, verified: bool, claims: Mapping[str, Any]) -> Allowed | None:
         """What the first rule says that means this identity; None where none does."""
-        rules = self._file.content()
-        known = email if verified or rules.unverified_email else ""
-        found = next((rule for rule in rules.allow if rule.is_meant(known, claims)), None)
+        known = self.owned(email, verified)
+        found = next((rule for rule in self._file.content().allow if rule.is_meant(known, claims)), None)
         return found and Allowed(found.role, found.experiments)
 
 

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from kthink_core.arguments import config_of
-from kthink_core.config import ExperimentConfig
+from kthink_core.config import ExperimentConfig, check_name
 from kthink_core.errors import BadValue
+from kthink_core.model.data_sets import EXPERIMENT
+from kthink_core.store.repair import known_experiment
 
 _GENERATING = (
     "problems", "samples", "temperature", "top_p", "max_new_tokens", "seed", "instruction", "system", "steer",
     "steer_scale", "steer_residual",
 )  # fmt: skip
 """Options that say what the model is to write, and how."""
+_OF_TOKENS = ("mode", "grade")
+"""What the very tokens of an experiment have from there."""
 _OF_TRACES = ("split", "skip_bad", "by_id")
 
 
@@ -39,10 +44,32 @@ def config_with_traces(options: argparse.Namespace) -> ExperimentConfig:
         if odd := [name for name in _OF_TRACES if getattr(options, name) is not None]:
             raise BadValue(f"{_flags(odd)}: only --traces takes it")
         return config_of(options)
-    if odd := [name for name in _GENERATING if getattr(options, name, None)]:
+    if odd := [name for name in _GENERATING if _is_given(getattr(options, name, None))]:
         raise BadValue(f"--traces generates nothing: leave out {_flags(odd)}")
+    if options.traces.startswith(EXPERIMENT) and (odd := [name for name in _OF_TOKENS if getattr(options, name)]):
+        raise BadValue(f"--traces {options.traces} is as it was written there: leave out {_flags(odd)}")
     config = config_of(options)
     return config.model_copy(update={"problems": config.traces, "limit": options.limit})
+
+
+def as_written(config: ExperimentConfig, cache: Path) -> ExperimentConfig:
+    """Of the mode that the experiment has whose tokens are read, and graded as it is; as it is where there is none.
+    Raises what reading that experiment raises."""
+    if not (config.traces or "").startswith(EXPERIMENT):
+        return config
+    name = (config.traces or "").removeprefix(EXPERIMENT)
+    check_name(name)
+    source = known_experiment(cache, name)
+    return (
+        config
+        if source is None
+        else config.model_copy(update={each: getattr(source.config, each) for each in _OF_TOKENS})
+    )
+
+
+def _is_given(value: object) -> bool:
+    """0 is; a switch that is off and a list without anything are not."""
+    return value is not None and value is not False and value != []
 
 
 def _flags(names: list[str]) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from kthink_core import signs
 from kthink_core.arguments import add_cache, cache_of, experiment_name
 
 
@@ -42,7 +43,7 @@ def run(options: argparse.Namespace) -> None:
         taken, left = take(cache, made.experiment, made.notes)
         print(f"{taken} of {len(made.notes)} labels and notes taken", file=sys.stderr)
         for line in left:
-            print(f"kthink: left out: {line}", file=sys.stderr)
+            print(f"kthink: left out: {signs.revealed(line)}", file=sys.stderr)
     elif made.notes:
         print(
             f"{len(made.notes)} labels and notes are left out: an import with --notes takes them",

@@ -81,9 +81,10 @@ def _lines(path: Path) -> Iterator[str]:
         raise BadValue(f"{path} is no text in UTF-8") from error
     except OSError as error:
         raise BadValue(f"texts cannot be read: {in_words(error)}") from error
-    for number, line in enumerate(content.splitlines(), start=1):
+    rows = path.suffix == ".jsonl"  # JSON takes other line ends, such as U+2028, as parts of a text
+    for number, line in enumerate(content.split("\n") if rows else content.splitlines(), start=1):
         if line.strip():
-            yield _text(path, number, line) if path.suffix == ".jsonl" else line
+            yield _text(path, number, line) if rows else line
 
 
 def _text(path: Path, number: int, line: str) -> str:

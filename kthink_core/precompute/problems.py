@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from itertools import islice
+from math import isfinite
 from pathlib import Path
 
 from kthink_core import demo
@@ -65,11 +66,16 @@ def _row(path: Path, number: int, line: bytes) -> tuple[str, str | None]:
     if not isinstance(question, str) or not question.strip():
         raise BadProblems(f"{where}: `question` must be a text that is not empty")
     answer = row.get("answer")
-    if answer is not None and (isinstance(answer, bool) or not isinstance(answer, str | int | float)):
+    if answer is not None and not is_scalar(answer):
         raise BadProblems(f"{where}: `answer` must be a text or a number")
     return question, None if answer is None else reference_in(str(answer))
 
 
-def reference_in(answer: str) -> str:
-    """GSM8K's solutions end in `#### ANSWER`; other sets give the answer alone."""
-    return answer.rpartition("#### ")[2].strip()
+def is_scalar(value: object) -> bool:
+    """Whether it is a text or a number. NaN, as pandas writes what is missing, is none, nor is infinity."""
+    return isfinite(value) if isinstance(value, float) else isinstance(value, str | int) and not isinstance(value, bool)
+
+
+def reference_in(answer: str) -> str | None:
+    """GSM8K's solutions end in `#### ANSWER`; other sets give the answer alone. None where there is nothing."""
+    return answer.rpartition("#### ")[2].strip() or None

@@ -7,6 +7,7 @@ import time
 
 from tqdm import tqdm
 
+from kthink_core import signs
 from kthink_core.records import Inference
 
 
@@ -49,7 +50,7 @@ class TerminalProgress:
             self._bar = None
 
     def _say(self, text: str) -> None:
-        tqdm.write(text, file=sys.stderr)
+        tqdm.write(signs.revealed(text), file=sys.stderr)
 
 
 class Silent:

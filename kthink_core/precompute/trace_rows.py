@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from kthink_core.errors import BadProblems, short
-from kthink_core.precompute.problems import reference_in
+from kthink_core.precompute.problems import is_scalar, reference_in
 
 FIELDS = ("prompt", "completion", "answer", "reference", "correct", "tags")
 """Any other is not read."""
@@ -94,7 +94,7 @@ def _completion(where: str, given: Any) -> str:
 def _scalar(where: str, name: str, given: object) -> str | None:
     if given is None:
         return None
-    if isinstance(given, bool) or not isinstance(given, str | int | float) or len(str(given)) > 100 * _REFERENCE:
+    if not is_scalar(given) or len(str(given)) > 100 * _REFERENCE:
         raise BadProblems(f"{where}: `{name}` must be a text or a number")
     return str(given)
 

@@ -11,15 +11,28 @@ import pandas as pd
 import streamlit as st
 from streamlit.column_config import NumberColumn, TextColumn
 
-from kthink_core.config import DEMO, DEMO_RESIDUAL, PRESETS, Experiment, ExperimentConfig, Site
+from kthink_core.config import DEMO, DEMO_RESIDUAL, GENERATING, PRESETS, Experiment, ExperimentConfig, Site
 from kthink_core.evidence import capture_sites
 from kthink_core.identity import sites_apart
+from kthink_core.prompts import NONE
 from kthink_core.ui.parts import download, header, numerals, terms
 from kthink_core.ui.parts.charts import PLAIN, Chart, quantity, tooltip
 from kthink_core.ui.parts.charts import draw as draw_chart
 from kthink_core.ui.parts.writing import plain, visible
 from kthink_core.ui.view.page import Page, beside
 
+_WRITTEN = GENERATING | {
+    "mode",
+    "samples",
+    "instruction",
+    "system",
+    "chat_template",
+    "grade",
+    "split",
+    "skip_bad",
+    "by_id",
+}
+"""Settings that say nothing of an experiment's tokens once they are there."""
 SITES: dict[Site, str] = {"hookpoint": "module's output", "residual": "layer's input"}
 
 
@@ -64,22 +77,28 @@ def _missing(experiment: Experiment, hookpoint: str) -> None:
         f"No experiment has these traces at the other site, {there} (the {SITES[there]}): same model, problems, "
         f"seed and sampling, and the SAE of {hookpoint}. This command makes one of a few of them:"
     )
-    st.code(_command(experiment, there), language=None)
+    st.code(command(experiment, there), language=None)
     if experiment.open_ended:
         st.caption("What was typed live is in no other experiment.")
 
 
-def _command(experiment: Experiment, site: Site) -> str:
+def command(experiment: Experiment, site: Site) -> str:
     """What makes the experiment at the other site."""
     config = experiment.config
     if config == PRESETS[DEMO]:
         return f"python -m kthink_core precompute --preset {DEMO_RESIDUAL}"
     few = min(8, config.limit or 8)
     changed = config.model_copy(update={"site": site, "limit": few})
+    fields = [field for field in ExperimentConfig.model_fields if field != "steering"]
+    if config.traces or config.chat_template:  # nothing to generate, or by a file that may be gone: its very tokens
+        changed = changed.model_copy(update={"traces": f"experiment:{experiment.name}"})
+        fields = [field for field in fields if field not in _WRITTEN]
     options: list[str] = ["--experiment", f"{experiment.name}-{site}"]
-    for field in ExperimentConfig.model_fields:
+    for field in fields:
         value = getattr(changed, field)
-        if field != "steering" and value is not None and value != getattr(PRESETS[DEMO], field):
+        if field == "instruction" and (value == "" or (value is None and config.mode == "bypass")):
+            value = NONE
+        if value is not None and value != getattr(PRESETS[DEMO], field):
             options += [f"--{field.replace('_', '-')}", *map(str, value if isinstance(value, tuple) else (value,))]
     return f"python -m kthink_core precompute {shlex.join(options)}"
 
