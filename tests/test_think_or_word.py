@@ -151,7 +151,7 @@ def test_counts_shares_and_parts_are_those_of_plain_loops(
                 assert math.isnan(row[f"{side}_share"])
         assert row["points"] == pytest.approx(points)
 
-    one = think_or_word(reader, AT, feature).iloc[0]
+    one = think_or_word(reader, AT, feature).iloc[0].to_dict()
     values = by_hand(cells, totals, once, among)
     names = {"difference": "", "words": "words_", "phase": "phase_", "one_sided": "one_sided_"}
     assert [one[name] for name in names] == pytest.approx(values, abs=1e-6)
@@ -285,7 +285,7 @@ def test_sentences_name_the_side_and_the_doubt() -> None:
 def test_the_guided_reading_says_of_the_demo_what_is_so(demo: Path) -> None:
     with open_reader(demo, "demo") as reader:
         for feature in THINKING:
-            one = think_or_word(reader, HOOKPOINT, feature).iloc[0]
+            one = think_or_word(reader, HOOKPOINT, feature).iloc[0].to_dict()
             assert one["finding"] == "cannot be told"
             assert 0.07 < one["think_share"] < 0.15 and one["answer_share"] < 0.02
             assert one["one_sided"] > one["difference"] / 2
