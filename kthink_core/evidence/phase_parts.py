@@ -84,8 +84,8 @@ class Parts(NamedTuple):
 
 def compared(counts: Counts) -> NDArray[np.bool_]:
     """[tokens] whether a token stands on both sides often enough, and is among the first `MOST`."""
-    often = (counts.by_token()[0] >= LEAST).all(axis=0)
-    return often & (np.arange(len(often)) < MOST)
+    thought, answer = counts.by_token()[0]
+    return (thought >= LEAST) & (answer >= LEAST) & (np.arange(len(thought)) < MOST)
 
 
 def parts_of(counts: Counts) -> Parts:
@@ -98,7 +98,8 @@ def parts_of(counts: Counts) -> Parts:
     """
     problems = counts.totals.shape[1]
     if not problems:
-        return Parts(*(Part(np.nan, np.nan, np.nan),) * 4, np.nan, np.nan)
+        unknown = Part(np.nan, np.nan, np.nan)
+        return Parts(unknown, unknown, unknown, unknown, np.nan, np.nan)
     taken = _taken(problems)
     totals, fired = ((taken @ of.T.astype(np.float32)).T.astype(np.float64) for of in (counts.totals, counts.fired))
     positions, active = _of_compared(counts, taken)
@@ -119,7 +120,7 @@ def parts_of(counts: Counts) -> Parts:
         value, low, high = parts[place]
         parts[place] = Part(value, min(low, value - below[place - 1]), max(high, value + above[place - 1]))
     inside, outside = (float(one / weight) if weight else np.nan for one in like)
-    return Parts(*parts, inside, outside)
+    return Parts(parts[0], parts[1], parts[2], parts[3], inside, outside)
 
 
 @lru_cache(maxsize=2)

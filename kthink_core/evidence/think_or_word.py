@@ -139,7 +139,9 @@ def _read(reader: Reader, hookpoint: str, feature: int, most: int) -> _Found:
     counts = Counts(
         ids.get_indexer(pd.Index(cells["token_id"])).astype(np.int64),
         np.searchsorted(problems, cells["problem"].to_numpy()).astype(np.int64),
-        *(cells[name].to_numpy(np.int64) for name in ("side", "positions", "active")),
+        cells["side"].to_numpy(np.int64),
+        cells["positions"].to_numpy(np.int64),
+        cells["active"].to_numpy(np.int64),
         whole[list(_SIDES)].to_numpy(np.int64).T,
         fired,
     )

@@ -10,9 +10,9 @@ PHASES: dict[str, Term] = {
         "A feature that fires in thoughts and hardly after them may follow the phase, or words that stand in thoughts. "
         "So the difference of its shares is taken apart by tokens (Kitagawa 1955). **Its words**: other tokens stand "
         "there. **The phase**: on the same token it fires otherwise. Both of the tokens on which it fires and that "
-        "stand five times or more on both sides (250 at most); what **other tokens** contribute belongs to neither, since nobody has "
-        "seen what it does on them on the other side. n: how often a token w stands there, f: how often it fires on it,"
-        " N: all positions, p = n/N, r = f/n; with a stroke after the thought.",
+        "stand five times or more on both sides (250 at most); what **other tokens** contribute belongs to "
+        "neither, since nobody has seen what it does on them on the other side. n: how often a token w stands "
+        "there, f: how often it fires on it, N: all positions, p = n/N, r = f/n; with a stroke after the thought.",
         r"d = \sum_w \tfrac{(p_w - p'_w)(r_w + r'_w)}{2} + \sum_w \tfrac{(r_w - r'_w)(p_w + p'_w)}{2} + "
         r"\text{other tokens}",
     ),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import streamlit as st
@@ -30,7 +33,7 @@ def draw(page: Page, feature: int) -> None:
     """The tab of the feature's page."""
     st.header("Does it follow the word or the phase?", help=terms.help("think_or_word"))
     whole = page.ask(think_or_word.think_or_word, page.view.hookpoint, feature)
-    row = whole.iloc[0]
+    row: dict[str, Any] = whole.iloc[0].to_dict()
     said = think_or_word.remarks(whole)
     if row["finding"] in _NOTHING:
         header.nothing(" ".join(said))
@@ -46,7 +49,7 @@ def draw(page: Page, feature: int) -> None:
     download.buttons(page, f"think or word of feature {feature}", tokens)
 
 
-def _counted(row: pd.Series) -> str:
+def _counted(row: Mapping[str, Any]) -> str:
     sides = (
         f"{name.lower()} a thought at {int(row[f'{side}_active']):,} of {int(row[f'{side}_positions']):,} positions "
         f"({numerals.percent(row[f'{side}_share'])})"
@@ -55,9 +58,10 @@ def _counted(row: pd.Series) -> str:
     return f"In all it fires {', '.join(sides)}; {int(row['problems']):,} problems have both."
 
 
-def _parts(row: pd.Series) -> None:
+def _parts(row: Mapping[str, Any]) -> None:
     """The difference and what it is made of, in points of 100."""
-    names, columns = ("value", "low", "high"), {"part": TextColumn("Share of positions", width=310)}
+    names = ("value", "low", "high")
+    columns: dict[str, ColumnConfig] = {"part": TextColumn("Share of positions", width=310)}
     figures = [(row[name], row[f"{prefix}low"], row[f"{prefix}high"]) for name, (_, prefix) in _PARTS.items()]
     shown = pd.DataFrame({"part": [title for title, _ in _PARTS.values()]})
     titles = zip(names, ("Points", "From", "To"), 100 * np.array(figures).T, strict=True)
