@@ -11,34 +11,21 @@ from kthink_core.listing import QUERIES
 
 WHOLE = frozenset({
     "active", "active_inferences", "active_negative", "active_other", "active_positive", "after_feature", "alike",
-    "apart", "b", "before_nodes", "began", "both", "c", "change_position", "compared", "count", "differing",
-    "family", "feature", "feature_other", "firing", "first", "generated_tokens", "inference", "inferences",
-    "inferences_a", "inferences_b", "kl_position", "labelings", "last", "marked", "members", "n", "near_marked",
-    "near_misses", "needed", "negative_positions", "neither", "none_after", "none_before", "of", "only_first",
-    "only_second", "other", "parent_inference", "parent_position", "peak", "peak_position", "place", "position",
-    "positions", "positions_other", "positive_positions", "predictions", "problem", "problems", "prompt_tokens",
-    "rank", "relevant_inferences", "rollouts", "runs", "sample", "samples", "seed", "sentence", "shared", "sinks",
-    "span_size", "start", "tested", "token_id",
+    "answer_active", "answer_positions", "apart", "b", "before_nodes", "began", "both", "c", "change_position",
+    "compared", "count", "differing", "family", "feature", "feature_other", "firing", "first", "generated_tokens",
+    "inference", "inferences", "inferences_a", "inferences_b", "kl_position", "labelings", "last", "marked",
+    "members", "n", "near_marked", "near_misses", "needed", "negative_positions", "neither", "none_after",
+    "none_before", "of", "only_first", "only_second", "other", "parent_inference", "parent_position", "peak",
+    "peak_position", "place", "position", "positions", "positions_other", "positive_positions", "predictions",
+    "problem", "problems", "prompt_tokens", "rank", "relevant_inferences", "rollouts", "runs", "sample", "samples",
+    "seed", "sentence", "shared", "sinks", "span_size", "start", "tested", "think_active", "think_positions",
+    "token_id", "tokens", "tokens_compared",
 })  # fmt: skip
 TEXT = frozenset({
-    "action", "after_hookpoint", "answer", "answer_active", "answer_positions", "apart", "author", "b", "band",
-    "before_nodes", "began", "both", "c", "change_position", "checks", "compared", "count", "created", "differing",
-    "explained", "family", "feature", "feature_other", "features", "finish_reason", "firing", "first",
-    "generated_tokens", "half", "hookpoint", "inference", "inferences", "inferences_a", "inferences_b",
-    "kl_position", "labelings", "last", "marked", "measure", "members", "mode", "n", "name", "near_marked",
-    "near_misses", "needed", "negative_positions", "neither", "node", "none_after", "none_before", "of",
-    "only_first", "only_second", "other", "parent_experiment", "peak", "peak_position", "place", "position",
-    "positions", "positions_other", "positive_positions", "predictions", "problem", "problems", "problems_from",
-    "prompt_tokens", "question", "rank", "reference", "relevant_inferences", "rival", "rollouts", "runs", "sample",
-    "samples", "scope", "seed", "segment", "sentence", "shared", "side", "sign", "sinks", "span_size", "start",
-    "strategy", "strengths", "study", "tested", "text", "think_active", "think_positions", "token_id", "tokens",
-    "tokens_compared", "verdict",
-})  # fmt: skip
-TEXT = frozenset({
-    "action", "after_hookpoint", "answer", "band", "checks", "created", "explained", "features", "finding",
-    "finish_reason",
-    "half", "hookpoint", "measure", "mode", "name", "node", "problems_from", "question", "reference", "rival",
-    "scope", "segment", "side", "sign", "strategy", "strengths", "study", "text", "verdict",
+    "action", "after_hookpoint", "answer", "author", "band", "checks", "created", "explained", "features",
+    "finding", "finish_reason", "half", "hookpoint", "measure", "mode", "name", "node", "parent_experiment",
+    "problems_from", "question", "reference", "rival", "scope", "segment", "side", "sign", "strategy", "strengths",
+    "study", "text", "verdict",
 })  # fmt: skip
 YES_NO = frozenset({"closed", "comparable", "complete", "correct", "holds", "written"})
 """All other columns are numbers. A cell of which nothing is known is null in any."""
