@@ -7,8 +7,8 @@ import sys
 
 NAMES = (
     "precompute", "store", "kill", "pages", "load", "transcript", "first_page", "cold_start", "live", "keep", "readers",
-    "alternatives",
-    "checks", "evidence", "contrasts", "injection", "sweep", "causes", "sentences", "steering", "training", "visitors",
+    "alternatives", "checks", "evidence", "contrasts", "injection", "sweep", "causes", "sentences", "steering",
+    "training", "visitors",
 )  # fmt: skip
 
 

@@ -145,10 +145,9 @@ def read(sent: object, length: int, given: Selection) -> Selection:
     opened = _naturals([sent.get("feature")])
     basis = next((known for known in BASES if known == sent.get("basis")), given.basis)
     shade = next((known for known in SHADES if known == sent.get("shade")), given.shade)
-    branch = _naturals(sent.get("branch"))
-    if not branch or len(branch) > 2 or branch[0] >= length:
-        branch = ()
-    return Selection(span, features, opened[0] if opened else None, basis, locked, shade, branch)
+    branch = _naturals(sent.get("branch")) or ()
+    known_branch = branch if 1 <= len(branch) <= 2 and max(branch[:1]) < length else ()
+    return Selection(span, features, opened[0] if opened else None, basis, locked, shade, known_branch)
 
 
 def _naturals(sent: object) -> tuple[int, ...] | None:
