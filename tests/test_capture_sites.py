@@ -3,7 +3,9 @@ the page shows of them, and the worker that makes the demo's second experiment."
 
 from __future__ import annotations
 
+import argparse
 import math
+import shlex
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +16,8 @@ import pytest
 import torch
 from sparsify import SparseCoder
 
+from kthink_core.arguments import add_cache, add_config, add_preset
+from kthink_core.commands import own_traces
 from kthink_core.config import DEMO, DEMO_RESIDUAL, PRESETS, Experiment, companion
 from kthink_core.errors import KthinkError
 from kthink_core.evidence import capture_sites
@@ -31,6 +35,7 @@ from kthink_core.ui.passport import audit
 from kthink_core.worker.background import background
 from kthink_core.worker.engine import Engine
 from kthink_core.worker.keeping import Keeping
+from tests.app_samples import sample_experiment
 from tests.app_visits import Open, tables, texts, visiting
 
 QUESTIONS = 6
@@ -279,6 +284,17 @@ class TestView:
         assert "No experiment has these traces at the other site, residual" in texts(app)
         for part in ("--experiment alone-residual", "--site residual", "--seed 77", "--limit 1", str(tiny / "saes")):
             assert part in command
+
+    def test_of_traces_it_says_what_the_command_line_takes(self) -> None:
+        taken = argparse.ArgumentParser()
+        for add in (add_preset, add_cache, add_config, own_traces.add):
+            add(taken)
+        taken.add_argument("--experiment")
+        made = sample_experiment("own", 3, traces="a file.jsonl", problems="a file.jsonl", skip_bad=True)
+        options = taken.parse_args(shlex.split(audit.command(made, "residual"))[4:])
+        asked = own_traces.config_with_traces(options)
+        assert asked == made.config.model_copy(update={"site": "residual"})
+        assert options.experiment == "own-residual"
 
 
 def test_the_demos_second_experiment_is_its_first_ones_at_the_other_site() -> None:

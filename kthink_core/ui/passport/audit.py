@@ -11,7 +11,7 @@ import pandas as pd
 import streamlit as st
 from streamlit.column_config import NumberColumn, TextColumn
 
-from kthink_core.config import DEMO, DEMO_RESIDUAL, PRESETS, Experiment, ExperimentConfig, Site
+from kthink_core.config import DEMO, DEMO_RESIDUAL, GENERATING, PRESETS, Experiment, ExperimentConfig, Site
 from kthink_core.evidence import capture_sites
 from kthink_core.identity import sites_apart
 from kthink_core.ui.parts import download, header, numerals, terms
@@ -64,12 +64,12 @@ def _missing(experiment: Experiment, hookpoint: str) -> None:
         f"No experiment has these traces at the other site, {there} (the {SITES[there]}): same model, problems, "
         f"seed and sampling, and the SAE of {hookpoint}. This command makes one of a few of them:"
     )
-    st.code(_command(experiment, there), language=None)
+    st.code(command(experiment, there), language=None)
     if experiment.open_ended:
         st.caption("What was typed live is in no other experiment.")
 
 
-def _command(experiment: Experiment, site: Site) -> str:
+def command(experiment: Experiment, site: Site) -> str:
     """What makes the experiment at the other site."""
     config = experiment.config
     if config == PRESETS[DEMO]:
@@ -77,10 +77,12 @@ def _command(experiment: Experiment, site: Site) -> str:
     few = min(8, config.limit or 8)
     changed = config.model_copy(update={"site": site, "limit": few})
     options: list[str] = ["--experiment", f"{experiment.name}-{site}"]
+    unsaid = {"steering"} | (GENERATING if config.traces else set())
     for field in ExperimentConfig.model_fields:
         value = getattr(changed, field)
-        if field != "steering" and value is not None and value != getattr(PRESETS[DEMO], field):
-            options += [f"--{field.replace('_', '-')}", *map(str, value if isinstance(value, tuple) else (value,))]
+        if field not in unsaid and value is not None and value != getattr(PRESETS[DEMO], field):
+            values = () if value is True else value if isinstance(value, tuple) else (value,)
+            options += [f"--{field.replace('_', '-')}", *map(str, values)]
     return f"python -m kthink_core precompute {shlex.join(options)}"
 
 
