@@ -206,6 +206,10 @@ class Revisions(BaseModel):
         named |= {f"{_SAE_AT}{hookpoint}": own for hookpoint, own in self.saes.items()}
         return {name: revision for name, revision in named.items() if revision is not None}
 
+    def found(self, config: Mapping[str, object]) -> dict[str, str]:
+        """By field of a configuration what was found where none was asked for."""
+        return {name: fact for name, fact in self.facts().items() if config.get(name, fact) is None}
+
     @classmethod
     def of_facts(cls, facts: Mapping[str, str]) -> Self:
         """The other way round: all that journals before schema 3, and databases, have."""

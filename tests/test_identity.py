@@ -108,3 +108,9 @@ def test_an_older_file_has_its_revisions_in_the_provenance_and_keeps_its_mark() 
     assert found.mark == hashlib.sha256(told.encode()).hexdigest()[:16]
     again = Experiment.model_validate_json(found.model_dump_json())
     assert (again.mark, again.facts) == (found.mark, facts)
+
+
+def test_a_revision_that_nobody_asked_for_is_told_as_it_was_found() -> None:
+    found = Revisions(model="m1", sae="sha256:all", saes={"layers.1.mlp": "s1"})
+    assert found.found({"model": "demo", "model_revision": None, "sae_revision": "main"}) == {"model_revision": "m1"}
+    assert found.found({"sae": "of somebody"}) == {}

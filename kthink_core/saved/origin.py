@@ -14,6 +14,7 @@ def facts(opened: Opened, kind: Kind) -> dict[str, str]:
     """What the view is of, and what that was made with."""
     view, experiment = opened.view, opened.experiment
     known = {"sae", "hookpoints"} if experiment.is_bare else None
+    config = experiment.config.model_dump(include=known)
     values: dict[str, object] = {
         "view": link(kind, view),
         "saved": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -22,7 +23,8 @@ def facts(opened: Opened, kind: Kind) -> dict[str, str]:
         "inferences": f"{len(opened.inferences)} of {experiment.inferences or 'an open-ended experiment'}",
         "hookpoint": view.hookpoint,
         "scope": view.scope,
-        **experiment.config.model_dump(include=known),
+        **config,
+        **experiment.revisions.found(config),
         **{f"made.{name}": fact for name, fact in experiment.facts.items()},
         "again": command(kind, view),
     }

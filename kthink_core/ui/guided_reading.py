@@ -75,11 +75,13 @@ def _definition(term: Term) -> None:
 
 
 def _steps(page: Page) -> tuple[Step, ...]:
-    """About the bundled features where the experiment has them; else about the feature that matters most."""
+    """About the bundled features where the experiment has them, in what the demo's problems made the model write; else
+    about the feature that matters most."""
     experiment = page.experiment
     start = View(experiment.name, next(reversed(experiment.saes)), page.inferences[0])
     config = experiment.config
-    if config.sae == DEMO and config.site == "hookpoint" and HOOKPOINT in experiment.saes:
+    written = config.problems == DEMO and not config.steering and not experiment.open_ended
+    if config.sae == DEMO and config.site == "hookpoint" and written and HOOKPOINT in experiment.saes:
         return _demo_steps(page, replace(start, hookpoint=HOOKPOINT))
     return _any_steps(page, start)
 

@@ -31,7 +31,7 @@ def draw(page: Page, other: Page) -> None:
         return
     if not same_tokens.is_same_text(cache.reader(page.source), cache.reader(other.source), inference):
         header.nothing(
-            f"Inference {inference} is not the same text in both. `precompute --traces experiment:{plain(here.name)}` "
+            f"Inference {inference} is not the same text in both. `precompute --traces experiment:{here.name}` "
             "passes the very tokens of one experiment through another model, site or set of SAEs."
         )
         return
@@ -57,7 +57,7 @@ def _feature_rows(
 def _predictions(page: Page, other: Page, tokens: pd.DataFrame) -> None:
     """How likely each token was to either."""
     st.header("What either expected", help=terms.help("expected_apart"))
-    here, there = plain(page.experiment.name), plain(other.experiment.name)
+    here, there = page.experiment.name, other.experiment.name
     written = tokens.loc[tokens["difference"].notna(), :]
     apart = float(written["difference"].abs().max()) if len(written) else 0.0
     if not apart > _NOTHING:
@@ -66,7 +66,7 @@ def _predictions(page: Page, other: Page, tokens: pd.DataFrame) -> None:
         with st.container(horizontal=True, gap="medium"):
             for name, column in ((here, "logprob"), (there, "logprob_other")):
                 told = f"{numerals.number(float(written[column].mean()), 3)} nats"
-                st.metric(f"Mean log-probability, {name}", told, width="content")
+                st.metric(f"Mean log-probability, {plain(name)}", told, width="content")
         stretch = snippets.Stretch(
             tokens["text"].tolist(),
             tokens["token_id"].tolist(),
@@ -90,7 +90,7 @@ def _predictions(page: Page, other: Page, tokens: pd.DataFrame) -> None:
 def _features(page: Page, other: Page, inference: int) -> None:
     """Which fire elsewhere in the one than in the other."""
     view, hookpoint = page.view, page.view.hookpoint
-    here, there = plain(page.experiment.name), plain(other.experiment.name)
+    here, there = page.experiment.name, other.experiment.name
     same = same_features(page.experiment, other.experiment, hookpoint)
     st.header("Features that differ", help=terms.help("features_apart"))
     table = page.ask(_feature_rows, other.source, inference, hookpoint, view.scope, _LISTED)
@@ -106,7 +106,7 @@ def _features(page: Page, other: Page, inference: int) -> None:
     else:
         st.caption(
             "The two have different SAEs here, so equal numbers mean different features: beside each stands the one of "
-            f"{there} that fires at the most nearly same positions of this text, which may be chance."
+            f"{plain(there)} that fires at the most nearly same positions of this text, which may be chance."
         )
     titles = {"positions": here, "positions_other": there, "max_activation": f"Max. {here}"}
     titles |= {"max_activation_other": f"Max. {there}"}

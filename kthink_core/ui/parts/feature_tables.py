@@ -155,10 +155,10 @@ def draw(
         shown["verdict"] = [verdicts.get(feature, "") for feature in features]
     known = _measures(len(whole.inferences))
     columns: dict[str, ColumnConfig] = {
-        "feature": NumberColumn("Feature", format="%d", width=65, pinned=True),
+        "feature": NumberColumn("Feature", format="%d", width=55 if narrow else 65, pinned=True),
         "label": TextColumn("Label", width=120),
         "tokens": TextColumn(
-            "Label, top tokens" if narrow and labels else "Top tokens", help=_TOKENS_HELP, width=105 if narrow else 200
+            "Label, top tokens" if narrow and labels else "Top tokens", help=_TOKENS_HELP, width=85 if narrow else 200
         ),
     }
     columns["verdict"] = TextColumn("Its words?", help=terms.help("injection_verdict"), width=75 if narrow else 110)
@@ -210,5 +210,5 @@ def _width(measure: Measure, narrow: bool) -> int:
     if measure.short:
         return 60
     if measure.bar:
-        return 105 if narrow else 115
+        return 85 if narrow else 115
     return 75 if narrow else 90

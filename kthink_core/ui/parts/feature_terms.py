@@ -20,12 +20,12 @@ FEATURES: dict[str, Term] = {
         "Relevant features of an inference",
         "The features of an inference with the largest maximum activation over the positions in scope: ten, unless "
         "another number is chosen.",
-        r"\text{the 10 features with the largest } \max_{p \,\in\, \text{scope}} a_i(p)",
+        r"\text{the 10 features with largest } \max_{p \in \text{scope}} a_i(p)",
     ),
     "relevant_in": Term(
         "Relevant in n of m inferences",
         "In how many inferences a feature is among the relevant features. Ties go to the smaller feature id.",
-        r"\#\{\text{inferences} : i \text{ is among its relevant features}\}",
+        r"\#\{\text{inferences in which } i \text{ is relevant}\}",
     ),
     "share": Term(
         "Share",
@@ -76,7 +76,7 @@ FEATURES: dict[str, Term] = {
         "The ends of a 95 % interval of a span's lift L (Katz et al. 1978, with half a position added to each count): "
         "wide where few positions say so. It takes positions for independent, which words of a text are not, and does "
         "not know how many features were looked at: a guide to the eye, not a test.",
-        r"L\,e^{\mp 1.96\,s},\quad "
+        r"L\,e^{\mp 1.96\,s} \\ "
         r"s^2 = \frac{1}{k + \tfrac12} - \frac{1}{n + 1} + \frac{1}{r + \tfrac12} - \frac{1}{m + 1}",
     ),
     "fires_with_lift": Term(

@@ -20,7 +20,8 @@ def summary(page: Page) -> None:
     with st.expander("Configuration and provenance", icon=":material/fact_check:"):
         known = {"sae", "hookpoints"} if experiment.is_bare else None
         hidden = GENERATING if experiment.config.traces else None
-        parts = (_facts(experiment.config.model_dump(include=known, exclude=hidden)), _facts(experiment.facts))
+        config = experiment.config.model_dump(include=known, exclude=hidden)
+        parts = (_facts(config | experiment.revisions.found(config)), _facts(experiment.facts))
         for column, facts in zip(st.columns(2), parts, strict=True):
             column.dataframe(facts, hide_index=True)
         download.buttons(page, "configuration and provenance", pd.concat(parts, ignore_index=True))

@@ -199,7 +199,7 @@ def _residual_switch(page: Page, health: Health | None) -> None:
     if health is not None and health.maker(page.view.hookpoint) != maker(page.experiment, page.view.hookpoint):
         st.caption(
             "The residual stream can be steered where the worker captures it, too: start one with "
-            f"`--experiment {plain(page.experiment.name)}`."
+            f"`--experiment {page.experiment.name}`."
         )
         return
     st.session_state["steer_residual"] = page.view.residual == SWITCH[1]
