@@ -19,7 +19,7 @@ from kthink_core.threads import wait_asleep
 if TYPE_CHECKING:
     from kthink_core.scripting.opened import OpenExperiment, Remark, experiments, open_experiment
 
-__version__ = "0.8.0"
+__version__ = "0.9.0"
 __all__ = ["OpenExperiment", "Remark", "experiments", "open_experiment"]
 
 wait_asleep()
