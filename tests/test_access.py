@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from kthink_core.access.audit_log import AuditLog, Bounds
 from kthink_core.access.exposure import check_app_exposure, is_loopback
 from kthink_core.access.gate import COOKIE, Asking, Gate, Refused
+from kthink_core.access.invitation_link import invitation_address
 from kthink_core.access.invitations import DAY, Invitations
 from kthink_core.access.person import LOCAL, ROLES, Person
 from kthink_core.access.role_rules import RoleRules
@@ -369,3 +370,18 @@ def test_pages_reach_what_is_limited_in_one_place_only(call: str, only: set[str]
     files = [*(package / "ui").rglob("*.py"), *(ROOT / "pages").glob("*.py")]
     found = {str(path.relative_to(package)) for path in files if re.search(call, path.read_text("utf-8"))}
     assert found == only
+
+
+def test_no_link_of_an_invitation_leads_elsewhere_where_it_is_known_where_the_app_is() -> None:
+    """Whatever host it leads to gets the token."""
+    app, view = "https://lab.example/kthink", "https://lab.example/kthink/inference?experiment=demo"
+    address = invitation_address(app, view, None, "/kthink", elsewhere=False)
+    assert address == "https://lab.example/kthink/invited/inference?experiment=demo"
+    for evil in (
+        "http://evil.example/inference",
+        "https://lab.example:444/inference",
+        "https://lab.example@evil.example/x",
+    ):
+        assert invitation_address(app, evil, None).startswith(evil.rpartition("/")[0])
+        with pytest.raises(BadValue, match="is not where the app is"):
+            invitation_address(app, evil, None, elsewhere=False)

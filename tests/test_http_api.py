@@ -17,7 +17,9 @@ from kthink_core.access.gate import Gate
 from kthink_core.access.person import LOCAL, Person
 from kthink_core.cli import main
 from kthink_core.errors import Busy
-from kthink_core.listing import QUERIES
+from kthink_core.listing import QUERIES, Answered, answered
+from kthink_core.programs import answers
+from kthink_core.programs.answers import Answers
 from kthink_core.programs.http_api import make_api
 from kthink_core.programs.work_limits import Bounds, TooMany, WorkLimits
 from kthink_core.query_options import OPTIONS
@@ -291,3 +293,18 @@ def test_readers_are_shared_by_threads(asked: Asked) -> None:
     for thread in threads:
         thread.join()
     assert sum(found) == expected
+
+
+def test_all_pages_are_of_the_table_that_was_answered_first(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two ask at once while the experiment grows: what the slower one reads does not take the place of the first."""
+    kept = Answers(asked.cache)
+    question = kept.asked(LOCAL, "demo", "inferences", {})
+    firsts: list[Answered] = []
+
+    def overtaken(*given: Any) -> Answered:
+        monkeypatch.setattr(answers, "answered", answered)
+        firsts.append(kept.answer(question))
+        return answered(*given)
+
+    monkeypatch.setattr(answers, "answered", overtaken)
+    assert kept.answer(question) is firsts[0] is kept.answer(question)

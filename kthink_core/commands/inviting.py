@@ -7,6 +7,7 @@ import sys
 import time
 from datetime import UTC, datetime
 from typing import get_args
+from urllib.parse import urlsplit
 
 import pandas as pd
 
@@ -49,7 +50,10 @@ def _invite(options: argparse.Namespace) -> None:
         raise UnknownName("experiment", options.experiment, known)
     settings = from_environment(Settings)
     # What is wrong with a link is said before anything is issued.
-    address = invitation_address(_base(access, settings), options.view or "", options.experiment, settings.base_path)
+    address = invitation_address(
+        _base(access, settings), options.view or "", options.experiment, settings.base_path,
+        elsewhere=access.app_url is None,
+    )  # fmt: skip
     invitations, signatures = Invitations(cache), Signatures(secret_key(cache, access.secret_file))
     name = options.name or f"guest {len(invitations.all()) + 1}"
     made = invitations.issue(name, options.role, options.days, options.experiment)
@@ -60,6 +64,11 @@ def _invite(options: argparse.Namespace) -> None:
           "the link comes in by it", file=sys.stderr)  # fmt: skip
     if "invitations" not in access.access:
         print("kthink: it counts where the app is started with KTHINK_ACCESS=invitations", file=sys.stderr)
+    if urlsplit(address).hostname == "localhost":
+        print(
+            "kthink: the link leads to this machine alone; KTHINK_APP_URL says where others reach the app",
+            file=sys.stderr,
+        )
 
 
 def _invitations(options: argparse.Namespace) -> None:

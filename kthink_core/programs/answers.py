@@ -98,9 +98,7 @@ class Answers:
         check_options(reader, asked.query, options)
         if "other" in options:
             options["other"] = self._reader(options["other"])
-        found = answered(reader, asked.query, options)
-        self._keep(asked.key, found)
-        return found
+        return self._kept_of(asked.key, answered(reader, asked.query, options))
 
     def _reader(self, name: str) -> Reader:
         try:
@@ -108,11 +106,13 @@ class Answers:
         except UnknownName as error:
             raise NoSuchExperiment from error
 
-    def _keep(self, key: Hashable, found: Answered) -> None:
+    def _kept_of(self, key: Hashable, found: Answered) -> Answered:
+        """What was answered first under this key, so that all pages are of one table, whatever was written since."""
         with self._lock:
-            self._kept[key] = found
+            found = self._kept.setdefault(key, found)
             while sum(1 + len(each.table) for each in self._kept.values()) > MOST_ROWS:
                 self._kept.popitem(last=False)
+        return found
 
 
 @lru_cache(maxsize=READERS)

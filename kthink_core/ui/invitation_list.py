@@ -80,7 +80,7 @@ def _invite(person: Person, invitations: Invitations) -> None:
         _require(person)
         app = access.app_url or (st.context.url or "").partition("?")[0].rpartition("/")[0]
         only = state["invited_only"]
-        address = invitation_address(app, state["invited_view"], only, settings.base_path)
+        address = invitation_address(app, state["invited_view"], only, settings.base_path, elsewhere=not app)
         made = invitations.issue(state["invited_name"], state["invited_role"], float(state["invited_days"]), only)
         link = Signatures(secret_key(settings.cache, access.secret_file)).link(made.id)
     except (KthinkError, OSError) as error:
