@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from contextlib import ExitStack
+from inspect import signature
 from io import StringIO
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TextIO
@@ -33,6 +34,8 @@ from kthink_core.plain_queries import PLAIN_QUERIES, Query
 from kthink_core.queries import steered
 from kthink_core.store.reader import Reader, list_experiments, open_reader
 
+_SHORT = 20
+"""Rows."""
 Format = Literal["table", "json", "csv"]
 FORMATS: tuple[Format, ...] = ("table", "json", "csv")
 
@@ -61,7 +64,7 @@ QUERIES: dict[str, Query] = {
     "inferences": Query(
         queries.inferences, (), (),
         ("inference", "problem", "mode", "seed", "prompt_tokens", "generated_tokens", "finish_reason", "answer",
-         "reference", "correct"),
+         "reference", "correct", "verdict", "tags"),
     ),
     "transcript": Query(
         queries.transcript, ("inference",), ("hookpoint", "feature"),
@@ -208,7 +211,17 @@ def answered(reader: Reader, query: str, given: Mapping[str, Any]) -> Answered:
         given.setdefault("scope", "generated")
     table = chosen.ask(reader, **given)
     remarks = chosen.remarks(reader, table, given) if chosen.remarks else ()
-    return Answered(table.filter(items=list(chosen.columns)), (*reader.warnings, *remarks))
+    return Answered(table.filter(items=list(chosen.columns)), (*reader.warnings, *remarks, *_cut(chosen, table, given)))
+
+
+def _cut(chosen: Query, table: pd.DataFrame, given: Mapping[str, Any]) -> list[str]:
+    """That rows end where nobody asked for an end; of a short list everybody knows it."""
+    if "top" not in chosen.takes or "top" in given:
+        return []
+    most = signature(chosen.ask).parameters["top"].default
+    if most is None or most <= _SHORT or len(table) < most:
+        return []
+    return [f"these are the first {most} rows, and there may be more: `top` says how many"]
 
 
 def experiments_table(cache: Path, sees: Callable[[str], bool] = lambda name: True) -> pd.DataFrame:

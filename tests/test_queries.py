@@ -89,9 +89,10 @@ def test_inferences(reader: Reader) -> None:
     table = queries.inferences(reader)
     names = ["inference", "problem", "question", "prompt", "mode", "seed", "prompt_tokens", "generated_tokens"]
     names += ["finish_reason", "answer", "reference", "correct", "author", "temperature", "top_p", "max_new_tokens"]
-    assert [name for name in table.columns if name != "verdict"] == names
+    assert [name for name in table.columns if name not in ("verdict", "tags")] == names
     facts = [tuple(getattr(inference, name) for name in names) for inference in INFERENCES]
-    assert rows(table.drop(columns="verdict")) == facts
+    assert rows(table[names]) == facts
+    assert rows(table[["tags"]]) == [(", ".join(inference.tags) or None,) for inference in INFERENCES]
     assert table["verdict"].tolist() == [verdict(inference) for inference in INFERENCES]
     assert set(table["verdict"]) == {"right", "wrong", "cut off", "ungraded"}
     graded = zip(table["verdict"].tolist(), table["correct"].tolist(), strict=True)
