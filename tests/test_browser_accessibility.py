@@ -76,11 +76,14 @@ def tab_to(page: Page, selector: str, most: int = 30) -> int:
 
 def test_the_list_of_features_is_one_stop_and_arrows_go_through_it(visit: Visit) -> None:
     page = visit("/inference?inference=1&feature=3")
-    rows = page.locator(".transcript .row")
+    rows = page.locator(".transcript .row:has(.number)")  # above them surprise and entropy
     expect(rows.nth(10)).to_be_attached()
     page.locator(".scroller").focus()
     assert tab_to(page, ".row .feature") == 1
+    expect(page.locator(".heading .name")).to_contain_text("surprise ")
     first, second = (rows.nth(at).locator(".number").inner_text() for at in (0, 1))
+    for _ in range(2):
+        page.keyboard.press("ArrowDown")
     expect(page.locator(".heading .name")).to_contain_text(f"Feature {first} ")  # as under a pointer
     page.keyboard.press("ArrowDown")
     expect(rows.nth(1).locator(".feature")).to_be_focused()

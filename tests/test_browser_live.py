@@ -178,7 +178,7 @@ def test_a_watched_feature_is_reported_while_it_runs(visit: Visit, place: Place)
     expect(page.get_by_label(f"{feature} above", exact=True)).to_be_visible()
     run(page, "Two?", LONG)
     expect(page.locator(".token.marked").first).to_be_attached()
-    expect(page.get_by_text(re.compile(r"reports, the last of 3 at position \d+"))).to_be_visible()
+    expect(page.get_by_text(re.compile(r"reports, the last of 3 \(.+\) at position \d+"))).to_be_visible()
     page.get_by_role("button", name="Stop").click()
     ended(page, "Stopped")
 

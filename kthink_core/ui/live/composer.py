@@ -23,7 +23,6 @@ from kthink_core.ui.parts.writing import plain
 from kthink_core.ui.view import choices
 from kthink_core.ui.view.page import Page
 from kthink_core.ui.view.permalink import MOST_FEATURES
-from kthink_core.ui.view.yardstick import yardstick
 
 EXAMPLES = 12
 _OFFERED = 50
@@ -146,12 +145,8 @@ def _watchlist(page: Page) -> None:
 
 
 def _offered(page: Page) -> list[int]:
-    """Features that can be chosen without typing: those with a label of a person, then those that matter most."""
-    whole, hookpoint = yardstick(page) or page, page.view.hookpoint
-    labelled = note_panel.labelled(page, hookpoint, _OFFERED)
-    if hookpoint not in whole.experiment.saes:
-        return labelled
-    return [*labelled, *whole.ask(queries.feature_counts, hookpoint, top=_OFFERED)["feature"].tolist()]
+    """Those with a label of a person. No others: of those that begin as a number that is typed, Enter takes all."""
+    return note_panel.labelled(page, page.view.hookpoint, _OFFERED)
 
 
 def watched(page: Page) -> tuple[Watch, ...]:
