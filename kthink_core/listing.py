@@ -64,7 +64,7 @@ QUERIES: dict[str, Query] = {
     "inferences": Query(
         queries.inferences, (), (),
         ("inference", "problem", "mode", "seed", "prompt_tokens", "generated_tokens", "finish_reason", "answer",
-         "reference", "correct", "verdict", "tags"),
+         "reference", "correct"),
     ),
     "transcript": Query(
         queries.transcript, ("inference",), ("hookpoint", "feature"),

@@ -403,6 +403,7 @@ def test_a_store_where_each_feature_fires_once_a_trace_shows_no_difference(tmp_p
             replace(
                 each, prompt_tokens=2, token_ids=np.zeros(len(segments), np.int32), texts=("a",) * len(segments),
                 segments=segments, logprobs=-ones, encodings=encodings, mode="think", finish_reason="stop",
+                alternatives=None,
             )
         )  # fmt: skip
     write_sample(tmp_path, experiment, inferences, built=20)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, redirect_stderr, redirect_stdout
 from io import StringIO
 from pathlib import Path
@@ -34,6 +35,12 @@ NOWHERE = "http://127.0.0.1:9"
 def store(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     cache = tmp_path_factory.mktemp("cache")
     return cache, write_studied(cache)
+
+
+def run_aside(visit: Coroutine[Any, Any, None]) -> None:
+    """In a thread: a browser that other tests of this process opened has an event loop in theirs."""
+    with ThreadPoolExecutor(1) as aside:
+        aside.submit(asyncio.run, visit).result()
 
 
 def client(cache: Path, *options: str, worker: str = NOWHERE) -> AbstractAsyncContextManager[Client]:
@@ -89,7 +96,7 @@ def test_every_query_is_a_tool_that_answers_as_the_command_line(store: tuple[Pat
                 assert (answer.structured_content["rows"], answer.structured_content["remarks"]) == (rows, said), query
                 assert json.loads(answer.content[0].text) == answer.structured_content  # pyright: ignore
 
-    asyncio.run(visit())
+    run_aside(visit())
 
 
 def test_parts_and_mistakes(store: tuple[Path, str]) -> None:
@@ -130,7 +137,7 @@ def test_parts_and_mistakes(store: tuple[Path, str]) -> None:
                 assert answer.is_error and told in content.text, told  # pyright: ignore[reportAttributeAccessIssue]
             assert not (await one.call_tool("top_tokens", {**FEATURE, "experiment": "demo", "feature": 7})).is_error
 
-    asyncio.run(visit())
+    run_aside(visit())
 
 
 @pytest.fixture(scope="module")
@@ -166,7 +173,7 @@ def test_a_text_is_encoded_by_the_running_worker(
             foreign = await one.call_tool("encode", {"experiment": "demo", "text": "Two"})
             assert foreign.is_error and "another model" in str(foreign.content)
 
-    asyncio.run(visit())
+    run_aside(visit())
 
 
 def test_what_is_missing_is_told_in_one_line(

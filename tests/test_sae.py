@@ -200,7 +200,7 @@ def test_an_sae_may_keep_another_number_at_each_position(
     inference = replace(
         sample_inference(shape, 0), token_ids=np.arange(7, dtype=np.int32), texts=tuple("abcdefg"), prompt_tokens=3,
         segments=("prompt",) * 3 + ("think",) * 4, logprobs=np.full(7, np.nan, np.float32),
-        encodings=dict.fromkeys(shape.saes, encoding),
+        encodings=dict.fromkeys(shape.saes, encoding), alternatives=None,
     )  # fmt: skip
     write_sample(tmp_path, experiment, [inference], 1)
     with open_reader(tmp_path, experiment.name) as reader:

@@ -25,7 +25,7 @@ TEXT = frozenset({
     "action", "after_hookpoint", "answer", "author", "band", "checks", "created", "explained", "features",
     "finding", "finish_reason", "half", "hookpoint", "measure", "mode", "name", "node", "parent_experiment",
     "problems_from", "question", "reference", "rival", "scope", "segment", "side", "sign", "strategy", "strengths",
-    "study", "tags", "text", "verdict",
+    "study", "text", "verdict",
 })  # fmt: skip
 YES_NO = frozenset({"closed", "comparable", "complete", "correct", "holds", "written"})
 """All other columns are numbers. A cell of which nothing is known is null in any."""

@@ -10,8 +10,7 @@ import streamlit as st
 from kthink_core import queries
 from kthink_core.errors import KthinkError
 from kthink_core.ui.parts.writing import plain, visible
-from kthink_core.ui.view import cache
-from kthink_core.ui.view.page import Page, go
+from kthink_core.ui.view.page import Page, beside, go
 from kthink_core.ui.view.permalink import View
 
 _SHOWN = 20
@@ -29,6 +28,9 @@ def parent(page: Page) -> None:
     position, experiment = int(row["parent_position"]), row["parent_experiment"]
     if not isinstance(experiment, str):
         st.caption(f"A branch, at position {position}, of a run that was not kept.")
+        return
+    if experiment not in [status.name for status in page.statuses]:
+        st.caption(f"A branch, at position {position}, of an experiment that is not here.")
         return
     inference = int(row["parent_inference"])
     label = f"Branched from inference {inference} of {plain(experiment)}, at position {position}"
@@ -64,7 +66,7 @@ def _children(page: Page) -> list[tuple[str, dict]]:
         if status.experiment is None or not status.experiment.open_ended:
             continue
         try:
-            table: pd.DataFrame = cache.ask(cache.source(page.source.cache, status.name), queries.branches)
+            table: pd.DataFrame = beside(page, status.name).ask(queries.branches)
         except KthinkError:  # the overview says what is wrong with it
             continue
         here = (table["parent_experiment"] == page.experiment.name) & (table["parent_inference"] == page.view.inference)
