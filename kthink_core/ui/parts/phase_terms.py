@@ -13,8 +13,8 @@ PHASES: dict[str, Term] = {
         "stand five times or more on both sides (250 at most); what **other tokens** contribute belongs to "
         "neither, since nobody has seen what it does on them on the other side. n: how often a token w stands "
         "there, f: how often it fires on it, N: all positions, p = n/N, r = f/n; with a stroke after the thought.",
-        r"d = \sum_w \tfrac{(p_w - p'_w)(r_w + r'_w)}{2} + \sum_w \tfrac{(r_w - r'_w)(p_w + p'_w)}{2} + "
-        r"\text{other tokens}",
+        r"\begin{aligned}d = &\sum_w \tfrac{(p_w - p'_w)(r_w + r'_w)}{2} \\ "
+        r"&+ \sum_w \tfrac{(r_w - r'_w)(p_w + p'_w)}{2} + \text{other tokens}\end{aligned}",
     ),
     "phase_interval": Term(
         "From, to: think or word",

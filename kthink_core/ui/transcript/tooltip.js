@@ -83,6 +83,10 @@ function spoken(view, position) {
   return `position ${position}, ${toldAs(facts.texts, facts.written, position)}: ${strongest.join(", ") || "no feature"}`;
 }
 
+// Pixels: of the page's navigation, under which nothing is seen, and that a tooltip has at least.
+const HEADER = 60;
+const LOWEST = 160;
+
 /** @param {View} view @param {TokenElement} token */
 function place(view, token) {
   const { root, tooltip } = view;
@@ -92,8 +96,11 @@ function place(view, token) {
   const frame = root.getBoundingClientRect();
   const left = Math.min(box.left - frame.left, frame.width - tooltip.offsetWidth);
   tooltip.style.left = `${Math.max(left, 0)}px`;
-  const fits = box.bottom + tooltip.offsetHeight + 12 < window.innerHeight || box.top < tooltip.offsetHeight + 12;
-  tooltip.style.top = `${fits ? box.bottom - frame.top + 6 : box.top - frame.top - tooltip.offsetHeight - 6}px`;
+  tooltip.style.maxHeight = "";
+  const [above, below] = [box.top - HEADER - 12, window.innerHeight - box.bottom - 12];
+  const under = tooltip.offsetHeight <= below || below >= above;
+  tooltip.style.maxHeight = `${Math.max(under ? below : above, LOWEST)}px`;
+  tooltip.style.top = `${under ? box.bottom - frame.top + 6 : box.top - frame.top - tooltip.offsetHeight - 6}px`;
 }
 
 /** @param {number} share */
