@@ -78,7 +78,8 @@ def visiting(tabs: Tabs, address: str) -> Iterator[Visit]:
         return page
 
     yield opened
-    assert not [complaint for page, touch in taken for complaint in tabs.give_back(page, touch)]
+    complaints = [complaint for page, touch in taken for complaint in tabs.give_back(page, touch)]
+    assert not complaints, complaints
 
 
 def complaints_of(page: Page) -> list[str]:

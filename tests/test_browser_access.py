@@ -88,6 +88,7 @@ def test_no_text_of_anybody_is_more_than_text(visit: Visit, cache: Path) -> None
     for name in ("", "inference", "feature", "across", "reasoning", "compare", "quality", "notes", "live", "steer"):
         page.goto(f"{page.url.partition('?')[0].rpartition('/')[0]}/{name}?{asked}")
         settled(page)
+        page.wait_for_load_state("networkidle")  # a script that is left half loaded is an error on the console
         found = page.evaluate(MADE)
         assert found == ["undefined", 0], name
     expect(page.get_by_text("onerror").first).to_be_attached()
