@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from kthink_core.evidence.rollout_plan import Question, standing
@@ -23,11 +24,16 @@ def write_studied(cache: Path) -> str:
     write_experiment(cache, sample_experiment("other", 4))
     with open_reader(cache, "demo") as reader:
         _save_ablation(reader)
-        _save_rollouts(reader)
+        save_rollouts(reader, 4)
         made = made_with(reader.experiment, HOOKPOINTS[:1], "cpu", "float32")
         sweep = made_up(problems=2, samples=1, strengths=(1.5,), features=1).model_copy(update={"made": made})
         save_study(reader.layout, "sweep", sweep.id, sweep)
     return sweep.id
+
+
+def spelled(given: Mapping[str, str]) -> list[str]:
+    """Options as the command line has them."""
+    return [part for name, value in given.items() for part in (f"--{name}", value)]
 
 
 def questions(study: str) -> dict[str, dict[str, str]]:
@@ -117,17 +123,19 @@ def _save_ablation(reader: Reader) -> None:
     save_study(reader.layout, ABLATION, study.id, study)
 
 
-def _save_rollouts(reader: Reader) -> None:
-    (begun,) = standing(reader, reader.inference(0), Question(inference=0, rollouts=4, seed=0))
+def save_rollouts(reader: Reader, rollouts: int) -> SentenceStudy:
+    """Of inference 0: every answer is another one after the second sentence."""
+    (begun,) = standing(reader, reader.inference(0), Question(inference=0, rollouts=rollouts, seed=0))
     places = tuple(
         Place(
             position=position,
-            answers=("72" if number < 2 else "<b>71</b>",) * 4,
-            repeats=(False,) * 4 if number < len(begun.sentences) else (),
-            tokens=400,
+            answers=("72" if number < 2 else "<b>71</b>",) * rollouts,
+            repeats=(False,) * rollouts if number < len(begun.sentences) else (),
+            tokens=100 * rollouts,
             seconds=2.0,
         )
         for number, position in enumerate(begun.positions)
     )
     whole = SentenceStudy.model_validate(begun.model_dump() | {"complete": True, "places": places})
     save_study(reader.layout, KIND, whole.id, whole)
+    return whole

@@ -9,12 +9,11 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from benchmarks.served import served
-from kthink_core.evidence.rollout_plan import Question, standing
 from kthink_core.store.reader import open_reader
-from kthink_core.store.sentence_studies import KIND, Place, SentenceStudy
-from kthink_core.store.studies import save_study
+from kthink_core.store.sentence_studies import SentenceStudy
 from tests.app_samples import sample_experiment, write_experiment
 from tests.browsing import Visit
+from tests.query_samples import save_rollouts
 
 pytestmark = pytest.mark.browser
 BARS = "svg.marks path[role=graphics-symbol]"
@@ -29,22 +28,8 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def study(cache: Path) -> SentenceStudy:
-    """Every answer is another one after the second sentence."""
     with open_reader(cache, "demo") as reader:
-        (begun,) = standing(reader, reader.inference(0), Question(inference=0, rollouts=40, seed=0))
-        places = tuple(
-            Place(
-                position=position,
-                answers=("72" if number < 2 else "<b>71</b>",) * 40,
-                repeats=(False,) * 40 if number < len(begun.sentences) else (),
-                tokens=4000,
-                seconds=2.0,
-            )
-            for number, position in enumerate(begun.positions)
-        )
-        whole = SentenceStudy.model_validate(begun.model_dump() | {"complete": True, "places": places})
-        save_study(reader.layout, KIND, whole.id, whole)
-    return whole
+        return save_rollouts(reader, 40)
 
 
 @pytest.fixture(scope="module")

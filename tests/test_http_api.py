@@ -28,7 +28,7 @@ from kthink_core.store.files import Layout
 from kthink_core.store.reader import open_reader
 from kthink_core.store.studies import made_with, save_study
 from tests.app_samples import HOOKPOINTS, PAYLOADS, sample_experiment, write_experiment
-from tests.query_samples import FEATURE, MAY_BE_EMPTY, H, questions, write_studied
+from tests.query_samples import FEATURE, MAY_BE_EMPTY, H, questions, spelled, write_studied
 from tests.sweep_samples import made_up
 
 ADDRESS = "http://localhost/"
@@ -46,7 +46,7 @@ class Asked:
     def shell(self, capsys: pytest.CaptureFixture[str], query: str, given: dict[str, str]) -> tuple[str, list[str]]:
         """Rows, and what was said beside them."""
         capsys.readouterr()
-        options = [part for name, value in given.items() for part in (f"--{name}", value)]
+        options = spelled(given)
         main(["query", query, *options, "--experiment", "demo", "--cache", str(self.cache), "--format", "json"])
         said = capsys.readouterr()
         return said.out, [line.removeprefix("kthink: ") for line in said.err.splitlines()]

@@ -25,7 +25,7 @@ from kthink_core.precompute.progress import Silent
 from kthink_core.settings import WorkerSettings
 from tests.app_samples import PAYLOADS, sample_experiment, write_experiment
 from tests.import_graph import ROOT
-from tests.query_samples import FEATURE, H, questions, write_studied
+from tests.query_samples import FEATURE, H, questions, spelled, write_studied
 from tests.worker_process import working
 
 NOWHERE = "http://127.0.0.1:9"
@@ -91,7 +91,7 @@ def test_every_query_is_a_tool_that_answers_as_the_command_line(store: tuple[Pat
                 assert set(schema["required"]) == required and schema["additionalProperties"] is False
                 answer = await one.call_tool(query.replace("-", "_"), sent)
                 assert not answer.is_error, answer.content
-                options = [part for name, value in given.items() for part in (f"--{name}", value)]
+                options = spelled(given)
                 rows, said = shell(cache, "query", query, "--experiment", "demo", *options)
                 assert (answer.structured_content["rows"], answer.structured_content["remarks"]) == (rows, said), query
                 assert json.loads(answer.content[0].text) == answer.structured_content  # pyright: ignore

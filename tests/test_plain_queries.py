@@ -13,42 +13,11 @@ from kthink_core.listing import QUERIES
 from kthink_core.plain_queries import PLAIN_QUERIES
 from kthink_core.store.reader import open_reader
 from tests.app_samples import HOOKPOINTS, sample_experiment, write_experiment
+from tests.query_samples import questions, spelled
 
 H = ["--hookpoint", HOOKPOINTS[0]]
 ONE = ["--inference", "1"]
-ARGUMENTS = {
-    "questions": ["--top", "3"],
-    "feature-table": [*H, "--sort", "think", "--features", "7,3,5"],
-    "feature-search": [*H, "--text", "WAIT"],
-    "feature-matrix": [*H, "--features", "7,3"],
-    "feature-maxima": [*H, "--features", "7,3"],
-    "feature-shares": [*H, "--features", "7,3"],
-    "feature-percentiles": [*H, "--features", "7,3", "--maxima", "0.5,2e1"],
-    "top-tokens-of": [*H, "--features", "7,3", "--top", "2"],
-    "feature-summary": [*H, "--feature", "7"],
-    "feature-inferences": [*H, "--feature", "7"],
-    "feature-contrast": [*H, "--feature", "7"],
-    "feature-histogram": [*H, "--feature", "7", "--scope", "all"],
-    "contexts": [*H, "--feature", "7", "--top", "2"],
-    "context-tokens": [*H, *ONE, "--feature", "7", "--position", "4"],
-    "fires-with": [*H, "--feature", "7"],
-    "feature-pair": [*H, "--features", "7,3"],
-    "neighbours": [*H, "--feature", "7"],
-    "promoted-tokens": [*H, "--feature", "7"],
-    "alternatives": [*ONE, "--position", "9"],
-    "branches": [],
-    "token-features": [*H, *ONE, "--top", "2"],
-    "feature-tracks": [*H, *ONE, "--features", "7,3"],
-    "ranked-features": [*H, *ONE, "--ranking", "lift"],
-    "span-features": [*H, *ONE, "--span", "3:9"],
-    "activation-histogram": [*H, *ONE],
-    "quality-by-inference": H,
-    "norms": ONE,
-    "first-norms": H,
-    "norm-histogram": H,
-    "sinks": H,
-    "steering-checks": ONE,
-}
+ASKED = questions("none of these asks for a study")
 MAY_BE_EMPTY = {"neighbours", "promoted-tokens", "sinks", "steering-checks", "branches"}
 """Of the sample: it is not finished, was not steered, and has no sinks."""
 
@@ -68,7 +37,7 @@ def ask(cache: Path, capsys: pytest.CaptureFixture[str], *arguments: str) -> lis
 
 @pytest.mark.parametrize("query", PLAIN_QUERIES)
 def test_it_answers_with_its_columns(query: str, cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    rows = ask(cache, capsys, query, *ARGUMENTS[query])
+    rows = ask(cache, capsys, query, *spelled(ASKED[query]))
     assert rows or query in MAY_BE_EMPTY
     assert all(list(row) == list(PLAIN_QUERIES[query].columns) for row in rows)
 
