@@ -7,6 +7,7 @@ what is not: docs/trust.md.
 from __future__ import annotations
 
 import stat
+from codecs import BOM_UTF8
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -44,7 +45,7 @@ def parse(path: Path, content: bytes, *, infinite: bool = False) -> Any:
     infinite: let it hold Infinity and NaN, which JSON has not, and Python's own writer writes.
     """
     try:
-        return from_json(content, allow_inf_nan=infinite)
+        return from_json(content.removeprefix(BOM_UTF8), allow_inf_nan=infinite)  # RFC 8259, section 8.1
     except ValueError as error:
         raise BadFile(path, f"it is no JSON: {_short(str(error))}") from error
 

@@ -202,11 +202,11 @@ def is_correct(answer: str | None, reference: str | None, grade: Grade = "number
     return "".join(answer.split()).casefold() == "".join(reference.split()).casefold()
 
 
-def answer_key(answer: str | None) -> str:
+def answer_key(answer: str | None, grade: Grade = "number") -> str:
     """Equal for answers that state the same, as `is_correct` compares them; of none, the empty text."""
     if answer is None:
         return ""
-    number = _number(answer)
+    number = None if grade == "text" else _number(answer)
     return str(number) if number is not None else "".join(answer.split()).casefold() or " "
 
 

@@ -457,15 +457,15 @@ def test_every_answer_has_its_headers(lab: Lab) -> None:
         assert "frame-ancestors 'none'" in answer.headers["content-security-policy"]
 
 
-@pytest.mark.parametrize("command", [STREAMLIT, UP], ids=["streamlit run", "up"])
 @pytest.mark.parametrize(
-    ("wrong", "said"),
+    ("command", "wrong", "said"),
     [
-        ({}, "KTHINK_ACCESS=invitations"),
-        ({"KTHINK_ACCESS": "oidc"}, "KTHINK_ROLES_FILE"),
-        ({"KTHINK_ACCESS": "proxy", "KTHINK_ROLES_FILE": "x"}, "KTHINK_PROXY"),
-        ({"KTHINK_ACCESS": "passwords"}, "KTHINK_ACCESS"),
-        ({"KTHINK_ACCESS": "invitations", "KTHINK_OPEN": "1"}, "KTHINK_OPEN"),
+        (STREAMLIT, {}, "KTHINK_ACCESS=invitations"),
+        (UP, {}, "KTHINK_ACCESS=invitations"),
+        (UP, {"KTHINK_ACCESS": "oidc"}, "KTHINK_ROLES_FILE"),
+        (UP, {"KTHINK_ACCESS": "proxy", "KTHINK_ROLES_FILE": "x"}, "KTHINK_PROXY"),
+        (STREAMLIT, {"KTHINK_ACCESS": "passwords"}, "KTHINK_ACCESS"),
+        (UP, {"KTHINK_ACCESS": "invitations", "KTHINK_OPEN": "1"}, "KTHINK_OPEN"),
     ],
 )
 def test_it_does_not_start_open_to_others(command: tuple[str, ...], wrong: dict[str, str], said: str) -> None:

@@ -28,7 +28,7 @@ def test_the_bundles_problems() -> None:
 def test_jsonl(tmp_path: Path) -> None:
     source = write(
         tmp_path / "p.jsonl",
-        '{"question": "a?", "answer": "He has 1 + 1.\\n#### 2"}',
+        '\ufeff{"question": "a?", "answer": "He has 1 + 1.\\n#### 2"}',  # as editors begin a file on Windows
         "",
         '{"question": "b?"}',
         '{"question": "c?", "answer": 7, "kind": "ignored"}',

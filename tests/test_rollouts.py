@@ -354,6 +354,22 @@ def test_the_table_is_what_the_answers_say(studied: Path) -> None:
             assert row["importance"] == pytest.approx(0) and row["q"] == 1
 
 
+def test_answers_are_compared_as_the_experiment_grades(studied: Path) -> None:
+    with open_reader(studied, "thoughts") as reader:
+        plain = stored(reader, 0).plain
+    assert plain is not None and plain.grade == "number" and "grade" not in plain.model_dump()
+    spelled = [("35", "35.0"), ("35.0", "35"), *[("35", "35")] * (len(plain.places) - 2)]
+    answers = [tuple(both[at % 2] for at in range(ROLLOUTS)) for both in spelled]
+    places = [place.model_copy(update={"answers": own}) for place, own in zip(plain.places, answers, strict=True)]
+    changed = plain.model_copy(update={"places": tuple(places), "reference": "35"})
+    as_text = changed.model_copy(update={"grade": "text"})
+    assert set(table(changed)["accuracy_before"]) == {1} and set(table(changed)["importance"]) == {0}
+    rows = table(as_text)
+    assert rows["accuracy_before"].tolist()[0] == pytest.approx(sum(one == "35" for one in answers[0]) / ROLLOUTS)
+    assert rows["importance"].tolist()[1] > 0
+    assert as_text.id != changed.id
+
+
 @pytest.mark.parametrize(
     ("one", "other"), [("35", "35.0"), ("$1,000", "1000"), ("\\frac{1}{2}", "0.5"), (" x + y", "X+Y"), (None, None)]
 )

@@ -22,18 +22,20 @@ from kthink_core.model.sampling import Sampling
 from kthink_core.model.steering import steering
 from kthink_core.precompute.pipeline import Plan, plan_with, precompute
 from kthink_core.precompute.progress import Silent
+from kthink_core.prompts import Grade
 from kthink_core.records import Intervention, Problem
 from kthink_core.store.reader import Reader, open_reader
 from kthink_core.store.studies import list_studies, made_with, save_study
-from kthink_core.store.sweeps import MOST_RUNS, Sweep
+from kthink_core.store.sweeps import MOST_RUNS, Sweep, questions_of
 
 HOOKPOINT = SHAPES["tiny"].hookpoints[0]
 
 
 @pytest.fixture(scope="module")
 def sampled(tiny_plan: Plan) -> Plan:
-    """Three questions, each with two seeds."""
-    return plan_with(tiny_plan, "sampled", tiny_plan.experiment.config.model_copy(update={"samples": 2, "seed": 3}))
+    """Three questions, each with two seeds, graded as text."""
+    own = {"samples": 2, "seed": 3, "grade": "text"}
+    return plan_with(tiny_plan, "sampled", tiny_plan.experiment.config.model_copy(update=own))
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +94,21 @@ def test_the_baseline_is_what_the_experiment_holds(reader: Reader, machine: Mach
         assert (run.tokens, run.finish_reason) == (row.generated_tokens, row.finish_reason)
         assert run.repetition == repetition(ids)
         assert run.receipt is None
+
+
+@pytest.mark.parametrize(("grade", "verdict"), [("number", False), ("text", False), ("none", None)])
+def test_runs_are_graded_as_the_experiment(
+    reader: Reader, machine: Machine, grade: Grade, verdict: bool | None
+) -> None:
+    """What writes no final answer is wrong where there is a reference, unless nothing is graded."""
+    problem = Problem(0, "How many legs have 6 cats?", "24")
+    _, sweep, problems = asked(reader, wish(0, action="ablate", strengths=[], samples=1))
+    assert sweep.asked.grade == "text"
+    own = sweep.asked.model_copy(update={"grade": grade})
+    of = ProblemSet([problem], problems.source, 1)
+    fresh = sweep.model_copy(update={"asked": own, "questions": questions_of([problem])})
+    assert [run.correct for run in whole(machine, fresh, of).runs] == [verdict] * 2
+    assert (fresh.id == sweep.id) == (grade == "text")
 
 
 def test_an_arm_is_steered_to_its_strength_times_the_maximum(

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from kthink_core.config import Experiment
 from kthink_core.errors import BadValue
 from kthink_core.evidence.sentence_splitting import sentences, thought
+from kthink_core.prompts import NONE
 from kthink_core.records import Inference, Intervention, hookpoints_needed
 from kthink_core.store.reader import Reader
 from kthink_core.store.sentence_studies import (
@@ -97,7 +98,8 @@ def _begun(experiment: Experiment, trace: Inference, question: Question, device:
         trace=trace_digest(trace.token_ids),
         prompt_tokens=trace.prompt_tokens,
         generated_tokens=trace.generated_tokens,
-        reference=trace.reference,
+        reference=None if config.grade == NONE else trace.reference,
+        grade=config.grade,
         rollouts=question.rollouts,
         seed=question.seed,
         temperature=config.temperature if trace.temperature is None else trace.temperature,

@@ -117,11 +117,12 @@ def doubts(study: SentenceStudy) -> list[str]:
 
 def table(study: SentenceStudy, clamped: SentenceStudy | None = None) -> pd.DataFrame:
     """`COLUMNS` of the sentences with rollouts on both sides; of `clamped` those that it has done, too."""
-    places = [*study.places, *(clamped.places if clamped else ())]
-    keys = {key: code for code, key in enumerate(dict.fromkeys(answer_key(one) for p in places for one in p.answers))}
+    keys: dict[str, int] = {}
 
     def coded(answers: Sequence[str | None]) -> Codes:
-        return np.array([keys[answer_key(answer)] for answer in answers], np.int64)
+        """The same number for answers that state the same."""
+        own = [keys.setdefault(answer_key(answer, study.grade), len(keys)) for answer in answers]
+        return np.array(own, np.int64)
 
     own = [coded(place.answers) for place in study.places]
     other = [coded(place.answers) for place in clamped.places] if clamped else []
@@ -165,7 +166,7 @@ def _named(moved: Moved, value: str, prefix: str) -> dict[str, float]:
 
 
 def _right(study: SentenceStudy, answers: Sequence[str | None]) -> NDArray[np.bool_]:
-    return np.array([bool(is_correct(answer, study.reference)) for answer in answers])
+    return np.array([bool(is_correct(answer, study.reference, study.grade)) for answer in answers])
 
 
 def _is_of(study: SentenceStudy, hookpoint: str | None, feature: int | None) -> bool:

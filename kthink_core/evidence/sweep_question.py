@@ -105,6 +105,7 @@ def asked_of(reader: Reader, wish: Wish, of: ProblemSet, flag: str) -> Asked:
         temperature=config.temperature,
         top_p=config.top_p,
         max_new_tokens=config.max_new_tokens,
+        grade=config.grade,
     )
 
 

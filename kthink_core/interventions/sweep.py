@@ -149,7 +149,7 @@ def _run(
         closed=_holds(written, close) if prompt.mode == "think" else None,
         repetition=repetition(written),
         answer=answer and answer[:1000],
-        correct=is_correct(answer, prompt.problem.reference),
+        correct=is_correct(answer, prompt.problem.reference, sweep.asked.grade),
         text=text_of(lm.tokenizer, written)[: sweep.longest_text],
         receipt=receipt,
     )

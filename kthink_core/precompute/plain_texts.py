@@ -76,7 +76,7 @@ def _lines(path: Path) -> Iterator[str]:
     try:
         if path.stat().st_size > _MOST_BYTES:
             raise BadValue(f"{path} is longer than {_MOST_BYTES:,} bytes; take a part of it")
-        content = path.read_text("utf-8")
+        content = path.read_text("utf-8-sig")
     except UnicodeDecodeError as error:
         raise BadValue(f"{path} is no text in UTF-8") from error
     except OSError as error:

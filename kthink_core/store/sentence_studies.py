@@ -11,6 +11,7 @@ from typing import Annotated, Final, NamedTuple, Self
 from pydantic import Field, model_validator
 
 from kthink_core.config import Experiment
+from kthink_core.prompts import Grade
 from kthink_core.records import Intervention
 from kthink_core.store.files import Layout
 from kthink_core.store.studies import Document, Study, list_studies, study_id
@@ -59,6 +60,9 @@ class SentenceStudy(Study):
     prompt_tokens: Count
     generated_tokens: Count
     reference: str | None = Field(max_length=100_000)
+    """None where there is none, or nothing is graded."""
+    grade: Grade = Field(default="number", exclude_if=lambda grade: grade == "number")  # as older ones are written
+    """How answers are compared with it, and with each other."""
     rollouts: int = Field(ge=2, le=MOST_ROLLOUTS)
     seed: int = Field(ge=0, lt=2**31)
     """The first seed; that of the trace itself is left out."""

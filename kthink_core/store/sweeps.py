@@ -14,7 +14,7 @@ from typing import Annotated, NamedTuple, Self
 from pydantic import Field, model_validator
 
 from kthink_core.config import MOST_LATENTS
-from kthink_core.prompts import Mode
+from kthink_core.prompts import Grade, Mode
 from kthink_core.records import Action, FinishReason, Intervention, Problem, Receipt
 from kthink_core.store.studies import Document, Study, study_id
 
@@ -68,6 +68,8 @@ class Asked(Document):
     temperature: Annotated[float, Field(ge=0, le=10)]
     top_p: Annotated[float, Field(gt=0, le=1)]
     max_new_tokens: Annotated[int, Field(ge=1, lt=2**31)]
+    grade: Grade = Field(default="number", exclude_if=lambda grade: grade == "number")  # as older ones are written
+    """How answers are compared with references."""
 
     @model_validator(mode="after")
     def _each_once(self) -> Self:
