@@ -29,9 +29,9 @@ TOKENS = (
 )  # fmt: skip
 
 _FIRED = f"""
-    SELECT token_id, min(text) AS text, count(*) AS active
+    SELECT token_id, min(text) AS text, count(*) AS active, count(*) OVER () AS of
     FROM ({activations_of_feature("generated")}) JOIN tokens USING (inference, position)
-    GROUP BY token_id ORDER BY active DESC, token_id
+    GROUP BY token_id ORDER BY active DESC, token_id LIMIT $most
 """
 _CELLS = f"""
     WITH own AS ({activations_of_feature("generated")})
@@ -54,7 +54,9 @@ _TOTALS = f"""
 
 class _Found(NamedTuple):
     tokens: pd.DataFrame
-    """token_id, text: those on which the feature fires, by how often."""
+    """token_id, text: those on which the feature fires most often, by how often."""
+    of: int
+    """Tokens on which it fires in all."""
     counts: Counts
 
 
@@ -85,7 +87,7 @@ def think_or_word(reader: Reader, hookpoint: str, feature: int) -> pd.DataFrame:
         value, low, high = getattr(parts, name)
         row |= {name: value, f"{prefix}low": low, f"{prefix}high": high}
     problems = int((totals > 0).all(axis=0).sum())
-    row |= {"like_think": parts.like_think, "like_answer": parts.like_answer, "tokens": len(found.tokens)}
+    row |= {"like_think": parts.like_think, "like_answer": parts.like_answer, "tokens": found.of}
     row |= {"tokens_compared": int(compared(found.counts).sum()), "problems": problems}
     row["finding"] = finding(parts, tuple(fired.tolist()), tuple(of_sides.tolist()), problems)
     return pd.DataFrame([row], columns=list(COLUMNS))
@@ -103,9 +105,7 @@ def think_or_word_tokens(reader: Reader, hookpoint: str, feature: int, top: int 
     what the token contributes to the `difference` of `think_or_word`. Raises UnknownName, OutOfRange, BadValue.
     """
     check_top(top)
-    most = max(top, MOST)
-    tokens, counts = _read(reader, hookpoint, feature, most)
-    tokens = tokens.head(most)
+    tokens, _, counts = _read(reader, hookpoint, feature, max(top, MOST))
     positions, active = counts.by_token()
     table = tokens.assign(comparable=compared(counts))
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -129,8 +129,8 @@ def _read(reader: Reader, hookpoint: str, feature: int, most: int) -> _Found:
     """Counts of the first `most` tokens."""
     check_feature(reader, hookpoint, feature)
     own = {"hookpoint": hookpoint, "feature": feature}
-    tokens = reader.query(_FIRED, own).loc[:, ["token_id", "text"]]
-    cells = reader.query(_CELLS, own | {"tokens": tokens["token_id"].tolist()[:most]})
+    tokens = reader.query(_FIRED, own | {"most": most})
+    cells = reader.query(_CELLS, own | {"tokens": tokens["token_id"].tolist()})
     whole, where = reader.query(_TOTALS), reader.query(_WHERE_FIRED, own)
     problems = whole["problem"].to_numpy()
     fired = np.zeros((2, len(problems)), np.int64)
@@ -145,4 +145,4 @@ def _read(reader: Reader, hookpoint: str, feature: int, most: int) -> _Found:
         whole[list(_SIDES)].to_numpy(np.int64).T,
         fired,
     )
-    return _Found(tokens, counts)
+    return _Found(tokens[["token_id", "text"]], int(tokens["of"].max()) if len(tokens) else 0, counts)
