@@ -118,11 +118,13 @@ def _is_hooked_at(path: Path, hookpoint: str) -> bool:
 
 
 def _at_no_hookpoint(path: Path) -> str | None:
-    """Why, if so."""
+    """Why, if so, of one in SAELens's format."""
     hook = _hook(path)
+    if hook is None:
+        told = (path / lens_sae.WEIGHTS).is_file()
+        return f"{path / _CFG} has no hook_name: give the folder the name of the hookpoint" if told else None
     try:
-        if hook is not None:
-            hookpoint_named(hook)
+        hookpoint_named(hook)
     except UnsupportedSae as error:
         return str(error)
     return None

@@ -39,7 +39,7 @@ from kthink_core.precompute.site_check import check_site
 from kthink_core.precompute.teacher_forcing import by_length, forced
 from kthink_core.precompute.traces import Traces, open_traces
 from kthink_core.prompts import prompt_ids
-from kthink_core.records import Generation, Inference, Problem, Prompt
+from kthink_core.records import Generation, Inference, Problem, Prompt, cut_positions
 from kthink_core.revisions import Revisions
 from kthink_core.settings import Settings, from_environment
 from kthink_core.store.completion import has_begun, is_finished
@@ -202,7 +202,8 @@ def _make(
 ) -> None:
     """Whole inferences, each committed as soon as it is one; out of memory on a GPU halves the batch and goes on."""
 
-    grade = plan.experiment.config.grade
+    grade, saes = plan.experiment.config.grade, plan.experiment.saes
+    cut = dict.fromkeys(saes, 0)
 
     def store(generation: Generation, captured: Captured) -> Inference:
         inference = encoded(plan.lm, plan.saes, plan.steering, generation, captured, grade)
@@ -211,6 +212,8 @@ def _make(
 
     def committed(inference: Inference) -> None:
         del lacking[inference.inference]
+        for hookpoint, encoding in inference.encodings.items():
+            cut[hookpoint] += cut_positions(encoding, saes[hookpoint].most)
         progress.committed(inference)
 
     def step(number: int, rows: int) -> None:
@@ -241,6 +244,10 @@ def _make(
                     beside.most = 0
                     _drain(beside)
                     progress.notice("out of GPU memory: going on with one at a time, stored before the next begins")
+    for hookpoint, positions in cut.items():
+        if positions:
+            kept = f"the {saes[hookpoint].most:,} strongest features"
+            progress.notice(f"{hookpoint}: {kept} are kept at {positions:,} positions; --most-active N keeps more")
 
 
 def _passing(
