@@ -89,7 +89,7 @@ def _cut(reader: Reader, hookpoint: str, scope: Scope, inference: int | None) ->
         SELECT count(*) AS cut FROM token_latents
         WHERE hookpoint = $hookpoint AND len(features) >= $most AND {condition}
     """
-    return int(reader.query(sql, given)["cut"][0])
+    return sum(reader.query(sql, given)["cut"].tolist())
 
 
 def _losses(reader: Reader, scope: Scope, inference: int | None = None) -> pd.DataFrame:

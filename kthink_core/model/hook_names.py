@@ -54,8 +54,9 @@ def _place_of_module(name: str) -> _Place | None:
     if not found:
         return None
     layer, child = found.groups()
-    part: Part | None = next((part for part, names in PART_NAMES.items() if child in names), None if child else "")
-    return None if part is None else _Place(int(layer), part)
+    if child is None:
+        return _Place(int(layer), "")
+    return next((_Place(int(layer), part) for part, names in PART_NAMES.items() if child in names), None)
 
 
 def _place_of_hook(hook: str) -> _Place:
