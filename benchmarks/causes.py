@@ -27,7 +27,7 @@ from kthink_core.model.ablation import Ablation, Target
 from kthink_core.model.attribution import attribution
 from kthink_core.model.language_model import load_model
 from kthink_core.model.objective import Objective
-from kthink_core.model.sparse_coder import hookpoints_in, load_saes
+from kthink_core.model.sae_folders import hookpoints_in, load_saes
 from kthink_core.precompute.pipeline import Plan, plan, precompute
 from kthink_core.precompute.progress import Silent
 from kthink_core.store.causal_studies import RUNNER_UP, AttributionQuestion, AttributionStudy

@@ -10,7 +10,7 @@ from typing import Any, get_args
 
 from pydantic import ValidationError
 
-from kthink_core.config import DEMO, PRESETS, Dtype, ExperimentConfig, Site, check_name, preset
+from kthink_core.config import DEMO, MOST_ACTIVE, PRESETS, Dtype, ExperimentConfig, Site, check_name, preset
 from kthink_core.documents import read_bounded
 from kthink_core.errors import BadFile, BadValue, encodable, in_words, short
 from kthink_core.prompts import INSTRUCTION, NONE, Grade, Mode
@@ -19,7 +19,7 @@ from kthink_core.settings import Settings, from_environment
 _CONFIG_OPTIONS = (
     "model", "model_revision", "sae", "sae_revision", "hookpoints", "site", "problems", "limit", "mode",
     "temperature", "top_p", "max_new_tokens", "seed", "samples", "dtype", "traces", "split", "skip_bad", "by_id",
-    "instruction", "system", "grade", "chat_template",
+    "instruction", "system", "grade", "chat_template", "most_active",
 )  # fmt: skip
 
 _LONGEST_TEMPLATE = 100_000
@@ -116,6 +116,10 @@ def add_config(parser: argparse.ArgumentParser) -> None:
     """What an experiment is made with; `config_of` reads it."""
     add_weights(parser)
     parser.add_argument("--hookpoints", nargs="+", metavar="H", help="modules such as layers.10.mlp")
+    parser.add_argument(
+        "--most-active", type=whole_number, metavar="N",
+        help=f"features kept at a position, the strongest, of SAEs without a fixed k ({MOST_ACTIVE:,})",
+    )  # fmt: skip
     parser.add_argument(
         "--site", choices=get_args(Site), help="what is captured: the module's output, or its layer's input"
     )

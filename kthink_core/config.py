@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
@@ -13,6 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 from kthink_core.errors import BadValue, UnknownName
 from kthink_core.prompts import INSTRUCTION, Chat, Grade, Mode
 from kthink_core.records import Intervention
+from kthink_core.revisions import Revisions
 
 Site = Literal["hookpoint", "residual"]
 Device = Literal["auto", "cpu", "cuda"]
@@ -29,6 +29,9 @@ DATABASE_SCHEMA = 7
 2: features by inference and by token, decoder directions. 3: interventions; a trace that was cut off is not wrong.
 4: fidelity. 5: triggers and receipts of interventions. 6: tags.
 7: alternatives; of a branch its parent."""
+
+MOST_ACTIVE = 2048
+"""Features of an SAE without a fixed k that are kept at a position, unless asked otherwise."""
 
 BATCH_SIZE = 32
 """Inferences generated at once, unless asked otherwise."""
@@ -57,7 +60,6 @@ Text = Annotated[str, Field(max_length=4096), AfterValidator(_without_nul)]
 MOST_NAME = 100
 """Characters of an experiment's name."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-_SAE_AT = "sae_revision "
 _MODULE = re.compile(r"\w+(\.\w+)*", re.ASCII)
 
 
@@ -117,6 +119,13 @@ class ExperimentConfig(BaseModel):
     dtype: Dtype = "auto"
     steering: tuple[Intervention, ...] = Field(default=(), max_length=64, description="done while the model writes")
     # What follows is written only where it says something, for the same reason.
+    most_active: int = Field(
+        default=MOST_ACTIVE,
+        ge=1,
+        le=MOST_LATENTS,
+        description="features kept at a position, the largest, of SAEs without a fixed k",
+        exclude_if=lambda most: most == MOST_ACTIVE,
+    )
     instruction: str | None = Field(
         default=None,
         max_length=20_000,
@@ -177,44 +186,14 @@ class SaeShape(BaseModel):
     d_in: int = Field(ge=1, le=MOST_WIDTH)
     activation: str = Field(pattern=r"^[a-z][a-z0-9_]{0,30}$")
     """`topk`, `groupmax`, … as its format calls it."""
+    most: int | None = Field(default=None, ge=1, exclude_if=_is_none)
+    """Where their number is not fixed: no more than so many are kept at a position, the largest; None: all."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.k is not None and self.k > self.num_latents:
             raise ValueError(f"k is {self.k}, more than the {self.num_latents} latents there are")
         return self
-
-
-class Revisions(BaseModel):
-    """What identifies the weights of an experiment: hub commits, or `sha256:…` of the files."""
-
-    model_config = ConfigDict(frozen=True)
-
-    model: str | None = None
-    sae: str | None = None
-    """Of all SAEs together."""
-    saes: dict[str, str] = {}
-    """By hookpoint: of its SAE alone, where that is not the revision of them all."""
-
-    def sae_of(self, hookpoint: str) -> str | None:
-        """Of one SAE, whichever others it was used with."""
-        return self.saes.get(hookpoint, self.sae)
-
-    def facts(self) -> dict[str, str]:
-        """As provenance: `model_revision`, `sae_revision`, and `sae_revision HOOKPOINT`."""
-        named = {"model_revision": self.model, "sae_revision": self.sae}
-        named |= {f"{_SAE_AT}{hookpoint}": own for hookpoint, own in self.saes.items()}
-        return {name: revision for name, revision in named.items() if revision is not None}
-
-    def found(self, config: Mapping[str, object]) -> dict[str, str]:
-        """By field of a configuration what was found where none was asked for."""
-        return {name: fact for name, fact in self.facts().items() if config.get(name, fact) is None}
-
-    @classmethod
-    def of_facts(cls, facts: Mapping[str, str]) -> Self:
-        """The other way round: all that journals before schema 3, and databases, have."""
-        own = {name.removeprefix(_SAE_AT): fact for name, fact in facts.items() if name.startswith(_SAE_AT)}
-        return cls(model=facts.get("model_revision"), sae=facts.get("sae_revision"), saes=own)
 
 
 class Experiment(BaseModel):
@@ -279,6 +258,14 @@ PRESETS: dict[str, ExperimentConfig] = {
         model="deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B",
         sae="EleutherAI/sae-DeepSeek-R1-Distill-Qwen-1.5B-65k",
         hookpoints=("layers.5.mlp", "layers.10.mlp", "layers.20.mlp"),
+        problems="gsm8k",
+    ),
+    # "I Have Covered All the Bases Here" (arXiv 2503.18878), whose ReasonScore is: `standard` in SAELens's format, on
+    # what leaves layer 19, 65,536 latents. No beginning or end of a sequence was among what it was trained on.
+    "r1-distill-llama-8b": ExperimentConfig(
+        model="deepseek-ai/DeepSeek-R1-Distill-Llama-8B",
+        sae="andreuka18/deepseek-r1-distill-llama-8b-lmsys-openthoughts",
+        hookpoints=("layers.19",),
         problems="gsm8k",
     ),
 }

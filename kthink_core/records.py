@@ -77,6 +77,11 @@ class Encoding(NamedTuple):
     """[d_in] Σ x over the positions of each segment; a segment without positions is absent."""
 
 
+def cut_positions(encoding: Encoding, most: int | None) -> int:
+    """Positions with as many features as are kept at most, where that is bounded: others may have fired there, too."""
+    return 0 if most is None else int(((encoding.activations > 0).sum(axis=1) >= most).sum())
+
+
 def joined(parts: Sequence[Encoding]) -> Encoding:
     """Encodings of stretches that follow each other, as one of them all; sums add up in float64. Those that keep fewer
     features than others are filled up with feature 0 at activation 0."""

@@ -25,7 +25,7 @@ from kthink_core.live.api import Done, Progressed, Studied
 from kthink_core.live.client import WorkerClient
 from kthink_core.live.study_requests import AblationRequest, AttributionRequest, RunTrace, StoredTrace
 from kthink_core.model.language_model import LanguageModel
-from kthink_core.model.sparse_coder import load_saes
+from kthink_core.model.sae_folders import load_saes
 from kthink_core.precompute.pipeline import Plan, plan
 from kthink_core.precompute.progress import Silent
 from kthink_core.records import Inference

@@ -29,7 +29,7 @@ COLUMNS = {
     "feature-counts": "feature inferences of max_activation",
     "top-tokens": "token_id text max_activation mean_activation count",
     "quality": "hookpoint scope fvu l0 dead loss_recovered kl low high positions predictions inferences ce_model "
-    "ce_spliced ce_zero mean_norm median_norm max_norm sinks",
+    "ce_spliced ce_zero mean_norm median_norm max_norm sinks cut",
 }
 
 

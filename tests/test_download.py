@@ -19,8 +19,8 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 import kthink_core
-from kthink_core.config import Revisions
 from kthink_core.listing import write_table
+from kthink_core.revisions import Revisions
 from kthink_core.ui.parts import download
 from kthink_core.ui.view.cache import Source
 from kthink_core.ui.view.page import Page

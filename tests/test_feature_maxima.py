@@ -17,7 +17,7 @@ from kthink_core.model.feature_maxima import FeatureMaxima
 from kthink_core.model.language_model import LanguageModel
 from kthink_core.model.replay import replay
 from kthink_core.model.sae import Sae
-from kthink_core.model.sparse_coder import load_saes
+from kthink_core.model.sae_folders import load_saes
 from kthink_core.precompute.plain_texts import plain_texts
 
 HOOKPOINT = "layers.4.mlp"

@@ -32,7 +32,7 @@ from kthink_core.model import fidelity as module
 from kthink_core.model.fidelity import fidelity
 from kthink_core.model.language_model import LanguageModel
 from kthink_core.model.sae import Latents
-from kthink_core.model.sparse_coder import load_saes
+from kthink_core.model.sae_folders import load_saes
 from kthink_core.model.steering import steering
 from kthink_core.precompute.pipeline import Plan, precompute
 from kthink_core.precompute.progress import Silent

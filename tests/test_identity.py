@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from kthink_core.config import Experiment, Revisions
+from kthink_core.config import Experiment
 from kthink_core.errors import ExperimentMismatch
 from kthink_core.identity import check_same, maker, sae_revision, same_features, same_makers, source
 from kthink_core.live.api import Health
+from kthink_core.revisions import Revisions
 from tests.store_samples import HOOKPOINTS, sample_experiment
 
 AT, OTHER = HOOKPOINTS[0], HOOKPOINTS[1]

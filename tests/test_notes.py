@@ -32,7 +32,7 @@ from kthink_core.errors import (
     TooLong,
     UnknownName,
 )
-from kthink_core.model.sparse_coder import load_saes
+from kthink_core.model.sae_folders import load_saes
 from kthink_core.notes import FeatureSubject, InferenceSubject, Notebook, SpanSubject, clean, search
 from kthink_core.notes.schema import MIGRATIONS
 from tests.app_samples import HOOKPOINTS, sample_experiment, write_experiment

@@ -18,7 +18,7 @@ from kthink_core.config import SaeShape
 from kthink_core.errors import BadFile, MissingFiles, UnknownName, UnsupportedSae
 from kthink_core.model import sae as sae_module
 from kthink_core.model.sae import Latents, Sae, check_widths, encode
-from kthink_core.model.sparse_coder import load_saes
+from kthink_core.model.sae_folders import load_saes
 from kthink_core.store.reader import open_reader
 from tests.store_samples import sample_experiment, sample_inference, write_sample
 

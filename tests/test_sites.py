@@ -20,6 +20,7 @@ from kthink_core.config import ExperimentConfig, preset
 from kthink_core.errors import UnknownName, UnsupportedSae, WrongSite
 from kthink_core.model import sites
 from kthink_core.model.language_model import LanguageModel
+from kthink_core.model.sae_folders import hookpoints_in, load_saes
 from kthink_core.model.sites import (
     ATTENTION_OUTPUT,
     LAYER_INPUT,
@@ -31,7 +32,6 @@ from kthink_core.model.sites import (
     measured,
     sites_of,
 )  # fmt: skip
-from kthink_core.model.sparse_coder import hookpoints_in, load_saes
 from kthink_core.precompute.pipeline import Plan, plan, precompute
 from kthink_core.precompute.problems import load_problems
 from kthink_core.precompute.progress import Silent

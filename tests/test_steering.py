@@ -19,8 +19,8 @@ from kthink_core.model.hookpoints import passing
 from kthink_core.model.language_model import LanguageModel
 from kthink_core.model.replay import replay
 from kthink_core.model.sae import Sae
+from kthink_core.model.sae_folders import load_saes
 from kthink_core.model.sampling import Sampling
-from kthink_core.model.sparse_coder import load_saes
 from kthink_core.model.steering import Steering, steering
 from kthink_core.precompute.pipeline import plan, precompute
 from kthink_core.precompute.progress import Silent

@@ -24,7 +24,8 @@ from store_samples import HOOKPOINTS, sample_experiment, sample_fidelity, sample
 
 from kthink_core import queries
 from kthink_core.errors import KthinkError, in_words
-from kthink_core.model.sparse_coder import KSparse, load_saes
+from kthink_core.model.sae_folders import load_saes
+from kthink_core.model.sparse_coder import KSparse
 from kthink_core.records import Directions
 from kthink_core.store.export import export
 from kthink_core.store.reader import Reader, list_experiments, open_reader

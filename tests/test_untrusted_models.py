@@ -42,7 +42,7 @@ from kthink_core.errors import BadFile, BadTemplate, KthinkError, UnsupportedMod
 from kthink_core.model import chat_template
 from kthink_core.model.chat_template import frames
 from kthink_core.model.language_model import load_model
-from kthink_core.model.sparse_coder import load_saes
+from kthink_core.model.sae_folders import load_saes
 from kthink_core.prompts import BYPASS, INSTRUCTION, prompt_ids
 
 CPU = torch.device("cpu")

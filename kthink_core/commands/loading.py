@@ -23,10 +23,10 @@ def load(experiment: Experiment, hookpoints: Sequence[str], device: Device) -> L
     """Of some hookpoints of the experiment. Raises what loading raises, ExperimentMismatch where other files lie in
     their place now."""
     from kthink_core.model.language_model import load_model, pick_device
-    from kthink_core.model.sparse_coder import load_saes
+    from kthink_core.model.sae_folders import load_saes
 
     config, where = experiment.config, pick_device(device)
-    saes = load_saes(config.sae, config.sae_revision, hookpoints, where)
+    saes = load_saes(config.sae, config.sae_revision, hookpoints, where, config.most_active)
     lm = load_model(config.model, config.model_revision, where, config.dtype, config.chat)
     for hookpoint in hookpoints:
         made = Maker(source(config.model, lm.revision), source(config.sae, saes.revisions[hookpoint]), config.site)

@@ -38,14 +38,16 @@ def passport(
     hookpoint, scope, positions, fvu, l0, dead (share of features never active), loss_recovered, low, high (of a 95 %
     interval by bootstrap over problems; null for fewer than five, and where a resample has no denominator), kl (nats a
     prediction), predictions, inferences (measured, with predictions in scope), ce_model, ce_spliced, ce_zero (nats),
-    mean_norm, median_norm, max_norm, sinks. Null where there is nothing to divide by: loss_recovered where 0 in the
-    place of what the hookpoint passes on costs nothing; the measured figures of kept live runs, and until `precompute`
-    has measured. Raises UnknownName, OutOfRange, BadValue.
+    mean_norm, median_norm, max_norm, sinks, cut (positions with as many features as are kept at most, of an SAE that
+    bounds them: others may have fired there, too). Null where there is nothing to divide by: loss_recovered where 0 in
+    the place of what the hookpoint passes on costs nothing; the measured figures of kept live runs, and until
+    `precompute` has measured. Raises UnknownName, OutOfRange, BadValue.
     """
     if hookpoint is not None:
         check_hookpoint(reader, hookpoint)
     table = quality(reader, scope, inference).rename(columns={"dead_share": "dead"})
     table = table.merge(norms(reader, scope, inference), on="hookpoint", how="left")
+    table = table.assign(cut=[_cut(reader, name, scope, inference) for name in table["hookpoint"]])
     losses = _losses(reader, scope, inference)
     losses = losses.assign(problem=problems_of(reader, losses["inference"].tolist()))
     rows = [_fidelity(losses.loc[losses["hookpoint"] == name, :]) for name in table["hookpoint"]]
@@ -58,6 +60,7 @@ def passport(
 COLUMNS = (
     "hookpoint", "scope", "fvu", "l0", "dead", "loss_recovered", "kl", "low", "high", "positions", "predictions",
     "inferences", "ce_model", "ce_spliced", "ce_zero", "mean_norm", "median_norm", "max_norm", "sinks",
+    "cut",
 )  # fmt: skip
 """Of `passport`."""
 
@@ -73,6 +76,20 @@ def passport_by_inference(reader: Reader, hookpoint: str, scope: Scope = "genera
     recovered = ((found["zero"] - found["spliced"]) / denominator).where(denominator > 0)
     table = table.assign(loss_recovered=recovered, kl=found["kl"] / found["predictions"], **mean)
     return table.assign(predictions=found["predictions"].fillna(0).astype(np.int64))
+
+
+def _cut(reader: Reader, hookpoint: str, scope: Scope, inference: int | None) -> int:
+    most = reader.experiment.saes[hookpoint].most
+    if most is None:
+        return 0
+    condition, given = in_scope(scope), {"hookpoint": hookpoint, "most": most}
+    if inference is not None:
+        condition, given = f"{condition} AND inference = $inference", given | {"inference": inference}
+    sql = f"""
+        SELECT count(*) AS cut FROM token_latents
+        WHERE hookpoint = $hookpoint AND len(features) >= $most AND {condition}
+    """
+    return sum(reader.query(sql, given)["cut"].tolist())
 
 
 def _losses(reader: Reader, scope: Scope, inference: int | None = None) -> pd.DataFrame:

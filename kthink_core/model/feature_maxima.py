@@ -77,10 +77,9 @@ class FeatureMaxima:
 
     def baselines(self, features: Sequence[int]) -> NDArray[np.float64]:
         """[features, texts] largest activation over a text."""
-        first = len(self._begin)
-        return np.array(
-            [[_largest(latents, feature, first, None) for latents in self._latents] for feature in features]
-        ).reshape(len(features), len(self.texts))
+        return np.array([[_largest(latents, feature) for latents in self._latents] for feature in features]).reshape(
+            len(features), len(self.texts)
+        )
 
     @torch.inference_mode()
     def maxima(self, rows: Sequence[tuple[int, Changed]]) -> NDArray[np.float64]:
@@ -97,9 +96,8 @@ class FeatureMaxima:
             tails = [row.ids[same:] for row in batch]
             latents = self._encoded(tails, self._cache([row.text for row in batch], same))
             for row, after in zip(batch, latents, strict=True):
-                first = max(len(begin) - same, 0)
-                before = _largest(self._latents[row.text], row.feature, len(begin), same) if same else 0.0
-                found[row.place] = max(before, _largest(after, row.feature, first, None))
+                before = _largest(self._latents[row.text], row.feature, same - len(begin)) if same else 0.0
+                found[row.place] = max(before, _largest(after, row.feature))
         return found
 
     @torch.inference_mode()
@@ -107,7 +105,7 @@ class FeatureMaxima:
         """[positions] activation of a feature at each of a text's own tokens."""
         (latents,) = self._encoded([[*self._begin, *token_ids]], None)
         here = torch.where(latents.indices == feature, latents.activations, 0).amax(-1)
-        return here[len(self._begin) :].double().cpu().numpy()
+        return here.double().cpu().numpy()
 
     @torch.inference_mode()
     def _read_texts(self) -> list[Latents]:
@@ -155,8 +153,8 @@ class FeatureMaxima:
         return cache
 
     def _encoded(self, sequences: Sequence[Sequence[int]], cache: DynamicCache | None) -> list[Latents]:
-        """The latents of each sequence, which goes on from what the cache holds of its row. Padded on the right: no
-        position sees what comes after it."""
+        """The latents of each sequence, which goes on from what the cache holds of its row; of the token that begins a
+        sequence none. Padded on the right: no position sees what comes after it."""
         model, device = self._lm.model, self._lm.device
         longest = max(map(len, sequences))
         padded = torch.tensor([[*ids, *[0] * (longest - len(ids))] for ids in sequences], device=device)
@@ -166,9 +164,10 @@ class FeatureMaxima:
             model.base_model(
                 input_ids=padded, position_ids=positions, past_key_values=cache, use_cache=cache is not None
             )
-        lengths = [len(ids) for ids in sequences]
-        rows = zip(captured[self._hookpoint], lengths, strict=True)
-        whole = latents_of(self._sae, torch.cat([row[:length] for row, length in rows]))
+        first = max(len(self._begin) - begin, 0)
+        rows = zip(captured[self._hookpoint], sequences, strict=True)
+        whole = latents_of(self._sae, torch.cat([row[first : len(ids)] for row, ids in rows]))
+        lengths = [len(ids) - first for ids in sequences]
         parts = whole.activations.float().split(lengths), whole.indices.split(lengths)
         return [Latents(*pair) for pair in zip(*parts, strict=True)]
 
@@ -181,8 +180,8 @@ def _keys_and_values(cache: DynamicCache) -> list[tuple[Tensor, Tensor]]:
     return [(keys, values) for keys, values in pairs if keys is not None and values is not None]
 
 
-def _largest(latents: Latents, feature: int, first: int, end: int | None) -> float:
-    """Of a feature over positions [first, end)."""
-    activations, indices = latents.activations[first:end], latents.indices[first:end]
+def _largest(latents: Latents, feature: int, end: int | None = None) -> float:
+    """Of a feature over positions [0, end)."""
+    activations, indices = latents.activations[:end], latents.indices[:end]
     here = activations[indices == feature]
     return float(here.max()) if len(here) else 0.0

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from kthink_core.errors import UnsupportedSae
+from kthink_core.model.hook_names import PART_NAMES
 from kthink_core.model.hookpoints import layer_of, module_of, passing
 from kthink_core.model.language_model import LanguageModel
 from kthink_core.model.sae import Sae, chunks
@@ -25,11 +26,7 @@ from kthink_core.model.sae import Sae, chunks
 LAYER_INPUT, LAYER_OUTPUT = "layer input", "layer output"
 MLP_OUTPUT, ATTENTION_OUTPUT = "mlp output", "attention output"
 
-_PARTS = {
-    MLP_OUTPUT: ("mlp", "ffn", "feed_forward", "block_sparse_moe"),
-    ATTENTION_OUTPUT: ("self_attn", "attn", "attention", "self_attention"),
-}
-"""What model families call the parts of a layer."""
+_PARTS = {MLP_OUTPUT: PART_NAMES["mlp"], ATTENTION_OUTPUT: PART_NAMES["attention"]}
 
 CLEAR = 1.5
 """The next best site must leave so many times as much unexplained as the best one: neighbours on the residual stream

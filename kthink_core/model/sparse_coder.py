@@ -9,7 +9,6 @@ brings along on Linux, and that one knows no CPU tensors.
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Literal, Self
@@ -19,18 +18,17 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 from torch.nn.functional import linear
 
-from kthink_core import demo
 from kthink_core.config import MOST_LATENTS, MOST_WIDTH, SaeShape
 from kthink_core.documents import checked, parse_object, read_bounded
-from kthink_core.errors import MissingFiles, UnknownName, UnsupportedSae
-from kthink_core.model.sae import Latents, LoadedSaes
-from kthink_core.model.sources import locate
+from kthink_core.errors import MissingFiles, UnsupportedSae
+from kthink_core.model.sae import Latents
 from kthink_core.model.weights import read_tensors
 
 with redirect_stdout(io.StringIO()):  # it prints a line where triton is absent, into whatever is piped from here
     from sparsify import SparseCoder, SparseCoderConfig
     from sparsify.utils import eager_decode
 
+WEIGHTS = "sae.safetensors"
 _ACTIVATIONS = ("topk", "groupmax")
 _ROUNDING = 1e-2
 """Of a pre-activation."""
@@ -64,40 +62,9 @@ class KSparse:
         return bool(before.max() < -_ROUNDING)
 
 
-def load_saes(source: str, revision: str | None, hookpoints: Sequence[str], device: torch.device) -> LoadedSaes:
-    """Load `<source>/<hookpoint>/{cfg.json, sae.safetensors}` for each hookpoint.
-
-    Raises MissingFiles, UnknownName for a hookpoint that the source has no SAE for, UnsupportedSae for a transcoder,
-    BadFile where cfg.json or the weights are not what they should be.
-    """
-    patterns = [f"{hookpoint}/{name}" for hookpoint in hookpoints for name in ("cfg.json", "sae.safetensors")]
-    found = locate(source, demo.SAES, revision, patterns)
-    loaded = {hookpoint: _load(source, found.folder, hookpoint, device) for hookpoint in hookpoints}
-    return LoadedSaes(loaded, found.revision, {hookpoint: found.part(hookpoint) for hookpoint in hookpoints})
-
-
-def check_hookpoints(source: str, revision: str | None, hookpoints: Sequence[str]) -> None:
-    """Whether the source has an SAE of each, before anything takes long. Raises MissingFiles, UnknownName."""
-    found = locate(source, demo.SAES, revision, [f"{hookpoint}/cfg.json" for hookpoint in hookpoints])
-    for hookpoint in hookpoints:
-        _folder(source, found.folder, hookpoint)
-
-
-def hookpoints_in(folder: Path) -> list[str]:
-    """Those that a folder has an SAE of, by layer."""
-    names = (cfg.parent.name for cfg in folder.glob("*/cfg.json"))
-    return sorted(names, key=lambda name: [(int(part) if part.isdecimal() else -1, part) for part in name.split(".")])
-
-
-def _folder(source: str, folder: Path, hookpoint: str) -> Path:
-    path = folder / hookpoint
-    if not (path / "cfg.json").is_file():
-        raise UnknownName("SAE hookpoint", hookpoint, hookpoints_in(folder), f"{source} has no {hookpoint}/cfg.json")
-    return path
-
-
-def _load(source: str, folder: Path, hookpoint: str, device: torch.device) -> KSparse:
-    path = _folder(source, folder, hookpoint)
+def load_k_sparse(path: Path, device: torch.device) -> KSparse:
+    """Of a folder with `cfg.json` and `sae.safetensors`. Raises MissingFiles, UnsupportedSae for a transcoder, BadFile
+    where cfg.json or the weights are not what they should be."""
     cfg = _read_cfg(path / "cfg.json")
     latents = cfg.num_latents or cfg.d_in * cfg.expansion_factor
     shapes = {
@@ -107,9 +74,9 @@ def _load(source: str, folder: Path, hookpoint: str, device: torch.device) -> KS
         "b_dec": (cfg.d_in,),
     }
     try:
-        tensors = read_tensors(path / "sae.safetensors", shapes, device)
+        tensors = read_tensors(path / WEIGHTS, shapes, device)
     except FileNotFoundError as error:
-        raise MissingFiles(f"{path} is no complete SAE: no sae.safetensors") from error
+        raise MissingFiles(f"{path} is no complete SAE: no {WEIGHTS}") from error
     settings = SparseCoderConfig(activation=cfg.activation, num_latents=latents, k=cfg.k, normalize_decoder=False)
     coder = SparseCoder(cfg.d_in, settings, device="meta", dtype=tensors["W_dec"].dtype)
     coder.load_state_dict(tensors, assign=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -17,23 +18,34 @@ _SHOWN = 5
 """Names that a message lists."""
 
 
-def read_tensors(path: Path, shapes: Mapping[str, tuple[int, ...]], device: torch.device) -> dict[str, Tensor]:
-    """The tensors of a safetensors file, all of one floating type.
+def read_tensors(
+    path: Path,
+    shapes: Mapping[str, tuple[int, ...]],
+    device: torch.device,
+    optional: Mapping[str, tuple[int, ...]] = MappingProxyType({}),
+    *,
+    alike: bool = True,
+) -> dict[str, Tensor]:
+    """The tensors of a safetensors file, floating, and of one type unless `alike` is False.
 
-    Nothing is read before names and shapes are those of `shapes`. Raises BadFile, naming what is missing, unexpected,
-    of another shape or not finite; OSError.
+    Nothing is read before names and shapes are those of `shapes`, and of what there is of `optional`. Raises BadFile,
+    naming what is missing, unexpected, of another shape or not finite; OSError.
     """
     try:
         with safe_open(path, framework="pt", device=str(device)) as file:
             found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 - no mapping
-            if wrong := differences(shapes, found):
+            wanted = {**shapes, **{name: shape for name, shape in optional.items() if name in found}}
+            if wrong := differences(wanted, found):
                 raise BadFile(path, wrong)
-            tensors = {name: file.get_tensor(name) for name in shapes}
+            tensors = {name: file.get_tensor(name) for name in wanted}
     except SafetensorError as error:
         raise BadFile(path, f"it is no whole safetensors file: {error}") from error
     kinds = {tensor.dtype for tensor in tensors.values()}
-    if len(kinds) != 1 or not kinds <= _KINDS:
-        raise BadFile(path, f"its tensors are not all of one of the types {', '.join(sorted(map(str, _KINDS)))}")
+    if not kinds <= _KINDS or (alike and len(kinds) != 1):
+        raise BadFile(
+            path,
+            f"its tensors are not all of {'one of ' if alike else ''}the types {', '.join(sorted(map(str, _KINDS)))}",
+        )
     if bad := not_finite(tensors):
         raise BadFile(path, f"{listed(bad)}: not every number is finite")
     return tensors

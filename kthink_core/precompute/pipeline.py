@@ -17,7 +17,7 @@ from typing import NamedTuple, Protocol
 
 import torch
 
-from kthink_core.config import MOST_INFERENCES, Device, Experiment, ExperimentConfig, Revisions
+from kthink_core.config import MOST_INFERENCES, Device, Experiment, ExperimentConfig
 from kthink_core.errors import BadValue, OutOfMemory, PromptTooLong
 from kthink_core.model.fidelity import fidelity
 from kthink_core.model.generate import generate
@@ -28,8 +28,8 @@ from kthink_core.model.provenance import made_with, provenance
 from kthink_core.model.receipts import tried
 from kthink_core.model.replay import replay
 from kthink_core.model.sae import LoadedSaes, check_widths
+from kthink_core.model.sae_folders import load_saes
 from kthink_core.model.sampling import Sampling
-from kthink_core.model.sparse_coder import load_saes
 from kthink_core.model.steering import Steering, steering
 from kthink_core.precompute.assembly import encoded
 from kthink_core.precompute.beside import Beside
@@ -39,7 +39,8 @@ from kthink_core.precompute.site_check import check_site
 from kthink_core.precompute.teacher_forcing import by_length, forced
 from kthink_core.precompute.traces import Traces, open_traces
 from kthink_core.prompts import prompt_ids
-from kthink_core.records import Generation, Inference, Problem, Prompt
+from kthink_core.records import Generation, Inference, Problem, Prompt, cut_positions
+from kthink_core.revisions import Revisions
 from kthink_core.settings import Settings, from_environment
 from kthink_core.store.completion import has_begun, is_finished
 from kthink_core.store.manifest import read_experiment
@@ -89,7 +90,7 @@ def plan(name: str, config: ExperimentConfig, device: Device, progress: Progress
     where = pick_device(device)
     problems = [] if config.traces else load_problems(config.problems, config.limit)
     progress.stage(f"loading {config.model} and {len(config.hookpoints)} SAEs on {where}")
-    saes = load_saes(config.sae, config.sae_revision, config.hookpoints, where)
+    saes = load_saes(config.sae, config.sae_revision, config.hookpoints, where, config.most_active)
     lm = load_model(config.model, config.model_revision, where, config.dtype, config.chat)
     if not config.traces:
         return _planned(name, config, problems, lm, saes)
@@ -201,7 +202,8 @@ def _make(
 ) -> None:
     """Whole inferences, each committed as soon as it is one; out of memory on a GPU halves the batch and goes on."""
 
-    grade = plan.experiment.config.grade
+    grade, saes = plan.experiment.config.grade, plan.experiment.saes
+    cut = dict.fromkeys(saes, 0)
 
     def store(generation: Generation, captured: Captured) -> Inference:
         inference = encoded(plan.lm, plan.saes, plan.steering, generation, captured, grade)
@@ -210,6 +212,8 @@ def _make(
 
     def committed(inference: Inference) -> None:
         del lacking[inference.inference]
+        for hookpoint, encoding in inference.encodings.items():
+            cut[hookpoint] += cut_positions(encoding, saes[hookpoint].most)
         progress.committed(inference)
 
     def step(number: int, rows: int) -> None:
@@ -240,6 +244,10 @@ def _make(
                     beside.most = 0
                     _drain(beside)
                     progress.notice("out of GPU memory: going on with one at a time, stored before the next begins")
+    for hookpoint, positions in cut.items():
+        if positions:
+            kept = f"the {saes[hookpoint].most:,} strongest features"
+            progress.notice(f"{hookpoint}: {kept} are kept at {positions:,} positions; --most-active N keeps more")
 
 
 def _passing(

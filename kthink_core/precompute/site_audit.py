@@ -13,9 +13,9 @@ from kthink_core.config import DEMO, Device, ExperimentConfig
 from kthink_core.errors import BadValue, MissingFiles
 from kthink_core.model.generate import generate
 from kthink_core.model.language_model import load_model, pick_device
+from kthink_core.model.sae_folders import check_hookpoints, hookpoints_in, load_saes
 from kthink_core.model.sampling import Sampling
 from kthink_core.model.sites import Audit, capture, measured
-from kthink_core.model.sparse_coder import check_hookpoints, hookpoints_in, load_saes
 from kthink_core.precompute.pipeline import Progress
 from kthink_core.precompute.problems import load_problems
 from kthink_core.prompts import prompt_ids
@@ -44,7 +44,7 @@ def audit(config: ExperimentConfig, device: Device, progress: Progress) -> Itera
     captured = capture(lm, traces, config.hookpoints)
     for hookpoint in config.hookpoints:
         progress.stage(f"encoding at the sites of {hookpoint}")
-        saes = load_saes(config.sae, config.sae_revision, [hookpoint], where)
+        saes = load_saes(config.sae, config.sae_revision, [hookpoint], where, config.most_active)
         yield measured(lm, hookpoint, saes.by_hookpoint[hookpoint], captured.pop(hookpoint))
 
 

@@ -12,9 +12,9 @@ from kthink_core.listing import QUERIES
 WHOLE = frozenset({
     "active", "active_inferences", "active_negative", "active_other", "active_positive", "after_feature", "alike",
     "answer_active", "answer_positions", "apart", "b", "before_nodes", "began", "both", "c", "change_position",
-    "compared", "count", "differing", "family", "feature", "feature_other", "firing", "first", "generated_tokens",
-    "inference", "inferences", "inferences_a", "inferences_b", "kl_position", "labelings", "last", "marked",
-    "members", "n", "near_marked", "near_misses", "needed", "negative_positions", "neither", "none_after",
+    "compared", "count", "cut", "differing", "family", "feature", "feature_other", "firing", "first",
+    "generated_tokens", "inference", "inferences", "inferences_a", "inferences_b", "kl_position", "labelings", "last",
+    "marked", "members", "n", "near_marked", "near_misses", "needed", "negative_positions", "neither", "none_after",
     "none_before", "of", "only_first", "only_second", "other", "parent_inference", "parent_position", "peak",
     "peak_position", "place", "position", "positions", "positions_other", "positive_positions", "predictions",
     "problem", "problems", "prompt_tokens", "rank", "relevant_inferences", "rollouts", "runs", "sample", "samples",

@@ -24,7 +24,7 @@ from kthink_core.errors import BadValue, ExperimentMismatch, OutOfMemory
 from kthink_core.model.hookpoints import module_of
 from kthink_core.model.language_model import LanguageModel, load_model, pick_device
 from kthink_core.model.provenance import made_with
-from kthink_core.model.sparse_coder import hookpoints_in, load_saes
+from kthink_core.model.sae_folders import hookpoints_in, load_saes
 from kthink_core.store.files import Layout, disk_full, publish, remove, sweep, temporary
 from kthink_core.store.lock import writer_lock
 from kthink_core.store.trainings import (

@@ -16,9 +16,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from kthink_core.config import Experiment, ExperimentConfig, Revisions, SaeShape
+from kthink_core.config import Experiment, ExperimentConfig, SaeShape
 from kthink_core.errors import BadFile
 from kthink_core.records import Encoding, Inference
+from kthink_core.revisions import Revisions
 from kthink_core.travel.goodfire_rules import MOST_KEPT
 from kthink_core.travel.received import told
 

@@ -7,8 +7,9 @@ from kthink_core.ui.parts.term import Term
 FEATURES: dict[str, Term] = {
     "activation": Term(
         "Activation",
-        "How strongly a feature fires at a position: one of the k values that the SAE keeps there, if it is positive. "
-        "x is the captured vector, k the SAE's own number. A zero is not an activation.",
+        "How strongly a feature fires at a position: one of the values that the SAE keeps there, if it is positive. "
+        "x is the captured vector. A k-sparse SAE keeps the k largest, k its own number; one without a k all that are "
+        "positive (`standard`) or above a threshold of their own (`jumprelu`). A zero is not an activation.",
         r"a_i(x) = \mathrm{top}_k\big(\mathrm{relu}(W_{enc}\,(x - b_{dec}) + b_{enc})\big)_i",
     ),
     "scope": Term(

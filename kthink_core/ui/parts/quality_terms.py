@@ -13,8 +13,14 @@ QUALITY: dict[str, Term] = {
     ),
     "l0": Term(
         "L0",
-        "Mean number of features that fire at a position in scope. At most the SAE's k.",
+        "Mean number of features that fire at a position in scope. At most the SAE's k, where it has one.",
         r"\frac{\sum_p \#\{i : a_i(p) > 0\}}{\#\{p\}}",
+    ),
+    "cut": Term(
+        "Cut positions",
+        "Of an SAE without a fixed k: positions in scope with as many features as are kept at one at most, the "
+        "strongest (`precompute --most-active`). Others may have fired there; what they would add counts as "
+        "unexplained. Mostly the first position, which few SAEs were trained on.",
     ),
     "dead": Term(
         "Dead share",

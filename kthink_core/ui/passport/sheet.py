@@ -32,6 +32,7 @@ _MEASURES: dict[str, tuple[str, int, str, str, int]] = {
     "ce_spliced": ("CE with x̂", 3, "", "cross_entropy", 85),
     "ce_zero": ("CE with 0", 3, "", "cross_entropy", 85),
     "predictions": ("Predictions", 0, "", "cross_entropy", 85),
+    "cut": ("Cut", 0, "", "cut", 48),
 }
 """By column of `passport`: title, decimals, unit, term, width in pixels. What tells of sinks is in sight on a screen
 1440 pixels wide."""
