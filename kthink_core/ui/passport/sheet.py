@@ -24,6 +24,7 @@ _MEASURES: dict[str, tuple[str, int, str, str, int]] = {
     "kl": ("KL", 4, "", "kl", 78),
     "l0": ("L0", 1, "", "l0", 48),
     "dead": ("Dead", 1, "%", "dead", 54),
+    "cut": ("Cut", 0, "", "cut", 48),
     "sinks": ("Sinks", 0, "", "sink", 52),
     "median_norm": ("Median ‖x‖", 2, "", "norms", 82),
     "max_norm": ("Largest ‖x‖", 2, "", "norms", 82),
@@ -32,7 +33,6 @@ _MEASURES: dict[str, tuple[str, int, str, str, int]] = {
     "ce_spliced": ("CE with x̂", 3, "", "cross_entropy", 85),
     "ce_zero": ("CE with 0", 3, "", "cross_entropy", 85),
     "predictions": ("Predictions", 0, "", "cross_entropy", 85),
-    "cut": ("Cut", 0, "", "cut", 48),
 }
 """By column of `passport`: title, decimals, unit, term, width in pixels. What tells of sinks is in sight on a screen
 1440 pixels wide."""
@@ -69,7 +69,10 @@ def of_inference(page: Page) -> None:
 
 
 def _table(page: Page, table: pd.DataFrame, key: str, choose: Callable[[int], None] | None, rows: int) -> None:
-    measures = [name for name in _MEASURES if choose is not None or name not in ("low", "high")]
+    left_out = set() if choose is not None else {"low", "high"}
+    if all(sae.most is None for sae in page.experiment.saes.values()):
+        left_out.add("cut")
+    measures = [name for name in _MEASURES if name not in left_out]
     shown = pd.DataFrame({"hookpoint": [_marked(*pair) for pair in zip(table["hookpoint"], table["fvu"], strict=True)]})
     columns: dict[str, ColumnConfig] = {
         "hookpoint": TextColumn("Hookpoint", width=108, pinned=True, help="⚠: FVU of 1 or more.")
