@@ -24,6 +24,7 @@ from kthink_core.model.sae import Sae
 from kthink_core.model.sparse_coder import KSparse
 from kthink_core.model.steering import steering
 from kthink_core.records import Intervention, Trigger
+from tests.hooks import hooks_of
 from tests.test_model_families import FAMILIES, WIDTH
 
 HOOKPOINTS = SHAPES["tiny"].hookpoints
@@ -145,7 +146,7 @@ def assert_same(found: Effect, wanted: Effect) -> None:
 @pytest.mark.parametrize("hookpoint", HOOKPOINTS)
 def test_by_plain_passes(tiny_lm: LanguageModel, saes: dict[str, Sae], site: Site, hookpoint: str) -> None:
     paused: list[int] = []
-    sae = saes[hookpoint]
+    sae, before = saes[hookpoint], hooks_of(tiny_lm.model)
     found = Ablation(tiny_lm, saes, site, IDS, lambda: paused.append(1))
     h = found._vectors[hookpoint]
     targets = targets_of(sae, hookpoint, h)
@@ -156,7 +157,7 @@ def test_by_plain_passes(tiny_lm: LanguageModel, saes: dict[str, Sae], site: Sit
         assert_same(effects[index], plain(tiny_lm, sae, site, target, IDS, as_it_is))
     assert not len(effects[len(targets) - 1].positions) and not len(effects[len(targets) - 2].positions)
     assert paused
-    assert not any(part._forward_hooks or part._forward_pre_hooks for part in tiny_lm.model.modules())
+    assert hooks_of(tiny_lm.model) == before
 
 
 @pytest.mark.parametrize("site", SITES)

@@ -25,6 +25,7 @@ from kthink_core.model.sae import Sae
 from kthink_core.model.sparse_coder import KSparse
 from kthink_core.model.steering import activations_of, steering
 from kthink_core.records import Intervention
+from tests.hooks import hooks_of
 from tests.test_ablation import IDS, PROMPT, hooked, log_probabilities, loud
 
 HOOKPOINTS = SHAPES["tiny"].hookpoints
@@ -143,10 +144,11 @@ def check(
 @pytest.mark.parametrize("site", SITES)
 @pytest.mark.parametrize("by_layer", [False, True])
 def test_by_finite_differences(exact: LanguageModel, saes: dict[str, Sae], site: Site, by_layer: bool) -> None:
+    before = hooks_of(exact.model)
     found = attribution(exact, saes, site, IDS, OBJECTIVES, by_layer=by_layer)
     for one, objective in zip(found, OBJECTIVES, strict=True):
         check(one, exact, saes, site, objective, {})
-    assert not any(part._forward_hooks or part._forward_pre_hooks for part in exact.model.modules())
+    assert hooks_of(exact.model) == before
     assert not any("forward" in vars(layer) for layer in decoder_layers(exact.model))
 
 
@@ -274,11 +276,11 @@ def test_whoever_comes_in_a_pause_meets_none_of_its_hooks(
 ) -> None:
     """A worker's live prompts run then, on the same model: unsteered, whatever the trace was written under."""
     asked = steering([Intervention(HOOKPOINTS[0], 5, "clamp", 4.0)], saes)
-    before, pauses = log_probabilities(exact, IDS), []
+    before, pauses, hooks = log_probabilities(exact, IDS), [], hooks_of(exact.model)
 
     def pause() -> None:
         pauses.append(log_probabilities(exact, IDS))
-        assert not any(module._forward_hooks or module._forward_pre_hooks for module in exact.model.modules())
+        assert hooks_of(exact.model) == hooks
 
     attribution(exact, saes, "hookpoint", IDS, OBJECTIVES, pause, asked, PROMPT, by_layer=by_layer)
     assert pauses and all(np.array_equal(found, before) for found in pauses)

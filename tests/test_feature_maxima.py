@@ -19,6 +19,7 @@ from kthink_core.model.replay import replay
 from kthink_core.model.sae import Sae
 from kthink_core.model.sae_folders import load_saes
 from kthink_core.precompute.plain_texts import plain_texts
+from tests.hooks import hooks_of
 
 HOOKPOINT = "layers.4.mlp"
 SITES: tuple[Site, ...] = ("hookpoint", "residual")
@@ -48,7 +49,7 @@ def rows(texts: list[list[int]], features: list[int]) -> Iterator[tuple[int, Inj
 @pytest.mark.parametrize("site", SITES)
 @pytest.mark.parametrize("lengths", ["alike", "different"])
 def test_maxima_by_a_plain_pass(bundle: LanguageModel, sae: Sae, site: Site, lengths: str) -> None:
-    rng = np.random.default_rng(2)
+    rng, before = np.random.default_rng(2), hooks_of(bundle.model)
     sizes = [24] * 6 if lengths == "alike" else [20, 24, 31, 8, 24, 40]
     texts = [rng.integers(0, 1400, size).tolist() for size in sizes]
     paused: list[int] = []
@@ -67,7 +68,7 @@ def test_maxima_by_a_plain_pass(bundle: LanguageModel, sae: Sae, site: Site, len
     shown = probe.activations(features[0], list(asked[0][1].token_ids))
     np.testing.assert_allclose(shown, plain(bundle, sae, site, features[0], list(asked[0][1].token_ids)), atol=2e-3)
     assert len(paused) > 1
-    assert not any(module._forward_hooks or module._forward_pre_hooks for module in bundle.model.modules())
+    assert hooks_of(bundle.model) == before
 
 
 def test_the_demos_texts(bundle: LanguageModel) -> None:

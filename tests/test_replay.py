@@ -10,6 +10,7 @@ from kthink_core.errors import UnknownName
 from kthink_core.model.hookpoints import hookpoint_names, passing
 from kthink_core.model.language_model import LanguageModel
 from kthink_core.model.replay import replay
+from tests.hooks import hooks_of
 
 SEQUENCES = [[5, 9, 12, 40, 7, 8], [6, 10], [11, 30, 31, 32]]
 
@@ -73,14 +74,11 @@ def test_residual_needs_a_layer(tiny_lm: LanguageModel) -> None:
 
 
 def test_hooks_are_gone_afterwards(tiny_lm: LanguageModel) -> None:
-    def hooks() -> list[int]:
-        return [len(module._forward_hooks) + len(module._forward_pre_hooks) for module in tiny_lm.model.modules()]
-
-    before = hooks()
+    before = hooks_of(tiny_lm.model)
     with passing(tiny_lm.model, ["layers.1.mlp", "layers.2.mlp"], "residual"):
-        assert sum(hooks()) == sum(before) + 2
+        assert sum(hooks_of(tiny_lm.model)) == sum(before) + 2
         tiny_lm.model(torch.tensor([[5]]))
-    assert hooks() == before
+    assert hooks_of(tiny_lm.model) == before
 
 
 def test_names_of_hookpoints(tiny_lm: LanguageModel) -> None:

@@ -145,4 +145,5 @@ def _read(reader: Reader, hookpoint: str, feature: int, most: int) -> _Found:
         whole[list(_SIDES)].to_numpy(np.int64).T,
         fired,
     )
-    return _Found(tokens[["token_id", "text"]], int(tokens["of"].max()) if len(tokens) else 0, counts)
+    of = next(iter(tokens["of"].tolist()), 0)
+    return _Found(tokens.filter(items=["token_id", "text"]), of, counts)
