@@ -11,7 +11,7 @@ _SHORT = 4
 """Spans of fewer positions have no room for a feature to fire again."""
 
 
-def standing_out(counts: pd.DataFrame, top: int) -> pd.DataFrame:
+def standing_out(counts: pd.DataFrame, top: int, of: str | None = None) -> pd.DataFrame:
     """The `top` features that stand out most: feature, positions, span_size, share, mean_activation, max_activation,
     rest_share, lift, lift_low, lift_high; by lift_low, then by max_activation, then by the smaller feature.
 
@@ -28,7 +28,11 @@ def standing_out(counts: pd.DataFrame, top: int) -> pd.DataFrame:
 
     The lower end comes first, since a lift alone puts features that fire once by chance on top. Those that fire once in
     a span of four or more are left out: of thousands that are rare, some fire in any span.
+
+    `of` names one more column, which tells spans of one trace apart: the answer has it, too, and the `top` features of
+    each span, by the span.
     """
+    spans = [] if of is None else [of]
     counts = counts.loc[(counts["positions"] > 1) | (counts["span_size"] < _SHORT), :]
     positions, rest, span_size, rest_size = (
         counts[name].to_numpy(np.float64) for name in ("positions", "rest", "span_size", "rest_size")
@@ -37,7 +41,8 @@ def standing_out(counts: pd.DataFrame, top: int) -> pd.DataFrame:
     variance = 2 / (2 * positions + 1) - 1 / (span_size + 1) + 2 / (2 * rest + 1) - 1 / (rest_size + 1)
     reach = np.exp(_Z * np.sqrt(variance))
     found = pd.DataFrame(
-        {
+        {name: counts[name] for name in spans}
+        | {
             "feature": counts["feature"],
             "positions": counts["positions"],
             "span_size": counts["span_size"],
@@ -52,6 +57,7 @@ def standing_out(counts: pd.DataFrame, top: int) -> pd.DataFrame:
     )
     # Rounded, equal counts are equal wherever they stand in the arrays.
     order = found.assign(lift_low=found["lift_low"].round(9)).sort_values(
-        ["lift_low", "max_activation", "feature"], ascending=[False, False, True]
+        [*spans, "lift_low", "max_activation", "feature"], ascending=[*(True for _ in spans), False, False, True]
     )
-    return found.loc[order.index].head(top).reset_index(drop=True)
+    found = found.loc[order.index]
+    return (found.groupby(of, sort=False) if of else found).head(top).reset_index(drop=True)

@@ -9,6 +9,7 @@ import pandas as pd
 
 from kthink_core import queries
 from kthink_core.errors import BadValue
+from kthink_core.outline import COLUMNS as STEPS
 from kthink_core.queries import Scope
 from kthink_core.queries.branches import COLUMNS as BRANCHES
 from kthink_core.store.reader import Reader
@@ -138,6 +139,7 @@ PLAIN_QUERIES: dict[str, Query] = {
         ("feature", "positions", "span_size", "share", "mean_activation", "max_activation", "rest_share", "lift",
          "lift_low", "lift_high"),
     ),
+    "steps": Query(queries.steps, ("inference", "hookpoint"), ("grain", "top"), STEPS),
     "activation-histogram": Query(
         queries.activation_histogram, ("inference", "hookpoint"), ("scope",), ("low", "high", "count")
     ),

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from kthink_core.arguments import experiment_name, numbers, position_pair, whole_number, whole_numbers, whole_pair
 from kthink_core.evidence.divides import BETWEEN, Between
 from kthink_core.evidence.vocabulary import LONGEST_WORD, MOST_WORDS, read_vocabulary
+from kthink_core.outline import GRAINS, Grain
 from kthink_core.queries import RANKINGS, SORTS, Ranking, Sort
 from kthink_core.store.scopes import SCOPES, Scope
 
@@ -68,6 +69,7 @@ OPTIONS: dict[str, Option] = {
     "span": Option(_Span, "from position A to B, both included", "A:B", position_pair),
     "text": Option(_Line, "what one of a feature's top tokens contains", "T"),
     "sort": Option(Sort, f"of feature-table: {', '.join(SORTS)}", "S"),
+    "grain": Option(Grain, f"what a step is: {', '.join(GRAINS)}", "G"),
     "ranking": Option(Ranking, f"of ranked-features: {', '.join(RANKINGS)}", "R"),
     "pattern": Option(_Line, "what a label claims: words, as wait,hmm, or /[Ww]ait/", "P"),
     "scope": Option(Scope, f"which positions count: {', '.join(SCOPES)}", "S"),

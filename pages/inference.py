@@ -53,8 +53,7 @@ def trace(page: Page, read: Reading) -> None:
         elif chosen.branch:
             lead("live", replace(view, branch=chosen.branch))
         else:
-            shown_now = with_features(replace(view, span=chosen.span, position=None), chosen.features)
-            go(replace(shown_now, basis=chosen.basis, locked=chosen.locked, shade=chosen.shade))
+            go(chosen.into(with_features(replace(view, span=chosen.span, position=None), chosen.features)))
 
     branches = page.person.may("runner") and page.ask(queries.interventions, view.inference).empty
     reading.trace(page, read.shown, follow, span=view.span, position=view.position, reported=firings, branches=branches)

@@ -92,6 +92,7 @@ def questions(study: str) -> dict[str, dict[str, str]]:
         "feature-tracks": {**features, **ONE},
         "ranked-features": {**H, **ONE, "ranking": "lift"},
         "span-features": {**H, **ONE, "span": "3:9"},
+        "steps": {**H, **ONE, "grain": "turn", "top": "2"},
         "activation-histogram": {**H, **ONE},
         "quality-by-inference": H,
         "norms": ONE,

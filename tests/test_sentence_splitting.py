@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from kthink_core.evidence.sentence_splitting import Sentence, sentences, thought
+from kthink_core.sentence_splitting import Sentence, sentences, thought
 from kthink_core.store.reader import open_reader
 
 

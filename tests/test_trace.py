@@ -133,6 +133,7 @@ def answers(trace: Trace, asked: Asked) -> dict[str, pd.DataFrame]:
         "activations": trace.activations(hookpoint, scope),
         "frequencies": trace.frequencies(hookpoint, scope),
         "histogram": trace.histogram(hookpoint, scope),
+        "outline": trace.steps(hookpoint, "sentence"),
         "token activations": token_activations(trace, hookpoint, scope, asked.features),
     }
 

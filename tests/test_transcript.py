@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kthink_core import outline
 from kthink_core.store.scopes import SEGMENTS_OF
 from kthink_core.ui import transcript
 from kthink_core.ui.parts import hues
@@ -152,6 +153,7 @@ GIVEN = Selection((10, 20), (3, 5), None, "trace", 3)
         ({"basis": "experiment"}, {"basis": "experiment"}),
         ({"locked": 5}, {"locked": 5}),
         ({"locked": None}, {"locked": None}),
+        ({"grain": "turn", "sought": 9}, {"grain": "turn", "sought": 9}),
         (
             {"span": None, "features": [3], "basis": "experiment", "locked": 0, "feature": None},
             {"span": None, "features": (3,), "basis": "experiment", "locked": 0},
@@ -165,6 +167,7 @@ GIVEN = Selection((10, 20), (3, 5), None, "trace", 3)
         ({"span": "12", "features": None, "feature": 1.5}, {}),
         ({"span": [], "basis": "", "locked": -1}, {}),
         ({"basis": [], "locked": [5]}, {}),
+        ({"grain": "word", "sought": -1, "branch": [300]}, {}),
         ({"basis": None, "locked": True}, {}),
         ({"locked": "5", "feature": None}, {}),
     ],
@@ -244,4 +247,24 @@ def test_the_hues_reach_the_browser() -> None:
 def test_a_trace_is_shaded_by_its_own_maximum_unless_told_otherwise() -> None:
     alone, beside = packed(), packed(shared={3: 9.5}, basis="experiment", locked=5)
     assert (alone["shared"], alone["basis"], alone["locked"]) == ({}, "trace", None)
+    assert (alone["grain"], alone["outline"], alone["sought"]) == ("none", None, None)
     assert (beside["shared"], beside["basis"], beside["locked"]) == ({"3": 9.5}, "experiment", 5)
+
+
+def test_steps_are_sent_with_what_stands_out_in_them() -> None:
+    case = CASES["small"]
+    tables = sample(case, case.length)
+    steps = outline.steps(tables.tokens, tables.tracks.loc[tables.tracks["position"] > 30], "sentence", 2)
+    sent = packed(grain="sentence", outline=steps)["outline"]
+    assert unpacked(sent["firsts"]) == steps.drop_duplicates("step")["first"].tolist()
+    start = 0
+    for step, count in enumerate(unpacked(sent["counts"])):
+        rows = steps[(steps["step"] == step) & steps["feature"].notna()]
+        assert count == len(rows)
+        for name, column in (("features", "feature"), ("positions", "positions")):
+            assert unpacked(sent[name])[start:][: int(count)] == rows[column].tolist()
+        for name, column in (("lifts", "lift"), ("lows", "lift_low"), ("highs", "lift_high")):
+            assert unpacked(sent[name])[start:][: int(count)] == pytest.approx(rows[column].tolist())
+        start += int(count)
+    assert start == steps["feature"].notna().sum() > 0
+    assert 0 in unpacked(sent["counts"])  # the prompt, in which nothing fires here

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import streamlit as st
 
+from kthink_core.outline import GRAINS, steps
 from kthink_core.ui import transcript
 from tests.transcript_samples import CASES, MAXIMA, sample
 
@@ -15,6 +16,7 @@ def choose(chosen: transcript.Selection) -> None:
     if chosen.feature is not None:
         st.session_state["opened"] = chosen.feature
     st.session_state["features"], st.session_state["span"] = chosen.features, chosen.span
+    st.session_state["grain"], st.session_state["sought"] = chosen.grain, chosen.sought
 
 
 st.set_page_config(layout="wide")
@@ -29,6 +31,8 @@ name = "other" if st.session_state.get("other") else "one"
 tables = sample(case, length)
 features = st.session_state.setdefault("features", case.features)
 span = st.session_state.setdefault("span", case.span)
+grain, sought = st.session_state.setdefault("grain", "none"), st.session_state.setdefault("sought", None)
+outline = steps(tables.tokens, tables.tracks, grain, 3) if grain in GRAINS else None
 runs = st.session_state["runs"] = st.session_state.get("runs", 0) + 1
 transcript.draw(
     name,
@@ -44,7 +48,10 @@ transcript.draw(
     span=span,
     position=case.position,
     verdict=case.verdict,
+    grain=grain,
+    outline=outline,
+    sought=sought,
     choose=choose,
 )
 st.text(f"span {span} features {features} opened {st.session_state.get('opened')}")
-st.text(f"runs {runs}")
+st.text(f"runs {runs} grain {grain} sought {sought}")

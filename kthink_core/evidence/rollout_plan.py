@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 from kthink_core.config import Experiment
 from kthink_core.errors import BadValue
-from kthink_core.evidence.sentence_splitting import sentences, thought
 from kthink_core.prompts import NONE
 from kthink_core.records import Inference, Intervention, hookpoints_needed
+from kthink_core.sentence_splitting import sentences, thought
 from kthink_core.store.reader import Reader
 from kthink_core.store.sentence_studies import (
     KIND,

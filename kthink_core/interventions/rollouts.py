@@ -9,7 +9,6 @@ import torch
 
 from kthink_core.config import Site
 from kthink_core.errors import OutOfMemory
-from kthink_core.evidence.sentence_splitting import sentences
 from kthink_core.model.generate import generate
 from kthink_core.model.language_model import LanguageModel, text_of, token_text
 from kthink_core.model.out_of_memory import out_of_memory
@@ -17,6 +16,7 @@ from kthink_core.model.sampling import Sampling
 from kthink_core.model.steering import Steering
 from kthink_core.prompts import final_answer
 from kthink_core.records import Inference, Problem, Prompt
+from kthink_core.sentence_splitting import sentences
 
 BATCH = 128
 """Rollouts at once."""

@@ -8,8 +8,10 @@ from collections.abc import Collection
 import numpy as np
 import pandas as pd
 
+from kthink_core import outline
 from kthink_core.lift import standing_out
 from kthink_core.live.api import Latents, Others, Tokens
+from kthink_core.outline import Grain
 from kthink_core.queries.histogram import histogram
 from kthink_core.store.scopes import SEGMENTS_OF, Scope
 
@@ -185,6 +187,10 @@ class LiveTrace:
         rest = table.loc[~inside, "feature"].value_counts().reindex(counts.index, fill_value=0)
         counts = counts.assign(rest=rest, span_size=size, rest_size=len(self) - size)
         return standing_out(counts.reset_index(), top)
+
+    def steps(self, hookpoint: str, grain: Grain, top: int = 3) -> pd.DataFrame:
+        """The outline of what has come: as `queries.steps`."""
+        return outline.steps(self.tokens(), self.latents(hookpoint), grain, top)
 
     def _counted(self, scope: Scope) -> np.ndarray:
         """Whether the scope counts a position. [positions]"""

@@ -18,12 +18,12 @@ WHOLE = frozenset({
     "none_before", "of", "only_first", "only_second", "other", "parent_inference", "parent_position", "peak",
     "peak_position", "place", "position", "positions", "positions_other", "positive_positions", "predictions",
     "problem", "problems", "prompt_tokens", "rank", "relevant_inferences", "rollouts", "runs", "sample", "samples",
-    "seed", "sentence", "shared", "sinks", "span_size", "start", "tested", "think_active", "think_positions",
+    "seed", "sentence", "shared", "sinks", "span_size", "start", "step", "tested", "think_active", "think_positions",
     "token_id", "tokens", "tokens_compared",
 })  # fmt: skip
 TEXT = frozenset({
     "action", "after_hookpoint", "answer", "author", "band", "checks", "created", "explained", "features",
-    "finding", "finish_reason", "half", "hookpoint", "measure", "mode", "name", "node", "parent_experiment",
+    "finding", "finish_reason", "grain", "half", "hookpoint", "measure", "mode", "name", "node", "parent_experiment",
     "problems_from", "question", "reference", "rival", "scope", "segment", "side", "sign", "strategy", "strengths",
     "study", "text", "verdict",
 })  # fmt: skip

@@ -41,6 +41,7 @@ from kthink_core.queries.positions import (
 from kthink_core.queries.questions import questions
 from kthink_core.queries.reconstruction import quality, quality_by_inference
 from kthink_core.queries.steered import interventions, steering_checks
+from kthink_core.queries.steps import steps
 from kthink_core.store.scopes import SCOPES, Scope
 
 __all__ = [
@@ -86,6 +87,7 @@ __all__ = [
     "sinks",
     "span_features",
     "steering_checks",
+    "steps",
     "token_features",
     "top_tokens",
     "top_tokens_of",

@@ -8,9 +8,11 @@ from typing import Concatenate, ParamSpec, Protocol
 
 import pandas as pd
 
+from kthink_core.outline import Grain
 from kthink_core.queries.alternatives import alternatives
 from kthink_core.queries.inference import activation_histogram, feature_activations, feature_frequencies, transcript
 from kthink_core.queries.positions import Ranking, feature_tracks, ranked_features, span_features, token_features
+from kthink_core.queries.steps import steps
 from kthink_core.store.reader import Reader
 from kthink_core.store.scopes import SEGMENTS_OF, Scope
 
@@ -55,6 +57,10 @@ class Trace(Protocol):
 
     def span(self, hookpoint: str, first: int, last: int) -> pd.DataFrame:
         """What sets the positions from `first` to `last` apart from the rest, as `queries.span_features` tells it."""
+        ...
+
+    def steps(self, hookpoint: str, grain: Grain) -> pd.DataFrame:
+        """The outline, as `queries.steps` tells it, with three features a step."""
         ...
 
 
@@ -104,6 +110,9 @@ class StoredTrace:
 
     def span(self, hookpoint: str, first: int, last: int) -> pd.DataFrame:
         return self.ask(span_features, self.inference, hookpoint, first, last)
+
+    def steps(self, hookpoint: str, grain: Grain) -> pd.DataFrame:
+        return self.ask(steps, self.inference, hookpoint, grain)
 
 
 def token_activations(trace: Trace, hookpoint: str, scope: Scope, features: tuple[int, ...]) -> pd.DataFrame:

@@ -72,7 +72,7 @@ class Opened:
         inference = view.inference if view.inference in inferences or not inferences else inferences[0]
         there = replace(view, experiment=name, hookpoint=hookpoint, inference=inference, other=None, against=None)
         if hookpoint != view.hookpoint or not same_features(self.experiment, reader.experiment, hookpoint):
-            there = replace(there, feature=None, also=(), watch=(), locked=None)
+            there = replace(there, feature=None, also=(), watch=(), locked=None, sought=None)
         return replace(self, reader=reader, view=there)
 
     @cached_property

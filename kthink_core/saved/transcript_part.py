@@ -9,6 +9,7 @@ import pandas as pd
 
 from kthink_core import queries
 from kthink_core.live.watchlist import Watch, firings
+from kthink_core.outline import GRAINS
 from kthink_core.queries.trace import StoredTrace, larger, peaks
 from kthink_core.saved import part
 from kthink_core.saved.found_view import Opened
@@ -16,6 +17,7 @@ from kthink_core.saved.part import Column, Part
 from kthink_core.store.verdicts import Verdict
 from kthink_core.ui.parts import verdict_words
 from kthink_core.ui.parts.packing import ALONE, payload
+from kthink_core.ui.view.permalink import STEPS
 
 CALLED = Column("called", "Label or top tokens")
 FEATURES = (
@@ -51,10 +53,12 @@ def inference(opened: Opened, shown: Sequence[int], *, placed: bool = True, scal
         span = None
     standing = None if span is None else trace.span(view.hookpoint, span[0], min(span[1], len(tokens) - 1))
     stands = [] if standing is None else standing["feature"].tolist()
-    locked = [] if view.locked is None else [view.locked]
-    everyone = tuple(dict.fromkeys([*shown, *locked, *stands, *ranked["feature"].tolist()]))
+    alone = [one for one in (view.locked, view.sought) if one is not None]
+    everyone = tuple(dict.fromkeys([*shown, *alone, *stands, *ranked["feature"].tolist()]))
     tracks, hover = trace.tracks(view.hookpoint, everyone), trace.strongest(view.hookpoint)
-    named = {*everyone, *hover["feature"].tolist()}
+    grain = next((one for one in GRAINS if one == view.grain), None)
+    outline = trace.steps(view.hookpoint, grain) if grain else None
+    named = {*everyone, *hover["feature"].tolist(), *([] if outline is None else outline["feature"].dropna().tolist())}
     labels = opened.labels(named)
     reported = firings(trace, [Watch(view.hookpoint, feature, threshold) for feature, threshold in view.watch])
     verdict = cast(Verdict, about["verdict"])
@@ -81,6 +85,10 @@ def inference(opened: Opened, shown: Sequence[int], *, placed: bool = True, scal
             basis=view.basis,
             locked=view.locked,
             shade=view.shade,
+            grain=view.grain,
+            grains=() if outline is None else (STEPS[0], view.grain),
+            outline=outline,
+            sought=view.sought,
             shared=scale.traces if scale else None,
             bases=scale.words if scale else ALONE,
         ),

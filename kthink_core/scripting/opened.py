@@ -67,6 +67,7 @@ class OpenExperiment(Generic[Table]):
     token_features = BoundQuery(queries.token_features)
     feature_tracks = BoundQuery(queries.feature_tracks)
     span_features = BoundQuery(queries.span_features)
+    steps = BoundQuery(queries.steps)
     activation_histogram = BoundQuery(queries.activation_histogram)
 
     feature_counts = BoundQuery(queries.feature_counts)

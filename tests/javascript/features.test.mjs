@@ -43,20 +43,20 @@ test("what stands out is that of the marked span, none of another", () => {
 
 test("each message holds all that is chosen: an earlier one may be lost", () => {
   const sent = [];
-  const view = { span: [1, 2], features: [7], basis: "trace", lock: 9, send: (...message) => sent.push(message) };
+  const view = { span: [1, 2], features: [7], basis: "trace", lock: 9, grain: "turn", sought: 4, send: (...message) => sent.push(message) };
   tell(view);
   tell({ ...view, span: null, lock: null, basis: "experiment" }, 5);
   assert.deepEqual(sent, [
-    ["chosen", { span: [1, 2], features: [7], basis: "trace", locked: 9, shade: "features", feature: null, branch: [] }],
-    ["chosen", { span: null, features: [7], basis: "experiment", locked: null, shade: "features", feature: 5, branch: [] }],
+    ["chosen", { span: [1, 2], features: [7], basis: "trace", locked: 9, shade: "features", grain: "turn", sought: 4, feature: null, branch: [] }],
+    ["chosen", { span: null, features: [7], basis: "experiment", locked: null, shade: "features", grain: "turn", sought: 4, feature: 5, branch: [] }],
   ]);
 });
 
 test("a measure that is locked is none of the features, and what is gone on from is told once", () => {
   const sent = [];
-  const view = { span: null, features: [7], basis: "trace", lock: -2, send: (...message) => sent.push(message) };
+  const view = { span: null, features: [7], basis: "trace", lock: -2, grain: "none", sought: null, send: (...message) => sent.push(message) };
   tell(view, null, [4, 9]);
-  const rest = { span: null, features: [7], basis: "trace", feature: null };
+  const rest = { span: null, features: [7], basis: "trace", grain: "none", sought: null, feature: null };
   assert.deepEqual(sent, [["chosen", { ...rest, locked: null, shade: "entropy", branch: [4, 9] }]]);
 });
 

@@ -12,7 +12,7 @@ export const TRANSCRIPT = [
   "parts/roving.js",
   ...[
     ...["text", "tracks", "tokens", "shading", "strip", "alternatives", "measures", "tooltip", "features", "toolbar"],
-    ...["span", "touch", "keys", "main"],
+    ...["span", "touch", "steps", "outline", "find", "keys", "main"],
   ].map((name) => `transcript/${name}.js`),
 ];
 

@@ -119,8 +119,7 @@ def read(page: Page, shown: tuple[int, ...]) -> None:
         if chosen.feature is not None:
             lead("feature", with_features(view, (chosen.feature,)))
         else:
-            shown_now = with_features(replace(view, span=chosen.span), chosen.features)
-            go(replace(shown_now, basis=chosen.basis, locked=chosen.locked, shade=chosen.shade))
+            go(chosen.into(with_features(replace(view, span=chosen.span), chosen.features)))
 
     reading.trace(page, shown, follow, span=view.span, position=view.position)
 
@@ -157,7 +156,8 @@ def inference(
         elif same and chosen.features and chosen.features != (feature,):
             go(with_features(at, chosen.features[-1:]))  # the one that was added
         else:
-            go(replace(at, basis=chosen.basis, locked=chosen.locked if same else at.locked))
+            known = chosen if same else chosen._replace(locked=at.locked, sought=at.sought)
+            go(replace(known.into(at), shade=at.shade))
 
     reading.trace(page, (feature,), follow, inference=number, scale=scale, key=f"transcript {key}")
 

@@ -84,7 +84,7 @@ def trace(
     everyone = tuple(dict.fromkeys([*exact, *listed["feature"].tolist()]))
     trace_parts.draw(
         read,
-        trace_parts.drawn(read.trace, view.hookpoint, exact, listed, reported),
+        trace_parts.drawn(read.trace, view.hookpoint, exact, listed, reported, view.grain),
         maxima=maxima(page, view.hookpoint, everyone, view.scope) | (scale.experiments if scale else {}),
         span=span,
         position=position,

@@ -14,6 +14,7 @@ from streamlit.elements.lib.column_types import ColumnConfig
 
 from kthink_core import queries
 from kthink_core.live.watchlist import Firing
+from kthink_core.outline import GRAINS
 from kthink_core.queries.trace import Trace, token_activations
 from kthink_core.store.scopes import Scope
 from kthink_core.ui import transcript
@@ -21,7 +22,7 @@ from kthink_core.ui.inference import inference_charts
 from kthink_core.ui.parts import clicks, feature_names, feature_tables, header, numerals, plot, terms
 from kthink_core.ui.parts.writing import plain, visible
 from kthink_core.ui.view.page import Page
-from kthink_core.ui.view.permalink import AFTER
+from kthink_core.ui.view.permalink import AFTER, STEPS
 from kthink_core.ui.view.yardstick import yardstick
 
 TITLES: dict[str, str] = dict(zip(AFTER, ("Unusual here", "Features", *inference_charts.BY_NAME), strict=True))
@@ -62,22 +63,31 @@ class Drawn(NamedTuple):
     ranked: pd.DataFrame
     firings: Sequence[Firing]
     alternatives: pd.DataFrame
+    outline: pd.DataFrame | None
 
 
 def drawn(
-    trace: Trace, hookpoint: str, shown: Sequence[int], ranked: pd.DataFrame, firings: Sequence[Firing] = ()
+    trace: Trace,
+    hookpoint: str,
+    shown: Sequence[int],
+    ranked: pd.DataFrame,
+    firings: Sequence[Firing] = (),
+    grain: str = STEPS[0],
 ) -> Drawn:
-    """Ask a trace for what its transcript shows, with the features shown and the `ranked` ones."""
+    """Ask a trace for what its transcript shows, with the features shown and the `ranked` ones, cut into steps."""
     everyone = tuple(dict.fromkeys([*shown, *ranked["feature"].tolist()]))
     tracks, hover = trace.tracks(hookpoint, everyone), trace.strongest(hookpoint)
-    return Drawn(trace.tokens(), tracks, hover, ranked, firings, trace.alternatives())
+    known = next((one for one in GRAINS if one == grain), None)
+    outline = trace.steps(hookpoint, known) if known else None
+    return Drawn(trace.tokens(), tracks, hover, ranked, firings, trace.alternatives(), outline)
 
 
 def exact(reading: Reading, standing: pd.DataFrame | None) -> tuple[int, ...]:
-    """Features of which every firing is drawn, ranked or not: those shown, the locked one, what a span has."""
-    locked = reading.page.view.locked
+    """Features of which every firing is drawn, ranked or not: those shown, the locked one, the one that is sought, what
+    a span has."""
+    alone = (reading.page.view.locked, reading.page.view.sought)
     stands = [] if standing is None else standing["feature"].tolist()
-    return tuple(dict.fromkeys([*reading.shown, *([] if locked is None else [locked]), *stands]))
+    return tuple(dict.fromkeys([*reading.shown, *(one for one in alone if one is not None), *stands]))
 
 
 def draw(
@@ -98,6 +108,8 @@ def draw(
     """Draw the transcript, shaded as the view says; the arguments are those of `transcript.draw`."""
     page, hookpoint = reading.page, reading.hookpoint
     everyone = {*exact(reading, standing), *drawn.ranked["feature"].tolist(), *drawn.hover["feature"].tolist()}
+    if drawn.outline is not None:
+        everyone |= {*drawn.outline["feature"].dropna().tolist()}
     called = feature_names.called(page, hookpoint, everyone)
     return transcript.draw(
         f"{page.view.experiment} {reading.called}",
@@ -119,6 +131,9 @@ def draw(
         basis=page.view.basis,
         locked=page.view.locked,
         shade=page.view.shade,
+        grain=page.view.grain,
+        outline=drawn.outline,
+        sought=page.view.sought,
         shared=shared,
         bases=bases,
         branches=branches,

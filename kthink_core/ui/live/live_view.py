@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
@@ -87,7 +86,7 @@ def _trace(page: Page, run: LiveRun, was_going: bool, shown: tuple[int, ...], na
         span = _span(run, name)
         standing = run.trace.span(view.hookpoint, *span) if span and not going else None
         exact = trace_parts.exact(read, standing)
-        drawn = _drawn(run, view.hookpoint, exact, name)
+        drawn = _drawn(run, view.hookpoint, view.grain, exact, name)
         status = _status(page, run, drawn.firings)
     if was_going and not going:
         st.rerun()
@@ -123,11 +122,9 @@ def _trace(page: Page, run: LiveRun, was_going: bool, shown: tuple[int, ...], na
         st.rerun()
     if chosen.feature is not None:
         lead("feature", with_features(view, (chosen.feature,)))
-    lit = (chosen.basis, chosen.locked, chosen.shade)
-    if (chosen.span, chosen.features, *lit) != (span, shown, view.basis, view.locked, view.shade):
+    if (chosen.span, chosen.features) != (span, shown) or chosen.into(view) != view:
         st.session_state[f"{name}_span"] = (run, chosen.span)
-        now = view if chosen.features == shown else with_features(view, chosen.features)
-        go(replace(now, basis=chosen.basis, locked=chosen.locked, shade=chosen.shade))
+        go(chosen.into(view if chosen.features == shown else with_features(view, chosen.features)))
         st.rerun()
 
 
@@ -147,14 +144,14 @@ def _span(run: LiveRun, name: str) -> tuple[int, int] | None:
     return span if marked is run else None
 
 
-def _drawn(run: LiveRun, hookpoint: str, exact: tuple[int, ...], name: str) -> Drawn:
+def _drawn(run: LiveRun, hookpoint: str, grain: str, exact: tuple[int, ...], name: str) -> Drawn:
     """What is drawn next: the same as last time where hardly more has come."""
-    of = (run, hookpoint, exact, run.going)
+    of = (run, hookpoint, exact, grain, run.going)
     last, drawn = st.session_state.get(f"{name}_drawn", (None, None))
     if drawn is not None and last == of and len(run.trace) <= (1 + GROWTH) * len(drawn.tokens):
         return drawn
     ranked = run.trace.ranked(hookpoint, run.scope, LISTED)
-    drawn = trace_parts.drawn(run.trace, hookpoint, exact, ranked, firings(run.trace, run.watched))
+    drawn = trace_parts.drawn(run.trace, hookpoint, exact, ranked, firings(run.trace, run.watched), grain)
     st.session_state[f"{name}_drawn"] = (of, drawn)
     return drawn
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from kthink_core.outline import LEADS, TURNS
 from kthink_core.ui.parts.term import Term
 
 FEATURES: dict[str, Term] = {
@@ -71,6 +72,14 @@ FEATURES: dict[str, Term] = {
         "elsewhere has a finite lift. Features come by the lower end of its interval; in spans of four or more, those "
         "that fire there once are left out.",
         r"L = \frac{(k + \tfrac12)\,/\,(n + 1)}{(r + \tfrac12)\,/\,(m + 1)}",
+    ),
+    "steps": Term(
+        "Steps and what stands out in each",
+        "A trace is cut, prompt, thought and answer apart, into **sentences**, **paragraphs** (up to an empty line) or "
+        f"**turns**: a turn begins with a sentence that begins with one of {', '.join(TURNS).replace(',,', ',')}, or "
+        f"with one of them behind {', '.join(LEADS)}. The three features of a step are those that marking it shows "
+        "first: by the lower end of the interval of the lift, in the step against all other positions of the trace. "
+        "With thousands of features and many steps some stand out by chance: a table of contents, not a finding.",
     ),
     "lift_interval": Term(
         "At least, at most",

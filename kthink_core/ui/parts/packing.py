@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from kthink_core.store.scopes import SEGMENTS_OF, Scope
-from kthink_core.ui.view.permalink import BASES, MOST_FEATURES, SHADES
+from kthink_core.ui.view.permalink import BASES, MOST_FEATURES, SHADES, STEPS
 
 Packed = dict[str, str]
 """`dtype` (uint8, uint16, uint32 or float32) and `base64` of the little-endian values: half the size of JSON numbers,
@@ -44,6 +44,10 @@ def payload(
     basis: str = BASES[0],
     locked: int | None = None,
     shade: str = SHADES[0],
+    grain: str = STEPS[0],
+    grains: Sequence[str] = (),
+    outline: pd.DataFrame | None = None,
+    sought: int | None = None,
     shared: Mapping[int, float] | None = None,
     bases: Mapping[str, str] = ALONE,
     branches: bool = False,
@@ -53,8 +57,8 @@ def payload(
 
     By position: `texts`, `ids`, `probabilities` (NaN where none), and `hover`: `counts` of entries, then `features` and
     `activations` of all positions end to end. By feature: `tracks`: `features`, `counts`, then `positions` and
-    `activations` end to end. `alternatives`: see `_alternatives`. `bands` are runs of one segment; `counts` says
-    whether the scope counts them.
+    `activations` end to end. `alternatives`: see `_alternatives`; `outline`: see `_outline`. `bands` are runs of one
+    segment; `counts` says whether the scope counts them.
     """
     hover = hover.sort_values(["position", "activation", "feature"], ascending=[True, False, True], kind="stable")
     tracks = tracks.sort_values(["feature", "position"], kind="stable")
@@ -104,6 +108,10 @@ def payload(
         "basis": basis,
         "locked": locked,
         "shade": shade,
+        "grain": grain,
+        "grains": list(grains),
+        "outline": _outline(outline),
+        "sought": sought,
         "shared": {str(feature): float(maximum) for feature, maximum in (shared or {}).items()},
         "bases": dict(bases),
         "branches": branches,
@@ -136,6 +144,25 @@ def _alternatives(table: pd.DataFrame | None, length: int) -> dict[str, Any] | N
 
 def _thousandths(nats: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.clip(np.rint(nats * _NAT), 0, 2**16 - 1)
+
+
+def _outline(table: pd.DataFrame | None) -> dict[str, Any] | None:
+    """By step: `firsts`, where it begins; `counts` of features that stand out in it. Of all steps end to end those
+    `features`, with the `positions` at which they fire there, `lifts`, and the ends of their intervals, `lows` and
+    `highs`."""
+    if table is None:
+        return None
+    found = pd.DataFrame(table.loc[table["feature"].notna()])
+    firsts = table.drop_duplicates("step")["first"]
+    return {
+        "firsts": integers(firsts),
+        "counts": integers(np.bincount(found["step"].to_numpy(np.int64), minlength=len(firsts))),
+        "features": integers(found["feature"]),
+        "positions": integers(found["positions"]),
+        "lifts": floats(found["lift"]),
+        "lows": floats(found["lift_low"]),
+        "highs": floats(found["lift_high"]),
+    }
 
 
 def _standing(table: pd.DataFrame, span: list[int]) -> dict[str, Any]:

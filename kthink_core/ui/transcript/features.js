@@ -113,14 +113,19 @@ function tellStanding(view, button, standing) {
     button.title = "Does not stand out in the span";
     return;
   }
-  const { feature, positions, lift, low, high } = standing;
-  const size = span[1] - span[0] + 1;
+  const { feature, positions, lift, low } = standing;
   const line = facts.lines[feature];
   const cells = { count: positions, value: `${brief(lift)}×`, share: `${brief(low)}×` };
   for (const [name, value] of Object.entries(cells)) button.append(element("span", name, value));
-  button.title =
+  button.title = toldStanding(standing, span[1] - span[0] + 1) + (line ? `\nTop tokens: ${line}` : "");
+}
+
+/** @param {Standing} standing @param {number} size of the span */
+function toldStanding({ positions, lift, low, high }, size) {
+  return (
     `Fires at ${positions} of the span's ${size} positions: ${brief(lift)} times as often as in the rest ` +
-    `(95 %: ${brief(low)} to ${brief(high)})${line ? `\nTop tokens: ${line}` : ""}`;
+    `(95 %: ${brief(low)} to ${brief(high)})`
+  );
 }
 
 // How long the line under a feature is: by what the list is ordered by.
@@ -167,8 +172,10 @@ function fillHeading(view) {
 // All that is chosen, whichever has just changed: where two messages come before a run begins, Streamlit keeps the last.
 /** @param {View} view @param {number | null} feature to be opened @param {number[]} branch to go on from */
 function tell(view, feature = null, branch = []) {
-  const { span, features, basis, lock } = view;
-  view.send("chosen", { span, features, basis, locked: lock !== null && lock < 0 ? null : lock, shade: shadeOf(lock), feature, branch });
+  const { span, features, basis, lock, grain, sought } = view;
+  const locked = lock !== null && lock < 0 ? null : lock;
+  clearTimeout(view.telling);
+  view.send("chosen", { span, features, basis, locked, shade: shadeOf(lock), grain, sought, feature, branch });
 }
 
 // Seen at once, and told to the page for its link.

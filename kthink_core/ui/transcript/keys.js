@@ -5,6 +5,9 @@ const KEYS = [
   ["Home End", "first, last token"],
   ["Shift ← →", "mark a span"],
   ["N P", "next, previous place where the locked (or first) feature fires"],
+  ["[ ]", "previous, next step"],
+  ["O", "collapse or open the step"],
+  ["/", "find a text, a token (#id) or a feature (feature:number); there Enter, Shift Enter: next, previous"],
   ["Enter", "hold the tooltip: its features can be clicked"],
   ["Tab ↑ ↓ ← →", "into the list of features; there from one to another"],
   ["J K", "next, previous inference"],
@@ -35,6 +38,10 @@ function onKey(view, event) {
   if (key in steps) stepTo(view, steps[key], event.shiftKey);
   else if (key === "n" || key === "N") nextFiring(view, 1);
   else if (key === "p" || key === "P") nextFiring(view, -1);
+  else if (key === "]") stepBeside(view, 1);
+  else if (key === "[") stepBeside(view, -1);
+  else if (key === "o" || key === "O") foldHere(view);
+  else if (key === "/") view.finder.focus();
   else if (key === "?") toggleHelp(view);
   else if (key === "Enter" && view.shadow.activeElement === view.scroller && view.focus !== null) {
     clickToken(view, view.focus);
@@ -87,6 +94,25 @@ function firingBeside(facts, feature, from, direction) {
   const positions = Array.from(fires).filter((_, at) => feature >= 0 || activations[at] >= LARGE);
   if (direction > 0) return positions.find((position) => from === null || position > from);
   return positions.findLast((position) => from === null || position < from);
+}
+
+/** @param {View} view @param {1 | -1} direction */
+function stepBeside(view, direction) {
+  const outline = outlineOf(view);
+  if (!outline) return;
+  const here = view.focus === null ? null : stepAt(outline, view.focus);
+  const step = here === null ? (direction > 0 ? 0 : outline.firsts.length - 1) : within(here + direction, outline.firsts.length);
+  moveTo(view, outline.firsts[step]);
+}
+
+/** @param {View} view */
+function foldHere(view) {
+  const outline = outlineOf(view);
+  if (!outline || view.focus === null) return;
+  const first = outline.firsts[stepAt(outline, view.focus)];
+  hideTooltip(view);
+  setFolded(view, first, !view.folded.has(first));
+  say(view, `The step from ${first} is ${view.folded.has(first) ? "collapsed" : "open"}`);
 }
 
 /** @param {View} view @param {number} position */

@@ -23,6 +23,17 @@ function newView(shadow) {
     spanned: [],
     marked: [],
     rows: [],
+    grain: "none",
+    cut: null, // the steps that the tokens are laid in
+    folded: new Set(), // collapsed steps, by their first positions
+    steps: [], // rows of the outline
+    stop: 0, // the row of the outline that Tab leads to
+    following: undefined, // the timer after which the outline is moved along
+    hits: [], // what is sought: first and last position of each place
+    hit: null, // the one that was gone to
+    sighted: [], // their tokens
+    sought: null, // a feature, where it is one
+    telling: undefined, // the timer after which the page is told of it
     listed: null, // what stands out in the span, where the list shows that
     send: () => {},
   }));
@@ -35,6 +46,7 @@ function newView(shadow) {
   const side = element("aside", "side");
   side.setAttribute("aria-label", "Features of this trace");
   view.heading = element("div", "heading");
+  view.outline = newOutline(view);
   side.append(view.heading, view.list);
   view.tooltip = element("div", "tooltip");
   view.announcer = element("div", "announcer");
@@ -45,8 +57,10 @@ function newView(shadow) {
   place.append(view.strip);
   const reading = element("div", "reading");
   reading.append(view.scroller, place);
-  body.append(reading, side);
-  view.root.append(newToolbar(view), body, view.tooltip, view.help, view.announcer);
+  const beside = element("div", "beside");
+  beside.append(view.outline, side);
+  body.append(reading, beside);
+  view.root.append(newToolbar(view), newTools(view), body, view.tooltip, view.help, view.announcer);
   listen(view);
   return view;
 }
@@ -56,7 +70,7 @@ function listen(view) {
   const { root, scroller } = view;
   root.addEventListener("mouseover", (event) => {
     const token = tokenOf(event);
-    const feature = hit(event, ".feature");
+    const feature = hit(event, ".feature, .strong");
     pointAt(view, feature ? Number(feature.dataset.feature) : null);
     if (token && !view.drag && view.held === null) explain(view, token.position);
     else if (!token && view.held === null) hideTooltip(view);
@@ -67,11 +81,14 @@ function listen(view) {
   });
   scroller.addEventListener("scroll", () => {
     if (view.held !== null) place(view, view.tokens[view.held]);
+    followReading(view);
   });
   root.addEventListener("click", (event) => {
     const button = hit(event, "button[data-feature]");
     if (button) clickFeature(view, button);
     if (hit(event, ".close")) toggleHelp(view);
+    const step = /** @type {StepElement | null} */ (hit(event, ".step .fold, .summary")?.closest(".step"));
+    if (step) setFolded(view, step.first, !view.folded.has(step.first));
     const branch = hit(event, "button[data-branch]")?.dataset.branch;
     if (branch) tell(view, null, branch.split(" ").map(Number));
   });
@@ -103,20 +120,26 @@ function take(view, data) {
   const isSpanOther = isOther || !same(before.span, data.span);
   const span = isSpanOther ? data.span : view.span;
   if (isSpanOther) view.begun = null;
+  if (isOther || before.grain !== data.grain) {
+    openSteps(view);
+    view.grain = data.grain;
+  }
+  const read = !isOther && before.grain !== data.grain ? positionRead(view) : null;
   layTokens(view, before);
   for (const of of /** @type {const} */ (["focus", "held", "anchor", "begun"])) {
     const position = view[of];
     if (position !== null && position >= view.facts.length) view[of] = null;
   }
-  markSpan(view, span);
+  view.span = span;
+  dress(view);
   listFeatures(view);
+  listSteps(view);
   describe(view);
-  shade(view);
-  for (const token of view.marked) token.classList.remove("marked");
-  view.marked = data.marked.map((position) => view.tokens[position]);
-  for (const token of view.marked) token.classList.add("marked");
   fillToolbar(view);
+  fillTools(view);
+  takeSought(view, before);
   restTooltip(view);
+  if (read !== null) goTo(view, read);
   const isCalled = isOther || before.position !== data.position || before.visit !== data.visit;
   if (data.position !== null && isCalled) {
     goTo(view, data.position);

@@ -60,6 +60,10 @@ function drawStrip(view) {
       canvas.fillRect((lane / lit.length) * width, row, width / lit.length, thick);
     });
   });
+  strip.style.color = "var(--hit)";
+  canvas.fillStyle = style.color;
+  canvas.globalAlpha = 1;
+  for (const [first] of view.hits) canvas.fillRect(0.6 * width, Math.floor((first / facts.length) * height), width, 2 * scale);
 }
 
 // A row of pixels stands for many tokens: it shows the largest share among them.

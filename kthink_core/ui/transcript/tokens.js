@@ -5,6 +5,7 @@ const SIGNS = { right: "✓ ", wrong: "✗ ", cut: "… " };
 const RULE = 50; // The margin says every so many positions where one is.
 const SHORTEST_BLOCK = 24;
 const LONGEST_BLOCK = 500; // A paragraph without end is cut here.
+const CHUNK = 400; // Tokens of steps that the browser skips together: each costs at every frame.
 const CHARACTERS_A_LINE = 90; // A guess: how tall a block is that was never drawn.
 
 // Keeps the elements of the tokens that are the same as before, and appends the others.
@@ -18,19 +19,31 @@ function layTokens(view, before) {
       same++;
     }
   }
+  const cut = outlineOf(view);
+  same = Math.min(same, cutAlike(view.cut, cut));
+  view.cut = cut;
+  if (!same) view.scroller.replaceChildren();
   for (const token of view.tokens.splice(same)) {
     const block = token.parentElement;
     token.remove();
     if (block && !block.childElementCount) block.remove();
   }
+  for (const step of view.scroller.querySelectorAll(".step, .chunk")) if (!step.querySelector(".token")) step.remove();
   for (const band of [...view.scroller.children]) if (!band.querySelector(".token")) band.remove();
   appendTokens(view, same);
   titleBands(view);
+  for (const first of [...view.folded]) {
+    if (cut?.index.has(first)) setFolded(view, first, true);
+    else view.folded.delete(first);
+  }
 }
 
 /** @param {View} view @param {number} from */
 function appendTokens(view, from) {
-  const { facts, tokens, scroller } = view;
+  const { facts, tokens, scroller, cut } = view;
+  let step = tokens.at(-1)?.closest(".step");
+  let chunk = step?.parentElement;
+  let chunked = chunk?.querySelectorAll(".token").length ?? 0;
   let block = tokens.at(-1)?.parentElement;
   let band = /** @type {HTMLElement | null | undefined} */ (block?.closest(".band"));
   const fresh = document.createDocumentFragment();
@@ -39,19 +52,41 @@ function appendTokens(view, from) {
     if (band?.dataset.segment !== segment) {
       band = newBand(segment);
       fresh.append(band);
+      step = chunk = block = undefined;
+    }
+    if (cut?.index.has(position)) {
+      if (!chunk || chunked >= CHUNK) {
+        chunk = element("div", "chunk");
+        band.lastElementChild?.append(chunk);
+        chunked = 0;
+      }
+      step = newStep(position);
+      chunk.append(step);
       block = undefined;
     }
     if (!block || isFull(block, facts.written[position - 1])) {
       block = element("div", "block");
-      band.lastElementChild?.append(block);
+      (step ?? band.lastElementChild)?.append(block);
     }
     const token = newToken(position, facts.written[position]);
     tokens.push(token);
+    chunked++;
     block.append(token);
   }
   scroller.append(fresh);
   const blocks = new Set(tokens.slice(from).map((token) => token.parentElement));
-  for (const changed of blocks) changed?.style.setProperty("--lines", String(lines(changed.textContent)));
+  /** @type {Map<HTMLElement, number>} */
+  const tall = new Map();
+  for (const changed of blocks) {
+    const own = lines(changed?.textContent ?? "");
+    changed?.style.setProperty("--lines", String(own));
+    const around = /** @type {HTMLElement | null | undefined} */ (changed?.closest(".chunk"));
+    if (around) tall.set(around, (tall.get(around) ?? 0) + own);
+  }
+  for (const [around, sum] of tall) {
+    around.style.setProperty("--lines", String(sum));
+    around.style.setProperty("--steps", String(around.childElementCount));
+  }
 }
 
 /** @param {string} segment */
@@ -107,6 +142,17 @@ function titleBands(view) {
   });
 }
 
+// What the tokens show beside their texts.
+/** @param {View} view */
+function dress(view) {
+  markSpan(view, view.span);
+  shade(view);
+  for (const token of view.marked) token.classList.remove("marked");
+  view.marked = view.facts.marked.map((position) => view.tokens[position]);
+  for (const token of view.marked) token.classList.add("marked");
+  setFocus(view, view.focus);
+}
+
 /** @param {Event} event @returns {TokenElement | null} */
 function tokenOf(event) {
   return /** @type {TokenElement | null} */ (hit(event, ".token"));
@@ -114,6 +160,7 @@ function tokenOf(event) {
 
 /** @param {View} view @param {number} position @param {ScrollLogicalPosition} [where] */
 function goTo(view, position, where = "center") {
+  reveal(view, position);
   view.tokens[position]?.scrollIntoView({ block: where });
 }
 

@@ -34,6 +34,38 @@ function newToolbar(view) {
   return toolbar;
 }
 
+// Below it: what the transcript is cut into, and what is looked for in it.
+/** @param {View} view */
+function newTools(view) {
+  const tools = element("div", "tools");
+  const label = element("label", "grain", "Steps ");
+  view.grainChoice = element("select", "");
+  view.grainChoice.addEventListener("change", () => cutInto(view, view.grainChoice.value));
+  view.grainChoice.addEventListener("keydown", (event) => event.stopPropagation());
+  label.append(view.grainChoice);
+  tools.append(label, newFinder(view));
+  return tools;
+}
+
+/** @param {View} view */
+function fillTools(view) {
+  const { grainChoice, facts } = view;
+  const label = /** @type {HTMLElement} */ (grainChoice.parentElement);
+  label.hidden = facts.grains.length < 2;
+  if (!same(Array.from(grainChoice.options, (option) => option.value), facts.grains)) {
+    grainChoice.replaceChildren(
+      ...facts.grains.map((grain) => {
+        const option = element("option", "", GRAINS[grain].name);
+        option.value = grain;
+        option.title = GRAINS[grain].title;
+        return option;
+      }),
+    );
+  }
+  grainChoice.value = view.grain;
+  label.title = GRAINS[view.grain].title;
+}
+
 /** @param {View} view @param {Basis} basis */
 function setBasis(view, basis) {
   view.basis = basis;

@@ -23,6 +23,7 @@ function readFacts(data) {
     hover: readHover(data.hover),
     alternatives: data.alternatives && readAlternatives(data.alternatives),
     tracks: readTracks(data.tracks),
+    outline: data.outline && readOutline(data.outline),
     ranks: new Map(data.ranked.map((row) => [row.feature, row])),
   };
   return facts;

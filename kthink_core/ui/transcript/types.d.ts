@@ -67,6 +67,11 @@ interface Delivered {
   /** Whether one may go on from a position with another token. */
   branches: boolean;
   standing: { span: Span; rows: Standing[] } | null;
+  /** What the transcript is cut into, and what else it may be: names of steps.js. */
+  grain: string;
+  grains: string[];
+  /** The feature whose firings are gone through. */
+  sought: number | null;
 }
 
 /** As `packing.payload` makes it. */
@@ -83,6 +88,21 @@ interface Sent extends Delivered {
     texts: string[];
   } | null;
   tracks: { features: number[]; counts: number[]; positions: Packed; activations: Packed };
+  outline: Record<"firsts" | "counts" | "features" | "positions" | "lifts" | "lows" | "highs", Packed> | null;
+}
+
+/** By step: where it begins; from where on, of what stands out in all of them end to end, its own is. */
+interface Outline extends Record<"firsts" | "features" | "positions" | "lifts" | "lows" | "highs", Values> {
+  starts: number[];
+  /** The number of a step by its first position. */
+  index: Map<number, number>;
+}
+
+/** What somebody looks for: a text, or the id of a token, or a feature. */
+interface Sought {
+  kind: "text" | "id" | "feature";
+  number: number;
+  text: string;
 }
 
 interface Track {
@@ -116,6 +136,9 @@ interface Facts extends Delivered {
   alternatives: Alternatives | null;
   tracks: Map<number, Track>;
   ranks: Map<number, Ranked>;
+  outline: Outline | null;
+  /** Once somebody has looked for a text. */
+  joined?: { whole: string; ends: number[] };
 }
 
 interface Firing {
@@ -131,6 +154,9 @@ interface Lit {
 
 type TokenElement = HTMLElement & { position: number };
 type FeatureElement = HTMLElement & { feature: number };
+type StepElement = HTMLElement & { first: number };
+/** `told`: all that it says. */
+type StepRow = HTMLElement & { first: number; told: string };
 
 interface Drag {
   from: number;
@@ -147,6 +173,8 @@ interface Chosen {
   basis: Basis;
   locked: number | null;
   shade: Shade;
+  grain: string;
+  sought: number | null;
   /** To be opened now. */
   feature: number | null;
   /** To go on from now: a position, and the id of the token to put there, if any. */
@@ -175,6 +203,17 @@ interface View {
   spanned: TokenElement[];
   marked: TokenElement[];
   rows: FeatureElement[];
+  grain: string;
+  cut: Outline | null;
+  folded: Set<number>;
+  steps: StepRow[];
+  stop: number;
+  following: number | undefined;
+  hits: Span[];
+  hit: number | null;
+  sighted: TokenElement[];
+  sought: number | null;
+  telling: number | undefined;
   listed: Facts["standing"];
   send: (name: "chosen", value: Chosen) => void;
   root: HTMLElement;
@@ -187,6 +226,13 @@ interface View {
   help: HTMLElement;
   legend: HTMLElement;
   spanChip: HTMLElement;
+  grainChoice: HTMLSelectElement;
+  outline: HTMLElement;
+  outlineName: HTMLElement;
+  outlineList: HTMLElement;
+  finder: HTMLInputElement;
+  found: HTMLElement;
+  picker: HTMLDataListElement;
 }
 
 /** A character, or an escaped byte, of a token; the byte is NaN for a character. */

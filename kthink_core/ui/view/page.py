@@ -106,7 +106,7 @@ def beside(page: Page, name: str) -> Page:
     same = same_features(page.experiment, reader.experiment, hookpoint) and hookpoint == view.hookpoint
     there = replace(view, experiment=name, hookpoint=hookpoint, inference=inference, other=None, against=None)
     if not same:
-        there = replace(there, feature=None, also=(), watch=(), locked=None)
+        there = replace(there, feature=None, also=(), watch=(), locked=None, sought=None)
     return Page(source, page.statuses, reader.experiment, inferences, there, page.person)
 
 

@@ -15,6 +15,7 @@ from kthink_core.errors import encodable, short
 from kthink_core.evidence.divides import BETWEEN, Between
 from kthink_core.evidence.matches import WINDOW, Window
 from kthink_core.evidence.reason_score import ALPHA
+from kthink_core.outline import GRAINS
 from kthink_core.queries import RANKINGS, SORTS, Ranking, Sort
 from kthink_core.steer_options import Asked
 from kthink_core.store.feature_stats import RELEVANT
@@ -66,6 +67,8 @@ BASES = ("trace", "experiment")
 """What the activations of a transcript are divided by the maximum of."""
 SHADES = ("features", "surprise", "entropy")
 """What shades the tokens of a transcript: features, or the model's own −ln p or entropy in the place of one."""
+STEPS = ("none", *GRAINS)
+"""What a transcript is cut into."""
 SCALES = ("shared", "own")
 """Whether two transcripts side by side are shaded by one maximum."""
 MOST_FEATURES = 5
@@ -117,6 +120,9 @@ class View:
     locked: int | None = None
     """The feature that stays lit alone in a transcript."""
     shade: str = SHADES[0]
+    grain: str = STEPS[0]
+    sought: int | None = None
+    """The feature whose firings are gone through in a transcript."""
     branch: tuple[int, ...] = ()
     """A position of the inference from which to go on, and the id of the token to put there, if any."""
     scale: str = SCALES[0]
@@ -225,6 +231,8 @@ def parse(parameters: Mapping[str, str], bounds: Bounds) -> tuple[View, list[str
         basis=_name(parameters, "basis", BASES, BASES[0], problems),
         locked=_index(parameters, "locked", features, problems),
         shade=_name(parameters, "shade", SHADES, SHADES[0], problems),
+        grain=_name(parameters, "grain", STEPS, STEPS[0], problems),
+        sought=_index(parameters, "sought", features, problems),
         branch=branch_link.branch(parameters, problems),
         scale=_name(parameters, "scale", SCALES, SCALES[0], problems),
         browse=_name(parameters, "browse", FOLDS, FOLDS[0], problems),
