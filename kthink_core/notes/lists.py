@@ -192,7 +192,9 @@ class FeatureLists:
             self._standing(connection, id)
             if set(self._named(connection, name)) - {id}:
                 raise BadValue(f"there is a list '{name}' already: give this one another name")
-            connection.execute("UPDATE lists SET name = ?, note = ?, updated = ? WHERE id = ?", (name, note, _now(), id))
+            connection.execute(
+                "UPDATE lists SET name = ?, note = ?, updated = ? WHERE id = ?", (name, note, _now(), id)
+            )
 
     def delete(self, id: str) -> None:
         """Raises BadValue where it holds what was put on it in an experiment that there is not here."""

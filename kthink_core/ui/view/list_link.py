@@ -1,7 +1,7 @@
 """What a link says of a list of features. Pure, as the rest of the link's parser.
 
-    list    ID~HOOKPOINT~FEATURE.FEATURE…   the list, and the first of what it holds at that hookpoint: whoever has no
-            such list sees these. Either part may be missing.
+list    ID~HOOKPOINT~FEATURE.FEATURE…   the list, and the first of what it holds at that hookpoint: whoever has no
+        such list sees these. Either part may be missing.
 """
 
 from __future__ import annotations
@@ -50,7 +50,8 @@ def features_list(parameters: Mapping[str, str], latents: Mapping[str, int], pro
     hookpoint, numbers = rest if len(rest) == 2 and rest[0] in latents else ("", "")
     parts = numbers.split(SEPARATOR) if numbers else []
     features = tuple(dict.fromkeys(_within(parts, latents.get(hookpoint, 0))))[:MOST]
-    if known != id or len(features) < len(parts) or (rest and not features) or len(given) > _LONGEST:
+    nothing = not features and (rest or not known)
+    if known != id or len(features) < len(parts) or nothing or len(given) > _LONGEST:
         shown = f"{len(features)} of its features" if features else "the list alone" if known else "no list"
         problems.append(
             f"The link's list '{short(given)}' is not a list, with at most {MOST} features of a hookpoint: taking "
