@@ -14,7 +14,7 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from kthink_core.errors import BadValue, UnknownName
 from kthink_core.notes import file, text
@@ -239,7 +239,7 @@ class FeatureLists:
             connection.execute("UPDATE lists SET updated = ? WHERE id = ?", (_now(), id))
 
 
-def _key(about: FeatureSubject) -> dict[str, str | int | None]:
+def _key(about: FeatureSubject) -> dict[str, Any]:
     """The columns by which a feature is found on a list."""
     named = identity(about)
     return {
@@ -257,8 +257,9 @@ def _subject(row: sqlite3.Row) -> FeatureSubject:
 
 
 def _head(row: sqlite3.Row) -> FeatureList:
-    facts = {name: row[name] for name in FeatureList._fields}
-    return FeatureList(**facts | {"deleted": row["deleted"] is not None})
+    facts: dict = {name: row[name] for name in FeatureList._fields}
+    facts["deleted"] = row["deleted"] is not None
+    return FeatureList(**facts)
 
 
 def _name(given: str) -> str:

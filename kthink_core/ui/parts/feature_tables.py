@@ -7,12 +7,23 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 import pandas as pd
+import streamlit as st
 from streamlit.column_config import NumberColumn, TextColumn
 from streamlit.elements.lib.column_types import ColumnConfig
 
 from kthink_core import queries
 from kthink_core.queries import Scope
-from kthink_core.ui.parts import clicks, download, feature_names, injection_badge, naming, note_panel, numerals, terms
+from kthink_core.ui.parts import (
+    clicks,
+    download,
+    feature_names,
+    injection_badge,
+    list_dialog,
+    naming,
+    note_panel,
+    numerals,
+    terms,
+)
 from kthink_core.ui.parts.writing import visible
 from kthink_core.ui.view import cache
 from kthink_core.ui.view.page import Page
@@ -177,11 +188,13 @@ def draw(
         rows = table if rows_of_file is None else rows_of_file()
         return worded(reader, hookpoint, counted, rows, note_panel.labels(page, hookpoint, rows["feature"].tolist()))
 
-    download.buttons(
-        page, f"{name} {hookpoint}",
-        of_file, hookpoint=hookpoint, scope=counted, rows=len(table) if most is None else f"all, {most} at most",
-        measured_by=whole.experiment.name,
-    )  # fmt: skip
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        download.buttons(
+            page, f"{name} {hookpoint}",
+            of_file, hookpoint=hookpoint, scope=counted, rows=len(table) if most is None else f"all, {most} at most",
+            measured_by=whole.experiment.name,
+        )  # fmt: skip
+        list_dialog.button(page, features, key=f"{name} {hookpoint}", hookpoint=hookpoint)
 
 
 def worded(
