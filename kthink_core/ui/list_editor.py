@@ -143,7 +143,7 @@ def _describe(page: Page, found: FeatureList, name: str, note: str) -> None:
     state = st.session_state
 
     def change() -> None:
-        _require_own(page.person, found)
+        require_own(page.person, found)
         feature_lists.lists(page).describe(found.id, state[name], state[note])
 
     _do(page, "list described", change)
@@ -151,7 +151,7 @@ def _describe(page: Page, found: FeatureList, name: str, note: str) -> None:
 
 def _delete(page: Page, found: FeatureList) -> None:
     def change() -> None:
-        _require_own(page.person, found)
+        require_own(page.person, found)
         feature_lists.lists(page).delete(found.id)
 
     _do(page, "list deleted", change)
@@ -161,7 +161,7 @@ def _is_own(person: Person, found: FeatureList) -> bool:
     return person.may("owner") or (found.author != "" and found.author == person.name)
 
 
-def _require_own(person: Person, found: FeatureList) -> None:
+def require_own(person: Person, found: FeatureList) -> None:
     if not _is_own(person, found):
         person.require("owner", "changing a list that somebody else began")
 
