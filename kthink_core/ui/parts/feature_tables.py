@@ -138,6 +138,7 @@ def draw(
     most: int | None = None,
     scope: Scope | None = None,
     titles: Mapping[str, str] | None = None,
+    partners: Mapping[int, str] | None = None,
 ) -> None:
     """Draw the features of a query's answer with some of its columns, and what downloads it.
 
@@ -146,7 +147,8 @@ def draw(
     where the caller has them. A `narrow` table has labels and tokens in one column. `whole` is the experiment that
     tells tokens and numbers of inferences, where it is another than the page's. `rows_of_file` asks for the rows that
     the files hold where these are more than the table's, `most` at most. `scope` is what they count, the view's unless
-    another is named. `titles` are those of some measures where their own do not tell enough.
+    another is named. `titles` are those of some measures where their own do not tell enough. `partners` names the
+    features of a measure `feature_other`.
     """
     whole = whole or page
     hookpoint = hookpoint or page.view.hookpoint
@@ -175,6 +177,11 @@ def draw(
     columns["verdict"] = TextColumn("Its words?", help=terms.help("injection_verdict"), width=75 if narrow else 110)
     for measure in measures:
         facts = known[measure]
+        if measure == "feature_other" and partners is not None:
+            others = [None if pd.isna(other) else int(other) for other in table[measure]]
+            shown[measure] = ["" if other is None else naming.named(other, partners) for other in others]
+            columns[measure] = TextColumn(facts.title, help=facts.help, width=200)
+            continue
         full: float | Literal["largest"] | None = (bars_to or {}).get(measure, "largest") if facts.bar else None
         shown[measure], columns[measure] = numerals.column(
             (titles or {}).get(measure, facts.title), table[facts.column or measure].tolist(), unit=facts.unit,
