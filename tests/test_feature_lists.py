@@ -10,7 +10,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from kthink_core.errors import BadValue, CorruptFile, TooLong, UnknownName
@@ -108,6 +108,7 @@ def test_sizes_are_bounded(lists: FeatureLists) -> None:
     assert len(lists.all()) == 1
 
 
+@settings(max_examples=30)  # each writes to the disk
 @given(some.lists(some.text(max_size=150), min_size=1, max_size=4), some.text(max_size=80))
 def test_any_name_comes_back_clean_once(tmp_path_factory: pytest.TempPathFactory, names: list[str], note: str) -> None:
     lists, expected = FeatureLists(tmp_path_factory.mktemp("any") / FILE), dict[str, str]()
