@@ -344,13 +344,14 @@ def test_a_file_of_labels_is_told_before_it_is_taken(open_page: Open, book: Note
     lines = [label, label | {"feature": 64}, label | {"hookpoint": "layers.9.mlp"}]
     app = open_page("notes", experiment="demo")
     app.file_uploader[0].set_value(("labels.jsonl", "\n".join(map(json.dumps, lines)).encode(), "")).run()
-    assert "1 labels are new, 0 stand here already." in texts(app)
-    assert [part in texts(app) for part in ("does not have \\(from 0 to 63", "of what the experiment does not have")]
+    assert "New labels: 1. Here already: 0." in texts(app)
+    refused = texts(app).replace("\\", "")
+    assert "does not have (from 0 to 63): 64" in refused and "of what the experiment does not have" in refused
     assert book.all_labels(FEATURE) == []
     app.button(key="take labels").click().run()
     assert [label.value for label in book.all_labels(FEATURE)] == ["says <b>Hmm</b>"]
-    assert "1 labels taken" in app.success[0].value
+    assert "Labels taken: 1" in app.success[0].value.replace("\\", "")
     app.file_uploader[0].set_value(("labels.jsonl", json.dumps(label).encode(), "")).run()
-    assert "0 labels are new, 1 stand here already." in texts(app) and app.button(key="take labels").disabled
+    assert "New labels: 0. Here already: 1." in texts(app) and app.button(key="take labels").disabled
     app.file_uploader[0].set_value(("labels.gz", b"\x1f\x8bnothing", "")).run()
     assert "cannot be unpacked" in app.error[0].value and "/" not in app.error[0].value

@@ -48,7 +48,7 @@ def _preview(page: Page, file: BytesIO, name: str, hookpoint: str) -> None:
     except KthinkError as error:
         st.error(plain(error.reason if isinstance(error, BadFile) else str(error)), icon=":material/error:")
         return
-    st.text(f"{would.labels:,} labels are new, {would.stood:,} stand here already.")
+    st.text(f"New labels: {would.labels:,}. Here already: {would.stood:,}.")
     if would.sources:
         st.caption(plain(f"Sources: {', '.join(would.sources[:12])}"))
     for remark in would.remarks:
@@ -67,7 +67,7 @@ def _store(page: Page, file: BytesIO, name: str, hookpoint: str) -> None:
     except KthinkError as error:
         st.toast(plain(str(error)), icon=":material/error:")
         return
-    st.session_state[_DONE] = f"{taken.labels:,} labels taken, {taken.stood:,} stood here already"
+    st.session_state[_DONE] = f"Labels taken: {taken.labels:,}. Here already: {taken.stood:,}."
     st.session_state[_TIMES] = st.session_state.get(_TIMES, 0) + 1  # the file is done with
 
 
