@@ -2,6 +2,7 @@
 
 from functools import partial
 
+import pandas as pd
 import streamlit as st
 
 from kthink_core import queries, saved
@@ -13,6 +14,7 @@ from kthink_core.ui.parts import (
     feature_names,
     feature_tables,
     header,
+    list_dialog,
     matrix,
     quality,
     terms,
@@ -52,6 +54,7 @@ def cells(page: Page, features: tuple[int, ...]) -> None:
     table = table.merge(columns.filter(items=["inference"]), on="inference")
     if table.empty:
         header.nothing("None of these features fires in these inferences.")
+        list_dialog.button(page, features, key="matrix")
         return
     drawn = matrix.chart(table, features, columns, feature_names.names(page, view.hookpoint, features))
     fields = ("feature", "inference", "peak_position")
@@ -63,13 +66,25 @@ def cells(page: Page, features: tuple[int, ...]) -> None:
         ),
         described="Features by inferences; opacity is the maximum activation",
     )  # fmt: skip
-    download.buttons(page, "features by inferences", table, chart=True)
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        download.buttons(page, "features by inferences", table, chart=True)
+        list_dialog.button(page, features, key="matrix", chosen=features)
+
+
+def counts(page: Page, table: pd.DataFrame) -> None:
+    st.header("Features by inferences in which they are relevant", help=terms.help("relevant_in"))
+    st.caption(listed.held(table))
+    feature_tables.draw(
+        page, table, listed.COLUMNS, lambda to: lead("feature", with_features(page.view, (to,))),
+        name="features", bars_to={"inferences": len(page.inferences)}, rows=20,
+        rows_of_file=listed.whole(page), most=listed.MOST,
+    )  # fmt: skip
+    injection_button.of_table(page, table["feature"].tolist())
 
 
 with errors_shown():
     page = open_page()
     require_inferences(page)
-    view = page.view
     with st.sidebar:
         choices.place(page)
     with header.title("Across inferences"):
@@ -77,18 +92,12 @@ with errors_shown():
     quality.notes(page)
     listed.controls(page)
     table = listed.table(page)
-    if table.empty:
+    features = listed.rows(page, table, ROWS)
+    if not features:
         header.nothing(listed.nothing_found(page))
     else:
-        features = tuple(table["feature"].tolist())
         st.header("Features × inferences", help=terms.help("maximum"))
         st.caption("A click on a cell, or Enter, leads to the token at which the feature is most active there.")
-        cells(page, features[:ROWS])
-        st.header("Features by inferences in which they are relevant", help=terms.help("relevant_in"))
-        st.caption(listed.held(table))
-        feature_tables.draw(
-            page, table, listed.COLUMNS, lambda to: lead("feature", with_features(view, (to,))),
-            name="features", bars_to={"inferences": len(page.inferences)}, rows=20,
-            rows_of_file=listed.whole(page), most=listed.MOST,
-        )  # fmt: skip
-        injection_button.of_table(page, table["feature"].tolist())
+        cells(page, features)
+        if not table.empty:
+            counts(page, table)

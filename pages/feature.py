@@ -21,6 +21,7 @@ from kthink_core.ui.parts import (
     hues,
     injection_badge,
     label_figures,
+    list_dialog,
     note_panel,
     quality,
     snippets,
@@ -230,6 +231,7 @@ with errors_shown():
     with right:
         st.header("Label and notes")
         note_panel.panel(page, note_panel.of_feature(page, feature))
+        list_dialog.memberships(page, feature)
         label_figures.draw(page, feature)
     if fires:
         with choices.tab("section", SECTION_TITLES, page) as section:

@@ -10,7 +10,7 @@ from kthink_core import queries, saved, signs
 from kthink_core.live.study_requests import StoredTrace
 from kthink_core.ui.causes import causes_panel
 from kthink_core.ui.causes.traced_page import TracedPage
-from kthink_core.ui.inference import branch_links, reading, span_notes, trace_parts
+from kthink_core.ui.inference import branch_links, listed_features, reading, span_notes, trace_parts
 from kthink_core.ui.inference.trace_parts import Reading
 from kthink_core.ui.parts import download, evidence_file, feature_finder, header, note_panel, quality, terms, verdict
 from kthink_core.ui.sentences import sentence_panel
@@ -120,9 +120,10 @@ with errors_shown():
     head(page, feature)
     left, right = st.columns([3, 2], gap="medium", vertical_alignment="bottom")
     with left:
-        choices.features(page, shown, ranked["feature"].tolist())
+        choices.features(page, shown, [*listed_features.offered(page), *ranked["feature"].tolist()])
     with right:
         choices.ranking(page)
+    listed_features.draw(page, shown)
     if ranked.empty:
         header.nothing(f"No feature fires in scope {view.scope} of this inference.")
     read = reading.of_view(page, shown, lambda to: go(chosen_first(view, shown, to)))

@@ -1,6 +1,6 @@
-"""All labels and notes of the cache: searched, narrowed, taken along."""
+"""What people keep in the cache: labels and notes, searched and narrowed; lists of features."""
 
-from kthink_core.ui import notes_list
+from kthink_core.ui import list_shelf, notes_list, shelves
 from kthink_core.ui.parts import header
 from kthink_core.ui.view.page import errors_shown, open_page
 
@@ -8,4 +8,7 @@ with errors_shown():
     page = open_page()
     with header.title("Notes"):
         pass
-    notes_list.draw(page)
+    if shelves.choose(page) == "lists":
+        list_shelf.draw(page)
+    else:
+        notes_list.draw(page)

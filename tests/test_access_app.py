@@ -28,7 +28,7 @@ from kthink_core.access.person import Role
 from kthink_core.access.secret_key import secret_key
 from kthink_core.access.signatures import PersonTokens, Signatures
 from kthink_core.cli import main
-from kthink_core.notes import FILE, FeatureSubject, InferenceSubject, Notebook
+from kthink_core.notes import FILE, FeatureLists, FeatureSubject, InferenceSubject, Notebook
 from tests.app_samples import HOOKPOINTS, sample_experiment, write_experiment
 from tests.app_socket import Visit, visiting
 from tests.test_training_page import training, write
@@ -75,6 +75,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     feature = FeatureSubject("demo", "", HOOKPOINTS[1], 12)
     book.write(feature, "label", f"{SENTINEL} label", f"{SENTINEL} author", OTHER)
     book.write(feature, "note", f"{SENTINEL} note", f"{SENTINEL} author", OTHER)
+    FeatureLists(book.path).begin(f"{SENTINEL} list", f"{SENTINEL} author", OTHER)
     book.write(InferenceSubject(OTHER, 1), "note", f"{SENTINEL} there", f"{SENTINEL} author", OTHER)
     book.write(InferenceSubject("demo", 1), "note", "seen by all", "somebody", "demo")
     write(cache, f"{SENTINEL}-sae", training("2026-01-01", data=(f"experiment:{OTHER}",)), 2)
@@ -267,11 +268,19 @@ def test_a_limited_invitation_to_what_is_not_there_shows_nothing(lab: Lab) -> No
 
 
 def test_what_a_role_lacks_is_not_on_the_page(lab: Lab) -> None:
+    lists = FeatureLists(lab.cache / FILE)
+    shared = lists.begin("shared doubt", "somebody", "demo")
+    lists.add(shared, [FeatureSubject("demo", "", HOOKPOINTS[1], 12)], "demo")
     for role, writes, runs in (("viewer", False, False), ("annotator", True, False), ("runner", True, True)):
         _, cookie = lab.invite(role)  # pyright: ignore[reportArgumentType]
         with visiting(lab.address, cookie) as visit:
             assert (b"Your name" in visit.run("inference")) is False
             assert (b"Note, rate or flag" in visit.run("inference")) is writes
+            for page in ("feature", "across", "inference"):
+                assert (b"Add to list" in visit.run(page)) is writes
+            read = visit.run("notes", f"kept=lists&list={shared}")
+            assert b"shared doubt" in read
+            assert (b"Change this list" in read) is writes
             assert (b"No worker answers" in visit.run("live")) is runs
             assert (b"need the role runner" in visit.run("live")) is not runs
 

@@ -15,8 +15,8 @@ from PIL import Image
 from playwright.sync_api import Browser, Download, Page, expect
 
 from benchmarks.served import served
-from kthink_core.notes import FILE, FeatureSubject, Notebook, SpanSubject
-from tests.app_samples import HOOKPOINTS, sample_experiment, write_experiment
+from kthink_core.notes import FILE, FeatureLists, FeatureSubject, Notebook, SpanSubject
+from tests.app_samples import HOOKPOINTS, SILENT, sample_experiment, write_experiment
 from tests.browsing import Visit, settled
 
 pytestmark = pytest.mark.browser
@@ -192,6 +192,42 @@ def test_a_row_of_the_notes_leads_to_its_feature(visit: Visit, book: Notebook) -
     page.wait_for_url(re.compile("/feature.*feature=12"))
     settled(page)
     expect(page.locator("h1").first).to_contain_text("Feature 12")
+
+
+def test_a_feature_goes_on_a_list_whose_rows_a_link_shows_to_somebody_else(
+    visit: Visit, book: Notebook, cache: Path
+) -> None:
+    """From its page by the list's own to the matrix; then the same link where there is no such list any more."""
+    page = visit(HERE)
+    page.get_by_role("button", name="Add to list…").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_role("combobox").fill("doubt <b>x</b>")
+    dialog.get_by_role("combobox").press("Enter")
+    dialog.get_by_label("Your name").fill("Ann")
+    dialog.get_by_role("button", name="Add", exact=True).click()
+    expect(dialog).to_have_count(0)
+    expect(page.get_by_text("which holds 1 now")).to_be_visible()
+    page.get_by_role("link", name="doubt <b>x</b>").click()
+    page.wait_for_url(re.compile("/notes.*kept=lists"))
+    settled(page)
+    lists = FeatureLists(cache / FILE)
+    (made,) = lists.all()
+    assert (made.name, made.author, made.features) == ("doubt <b>x</b>", "Ann", 1)
+    lists.add(made.id, [FeatureSubject("demo", "", HOOKPOINTS[1], SILENT)], "demo")
+    page.reload()
+    settled(page)
+    page.get_by_role("link", name="2 rows by inferences").click()
+    page.wait_for_url(re.compile("/across.*list="))
+    settled(page)
+    other = urlsplit(page.url)
+    for rows, gone in (((12, SILENT), False), ((12, SILENT), True)):
+        if gone:
+            lists.delete(made.id)
+        fresh = visit(f"{other.path}?{other.query}")
+        expect(fresh.get_by_text("was deleted on")).to_have_count(int(gone))
+        labels = fresh.locator("[data-testid=stVegaLiteChart] .role-axis-label text")
+        for feature in rows:
+            expect(labels.filter(has_text=re.compile(f"^{feature}( ·|$)"))).to_have_count(1)
 
 
 def test_a_note_on_a_span_leads_to_it_again_and_again(visit: Visit, book: Notebook) -> None:

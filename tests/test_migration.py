@@ -192,7 +192,7 @@ def test_notes_of_an_older_schema_are_copied_first(tmp_path: Path) -> None:
         )
     told: list[str] = []
     made = migrate(tmp_path, told.append)
-    assert made.done == (FILE,) and made.backup and "notes.sqlite: 002 quote, 003 source" in told
+    assert made.done == (FILE,) and made.backup and "notes.sqlite: 002 quote, 003 source, 004 lists" in told
     [note] = Notebook(path).table().to_dict("records")
     assert (note["value"], note["author"], note["quote"]) == ("old", "Ada", "")
     with closing(sqlite3.connect(made.backup / FILE)) as copy:

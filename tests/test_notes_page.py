@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -336,3 +337,21 @@ def test_what_is_no_file_of_notes_is_one_line_and_the_rest_goes_on(open_page: Op
         app = open_page(page, experiment="demo")
         assert not app.error and all(reason in warning.value for warning in app.warning)
     assert reason in open_page("feature", experiment="demo").warning[0].value
+
+
+def test_a_file_of_labels_is_told_before_it_is_taken(open_page: Open, book: Notebook) -> None:
+    label = {"hookpoint": HOOKPOINTS[1], "feature": 12, "label": "says <b>Hmm</b>", "source": "them"}
+    lines = [label, label | {"feature": 64}, label | {"hookpoint": "layers.9.mlp"}]
+    app = open_page("notes", experiment="demo")
+    app.file_uploader[0].set_value(("labels.jsonl", "\n".join(map(json.dumps, lines)).encode(), "")).run()
+    assert "New labels: 1. Here already: 0." in texts(app)
+    refused = texts(app).replace("\\", "")
+    assert "does not have (from 0 to 63): 64" in refused and "of what the experiment does not have" in refused
+    assert book.all_labels(FEATURE) == []
+    app.button(key="take labels").click().run()
+    assert [label.value for label in book.all_labels(FEATURE)] == ["says <b>Hmm</b>"]
+    assert "Labels taken: 1" in app.success[0].value.replace("\\", "")
+    app.file_uploader[0].set_value(("labels.jsonl", json.dumps(label).encode(), "")).run()
+    assert "New labels: 0. Here already: 1." in texts(app) and app.button(key="take labels").disabled
+    app.file_uploader[0].set_value(("labels.gz", b"\x1f\x8bnothing", "")).run()
+    assert "cannot be unpacked" in app.error[0].value and "/" not in app.error[0].value

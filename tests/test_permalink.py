@@ -14,6 +14,7 @@ from kthink_core.prompts import Mode
 from kthink_core.records import ACTIONS, Intervention, Trigger
 from kthink_core.steer_options import Asked
 from kthink_core.store.scopes import SCOPES
+from kthink_core.ui.view.list_link import NONE, ListLink
 from kthink_core.ui.view.permalink import (
     BASES,
     CONTRASTS,
@@ -95,6 +96,7 @@ def views(draw: some.DrawFn) -> View:
         between=draw(some.sampled_from(list(CONTRASTS))),
         word=draw(some.text(max_size=20)),
         relevant=draw(some.integers(1, 100)),
+        list=draw(some.sampled_from([NONE, ListLink("0123456789ab"), ListLink("", hookpoint, (3, 1))])),
         against=draw(some.none() | some.sampled_from(BOUNDS.inferences)),
         other=draw(some.none() | some.sampled_from(BOUNDS.others)),
         plot=draw(some.sampled_from(PLOTS)),
@@ -168,6 +170,8 @@ def test_junk_gives_a_valid_view_and_one_message_a_parameter(parameters: dict[st
         ("span", "9.4", "span", None),
         ("span", "4", "span", None),
         ("relevant", "0", "relevant", 1),
+        ("list", "doubt", "list", NONE),
+        ("list", "0123456789ab~layers.4.mlp~7.100.7", "list", ListLink("0123456789ab", "layers.4.mlp", (7,))),
         ("other", "othr", "other", "other"),
         ("scope", "Think", "scope", "think"),
         ("scope", "<script>", "scope", "generated"),

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from kthink_core import queries
 from kthink_core.cli import main
 from kthink_core.errors import BadValue, UnknownName
-from kthink_core.notes import FILE, FeatureSubject, InferenceSubject, Notebook, SpanSubject
+from kthink_core.notes import FILE, FeatureLists, FeatureSubject, InferenceSubject, Notebook, SpanSubject
 from kthink_core.prompts import Segment
 from kthink_core.records import Alternatives, Encoding
 from kthink_core.saved import save_view, view_page
@@ -193,6 +193,18 @@ def test_a_feature_has_its_tables_whole(cache: Path) -> None:
     assert contexts["place"].nunique() == len(places)
     assert np.float32(contexts["activation"].max()) == places["activation"].max()
     assert sheet["label"] == SCRIPT
+    assert "Think or word?" in [group["title"] for group in parts(sheet, "group")]
+
+
+def test_a_matrix_has_the_rows_of_the_list_of_the_link(cache: Path) -> None:
+    lists = FeatureLists(cache / FILE)
+    id = lists.begin("doubt", "Ann", "demo")
+    lists.add(id, [FeatureSubject("demo", "", HOOKPOINTS[1], feature) for feature in (40, SILENT, 12)], "demo")
+    for link in (f"{id}", f"~{HOOKPOINTS[1]}~40.{SILENT}.12"):
+        [part] = parts(saved(cache, f"across?experiment=demo&list={link}").sheet, "matrix")
+        assert [feature["feature"] for feature in part["features"]] == [40, SILENT, 12]
+        assert {row[0] for row in part["rows"]} <= {40, 12}
+    lists.delete(id)
 
 
 def test_a_matrix_has_the_cells_of_the_inferences_that_the_view_keeps(cache: Path) -> None:

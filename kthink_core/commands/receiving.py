@@ -5,11 +5,15 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
 from kthink_core import signs
 from kthink_core.arguments import add_cache, cache_of, experiment_name
+
+if TYPE_CHECKING:
+    from kthink_core.travel.imports import Imported
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -20,7 +24,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--experiment", type=experiment_name, metavar="NAME", help="its name here (default: as the file has it)"
     )
-    parser.add_argument("--notes", action="store_true", help="take the labels and notes that came along, too")
+    parser.add_argument("--notes", action="store_true", help="take the labels, notes and lists that came along, too")
     parser.add_argument("--studies", action="store_true", help="and the sweeps, ablations, attributions and sentences")
     add_cache(parser)
     parser.set_defaults(run=run)
@@ -49,8 +53,23 @@ def run(options: argparse.Namespace) -> None:
             f"{len(made.notes)} labels and notes are left out: an import with --notes takes them",
             file=sys.stderr,
         )
+    _lists(options, made)
     if made.studies:
         done = "studies taken" if options.studies else "studies are left out: an import with --studies takes them"
         print(f"{made.studies} {done}", file=sys.stderr)
     print(f"{made.experiment.name}: {made.inferences} inferences", file=sys.stderr)
     print(made.experiment.name)
+
+
+def _lists(options: argparse.Namespace, made: Imported) -> None:
+    """Takes the lists of features that came along, or says that there are some."""
+    from kthink_core.notes import FILE, FeatureLists
+    from kthink_core.travel.list_files import take_lists
+
+    if options.notes and made.lists:
+        taken = take_lists(FeatureLists(cache_of(options) / FILE), made.experiment, made.lists)
+        print(f"{taken.lists} of {len(made.lists)} lists of features taken", file=sys.stderr)
+        for line in taken.remarks:
+            print(f"kthink: left out: {signs.revealed(line)}", file=sys.stderr)
+    elif made.lists:
+        print(f"{len(made.lists)} lists are left out: an import with --notes takes them", file=sys.stderr)

@@ -100,10 +100,13 @@ def take(
     labels: Iterable[Imported],
     experiment: str,
     sees: Callable[[str], bool],
+    *,
+    write: bool = True,
 ) -> int:
     """Adds labels of sources to the features beside `about`, at most one a feature and source: how many. One that
-    stands there with the same text and score is not written again; another of the same source takes its place. Raises
-    BadValue where that one was taken into an experiment that somebody does not see."""
+    stands there with the same text and score is not written again; another of the same source takes its place. Without
+    `write` none is added, only counted. Raises BadValue where that one was taken into an experiment that somebody does
+    not see."""
     condition, values = _beside(about)
     found = connection.execute(f"{_STANDING} AND newest.source <> '' AND {condition}", values).fetchall()
     there = {(row["feature"], row["source"]): row for row in found}
@@ -128,7 +131,7 @@ def take(
         "INSERT INTO entries (id, thread, kind, experiment, sae, sae_revision, hookpoint, feature, what, value, author,"
         " written, source, score) VALUES (:id, :thread, 'feature', :experiment, :sae, :sae_revision, :hookpoint,"
         " :feature, 'label', :value, :author, :written, :source, :score)",
-        rows,
+        rows if write else [],
     )
     return len(rows)
 

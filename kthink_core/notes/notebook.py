@@ -149,14 +149,18 @@ class Notebook:
             found = labels.standing(connection, about, features, containing, own=own) if connection is not None else []
         return [label for label in found if self._has(label.experiment)]
 
-    def take_labels(self, about: FeatureSubject, imported: Iterable[Imported], experiment: str) -> int:
+    def take_labels(
+        self, about: FeatureSubject, imported: Iterable[Imported], experiment: str, *, write: bool = True
+    ) -> int:
         """Takes labels of sources in, for features beside `about`, in an experiment; see `labels.take`. Raises
         UnknownName for an experiment that this notebook does not have, BadValue, TooLong."""
         if not self._has(experiment):
             raise UnknownName("experiment", experiment, self._within or ())
         signed = [label._replace(author=self._author or label.author) for label in imported]
-        with file.writing(self.path) as connection:
-            return labels.take(connection, about, signed, experiment, self._has)
+        with file.writing(self.path) if write else file.reading(self.path) as connection:
+            if connection is None:
+                return len(signed)
+            return labels.take(connection, about, signed, experiment, self._has, write=write)
 
     def table(self, *, imported: bool = True) -> pd.DataFrame:
         """All that stands, the newest first, with `COLUMNS`. What does not belong to a kind of subject is missing.

@@ -34,6 +34,23 @@ MIGRATIONS: dict[str, tuple[str, ...]] = {
         # What people wrote, among imported labels of which there may be hundreds of thousands.
         "CREATE INDEX entries_written_here ON entries (hookpoint, feature) WHERE source = ''",
     ),
+    "004 lists": (
+        """
+        CREATE TABLE lists (
+            id TEXT PRIMARY KEY, name TEXT NOT NULL, note TEXT NOT NULL, experiment TEXT NOT NULL,
+            author TEXT NOT NULL, created TEXT NOT NULL, updated TEXT NOT NULL, deleted TEXT
+        ) WITHOUT ROWID
+        """,
+        # `sae_named` is empty where the revision says which SAE it is, wherever its files lie.
+        """
+        CREATE TABLE list_features (
+            list TEXT NOT NULL, hookpoint TEXT NOT NULL, feature INTEGER NOT NULL, sae_revision TEXT NOT NULL,
+            sae_named TEXT NOT NULL, sae TEXT NOT NULL, place INTEGER NOT NULL, experiment TEXT NOT NULL,
+            PRIMARY KEY (list, hookpoint, feature, sae_revision, sae_named)
+        ) WITHOUT ROWID
+        """,
+        "CREATE INDEX lists_of_feature ON list_features (hookpoint, feature)",
+    ),
 }
 """By name, in order. One that was ever released stays as it is."""
 

@@ -7,7 +7,10 @@ import unicodedata
 
 from kthink_core.errors import BadValue, TooLong
 
-LONGEST = {"label": 120, "imported": 500, "source": 120, "pattern": 200, "note": 10_000, "author": 60, "quote": 500}
+LONGEST = {
+    "label": 120, "imported": 500, "source": 120, "pattern": 200, "note": 10_000, "author": 60, "quote": 500,
+    "list": 120,
+}  # fmt: skip
 """Characters, after cleaning."""
 RATINGS = range(1, 6)
 
@@ -38,16 +41,21 @@ def value(what: str, given: str) -> str | None:
     text = clean(given)
     if what == "pattern":
         return one_line("pattern", text) or None
-    if what == "note":
-        if not text:
-            raise BadValue("a note without text: write something")
-        if len(text) > LONGEST["note"]:
-            raise TooLong("note", len(text), LONGEST["note"])
+    if what == "note" and not note(text):
+        raise BadValue("a note without text: write something")
     if what == "rating" and text and text not in map(str, RATINGS):
         raise BadValue(f"rating {text[:20]}: a whole number from {RATINGS[0]} to {RATINGS[-1]}, or none")
     if what == "flag" and text not in ("", "1"):
         raise BadValue(f"flag {text[:20]}: 1, or none")
     return text or None
+
+
+def note(given: str) -> str:
+    """Cleaned, lines and all. Raises TooLong."""
+    text = clean(given)
+    if len(text) > LONGEST["note"]:
+        raise TooLong("note", len(text), LONGEST["note"])
+    return text
 
 
 def shortened(name: str, text: str) -> str:

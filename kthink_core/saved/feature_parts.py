@@ -8,6 +8,7 @@ from kthink_core import queries
 from kthink_core.saved import part
 from kthink_core.saved.found_view import Opened
 from kthink_core.saved.part import Column, Part
+from kthink_core.saved.phase_part import phase
 from kthink_core.saved.transcript_part import CALLED, with_labels
 from kthink_core.ui.parts import snippet_packing, verdict_words
 
@@ -51,6 +52,7 @@ def feature(opened: Opened, number: int) -> list[Part]:
         ),
         part.group("Inferences and contrast", [part.sides([_where(opened, number)], [_contrast(opened, number)])]),
         part.group("Features beside it", [part.sides([_together(opened, number)], [_nearest(opened, number)])]),
+        part.group("Think or word?", phase(opened, number)),
     ]
 
 

@@ -15,10 +15,11 @@ from kthink_core import queries
 from kthink_core.config import Experiment
 from kthink_core.errors import KthinkError
 from kthink_core.identity import same_features
-from kthink_core.notes import FILE, Notebook, of_feature
+from kthink_core.notes import FILE, FeatureLists, Notebook, of_feature
 from kthink_core.queries.trace import StoredTrace
 from kthink_core.store.reader import ExperimentStatus, Reader, open_reader
 from kthink_core.ui.parts import naming
+from kthink_core.ui.view.list_link import NONE
 from kthink_core.ui.view.measures import measures_of
 from kthink_core.ui.view.permalink import View
 
@@ -98,6 +99,22 @@ class Opened:
             found = self._book.all_labels(of_feature(self.experiment, self.view.hookpoint, 0), containing=text)
             return list(dict.fromkeys(label.feature for label in found))
         return []
+
+    @property
+    def listed(self) -> tuple[str, tuple[int, ...] | None]:
+        """The name of the view's list and what it holds at the view's hookpoint, in its order: of one that is not here,
+        no name and what the link holds. None where the view has no list."""
+        given, view = self.view.list, self.view
+        if given == NONE:
+            return "", None
+        lists = FeatureLists(self.cache / FILE, within=self.notes_of)
+        with suppress(KthinkError):
+            found = lists.find(given.id)
+            if found is not None and not found.deleted:
+                size = self.experiment.saes[view.hookpoint].num_latents
+                held = lists.beside(found.id, of_feature(self.experiment, view.hookpoint, 0))
+                return found.name, tuple(feature for feature in held if feature < size)
+        return "", given.features if given.hookpoint == view.hookpoint else ()
 
     @property
     def _book(self) -> Notebook:

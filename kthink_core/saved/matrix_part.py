@@ -13,6 +13,7 @@ from kthink_core.saved.part import Column, Part
 from kthink_core.saved.transcript_part import CALLED, with_labels
 from kthink_core.ui.parts import verdict_words
 from kthink_core.ui.view import kept
+from kthink_core.ui.view.list_link import MOST as MOST_ROWS
 
 ROWS, COLUMNS = 30, 100
 """Of the matrix, as in the app."""
@@ -29,9 +30,15 @@ def matrix(opened: Opened) -> list[Part]:
     said = f"Scope {view.scope}; features by {view.sort}; relevant: among the first {view.relevant} of an inference."
     if view.search.strip():
         said += f" Label or token contains “{view.search.strip()}”."
-    if table.empty:
+    name, held = opened.listed
+    if held is not None:
+        said += f" Of the list “{name}”." if name else " Of the features that the link holds."
+    features = table["feature"].tolist()[:ROWS] if held is None else list(_found(opened) or ())[:MOST_ROWS]
+    if not features:
         return [part.lines(said, "No feature is found.")]
-    features = table["feature"].tolist()
+    cells = _cells(opened, features)
+    if table.empty:
+        return [part.lines(said), *cells]
     columns = [
         Column("feature", "Feature"), CALLED,
         Column("inferences", "Relevant in", bar=max(len(opened.inferences), 1)), Column("of", "of inferences"),
@@ -40,7 +47,7 @@ def matrix(opened: Opened) -> list[Part]:
         Column("right_minus_wrong", "Right − wrong", 1, "%"),
     ]  # fmt: skip
     listed = part.table(f"The first {len(table)} features", "features", with_labels(opened, table), columns)
-    return [part.lines(said), *_cells(opened, features[:ROWS]), listed]
+    return [part.lines(said), *cells, listed]
 
 
 def _cells(opened: Opened, features: Sequence[int]) -> list[Part]:
@@ -69,9 +76,10 @@ def _cells(opened: Opened, features: Sequence[int]) -> list[Part]:
 
 
 def _found(opened: Opened) -> tuple[int, ...] | None:
-    """The features that the view's search finds; None where it has none."""
-    view = opened.view
+    """The features of the view's list that its search finds; None where it has neither."""
+    view, (_, held) = opened.view, opened.listed
     if not view.search.strip():
-        return None
+        return held
     by_token: pd.DataFrame = opened.ask(queries.feature_search, view.hookpoint, view.scope, view.search, _MOST)
-    return tuple(dict.fromkeys([*opened.labelled(view.search.strip()), *by_token["feature"].tolist()]))
+    found = dict.fromkeys([*opened.labelled(view.search.strip()), *by_token["feature"].tolist()])
+    return tuple(found if held is None else filter(found.__contains__, held))

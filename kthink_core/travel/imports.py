@@ -28,10 +28,12 @@ from kthink_core.store.manifest import write_experiment
 from kthink_core.store.reader import open_reader
 from kthink_core.store.studies import trace_digest
 from kthink_core.store.writer import open_writer
-from kthink_core.travel import goodfire_files
+from kthink_core.travel import carried_lists, goodfire_files
+from kthink_core.travel.carried_lists import lists_in
 from kthink_core.travel.carried_notes import BESIDE, Carried, carried_in, read_carried
 from kthink_core.travel.carried_studies import count_in, take_studies
 from kthink_core.travel.goodfire_rules import check_goodfire, is_goodfire
+from kthink_core.travel.list_files import CarriedList, read_lists
 from kthink_core.travel.own_export import OwnExport
 from kthink_core.travel.received import opened, tables_of, told
 
@@ -55,6 +57,8 @@ class Imported(NamedTuple):
     """Labels and notes that came along; nothing was done with them."""
     studies: int = 0
     """How many came along; stored with the experiment where that was asked for."""
+    lists: tuple[CarriedList, ...] = ()
+    """As the notes."""
 
 
 def import_experiment(
@@ -96,6 +100,7 @@ def _of_own(
     export = OwnExport(connection, path, "received_0")
     found, ids = export.experiment, export.inference_ids
     notes = carried_in(connection, path, "received_0", export.tables)
+    lists = lists_in(connection, path, "received_0", export.tables)
     name = name or found.name
     _check_free(cache, name)
     experiment = found.model_copy(
@@ -126,7 +131,7 @@ def _of_own(
     if studies and came:
         take_studies(connection, path, "received_0", layout, experiment, traces.get)
     _build(folder, experiment)
-    return Imported(experiment, len(ids), notes, came)
+    return Imported(experiment, len(ids), notes, came, lists)
 
 
 def _of_goodfire(
@@ -147,12 +152,14 @@ def _of_goodfire(
     facts = {IMPORTED: _told_of(source), LAYOUT: GOODFIRE}
     experiment = goodfire_files.experiment(connection, name, encodable(source.name), catalogs, digests, facts)
     notes = read_carried(source / BESIDE) if source.is_dir() and (source / BESIDE).exists() else ()
+    beside = source / carried_lists.BESIDE
+    lists = read_lists(beside) if source.is_dir() and beside.exists() else ()
     layout, count = _begin(folder, experiment), experiment.inferences
     for inference in goodfire_files.inferences(connection, catalogs):
         write_segment(layout.folder, inference, experiment.mark)
         hear(inference.inference + 1, count)
     _build(folder, experiment)
-    return Imported(experiment, count, notes)
+    return Imported(experiment, count, notes, lists=lists)
 
 
 def _files(source: Path) -> dict[str, Path]:

@@ -61,10 +61,13 @@ def take_labels(
     places: Mapping[str, str],
     unnamed: str,
     author: str = "",
+    *,
+    write: bool = True,
 ) -> Taken:
     """Stores labels of features of an experiment's SAEs. `places`: hookpoints by what a file calls them; that of an
     empty name is taken for the one SAE whose name is no hookpoint. `unnamed`: the source of labels that tell neither
-    source nor author. `author`: who takes them in; empty: whoever the file names.
+    source nor author. `author`: who takes them in; empty: whoever the file names. Without `write` nothing is stored:
+    what would come of it is told.
 
     Of two labels of one source for one feature the one with the better score is taken, else the first. Raises
     UnknownName for a hookpoint of `places`; BadValue where several SAEs would be taken for one; and what reading and
@@ -111,7 +114,7 @@ def take_labels(
     if cut:
         remarks.append(f"{cut:,} labels are cut at {LONGEST['imported']} characters")
     written = sum(
-        notebook.take_labels(of_feature(experiment, hookpoint, 0), labels.values(), experiment.name)
+        notebook.take_labels(of_feature(experiment, hookpoint, 0), labels.values(), experiment.name, write=write)
         for hookpoint, labels in taken.items()
     )
     sources = dict.fromkeys(source for labels in taken.values() for _, source in labels)

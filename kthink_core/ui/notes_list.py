@@ -16,6 +16,7 @@ from kthink_core import notes
 from kthink_core.errors import short
 from kthink_core.notes import FeatureSubject
 from kthink_core.notes.text import worded
+from kthink_core.ui import label_upload
 from kthink_core.ui.parts import clicks, download, feature_names
 from kthink_core.ui.parts.naming import brief
 from kthink_core.ui.parts.note_panel import notebook
@@ -40,6 +41,7 @@ class Narrowed(NamedTuple):
 
 def draw(page: Page) -> None:
     """The list with its filters and files. Raises NotesUnavailable, NotesTooNew, CorruptFile."""
+    label_upload.draw(page)
     table = notebook(page).table(imported=False)
     if table.empty:
         st.info(

@@ -12,7 +12,7 @@ from kthink_core.identity import same_features
 from kthink_core.store.scopes import Scope
 from kthink_core.ui.causes import causes_charts
 from kthink_core.ui.compare import comparison
-from kthink_core.ui.parts import charts, download, feature_tables, header, numerals, snippets, terms
+from kthink_core.ui.parts import charts, download, feature_names, feature_tables, header, numerals, snippets, terms
 from kthink_core.ui.parts.writing import plain
 from kthink_core.ui.view import cache
 from kthink_core.ui.view.page import Page, lead, with_features
@@ -111,11 +111,12 @@ def _features(page: Page, other: Page, inference: int) -> None:
     titles = {"positions": here, "positions_other": there, "max_activation": f"Max. {here}"}
     titles |= {"max_activation_other": f"Max. {there}"}
     partner = [] if same else ["feature_other"]
+    called = {} if same else feature_names.names(other, hookpoint, table["feature_other"].dropna().astype(int))
     feature_tables.draw(
         page, table, [*partner, "apart", "both", "positions", "positions_other", "max_activation",
                       "max_activation_other"],
         lambda feature: lead("feature", with_features(view, (feature,))), name=f"features in {here} and {there}",
-        titles=titles, rows_of_file=partial(
+        titles=titles, partners=called, rows_of_file=partial(
             _feature_rows, cache.reader(page.source), other.source, inference, hookpoint, view.scope, _WHOLE
         ), most=_WHOLE,
     )  # fmt: skip

@@ -15,10 +15,10 @@ from kthink_core.live.api import EncodeRequest, GenerateRequest
 from kthink_core.live.watchlist import Watch
 from kthink_core.prompts import Mode
 from kthink_core.ui.inference import reading
-from kthink_core.ui.live import branch_panel, prompt_box, prompt_check
+from kthink_core.ui.live import branch_panel, prompt_box, prompt_check, watched_list
 from kthink_core.ui.live.live_run import LiveRun
 from kthink_core.ui.live.presence import Worker, still_here, visitor
-from kthink_core.ui.parts import feature_finder, feature_names, naming, note_panel, numerals
+from kthink_core.ui.parts import feature_finder, feature_names, list_dialog, naming, note_panel, numerals
 from kthink_core.ui.parts.writing import plain
 from kthink_core.ui.view import choices
 from kthink_core.ui.view.page import Page
@@ -114,6 +114,7 @@ def _watchlist(page: Page) -> None:
     """Features of the shown hookpoint whose firings are reported."""
     hookpoint, last = page.view.hookpoint, _last(page)
     key = f"watch {hookpoint}"
+    watched_list.draw(page, key)
     found = feature_finder.brought(page, hookpoint, key)
     listed = list(dict.fromkeys([*st.session_state.get(key, []), *found, *_offered(page)]))
     numbers = [number for each in listed if (number := choices.feature_number(each, last)) is not None]
@@ -136,6 +137,9 @@ def _watchlist(page: Page) -> None:
         help="A watched feature that fires above its threshold is marked in the transcript and reported while the "
         "model goes on. Counts from the next run on.",
     )  # fmt: skip
+    list_dialog.button(
+        page, numbers if chosen else (), key="watched", chosen=[watch.feature for watch in watched(page)]
+    )
     for strange in (entry for entry in chosen if choices.feature_number(entry, last) is None):
         st.warning(f"{plain(short(str(strange)))} is no feature of {hookpoint}: they go from 0 to {last}.")
     features = tuple(watch.feature for watch in watched(page))

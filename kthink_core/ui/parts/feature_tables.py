@@ -7,12 +7,23 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 import pandas as pd
+import streamlit as st
 from streamlit.column_config import NumberColumn, TextColumn
 from streamlit.elements.lib.column_types import ColumnConfig
 
 from kthink_core import queries
 from kthink_core.queries import Scope
-from kthink_core.ui.parts import clicks, download, feature_names, injection_badge, naming, note_panel, numerals, terms
+from kthink_core.ui.parts import (
+    clicks,
+    download,
+    feature_names,
+    injection_badge,
+    list_dialog,
+    naming,
+    note_panel,
+    numerals,
+    terms,
+)
 from kthink_core.ui.parts.writing import visible
 from kthink_core.ui.view import cache
 from kthink_core.ui.view.page import Page
@@ -127,6 +138,7 @@ def draw(
     most: int | None = None,
     scope: Scope | None = None,
     titles: Mapping[str, str] | None = None,
+    partners: Mapping[int, str] | None = None,
 ) -> None:
     """Draw the features of a query's answer with some of its columns, and what downloads it.
 
@@ -135,7 +147,8 @@ def draw(
     where the caller has them. A `narrow` table has labels and tokens in one column. `whole` is the experiment that
     tells tokens and numbers of inferences, where it is another than the page's. `rows_of_file` asks for the rows that
     the files hold where these are more than the table's, `most` at most. `scope` is what they count, the view's unless
-    another is named. `titles` are those of some measures where their own do not tell enough.
+    another is named. `titles` are those of some measures where their own do not tell enough. `partners` names the
+    features of a measure `feature_other`.
     """
     whole = whole or page
     hookpoint = hookpoint or page.view.hookpoint
@@ -164,6 +177,11 @@ def draw(
     columns["verdict"] = TextColumn("Its words?", help=terms.help("injection_verdict"), width=75 if narrow else 110)
     for measure in measures:
         facts = known[measure]
+        if measure == "feature_other" and partners is not None:
+            others = [None if pd.isna(other) else int(other) for other in table[measure]]
+            shown[measure] = ["" if other is None else naming.named(other, partners) for other in others]
+            columns[measure] = TextColumn(facts.title, help=facts.help, width=200)
+            continue
         full: float | Literal["largest"] | None = (bars_to or {}).get(measure, "largest") if facts.bar else None
         shown[measure], columns[measure] = numerals.column(
             (titles or {}).get(measure, facts.title), table[facts.column or measure].tolist(), unit=facts.unit,
@@ -177,11 +195,13 @@ def draw(
         rows = table if rows_of_file is None else rows_of_file()
         return worded(reader, hookpoint, counted, rows, note_panel.labels(page, hookpoint, rows["feature"].tolist()))
 
-    download.buttons(
-        page, f"{name} {hookpoint}",
-        of_file, hookpoint=hookpoint, scope=counted, rows=len(table) if most is None else f"all, {most} at most",
-        measured_by=whole.experiment.name,
-    )  # fmt: skip
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        download.buttons(
+            page, f"{name} {hookpoint}",
+            of_file, hookpoint=hookpoint, scope=counted, rows=len(table) if most is None else f"all, {most} at most",
+            measured_by=whole.experiment.name,
+        )  # fmt: skip
+        list_dialog.button(page, features, key=f"{name} {hookpoint}", hookpoint=hookpoint)
 
 
 def worded(

@@ -29,7 +29,7 @@ from kthink_core.ui.parts.writing import plain
 from kthink_core.ui.view import visitor
 from kthink_core.ui.view.page import Page
 
-_AUTHOR = "notes author"
+AUTHOR = "notes author"
 _OWN = "notes written in this visit"
 """Threads: who gives no name can still take back what was written since the page was opened."""
 
@@ -194,7 +194,7 @@ def _form(page: Page, book: Notebook, about: Subject, quote: str, key: str) -> N
     # New fields after each saving; label, pattern, rating and flag are new, too, where somebody else has changed them.
     saved = st.session_state.setdefault(f"{key} saved", 0)
     keys = {name: f"{key} {name} {saved} {now}" for name in _Opinion._fields} | {"note": f"{key} note {saved}"}
-    keys["author"] = f"{key} author {st.session_state.get(_AUTHOR, '')}"
+    keys["author"] = f"{key} author {st.session_state.get(AUTHOR, '')}"
     title = "Name, rate or note" if kind is FeatureSubject else "Note, rate or flag"
     with st.expander(title, icon=":material/edit_note:"), st.form(key, border=False):
         if kind is FeatureSubject:
@@ -210,7 +210,7 @@ def _form(page: Page, book: Notebook, about: Subject, quote: str, key: str) -> N
             st.checkbox("Flag", bool(now.flag), key=keys["flag"], help="Marks it as worth another look.")
         st.text_area("Note", max_chars=LONGEST["note"], key=keys["note"], placeholder="Plain text.")
         if page.person.way == "open":
-            st.text_input("Your name", st.session_state.get(_AUTHOR, ""), LONGEST["author"], key=keys["author"])
+            st.text_input("Your name", st.session_state.get(AUTHOR, ""), LONGEST["author"], key=keys["author"])
         st.form_submit_button("Save", on_click=_save, args=(page, book, about, quote, key, now, keys))
     if problem := st.session_state.pop(f"{key} problem", None):
         st.error(plain(problem), icon=":material/error:")
@@ -245,7 +245,7 @@ def _save(
         state[f"{key} problem"] = str(error)
     else:
         state[f"{key} saved"] += 1
-        state[_AUTHOR] = author
+        state[AUTHOR] = author
 
 
 def _delete(book: Notebook, entry: Entry, author: str, person: Person) -> None:
@@ -256,7 +256,7 @@ def _delete(book: Notebook, entry: Entry, author: str, person: Person) -> None:
     except KthinkError as error:  # gone already, in another window, or somebody else's
         st.toast(plain(str(error)), icon=":material/info:")
     else:
-        st.session_state[_AUTHOR] = author or st.session_state.get(_AUTHOR, "")
+        st.session_state[AUTHOR] = author or st.session_state.get(AUTHOR, "")
 
 
 def _opinion(entries: Sequence[Entry]) -> _Opinion:
@@ -265,7 +265,7 @@ def _opinion(entries: Sequence[Entry]) -> _Opinion:
 
 
 def _is(author: str) -> bool:
-    return author != "" and author == st.session_state.get(_AUTHOR, "").strip()
+    return author != "" and author == st.session_state.get(AUTHOR, "").strip()
 
 
 def _signature(entry: Entry, here: str) -> str:

@@ -8,8 +8,10 @@ import pandas as pd
 import streamlit as st
 
 from kthink_core import queries
-from kthink_core.ui.parts import note_panel
-from kthink_core.ui.view import cache, choices
+from kthink_core.ui.parts import feature_lists, note_panel
+from kthink_core.ui.view import cache, choices, list_choice
+from kthink_core.ui.view.list_link import MOST as MOST_ROWS
+from kthink_core.ui.view.list_link import NONE
 from kthink_core.ui.view.page import Page
 
 COLUMNS = (
@@ -21,18 +23,23 @@ MOST = 10_000
 
 
 def controls(page: Page) -> None:
-    """How features are sorted and searched, and how many of an inference count as relevant."""
-    sort, relevant, search = st.columns([2, 1, 2], vertical_alignment="bottom")
+    """How features are sorted and searched, how many of an inference count as relevant, and of which list they are."""
+    with_lists = list_choice.offered(page)
+    sort, relevant, search, *of_list = st.columns([2, 1, 2, *([2] if with_lists else [])], vertical_alignment="bottom")
     with sort:
         choices.sort(page)
     with relevant:
         choices.relevant(page)
     with search:
         choices.search(page)
+    for column in of_list:
+        with column:
+            list_choice.select(page, "all features")
 
 
 def table(page: Page, top: int = 100) -> pd.DataFrame:
-    """The first features by the view's sort, of those that its search finds: the answer of `queries.feature_table`."""
+    """The first features by the view's sort, of those of its list that its search finds: the answer of
+    `queries.feature_table`."""
     view = page.view
     return page.ask(queries.feature_table, view.hookpoint, view.scope, view.sort, view.relevant, top, _found(page))
 
@@ -51,13 +58,25 @@ def held(table: pd.DataFrame) -> str:
     )
 
 
+def rows(page: Page, table: pd.DataFrame, most: int) -> tuple[int, ...]:
+    """Features for the rows of a matrix: those of the view's list in its order, also those that never fire; without a
+    list the first of `table`, which is what `table` answered, `most` at most. Says so where a list has more."""
+    if page.view.list == NONE:
+        return tuple(table["feature"].tolist())[:most]
+    found = _found(page) or ()
+    if len(found) > MOST_ROWS:
+        st.caption(f"Rows are the first {MOST_ROWS} of {len(found):,} features of the list.")
+    return found[:MOST_ROWS]
+
+
 def _found(page: Page) -> tuple[int, ...] | None:
-    """The features that the view's search finds; None where it has none."""
-    view = page.view
+    """The features of the view's list, as far as the view's search finds them; None where it has neither."""
+    view, chosen = page.view, feature_lists.chosen(page)
     if not view.search.strip():
-        return None
+        return None if chosen is None else chosen.features
     by_token = page.ask(queries.feature_search, view.hookpoint, view.scope, view.search, MOST)["feature"].tolist()
-    return tuple(dict.fromkeys([*note_panel.label_search(page, view.hookpoint, view.search), *by_token]))
+    found = dict.fromkeys([*note_panel.label_search(page, view.hookpoint, view.search), *by_token])
+    return tuple(found if chosen is None else filter(found.__contains__, chosen.features))
 
 
 def first(page: Page) -> int:
@@ -71,7 +90,9 @@ def first(page: Page) -> int:
 
 def nothing_found(page: Page) -> str:
     """Why the table is empty, and what to do."""
-    view = page.view
+    view, chosen = page.view, feature_lists.chosen(page)
+    if chosen is not None and not chosen.features:
+        return f"Of {view.hookpoint} the list has no feature. Choose another hookpoint or list."
     if view.search.strip():
         return (
             f"No feature that fires in scope {view.scope} has this text in its label or among its five top tokens. "

@@ -23,6 +23,7 @@ from kthink_core.store.scopes import SCOPES, Scope
 from kthink_core.ui.view import (
     branch_link,
     causes_link,
+    list_link,
     number_link,
     score_link,
     steer_link,
@@ -100,6 +101,8 @@ class View:
     search: str = ""
     relevant: int = RELEVANT
     """How many features of an inference count as relevant."""
+    list: list_link.ListLink = list_link.NONE
+    """A list of features, whose rows the matrix shows."""
     against: int | None = None
     """Another inference to compare with."""
     other: str | None = None
@@ -180,7 +183,11 @@ def _text(value: object) -> str:
     return number_link.SEPARATOR.join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
-_WRITTEN: dict[str, Callable[[Any], str]] = {"steer": steer_link.steer_text, "run": steer_link.run_text}
+_WRITTEN: dict[str, Callable[[Any], str]] = {
+    "steer": steer_link.steer_text,
+    "run": steer_link.run_text,
+    "list": list_link.list_text,
+}
 
 
 def parse_experiment(parameters: Mapping[str, str], names: Collection[str], default: str) -> tuple[str, list[str]]:
@@ -216,6 +223,7 @@ def parse(parameters: Mapping[str, str], bounds: Bounds) -> tuple[View, list[str
         mode=_name(parameters, "mode", MODES, MODES[0], problems),
         search=_search(parameters.get("search", "")),
         relevant=_index(parameters, "relevant", range(1, MOST_RELEVANT + 1), problems) or RELEVANT,
+        list=list_link.features_list(parameters, bounds.latents, problems),
         against=_index(parameters, "against", bounds.inferences, problems),
         other=_name(parameters, "other", bounds.others, bounds.others[0], problems) if compares else None,
         plot=_name(parameters, "plot", PLOTS, PLOTS[0], problems),
