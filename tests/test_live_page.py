@@ -334,7 +334,7 @@ def test_a_pasted_trace_is_told_apart_and_kept(with_worker: Open, client: Worker
     assert run.end and run.end.finish_reason is None, "nothing was generated"
     app.text_input(key="live_author").set_value("Ada")
     app.button(key="live_keep").click().run()
-    kept = app.session_state[f"live_kept {run.job}"]
+    kept = run.kept
     app = with_worker("inference", experiment=kept.experiment, inference=kept.inference)
     assert not app.exception and "answer 2 · reference none" in texts(app) and "pasted by Ada" in texts(app)
     assert "seed" not in texts(app).partition("pasted by Ada")[0][-200:]

@@ -23,9 +23,9 @@ def new_visitor() -> str:
     return secrets.token_urlsafe(32)
 
 
-def is_visitor(given: str | None) -> bool:
+def is_visitor(given: object) -> bool:
     """Whether a cookie holds what this app puts there; nobody else can know one that it gave to another."""
-    return given is not None and _ID.fullmatch(given) is not None
+    return isinstance(given, str) and _ID.fullmatch(given) is not None
 
 
 def owner_of(visitor: str, person: Person) -> str:
@@ -46,7 +46,7 @@ class VisitorCookie:
             await self._app(scope, receive, send)
             return
         given = _given(Headers(scope=scope).getlist("cookie"))
-        visitor = given if given is not None and is_visitor(given) else new_visitor()
+        visitor = given if is_visitor(given) else new_visitor()
 
         async def told(message: Message) -> None:
             if message["type"] == "http.response.start" and message["status"] < 400:

@@ -122,8 +122,8 @@ class RunShelf:
             _remove_empty(self.folder / owner)
 
     def sweep(self) -> None:
-        """Forget what is too old, too many of one owner, or too much of all: then the oldest of whoever has most. Raises
-        OSError."""
+        """Forget what is too old, too many of one owner, or too much of all: then the oldest of whoever has most.
+        Raises OSError."""
         with self._guard:
             sizes: dict[str, list[tuple[_File, int]]] = {}
             for owner in list(self._owners()):

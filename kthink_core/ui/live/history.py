@@ -13,13 +13,12 @@ from kthink_core.access.person import Person
 from kthink_core.access.visitor_cookie import COOKIE, is_visitor, new_visitor, owner_of
 from kthink_core.errors import KthinkError, in_words
 from kthink_core.live.api import EncodeRequest
-from kthink_core.live.live_trace import LiveTrace
 from kthink_core.live.remembered import Remembered, State
 from kthink_core.live.run_shelf import RunShelf
 from kthink_core.prompts import Grade, is_correct
 from kthink_core.settings import HistorySettings, Settings, from_environment
 from kthink_core.ui.live.live_run import LiveRun
-from kthink_core.ui.live.run_state import RunState
+from kthink_core.ui.live.run_state import RunName, RunState
 
 LOST = "The app was started anew while this run went on: what had come is gone. Run it again."
 _VISITOR = "visitor without a cookie"
@@ -53,6 +52,18 @@ def owner(person: Person) -> str:
 def going(run: str) -> LiveRun | None:
     """A run of this process, whether it still goes on or has just ended."""
     return _going.get(run)
+
+
+def is_own(person: Person, run: RunState) -> bool:
+    """Whether a run is this visitor's; one that is not remembered is the visit's own."""
+    return not run.id or run.name.owner == owner(person)
+
+
+def forget(owner: str, id: str) -> None:
+    """A run is remembered no more, and ends if it goes on. Raises OSError."""
+    shelf().forget(owner, id)
+    if (run := _going.pop(id, None)) is not None:
+        run.stop()
 
 
 class Memory:
@@ -98,13 +109,18 @@ def begun(run: LiveRun) -> None:
     _going[run.id] = run
 
 
-def past(owner: str, remembered: Remembered, trace: LiveTrace) -> RunState:
-    """A run that has ended. One that was under way when the app ended has what it began with."""
-    run = RunState(remembered.request, remembered.watched, remembered.run, owner)
+def remembered(id: str) -> RunState | None:
+    """A run that has ended, as far as it is remembered. One that was under way when the app ended has what it began
+    with."""
+    found = shelf().find(id)
+    trace = None if found is None else shelf().trace(found[0], id)
+    if found is None or trace is None:
+        return None
+    owner, told = found
+    run = RunState(told.request, told.watched, RunName(id, owner, told.experiment, told.mark))
     run.trace = trace
-    run.job, run.end, run.trouble, run.kept = remembered.job, remembered.end, remembered.trouble, remembered.kept
-    run.past_rate = remembered.rate
+    run.job, run.end, run.trouble, run.kept, run.past_rate = told.job, told.end, told.trouble, told.kept, told.rate
     run.began_to_come.set()
-    if remembered.state == "going":
+    if told.state == "going":
         run.trouble = LOST
     return run

@@ -23,14 +23,13 @@ from kthink_core.live.api import (
 from kthink_core.live.client import WorkerClient
 from kthink_core.live.watchlist import Watch
 from kthink_core.ui.live.audience import Audience
-from kthink_core.ui.live.run_state import RunState
+from kthink_core.ui.live.run_state import RunName, RunState
 
 
 class Known(NamedTuple):
     """What is known of a run that is remembered."""
 
-    id: str
-    owner: str
+    name: RunName
     audience: Audience
     remember: Callable[[LiveRun], None]
     """Called once the worker has taken it, and when it has ended."""
@@ -52,7 +51,7 @@ class LiveRun(RunState):
         """`wanted` says whether somebody is still there; it ends where that is not so. `now` is a clock in seconds
         that only goes forward. `after`: it is asked for once that one is in the worker's queue, or has ended. `known`:
         of one that is remembered; its client is its own then, and closes with it."""
-        super().__init__(request, watched, *(known[:2] if known else ()))
+        super().__init__(request, watched, known.name if known else None)
         self.going = True
         self.taken = threading.Event()
         """Set once it is in the worker's queue, and at the end."""
@@ -73,7 +72,7 @@ class LiveRun(RunState):
     def stop(self) -> None:
         """End it before its next token, or before it has begun."""
         self._stopped.set()
-        # A worker that does not answer is what the reading thread will tell; a client that is closed has nothing to end.
+        # What a worker that does not answer means, the reading thread tells; a closed client has nothing to end.
         with suppress(KthinkError, RuntimeError):
             if self.job is not None and self.going:
                 self._client.cancel(self.job)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from typing import NamedTuple
 
 from kthink_core.live.api import Done, EncodeRequest, GenerateRequest, Kept
 from kthink_core.live.live_trace import LiveTrace
@@ -10,15 +11,26 @@ from kthink_core.live.watchlist import Watch
 from kthink_core.store.scopes import Scope
 
 
+class RunName(NamedTuple):
+    """What tells a run that is remembered from all others; empty where it is not."""
+
+    id: str = ""
+    """As links have it."""
+    owner: str = ""
+    """Whose it is (access/visitor_cookie.py)."""
+    experiment: str = ""
+    """Beside which it was run."""
+    mark: str = ""
+    """That experiment's."""
+
+
 class RunState:
     """Of a run that goes on, read its fields under `lock`."""
 
     def __init__(
-        self, request: GenerateRequest | EncodeRequest, watched: tuple[Watch, ...], id: str = "", owner: str = ""
+        self, request: GenerateRequest | EncodeRequest, watched: tuple[Watch, ...], name: RunName | None = None
     ) -> None:
-        """`id`: as links have it, and `owner`: whose it is (access/visitor_cookie.py); empty where it is not
-        remembered."""
-        self.id, self.owner = id, owner
+        self.name = name or RunName()
         self.request, self.watched = request, watched
         self.scope: Scope = "generated" if isinstance(request, GenerateRequest) else "all"
         """What counts: all that the model wrote; of a text that was only encoded, all of it."""
@@ -40,6 +52,15 @@ class RunState:
         self.forgotten: str | None = None
         """Why it is not remembered."""
         self.past_rate: float | None = None
+
+    @property
+    def id(self) -> str:
+        return self.name.id
+
+    @property
+    def text(self) -> str:
+        """What was typed."""
+        return self.request.prompt if isinstance(self.request, GenerateRequest) else self.request.text
 
     def join(self, visit: str) -> None:
         """One more visit shows it."""

@@ -1,9 +1,9 @@
 """What a link says of a live run. Pure, as the rest of the link's parser.
 
-    prompt  the text, if it is short enough for an address
-    sent    as `run` of steering (steer_link.py), with _encode behind it where nothing is generated; then, with ~ between
-            them, the hookpoints where these are not all
-    live    the run's id
+prompt  the text, if it is short enough for an address
+sent    as `run` of steering (steer_link.py), with _encode behind it where nothing is generated; then, with ~ between
+        them, the hookpoints where these are not all
+live    the run's id
 """
 
 from __future__ import annotations

@@ -70,7 +70,7 @@ def open_page(*, of_run: bool = False) -> Page:
     if not readable:
         experiments.missing(person, settings.cache, statuses)
         st.stop()
-    parameters = _parameters()
+    parameters = _parameters(of_run)
     name, problems = permalink.parse_experiment(parameters, readable, settings.experiment)
     with st.sidebar:
         experiments.choose(readable, name)
@@ -161,9 +161,9 @@ def _under_navigation() -> None:
         st.rerun()
 
 
-def _parameters() -> dict[str, str]:
+def _parameters(of_run: bool) -> dict[str, str]:
     """The link's parameters. The navigation bar drops them; then the last view of this visit stands in."""
     last = st.session_state.get("view")
     if not st.query_params and isinstance(last, View):
-        go(last)
+        go(last if of_run else permalink.without_run(last))
     return st.query_params.to_dict()

@@ -268,4 +268,4 @@ def parse(parameters: Mapping[str, str], bounds: Bounds) -> tuple[View, list[str
 
 def _search(given: str) -> str:
     """A text that is looked for, as far as it is looked at."""
-    return encodable(given[:choice_link.SHOWN])[:choice_link.SHOWN]
+    return encodable(given[: choice_link.SHOWN])[: choice_link.SHOWN]
