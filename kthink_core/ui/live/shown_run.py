@@ -29,7 +29,7 @@ def take(page: Page) -> Page:
     if not any(named):
         if run is None or not run.id:
             return page
-        view = linked(view, run)
+        view = linked(page, run, view)
         go(view)
         _taken(view)
         return replace(page, view=view)
@@ -49,7 +49,7 @@ def take(page: Page) -> Page:
         st.session_state.pop(_TAKEN)
         go(replace(view, experiment=run.name.experiment))
         st.rerun()
-    view = linked(view, run)
+    view = linked(page, run, view)
     go(view)
     _taken(view)
     _fill(view, run.text, run.watched)
@@ -69,7 +69,7 @@ def is_gone() -> bool:
 def begun(page: Page, run: RunState) -> None:
     """From now on the page shows another run, and so does the link."""
     st.session_state[RUN], st.session_state[_GONE] = run, False
-    view = linked(page.view, run)
+    view = linked(page, run, page.view)
     go(view)
     _taken(view)
 
@@ -81,7 +81,7 @@ def left(page: Page) -> None:
     go(without_run(page.view))
 
 
-def linked(view: View, run: RunState) -> View:
+def linked(page: Page, run: RunState, view: View) -> View:
     """The view of a run: its prompt where a link can hold it, how it was sent, and what was watched here."""
     request, text = run.request, encodable(run.text)
     is_branch = isinstance(request, GenerateRequest) and request.branch is not None
@@ -90,19 +90,20 @@ def linked(view: View, run: RunState) -> View:
         view,
         live=run.id,
         prompt=text if live_link.fits(text) and not is_branch else "",
-        sent=_sent(request),
+        sent=_sent(request, all_of=set(page.experiment.saes)),
         watch=tuple(watch.items())[:MOST_FEATURES],
         branch=(),
     )
 
 
-def _sent(request: GenerateRequest | EncodeRequest) -> live_link.Sent:
+def _sent(request: GenerateRequest | EncodeRequest, all_of: set[str]) -> live_link.Sent:
+    hookpoints = () if set(request.hookpoints) == all_of else request.hookpoints
     if isinstance(request, EncodeRequest):
         usual = GenerateRequest(prompt=request.text)
         how = steer_link.Run(*(getattr(usual, name) for name in steer_link.Run._fields))
-        return live_link.Sent(how._replace(special=request.special), True, request.hookpoints)
+        return live_link.Sent(how._replace(special=request.special), True, hookpoints)
     how = steer_link.Run(*(getattr(request, name) for name in steer_link.Run._fields))
-    return live_link.Sent(how, False, request.hookpoints)
+    return live_link.Sent(how, False, hookpoints)
 
 
 def _found(page: Page) -> RunState | None:
