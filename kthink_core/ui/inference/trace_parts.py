@@ -21,9 +21,10 @@ from kthink_core.ui import transcript
 from kthink_core.ui.inference import inference_charts
 from kthink_core.ui.parts import clicks, feature_names, feature_tables, header, numerals, plot, terms
 from kthink_core.ui.parts.writing import plain, visible
+from kthink_core.ui.view import choices
 from kthink_core.ui.view.page import Page
 from kthink_core.ui.view.permalink import AFTER, STEPS
-from kthink_core.ui.view.yardstick import yardstick
+from kthink_core.ui.view.yardstick import choice, yardstick
 
 TITLES: dict[str, str] = dict(zip(AFTER, ("Unusual here", "Features", *inference_charts.BY_NAME), strict=True))
 """Of the tabs, by what the link calls them."""
@@ -223,13 +224,18 @@ def tab(reading: Reading, name: str, ranked: pd.DataFrame) -> None:
 
 def unusual(reading: Reading) -> None:
     """The features of a typed prompt by how rarely a stored inference has a larger maximum."""
-    whole, hookpoint = yardstick(reading.page), reading.hookpoint
+    page = reading.page
+    whole, names = yardstick(page), choice(page)
+    if len(names) > 1 and whole is not None:
+        counts = {status.name: status.committed for status in page.statuses}
+        titles = {name: f"{name} ({counts.get(name, 0)} inferences)" for name in names}
+        choices.select("Compare with", "measure", titles, page, chosen=whole.experiment.name)
+    if page.view.measure is not None and page.view.measure not in names:
+        st.caption(f"{plain(page.view.measure)} has no inference of the same model, SAEs and capture site.")
     if whole is None or not whole.inferences:
         header.nothing("There is no stored inference yet to compare with.")
         return
-    ranked = reading.trace.ranked(hookpoint, reading.scope, _RANKED)
-    maxima = dict(sorted(zip(ranked["feature"].tolist(), ranked["max_activation"].tolist(), strict=True)))
-    table = whole.ask(queries.feature_percentiles, hookpoint, tuple(maxima), tuple(maxima.values()), reading.scope)
+    table = percentiles(reading, whole)
     number = len(whole.inferences)
     st.caption(
         f"Compared with the {number} inferences of {plain(whole.experiment.name)}. One in {number + 1} features "
@@ -238,6 +244,15 @@ def unusual(reading: Reading) -> None:
     measures = ("percentile", "max_activation", "stored_maximum", "excess", "active_inferences")
     name = f"unusual features of {reading.called}"
     _table(reading, table.head(50), measures, name)
+
+
+def percentiles(reading: Reading, whole: Page) -> pd.DataFrame:
+    """The trace's features by how rarely an inference of another experiment has a larger maximum: as
+    `queries.feature_percentiles`."""
+    ranked = reading.trace.ranked(reading.hookpoint, reading.scope, _RANKED)
+    maxima = dict(sorted(zip(ranked["feature"].tolist(), ranked["max_activation"].tolist(), strict=True)))
+    features = (tuple(maxima), tuple(maxima.values()))
+    return whole.ask(queries.feature_percentiles, reading.hookpoint, *features, reading.scope)
 
 
 def with_lift(page: Page, ranked: pd.DataFrame, scope: Scope) -> pd.DataFrame:

@@ -13,7 +13,7 @@ from kthink_core.ui.causes import causes_panel
 from kthink_core.ui.causes.traced_page import TracedPage
 from kthink_core.ui.inference import trace_parts
 from kthink_core.ui.inference.trace_parts import LISTED, TITLES, Reading
-from kthink_core.ui.live import history, starting
+from kthink_core.ui.live import history, kept_with, starting
 from kthink_core.ui.live.live_run import LiveRun
 from kthink_core.ui.live.presence import Worker
 from kthink_core.ui.live.run_state import RunState
@@ -76,7 +76,7 @@ def keep(
             st.text_input("Your name", key=f"{name}_author", max_chars=80)
         st.button(
             "Keep", icon=":material/bookmark_add:", help="Store it, with a link of its own.", key=f"{name}_keep",
-            on_click=_store, args=(worker, run, name, reference),
+            on_click=_store, args=(page, worker, run, name, reference),
         )  # fmt: skip
     if problem is not None:
         st.error(plain(problem), icon=":material/error:")
@@ -111,9 +111,10 @@ def _is_whole(worker: Worker, run: RunState) -> bool:
     return ended and run.job is not None and asked >= set(worker.health.hookpoints)
 
 
-def _store(worker: Worker, run: RunState, name: str, reference: str | None) -> None:
+def _store(page: Page, worker: Worker, run: RunState, name: str, reference: str | None) -> None:
+    author = st.session_state.get(f"{name}_author", "")
     try:
-        kept = worker.client.keep(run.job or "", st.session_state.get(f"{name}_author", ""), reference)
+        kept = worker.client.keep(run.job or "", author, reference, kept_with.seen(page, run))
     except KthinkError as error:
         st.session_state[f"{_KEPT} {run.job}"] = str(error)
         return

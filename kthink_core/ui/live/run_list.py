@@ -11,11 +11,13 @@ from streamlit.column_config import NumberColumn, TextColumn
 from kthink_core.errors import in_words
 from kthink_core.live.api import GenerateRequest
 from kthink_core.live.remembered import Remembered
+from kthink_core.store.files import Layout
+from kthink_core.store.kept_memory import kept_as
 from kthink_core.ui.live import history, shown_run
 from kthink_core.ui.live.run_state import RunState
 from kthink_core.ui.parts import clicks
 from kthink_core.ui.parts.writing import plain, visible
-from kthink_core.ui.view.page import Page, go
+from kthink_core.ui.view.page import Page, go, link
 from kthink_core.ui.view.permalink import View
 
 _OPEN, _PROBLEM = "live_runs", "live_runs_problem"
@@ -39,11 +41,25 @@ def _gone(page: Page) -> None:
     told = "Its prompt and settings are filled in: run it again." if page.view.prompt else (
         "Its settings are filled in; its prompt is not in the link."
     )  # fmt: skip
+    if page.view.live and (kept := _kept(page)) is not None:
+        st.info("The run of this link was kept: it is remembered there.", icon=":material/bookmark:")
+        link("inference", kept, f"Inference {kept.inference} of {plain(kept.experiment)}")
+        return
     st.info(
         "The run of this link is not here any more: runs are remembered for "
         f"{_days(history.shelf().days)}, and can be deleted. {told}",
         icon=":material/history:",
     )
+
+
+def _kept(page: Page) -> View | None:
+    """Where the run of the link was kept, which outlasts what is remembered."""
+    for status in page.statuses:
+        if status.experiment is not None and status.experiment.open_ended:
+            number = kept_as(Layout(page.source.cache / status.name), page.view.live)
+            if number is not None:
+                return View(status.name, page.view.hookpoint, number)
+    return None
 
 
 def _list(page: Page, runs: list[Remembered], days: float) -> None:
@@ -57,10 +73,10 @@ def _list(page: Page, runs: list[Remembered], days: float) -> None:
         return
     columns = {
         "when": TextColumn("When (UTC)", width=140),
-        "prompt": TextColumn("Prompt", width="large"),
-        "settings": TextColumn("Settings", width="medium"),
+        "prompt": TextColumn("Prompt", width=300),
+        "settings": TextColumn("Settings", width=240),
         "tokens": NumberColumn("Tokens", format="%d", width=80),
-        "outcome": TextColumn("How it came out", width="medium"),
+        "outcome": TextColumn("How it came out", width=260),
     }
     rows = [_row(run) for run in runs]
 

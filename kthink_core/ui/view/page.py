@@ -81,10 +81,13 @@ def open_page(*, of_run: bool = False) -> Page:
     latents = {hookpoint: sae.num_latents for hookpoint, sae in reader.experiment.saes.items()}
     view, more = permalink.parse(parameters, permalink.Bounds(name, reader.inference_ids, latents, others))
     view = view if of_run else permalink.without_run(view)
+    if not of_run and not reader.experiment.open_ended:  # its inferences are measured by itself
+        view = replace(view, measure=None)
     wanted = parameters.get("experiment", settings.experiment)
     unreadable = [status.problem for status in statuses if status.problem and status.name == wanted]
     if unreadable:  # it is there, whatever the link's parser thinks
         problems = [f"Experiment '{wanted}' cannot be read: {unreadable[0]}. Showing '{name}'."]
+    problems = [*problems, *experiments.deleted(reader.layout, parameters)]
     for message in [*problems, *more]:
         st.warning(plain(message), icon=":material/link_off:")
     for message in reader.warnings:
