@@ -61,7 +61,7 @@ def address(place: Place) -> str:
 
 
 def box(page: Page):
-    return page.get_by_label("Prompt", exact=True)
+    return page.get_by_role("textbox", name="Prompt", exact=True)
 
 
 def run(page: Page, prompt: str, most: str = "30") -> None:

@@ -125,9 +125,8 @@ def _outcome(told: Remembered, run: RunState | None) -> str:
     if told.end.finish_reason is None:
         return f"encoded{kept}"
     answer = f", answer {told.end.answer}" if told.end.answer is not None else ""
-    verdict = "cut off" if told.end.finish_reason == "length" else {True: "right", False: "wrong"}.get(
-        told.correct, "ended"
-    )  # fmt: skip
+    verdicts: dict[bool | None, str] = {True: "right", False: "wrong", None: "ended"}
+    verdict = "cut off" if told.end.finish_reason == "length" else verdicts[told.correct]
     return f"{verdict}{answer}{kept}"
 
 
