@@ -145,9 +145,9 @@ def test_what_is_unusual_is_said_beside_the_experiment_that_the_link_names(
     with_worker: Open, client: WorkerClient, cache: Path, tiny_plan: Plan
 ) -> None:
     """With its n; one of another model is no choice, and the page says so."""
-    with open_writer(cache, tiny_plan.experiment.model_copy(update={"name": "second"})) as writer:
-        with open_reader(cache, "tiny") as reader:
-            writer.append(reader.inference(0))
+    second = tiny_plan.experiment.model_copy(update={"name": "second"})
+    with open_reader(cache, "tiny") as reader, open_writer(cache, second) as writer:
+        writer.append(reader.inference(0))
     app = with_worker("live", experiment="tiny", measure="second")
     app.session_state["live_run"] = run = ended(client, REQUEST)
     app.run()
@@ -156,7 +156,7 @@ def test_what_is_unusual_is_said_beside_the_experiment_that_the_link_names(
     maxima = run.trace.ranked(app.session_state["view"].hookpoint, top=2**30).set_index("feature")["max_activation"]
     with open_reader(cache, "second") as reader:
         sql = "SELECT feature, max(activation) AS m FROM latents JOIN tokens USING (inference, position)"
-        sql += " WHERE hookpoint = ? AND segment <> 'prompt' GROUP BY feature"
+        sql += " WHERE hookpoint = ? AND tokens.segment <> 'prompt' GROUP BY feature"
         stored = reader.query(sql, [app.session_state["view"].hookpoint]).set_index("feature")["m"]
     for feature, percentile in zip(table["feature"], table["percentile"], strict=True):
         assert percentile == 100 * (stored.get(feature, 0.0) < maxima[feature])
