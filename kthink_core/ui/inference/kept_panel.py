@@ -17,6 +17,7 @@ from kthink_core.ui.parts.writing import plain
 from kthink_core.ui.view import cache
 from kthink_core.ui.view.page import Page, go
 from kthink_core.ui.view.permalink import View
+from kthink_core.ui.view.yardstick import yardstick
 
 _PROBLEM = "kept_problem"
 
@@ -64,7 +65,9 @@ def _compared(read: Reading, compared: Comparison) -> None:
         table = table.assign(excess=table["max_activation"] / table["stored_maximum"].astype(float))
         measures = ("percentile", "max_activation", "stored_maximum", "excess")
         name = f"unusual features of {read.called} when it was kept"
-        feature_tables.draw(read.page, table, measures, read.choose, name=name, whole=None, scope=compared.scope)
+        feature_tables.draw(
+            read.page, table, measures, read.choose, name=name, whole=yardstick(read.page), scope=compared.scope
+        )
 
 
 def _deleting(page: Page, found: KeptMemory | None) -> None:

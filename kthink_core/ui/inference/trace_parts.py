@@ -32,7 +32,6 @@ LISTED = 100
 """Features in the table of them, and in the list beside the tokens of a stored trace."""
 _RANKED = 200
 """Features of which it is asked how unusual they are; no more than fifty are shown."""
-_ALL = 2**31 - 1
 _VISIT = "transcript visit"
 
 
@@ -253,28 +252,6 @@ def percentiles(reading: Reading, whole: Page) -> pd.DataFrame:
     maxima = dict(sorted(zip(ranked["feature"].tolist(), ranked["max_activation"].tolist(), strict=True)))
     features = (tuple(maxima), tuple(maxima.values()))
     return whole.ask(queries.feature_percentiles, reading.hookpoint, *features, reading.scope)
-
-
-def with_lift(page: Page, ranked: pd.DataFrame, scope: Scope) -> pd.DataFrame:
-    """Ranked features with the lift over the page's yardstick: null where a feature never fires there, no column at all
-    where there is none."""
-    whole, ranked = yardstick(page), ranked.drop(columns="lift", errors="ignore")
-    if whole is None or not whole.inferences:
-        return ranked
-    features = tuple(ranked["feature"].tolist())
-    usual = whole.ask(queries.feature_shares, page.view.hookpoint, features, scope)["share"]
-    return ranked.assign(lift=ranked["share"] / usual.where(usual > 0))
-
-
-def by_lift(page: Page, trace: Trace, scope: Scope, top: int) -> pd.DataFrame:
-    """A trace's features by the lift over the page's yardstick; what never fires there comes first."""
-    found = with_lift(page, trace.ranked(page.view.hookpoint, scope, _ALL), scope)
-    if "lift" not in found:
-        st.caption("There is nothing stored to measure lift by: the features are by their maximum.")
-    else:
-        order = ["lift", "max_activation", "feature"]
-        found = found.sort_values(order, ascending=[False, False, True], na_position="first", ignore_index=True)
-    return found.head(top).assign(rank=range(1, min(top, len(found)) + 1))
 
 
 def _table(

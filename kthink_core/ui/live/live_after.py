@@ -11,7 +11,7 @@ from kthink_core.errors import KthinkError, WorkerRefused
 from kthink_core.live.study_requests import RunTrace
 from kthink_core.ui.causes import causes_panel
 from kthink_core.ui.causes.traced_page import TracedPage
-from kthink_core.ui.inference import trace_parts
+from kthink_core.ui.inference import lifts, trace_parts
 from kthink_core.ui.inference.trace_parts import LISTED, TITLES, Reading
 from kthink_core.ui.live import history, kept_with, starting
 from kthink_core.ui.live.live_run import LiveRun
@@ -37,7 +37,7 @@ def draw(page: Page, worker: Worker | None, run: RunState, read: Reading, span: 
             trace_parts.span(read, *span)
     with choices.tab("after", TITLES, page) as tab:
         ranked = run.trace.ranked(read.hookpoint, run.scope, LISTED)
-        trace_parts.tab(read, TITLES[tab], trace_parts.with_lift(page, ranked, run.scope))
+        trace_parts.tab(read, TITLES[tab], lifts.with_lift(page, ranked, run.scope))
     if worker is not None and _is_there(page, worker, run):
         trace = RunTrace(job=run.job or "")
         tokens = read.trace.tokens()
