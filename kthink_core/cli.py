@@ -26,6 +26,7 @@ from kthink_core.commands import (
     auditing,
     inject,
     inviting,
+    kept_list,
     labelling,
     own_traces,
     receiving,
@@ -111,6 +112,7 @@ def _parser() -> argparse.ArgumentParser:
     receiving.add(commands.add_parser("import", help="make an experiment of a file that others exported"))
     labelling.add(commands.add_parser("labels", help="take labels of features in from files, write and find them"))
     shelving.add(commands.add_parser("lists", help="list, write and take in lists of features"))
+    kept_list.add(commands.add_parser("kept", help="list the live runs that were kept, or delete one"))
     upgrading.add(commands.add_parser("migrate", help="bring what older versions left up to date, a backup first"))
     inviting.add_invite(commands.add_parser("invite", help="print a link that lets somebody in"))
     inviting.add_invitations(commands.add_parser("invitations", help="list those invited, or end an invitation"))

@@ -117,6 +117,17 @@ class AccessSettings(BaseSettings):
         return url and url.rstrip("/")
 
 
+class HistorySettings(BaseSettings):
+    """Of the live runs that the app remembers for each visitor. Each can be set as `KTHINK_HISTORY_<NAME>`."""
+
+    model_config = SettingsConfigDict(env_prefix="KTHINK_HISTORY_", frozen=True)
+
+    days: float = Field(default=7.0, ge=0, le=3650, description="how long a run is remembered; 0: none is")
+    runs: int = Field(default=100, ge=1, le=10_000, description="most runs of one visitor")
+    bytes: int = Field(default=1_000_000_000, ge=1_000_000, description="most bytes of all visitors' runs")
+    away: float = Field(default=30.0, ge=0, le=86_400, description="seconds that a run goes on with no page open")
+
+
 class WorkerSettings(BaseSettings):
     """Of the worker, and of the app's way to it. Each can be set as `KTHINK_WORKER_<NAME>`."""
 
@@ -184,7 +195,7 @@ class WorkerSettings(BaseSettings):
         return token
 
 
-Kind = TypeVar("Kind", Settings, AccessSettings, WorkerSettings)
+Kind = TypeVar("Kind", Settings, AccessSettings, HistorySettings, WorkerSettings)
 
 
 def from_environment(kind: type[Kind], **given: object) -> Kind:

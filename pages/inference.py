@@ -10,7 +10,7 @@ from kthink_core import queries, saved, signs
 from kthink_core.live.study_requests import StoredTrace
 from kthink_core.ui.causes import causes_panel
 from kthink_core.ui.causes.traced_page import TracedPage
-from kthink_core.ui.inference import branch_links, listed_features, reading, span_notes, trace_parts
+from kthink_core.ui.inference import branch_links, kept_panel, listed_features, reading, span_notes, trace_parts
 from kthink_core.ui.inference.trace_parts import Reading
 from kthink_core.ui.parts import download, evidence_file, feature_finder, header, note_panel, quality, terms, verdict
 from kthink_core.ui.sentences import sentence_panel
@@ -45,7 +45,7 @@ def chosen_first(view: View, shown: tuple[int, ...], feature: int) -> View:
 
 
 def trace(page: Page, read: Reading) -> None:
-    view, firings = page.view, reading.watched(page, read.trace)
+    view, firings = page.view, reading.watched(page, read.trace) or kept_panel.fired(page, read.trace)
 
     def follow(chosen: Selection) -> None:
         if chosen.feature is not None:
@@ -137,6 +137,7 @@ with errors_shown():
         if page.experiment.open_ended:
             st.header("Unusual here", help=terms.help("percentile"))
             trace_parts.unusual(read)
+    kept_panel.draw(page, read)
     causes(page, read)
     sentence_panel.draw(page, feature, lambda to: go(replace(view, span=to, position=to[0])))
     branch_links.children(page)

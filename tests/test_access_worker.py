@@ -13,16 +13,19 @@ import httpx
 import pytest
 from pydantic import TypeAdapter
 
+from kthink_core.access.audit_log import AuditLog
 from kthink_core.access.person import LOCAL, Person
 from kthink_core.access.signatures import FRESH, PersonTokens
 from kthink_core.access.worker_token import with_token
 from kthink_core.errors import BadValue, NotAllowed, WorkerRefused
-from kthink_core.live.api import AnyRequest, GenerateRequest, Kept, Tokens
+from kthink_core.live.api import AnyRequest, GenerateRequest, KeepRequest, Kept, Tokens
 from kthink_core.live.client import PERSON_HEADER, WorkerClient
 from kthink_core.live.study_requests import RunTrace, StoredTrace
 from kthink_core.precompute.pipeline import Plan, precompute
 from kthink_core.precompute.progress import Silent
 from kthink_core.settings import WorkerSettings, from_environment
+from kthink_core.store.files import Layout
+from kthink_core.store.kept_memory import Comparison, Unusual, Watched, read_memory
 from kthink_core.store.reader import open_reader
 from kthink_core.worker.callers import named_experiments
 from tests.worker_process import request, working
@@ -128,6 +131,46 @@ def test_another_persons_job_is_none(
     with open_reader(cache, kept.experiment) as reader:
         assert reader.query("SELECT author FROM inferences")["author"].tolist() == ["Rune"]
     assert post(f"/jobs/{job}", None, OWNER, "GET").status_code == 200
+
+
+def test_who_kept_a_run_and_owners_delete_it_and_nobody_else(
+    settings: WorkerSettings, post: Callable[..., httpx.Response], cache: Path
+) -> None:
+    seen = KeepRequest(
+        run="ab" * 16,
+        watched=(Watched("layers.1.mlp", 3, 0.5),),
+        compared=(
+            Comparison(
+                experiment="tiny", inferences=3, hookpoint="layers.1.mlp", scope="generated",
+                features=(Unusual(3, 100.0, 2.5, None, 0),),
+            ),
+        ),
+    )  # fmt: skip
+    with WorkerClient(settings, "", RUNNER) as mine, WorkerClient(settings, "", ANOTHER) as other:
+        jobs = [getattr(next(iter(list(mine.generate(request(seed=seed))))), "job") for seed in (1, 2)]  # noqa: B009
+        kept = [mine.keep(job, seen=seen) for job in jobs]
+        layout = Layout(cache / kept[0].experiment)
+        memory = read_memory(layout, kept[0].inference)
+        assert memory is not None and memory.keeper == RUNNER.id and memory.kept
+        assert (memory.run, memory.watched, memory.compared) == (seen.run, seen.watched, seen.compared)
+        with pytest.raises(WorkerRefused, match="deleting what somebody else kept"):
+            other.delete_kept(kept[0])
+        assert read_memory(layout, kept[0].inference) == memory
+        assert mine.delete_kept(kept[0]) == kept[0]
+        with pytest.raises(WorkerRefused, match="kept run"):
+            mine.delete_kept(kept[0])
+        again = mine.keep(jobs[0])  # another number: links to the old one stay links to nothing
+        assert again.inference not in {each.inference for each in kept}
+        mine.delete_kept(again)
+    path = f"/kept/{kept[1].experiment}/{kept[1].inference}/delete"
+    assert post(path, {}, VIEWER).status_code == 403
+    assert post("/kept/tiny/0/delete", {}, OWNER).status_code in (400, 404, 422)
+    assert post(path, {}, OWNER).status_code == 200
+    told = [json.loads(line) for line in AuditLog(cache).path.read_text("utf-8").splitlines()]
+    deleted = [each for each in told if each["event"] == "delete"]
+    assert [(each["name"], each["inference"]) for each in deleted[-3:]] == [
+        (RUNNER.name, kept[0].inference), (RUNNER.name, again.inference), (OWNER.name, kept[1].inference),
+    ]  # fmt: skip
 
 
 def test_another_persons_run_is_not_studied(settings: WorkerSettings, post: Callable[..., httpx.Response]) -> None:

@@ -11,6 +11,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from benchmarks.served import served
+from kthink_core.access.visitor_cookie import COOKIE
 from kthink_core.precompute.pipeline import Plan, precompute
 from kthink_core.precompute.progress import Silent
 from kthink_core.settings import WorkerSettings
@@ -48,7 +49,8 @@ class Place:
 def place(tmp_path_factory: pytest.TempPathFactory, tiny_plan: Plan, browser: Browser) -> Iterator[Place]:
     place = Place(tmp_path_factory.mktemp("cache"), tiny_plan)
     port = str(place.settings.port)
-    with served(place.cache, KTHINK_WORKER_PORT=port, KTHINK_EXPERIMENT="tiny") as place.address:
+    settings = {"KTHINK_WORKER_PORT": port, "KTHINK_EXPERIMENT": "tiny", "KTHINK_HISTORY_AWAY": "10"}
+    with served(place.cache, **settings) as place.address:
         yield place
     place.end_worker()
 
@@ -59,7 +61,7 @@ def address(place: Place) -> str:
 
 
 def box(page: Page):
-    return page.get_by_label("Prompt", exact=True)
+    return page.get_by_role("textbox", name="Prompt", exact=True)
 
 
 def run(page: Page, prompt: str, most: str = "30") -> None:
@@ -104,6 +106,62 @@ def test_a_prompt_becomes_a_transcript_and_is_kept(visit: Visit) -> None:
     expect(page.locator(".transcript")).to_contain_text("<b>Two?</b>")
     settled(page)
     assert "experiment=live" in page.url
+
+
+def test_a_run_is_found_again_opened_kept_and_deleted(visit: Visit, place: Place) -> None:
+    page = visit("/live")
+    page.get_by_role("combobox", name="Watchlist").fill("3")
+    page.keyboard.press("Enter")
+    expect(page.get_by_label("3 above", exact=True)).to_be_visible()
+    run(page, "<i>Remember</i> me", LONG)
+    expect(page.locator(TOKENS).nth(60)).to_be_attached(timeout=120_000)
+    page.wait_for_url(re.compile("live=[0-9a-f]{32}"))
+    link = page.url
+    page.reload()
+    stop = page.get_by_role("button", name="Stop")
+    expect(stop).to_be_visible()
+    expect(page.locator(TOKENS).nth(60)).to_be_attached()
+    stranger = visit("/live")
+    stranger.get_by_text("Your runs").click()
+    expect(stranger.get_by_text("None yet.")).to_be_visible()
+    stop.click()
+    expect(page.get_by_text(re.compile("^Stopped, "))).to_be_visible()
+    expect(page.get_by_role("textbox", name="Prompt", exact=True)).to_have_value("<i>Remember</i> me")
+    expect(page.get_by_label("3 above", exact=True)).to_be_visible()
+    run(page, "Keep me")
+    ended(page, "Done")
+    settled(page)
+    kept_link = page.url
+    second = page.context.new_page()
+    second.goto(kept_link.partition("?")[0])
+    settled(second)
+    second.get_by_text("Your runs").click()
+    expect(second.get_by_text("A click opens a run")).to_be_visible()
+    cookie = next(each for each in page.context.cookies() if each["name"] == COOKIE)
+    assert cookie["httpOnly"] and cookie["sameSite"] == "Lax" and cookie["value"] not in page.url
+    second.close()
+    page.get_by_role("button", name="Keep", exact=True).click()
+    page.get_by_role("link", name=re.compile("^Kept as inference")).click()
+    expect(page.locator("h1").first).to_contain_text("Inference")
+    settled(page)
+    assert "prompt=" not in page.url and "live=" not in page.url
+    expect(page.get_by_text("When it was kept")).to_be_visible()
+    expect(page.get_by_text(re.compile("Compared then with the [0-9]+ inferences of tiny"))).to_be_visible()
+    assert_accessible(page)
+    page.get_by_role("button", name="Delete this kept run").click()
+    page.get_by_role("button", name="Delete it for good").click()
+    expect(page.get_by_text(re.compile("was kept, and deleted on"))).to_be_visible()
+    page.goto(link)
+    settled(page)
+    page.get_by_text("Your runs").click()
+    page.get_by_role("button", name="Delete all").click()
+    page.get_by_role("button", name=re.compile("^Delete all [0-9]+$")).click()
+    expect(page.get_by_text("None yet.")).to_be_visible()
+    for gone, prompt in ((stranger, link), (page, link)):
+        gone.goto(prompt)
+        settled(gone)
+        expect(gone.get_by_text("The run of this link is not here any more")).to_be_visible()
+        expect(gone.get_by_role("textbox", name="Prompt", exact=True)).to_have_value("<i>Remember</i> me")
 
 
 def test_a_trace_is_branched_from_its_tooltip_and_the_branch_kept(visit: Visit) -> None:

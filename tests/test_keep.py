@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from kthink_core import queries
+from kthink_core.errors import BadValue, UnknownName
 from kthink_core.live.api import GenerateRequest, Kept
 from kthink_core.records import Intervention
-from kthink_core.store.manifest import read_experiment
+from kthink_core.store.built import Built
+from kthink_core.store.deletion import Deletions, find_deletion
+from kthink_core.store.files import Layout
+from kthink_core.store.kept_memory import KeptMemory, Watched, kept_as, read_memory
+from kthink_core.store.kept_runs import delete_kept
+from kthink_core.store.manifest import read_experiment, read_manifest
 from kthink_core.store.reader import open_reader
+from kthink_core.store.writer import Writer, open_writer
 from kthink_core.worker.keep import keep
-from tests.store_samples import sample_experiment, sample_inference, write_sample
+from tests.store_samples import sample_experiment, sample_inference, sample_inferences, write_sample
 
 REQUEST = GenerateRequest(prompt="Two?", temperature=0.7, top_p=0.9)
 
@@ -74,3 +84,92 @@ def test_steered_runs_are_kept_apart(tmp_path: Path) -> None:
     with open_reader(tmp_path, "live-steered") as reader:
         told = queries.interventions(reader, 1)
     assert told["feature"].tolist() == [done.feature for done in reversed(steered.interventions)]
+
+
+def kept_cache(cache: Path, count: int) -> None:
+    made_by = sample_experiment("any", 12)
+    for number in range(count):
+        run = f"{number:032x}"
+        memory = KeptMemory(run=run, keeper="invitation ann", watched=(Watched("layers.2.mlp", 3, 0.5),))
+        inference = replace(sample_inference(made_by, number), interventions=(), receipts=())
+        keep(cache, made_by, inference, REQUEST, "Ann", memory=memory)
+
+
+def contents(cache: Path) -> list[int]:
+    with open_reader(cache, "live") as reader:
+        assert queries.inferences(reader)["inference"].tolist() == list(reader.inference_ids)
+        return list(reader.inference_ids)
+
+
+def test_a_kept_run_that_is_deleted_is_nowhere_and_its_number_is_not_given_again(tmp_path: Path) -> None:
+    """Whether a small database has it, or the main one; also the last one; what others kept stays as it was."""
+    kept_cache(tmp_path, 3)
+    layout = Layout(tmp_path / "live")
+    with open_reader(tmp_path, "live") as before:
+        rest = [before.inference(number) for number in (0, 2)]
+        delete_kept(tmp_path, "live", 1, "Ann")
+        assert before.inference_ids == (0, 1, 2), "who has it open reads on"
+        before.inference(1)
+    assert contents(tmp_path) == [0, 2]
+    with open_reader(tmp_path, "live") as reader:
+        for old, new in zip(rest, [reader.inference(0), reader.inference(2)], strict=True):
+            assert old.texts == new.texts and (old.token_ids == new.token_ids).all()
+    assert kept_as(layout, f"{2:032x}") == 2 and kept_as(layout, f"{1:032x}") is None
+    assert read_memory(layout, 1) is None and (found := read_memory(layout, 2)) and found.keeper == "invitation ann"
+    deletion = find_deletion(layout, 1)
+    assert deletion is not None and deletion.by == "Ann" and find_deletion(layout, 0) is None
+    assert not layout.segment(1).exists()
+    current = {entry.file for entry in read_manifest(layout)[0].databases}
+    assert {path.name for path in layout.folder.glob("*.duckdb")} == current, "none that was replaced is left"
+    for inference in (2, 0):
+        delete_kept(tmp_path, "live", inference, "")
+    assert contents(tmp_path) == []
+    kept_cache(tmp_path, 1)
+    assert contents(tmp_path) == [3]
+    with pytest.raises(UnknownName):
+        delete_kept(tmp_path, "live", 1, "")
+    with pytest.raises(UnknownName):
+        delete_kept(tmp_path, "nowhere", 0, "")
+
+
+def test_only_kept_runs_can_be_deleted(tmp_path: Path) -> None:
+    computed = sample_experiment("computed", 2)
+    write_sample(tmp_path, computed, sample_inferences(computed))
+    with pytest.raises(BadValue, match="holds no kept runs"):
+        delete_kept(tmp_path, "computed", 0, "")
+
+
+@pytest.mark.parametrize("step", ["journal", "purge", "show", "clear"])
+def test_killed_while_it_deletes_the_next_writer_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """At no moment half: readers see it or not; and never again once the next writer has been there."""
+    kept_cache(tmp_path, 3)
+
+    class Killed(BaseException):
+        pass
+
+    def killed(*_: object, **__: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        places = {
+            "journal": (Writer, "_purge"), "purge": (Built, "purge"), "show": (Writer, "_show"),
+            "clear": (Deletions, "clear"),
+        }  # fmt: skip
+        mark = Deletions.add
+
+        def marked(self: Deletions, inference: int, by: str) -> None:
+            mark(self, inference, by)
+            patch.setattr(*places[step], killed)
+
+        patch.setattr(Deletions, "add", marked)
+        patch.setattr(Writer, "publish", lambda self: None)  # a killed one publishes nothing
+        with pytest.raises(Killed):
+            delete_kept(tmp_path, "live", 1, "Ann")
+    assert contents(tmp_path) in ([0, 1, 2], [0, 2])
+    (Layout(tmp_path / "live").manifest).unlink()  # nor where all else is to be found again
+    with open_writer(tmp_path, read_experiment(tmp_path, "live") or sample_experiment("any", 1), verify=False):
+        pass
+    assert contents(tmp_path) == [0, 2]
+    assert not Layout(tmp_path / "live").segment(1).exists()

@@ -27,7 +27,7 @@ from kthink_core.store.writer import open_writer
 from kthink_core.ui.live.live_run import LiveRun
 from kthink_core.ui.live.live_view import SILENT
 from kthink_core.ui.view.permalink import AFTER
-from tests.app_visits import Open, payloads, tables, texts, transcript, visiting
+from tests.app_visits import Open, at_link, payloads, tables, texts, transcript, visiting
 from tests.worker_process import working
 
 REQUEST = GenerateRequest(prompt="<b>Two?</b>", max_new_tokens=30)
@@ -139,6 +139,30 @@ def test_after_a_run(with_worker: Open, client: WorkerClient, tab: str) -> None:
         assert table["feature"].tolist()[: len(shown["ranked"])] == [one["feature"] for one in shown["ranked"]]
     else:
         assert len(app.get("vega_lite_chart")) == 1
+
+
+def test_what_is_unusual_is_said_beside_the_experiment_that_the_link_names(
+    with_worker: Open, client: WorkerClient, cache: Path, tiny_plan: Plan
+) -> None:
+    """With its n; one of another model is no choice, and the page says so."""
+    second = tiny_plan.experiment.model_copy(update={"name": "second"})
+    with open_reader(cache, "tiny") as reader, open_writer(cache, second) as writer:
+        writer.append(reader.inference(0))
+    app = with_worker("live", experiment="tiny", measure="second")
+    app.session_state["live_run"] = run = ended(client, REQUEST)
+    app.run()
+    assert "Compared with the 1 inferences of second." in texts(app)
+    (table,) = tables(app, "percentile")
+    maxima = run.trace.ranked(app.session_state["view"].hookpoint, top=2**30).set_index("feature")["max_activation"]
+    with open_reader(cache, "second") as reader:
+        sql = "SELECT feature, max(activation) AS m FROM latents JOIN tokens USING (inference, position)"
+        sql += " WHERE hookpoint = ? AND tokens.segment <> 'prompt' GROUP BY feature"
+        stored = reader.query(sql, [app.session_state["view"].hookpoint]).set_index("feature")["m"]
+    for feature, percentile in zip(table["feature"], table["percentile"], strict=True):
+        assert percentile == 100 * (stored.get(feature, 0.0) < maxima[feature])
+    app = at_link(app, measure="foreign")
+    assert "foreign has no inference of the same model, SAEs and capture site." in texts(app)
+    assert "Compared with the 3 inferences of tiny." in texts(app)
 
 
 def test_after_a_run_beside_an_experiment_without_an_inference(with_worker: Open, client: WorkerClient) -> None:
@@ -334,7 +358,7 @@ def test_a_pasted_trace_is_told_apart_and_kept(with_worker: Open, client: Worker
     assert run.end and run.end.finish_reason is None, "nothing was generated"
     app.text_input(key="live_author").set_value("Ada")
     app.button(key="live_keep").click().run()
-    kept = app.session_state[f"live_kept {run.job}"]
+    kept = run.kept
     app = with_worker("inference", experiment=kept.experiment, inference=kept.inference)
     assert not app.exception and "answer 2 · reference none" in texts(app) and "pasted by Ada" in texts(app)
     assert "seed" not in texts(app).partition("pasted by Ada")[0][-200:]

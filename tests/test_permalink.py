@@ -15,6 +15,7 @@ from kthink_core.records import ACTIONS, Intervention, Trigger
 from kthink_core.steer_options import Asked
 from kthink_core.store.scopes import SCOPES
 from kthink_core.ui.view.list_link import NONE, ListLink
+from kthink_core.ui.view.live_link import MOST_PROMPT, Sent
 from kthink_core.ui.view.permalink import (
     BASES,
     CONTRASTS,
@@ -69,6 +70,11 @@ def runs() -> some.SearchStrategy[Run]:
     return some.builds(Run, modes, FINITE, FINITE, WHOLE, WHOLE, some.booleans(), some.booleans())
 
 
+def sent() -> some.SearchStrategy[Sent]:
+    hookpoints = some.lists(some.sampled_from(list(LATENTS)), unique=True).map(tuple)
+    return some.builds(Sent, runs(), some.booleans(), hookpoints)
+
+
 @some.composite
 def views(draw: some.DrawFn) -> View:
     hookpoint = draw(some.sampled_from(list(BOUNDS.latents)))
@@ -117,6 +123,10 @@ def views(draw: some.DrawFn) -> View:
         alpha=draw(some.floats(0, 10)),
         steer=tuple(draw(some.lists(asked(), max_size=16))),
         run=draw(some.none() | runs()),
+        prompt=draw(some.text(max_size=200)),
+        sent=draw(some.none() | sent()),
+        live=draw(some.just("") | some.binary(min_size=16, max_size=16).map(bytes.hex)),
+        measure=draw(some.none() | some.sampled_from(["demo", *BOUNDS.others])),
         residual=draw(some.sampled_from(SWITCH)),
     )
 
@@ -212,6 +222,13 @@ def test_junk_gives_a_valid_view_and_one_message_a_parameter(parameters: dict[st
         ("run", "think_0.6_0.95_400.0_0", "run", None),
         ("run", "think_0.6_0.95_400_0_special_bare", "run", None),
         ("residual", "yes", "residual", "off"),
+        ("prompt", "x" * (MOST_PROMPT + 1), "prompt", ""),
+        ("prompt", "é" * (MOST_PROMPT // 6 + 1), "prompt", ""),
+        ("sent", "think_0.6_0.95_400_0~layers.3.mlp", "sent", None),
+        ("sent", "think_0.6_0.95_400_encode", "sent", None),
+        ("live", "../../" + "a" * 26, "live", ""),
+        ("live", "a" * 33, "live", ""),
+        ("measure", "mroe", "measure", "more"),
     ],
 )
 def test_nonsense_is_named_and_the_nearest_shown(parameter: str, value: str, field: str, nearest: object) -> None:
@@ -228,7 +245,7 @@ def test_what_is_no_text_is_spelled_out(parameter: str) -> None:
     view, problems = parse(given, BOUNDS)
     named, more = parse_experiment(given, ["demo"], "demo")
     for text in (*format_view(view).values(), *problems, *more, named):
-        assert text.encode() and len(text) < 200
+        assert text.encode() and len(text) < (MOST_PROMPT if parameter == "prompt" else 200)
     assert view.search == ("caf\\udce9" * 30)[:60] if parameter == "search" else not view.search
 
 
@@ -249,7 +266,7 @@ def test_what_steers_is_written_so_that_chat_and_mail_leave_it_alone() -> None:
 @given(views())
 def test_no_link_has_a_character_that_is_written_another_way(view: View) -> None:
     for parameter, text in format_view(view).items():
-        if parameter not in ("search", "word", "words", "between"):
+        if parameter not in ("search", "word", "words", "between", "prompt"):
             assert set(text) <= set(ascii_letters + digits + "._~-") and "--" not in text
 
 

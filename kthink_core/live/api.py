@@ -16,6 +16,7 @@ from kthink_core.live.request import Author, ExperimentName, Hookpoint, Hookpoin
 from kthink_core.live.study_requests import AblationRequest, AttributionRequest, SentencesRequest, SweepRequest
 from kthink_core.prompts import Mode, Segment
 from kthink_core.records import FinishReason, Intervention, Receipt
+from kthink_core.store.kept_memory import MOST_COMPARED, MOST_WATCHED, Comparison, Watched
 
 JobState = Literal["queued", "running", "done", "failed", "cancelled"]
 MOST_STEERED = 16
@@ -242,6 +243,11 @@ class KeepRequest(Request):
     """Who typed the prompt."""
     reference: Reference | None = None
     """The right answer, where the prompt is a problem whose answer is known."""
+    run: str | None = Field(
+        default=None, pattern=r"^[0-9a-f]{32}$", description="the app's id of the run, as links have it"
+    )
+    watched: tuple[Watched, ...] = Field(default=(), max_length=MOST_WATCHED, description="thresholds that were set")
+    compared: tuple[Comparison, ...] = Field(default=(), max_length=MOST_COMPARED, description="what was unusual then")
 
 
 class Kept(_Answer):

@@ -22,6 +22,7 @@ from kthink_core.live.api import (
     Health,
     InjectRequest,
     JobStatus,
+    KeepRequest,
     Kept,
     Tokenized,
     TokenizeRequest,
@@ -86,12 +87,18 @@ class WorkerClient:
     def status(self, job: str) -> JobStatus:
         return self._ask(JobStatus, "GET", f"/jobs/{job}")
 
-    def keep(self, job: str, author: str = "", reference: str | None = None) -> Kept:
-        """Store what a generation made, graded by the right answer where that is known. Raises WorkerMissing,
-        WorkerRefused."""
+    def keep(self, job: str, author: str = "", reference: str | None = None, seen: KeepRequest | None = None) -> Kept:
+        """Store what a generation made, graded by the right answer where that is known. `seen`: what is remembered
+        beside it. Raises WorkerMissing, WorkerRefused."""
         self._person.require("runner", "keeping a run")
-        asked = {"author": author} | ({} if reference is None else {"reference": reference})
-        return self._ask(Kept, "POST", f"/jobs/{job}/keep", asked, _KEEPING)
+        asked = (seen or KeepRequest()).model_copy(update={"author": author, "reference": reference})
+        body = asked.model_dump(mode="json", exclude_defaults=True)  # an older worker knows less
+        return self._ask(Kept, "POST", f"/jobs/{job}/keep", body, _KEEPING)
+
+    def delete_kept(self, kept: Kept) -> Kept:
+        """Delete a kept run of one's own for good, or, as an owner, anybody's. Raises WorkerMissing, WorkerRefused."""
+        self._person.require("runner", "deleting a kept run")
+        return self._ask(Kept, "POST", f"/kept/{kept.experiment}/{kept.inference}/delete", {}, _KEEPING)
 
     def generate(self, request: GenerateRequest) -> Generator[Event, None, None]:
         """The events of a generation; close the iterator to cancel it.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Collection
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,7 @@ from kthink_core import outline
 from kthink_core.lift import standing_out
 from kthink_core.live.api import Latents, Others, Tokens
 from kthink_core.outline import Grain
+from kthink_core.prompts import Segment
 from kthink_core.queries.histogram import histogram
 from kthink_core.store.scopes import SEGMENTS_OF, Scope
 
@@ -35,6 +37,17 @@ class _Rows:
         columns = {"position": self.position, "feature": self.feature, "activation": self.activation}
         return pd.DataFrame({name: np.array(values) for name, values in columns.items()})
 
+    def by_position(self, length: int) -> Latents:
+        """As they came, of the positions before `length`."""
+        counts = np.bincount(np.array(self.position, np.int64), minlength=length)
+        ends = np.cumsum(counts).tolist()
+        pairs = [(end - count, end) for end, count in zip(ends, counts.tolist(), strict=True)]
+        features, activations = self.feature.tolist(), self.activation.tolist()
+        return Latents(
+            features=tuple(tuple(features[start:end]) for start, end in pairs),
+            activations=tuple(tuple(activations[start:end]) for start, end in pairs),
+        )
+
 
 class _Others:
     """Alternatives end to end."""
@@ -55,6 +68,20 @@ class _Others:
             self.entropy.extend([entropy] * len(ids))
             self.text += texts
 
+    def told(self, length: int) -> Others | None:
+        """As they came, of the last of `length` positions; None where there are none, or some in between lack them."""
+        starts = [at for at, rank in enumerate(self.rank) if rank == 1]
+        places = [self.position[start] for start in starts]
+        if not starts or places != list(range(length - len(starts), length)):
+            return None
+        pairs = list(pairwise([*starts, len(self.rank)]))
+        return Others(
+            token_ids=tuple(tuple(self.token_id[start:end]) for start, end in pairs),
+            texts=tuple(tuple(self.text[start:end]) for start, end in pairs),
+            logprobs=tuple(tuple(self.logprob[start:end]) for start, end in pairs),
+            entropies=tuple(self.entropy[start] for start in starts),
+        )
+
 
 class LiveTrace:
     """Grows with the events of one job; answers as `queries` does of a stored inference, types included. For one thread
@@ -63,7 +90,7 @@ class LiveTrace:
     def __init__(self) -> None:
         self.token_ids: list[int] = []
         self.texts: list[str] = []
-        self.segments: list[str] = []
+        self.segments: list[Segment] = []
         self.logprobs: list[float | None] = []
         self._latents: dict[str, _Rows] = {}
         self._strongest: dict[str, _Rows] = {}
@@ -82,6 +109,19 @@ class LiveTrace:
             self._append(hookpoint, tokens.first, latents)
         if tokens.others:
             self._others.append(tokens.first + len(tokens.token_ids), tokens.others)
+
+    def whole(self) -> Tokens:
+        """All that has come, as if it had come at once: `add` makes the same trace of it."""
+        latents = {hookpoint: rows.by_position(len(self)) for hookpoint, rows in self._latents.items()}
+        return Tokens(
+            first=0,
+            token_ids=tuple(self.token_ids),
+            texts=tuple(self.texts),
+            segments=tuple(self.segments),
+            logprobs=tuple(self.logprobs),
+            latents=latents,
+            others=self._others.told(len(self)),
+        )
 
     def _append(self, hookpoint: str, first: int, latents: Latents) -> None:
         rows = self._latents.setdefault(hookpoint, _Rows())

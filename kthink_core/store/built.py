@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from contextlib import suppress
 from pathlib import Path
 
@@ -25,6 +25,9 @@ from kthink_core.store.repair import Tell, sound_database
 
 GRACE = 60.0
 """Seconds for which a replaced database stays, for readers that have read its name but not yet opened it."""
+
+TYPICAL = 0.05
+"""Seconds that a small build takes, as long as none has been measured."""
 
 MINIMUM_UNMERGED = 32
 """The main database is not built anew for fewer inferences, unless asked for."""
@@ -84,6 +87,15 @@ class Built:
         self._take(self.main, (*self.increments[:first], *added))
         self._retire_increments(replaced)
 
+    def purge(self, deleted: Set[int], inferences: Iterable[int], read: Read, directions: bool) -> None:
+        """Builds anew, of `inferences`, whatever has one that is deleted."""
+        if self.in_main & deleted:
+            self.build(inferences, read, directions, no_pause)
+        else:
+            having = (first for first, entry in enumerate(self.increments) if entry.contents() & deleted)
+            if (first := next(having, None)) is not None:
+                self.add([], read, first)
+
     def entries(self) -> tuple[DatabaseEntry, ...]:
         """The main one, where there is one, then the increments."""
         return (*([self.main] if self.main else []), *self.increments)
@@ -91,14 +103,16 @@ class Built:
     def path(self, entry: DatabaseEntry) -> Path:
         return self._layout.folder / entry.file
 
-    def remove_old(self, *, is_whole: bool) -> None:
-        """Those that these have replaced, after their grace. To be called where they have the whole journal: any other
-        may else be all there is. Unless it `is_whole`, as it ever was, those of another schema stay."""
+    def remove_old(self, *, is_whole: bool, grace: float | None = None) -> None:
+        """Those that these have replaced, after their grace, or as many seconds as are given. To be called where they
+        have the whole journal: any other may else be all there is. Unless it `is_whole`, as it ever was, those of
+        another schema stay."""
+        grace = GRACE if grace is None else grace
         databases = self._layout.databases()
         current = {self.path(entry) for entry in self.entries()} & databases.keys()
         newest = max((databases[path] for path in current), default=0)
         for path in databases.keys() - current:
-            is_over = databases[path] < newest and time.time() - path.stat().st_mtime > GRACE
+            is_over = databases[path] < newest and time.time() - path.stat().st_mtime >= grace
             if is_over and (is_whole or is_current(path)):
                 remove(path)
 

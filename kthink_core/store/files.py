@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from kthink_core.errors import DiskFull
+from kthink_core.errors import BadFile, DiskFull
 
 TEMPORARY = ".tmp-"
 """Prefix of files and folders that are not committed; a writer sweeps what an earlier one left."""
@@ -99,6 +99,14 @@ class Layout(NamedTuple):
         """The damaged segment files that were set aside, by inference."""
         paths = sorted(self.journal.glob(f"*.parquet{DAMAGED}*"))
         return {int(stem): path for path in paths if (stem := path.name.partition(".")[0]).isdecimal()}
+
+
+def make_journal(layout: Layout) -> None:
+    """Where there is none. Raises BadFile where it is a link, DiskFull."""
+    if layout.journal.is_symlink():  # a stranger's folder must not lead out of itself
+        raise BadFile(layout.journal, "it is a link: put the folder itself in its place")
+    with disk_full(layout.folder):
+        layout.journal.mkdir(parents=True, exist_ok=True)
 
 
 def temporary(path: Path) -> Path:

@@ -46,6 +46,15 @@ def recovered(layout: Layout, experiment: Experiment, inference: int) -> Inferen
     return _first(layout, ask)
 
 
+def outcome_of(experiment: Experiment, inference: int, *, is_found: bool) -> str:
+    """What becomes of an inference that its journal lacks, in words."""
+    if is_found:
+        return f"inference {inference} is taken from a database that has it"
+    if experiment.open_ended:
+        return f"inference {inference} of '{experiment.name}' IS LOST, no database has it"
+    return f"inference {inference} is computed again"
+
+
 def inferences_anywhere(layout: Layout, experiment: Experiment) -> frozenset[int]:
     """The inferences of all databases that can be read: all that is known of them where the manifest is lost.
     Raises StoreUnavailable."""

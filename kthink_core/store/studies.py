@@ -20,10 +20,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 import kthink_core
 from kthink_core.config import Experiment, Site
-from kthink_core.documents import read_document
+from kthink_core.documents import parse_object, read_bounded, read_document
 from kthink_core.errors import BadFile, in_words
 from kthink_core.identity import maker
-from kthink_core.store.files import Layout, write_atomically
+from kthink_core.store.files import Layout, remove, write_atomically
 
 FOLDER = "studies"
 MOST_BYTES = 64 * 2**20
@@ -154,6 +154,18 @@ def list_studies(layout: Layout, experiment: Experiment, kind: Kind, model: type
             found[id] = study
     newest = sorted(found, key=lambda id: (found[id].made.created, id), reverse=True)
     return Stored({id: found[id] for id in newest}, problems)
+
+
+def forget_studies(layout: Layout, inference: int) -> None:
+    """Removes what was found about one inference. Raises OSError."""
+    for path in sorted((layout.folder / FOLDER).glob("*/*.json")):
+        try:
+            fields = parse_object(path, read_bounded(path, MOST_BYTES))
+        except BadFile:
+            continue
+        trace = fields.get("trace")
+        if inference in (fields.get("inference"), trace.get("inference") if isinstance(trace, dict) else None):
+            remove(path)
 
 
 def studies_state(layout: Layout, kind: Kind) -> int:

@@ -13,22 +13,24 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import duckdb
-import numpy as np
+from numpy import int32
 from numpy.typing import NDArray
 
 from kthink_core.config import Experiment, check_name
-from kthink_core.errors import BadFile, CorruptFile, ForeignFile, KthinkError
+from kthink_core.errors import CorruptFile, ForeignFile, KthinkError
 from kthink_core.identity import check_same
 from kthink_core.records import Directions, Inference
-from kthink_core.store.built import Built, mergeable
+from kthink_core.store.active_features import ActiveFeatures
+from kthink_core.store.built import TYPICAL, Built, mergeable
 from kthink_core.store.database import no_pause
+from kthink_core.store.deletion import Deletions
 from kthink_core.store.directions import write_directions
 from kthink_core.store.fidelity_files import FidelityFiles
-from kthink_core.store.files import Layout, disk_full, set_aside, sweep
+from kthink_core.store.files import Layout, make_journal, set_aside, sweep
 from kthink_core.store.journal import misfit, read_segment, write_segment
 from kthink_core.store.lock import writer_lock
 from kthink_core.store.manifest import write_experiment, write_manifest
-from kthink_core.store.recovery import inferences_anywhere, recovered
+from kthink_core.store.recovery import inferences_anywhere, outcome_of, recovered
 from kthink_core.store.repair import Tell, sound_directions, sound_manifest, stored_experiment, warn
 
 PATIENCE = 10.0
@@ -36,9 +38,6 @@ PATIENCE = 10.0
 
 MOST_INCREMENTS = 64
 """So many are merged even where merging is put off: else they pile up where nobody ever tidies."""
-
-TYPICAL = 0.05
-"""Seconds that a small build takes, as long as none has been measured."""
 
 
 @contextmanager
@@ -58,10 +57,7 @@ def open_writer(
     """
     check_name(experiment.name)
     layout = Layout(cache / experiment.name)
-    if layout.journal.is_symlink():  # a stranger's folder must not lead out of itself
-        raise BadFile(layout.journal, "it is a link: put the folder itself in its place")
-    with disk_full(layout.folder):
-        layout.journal.mkdir(parents=True, exist_ok=True)
+    make_journal(layout)
     with writer_lock(layout):
         stored = stored_experiment(cache, experiment.name, tell)
         if stored is None:
@@ -89,8 +85,9 @@ class Writer:
         self._layout, self._tell, self._merge = layout, tell, merge
         for folder in (layout.folder, layout.journal):
             sweep(folder)
-        self._active = {name: np.zeros(sae.num_latents, bool) for name, sae in self.experiment.saes.items()}
-        self._journal = set(layout.segments())
+        self._active = ActiveFeatures(experiment.saes)
+        self._deletions = Deletions(layout)
+        self._journal = layout.segments().keys() - self._deletions.inferences
         self._lost = set[int]()
         """Kept inferences of which nothing sound is left."""
         self._directions: str | None = None
@@ -108,7 +105,8 @@ class Writer:
     @property
     def next_inference(self) -> int:
         """The smallest number that no inference ever had, be it one that is lost."""
-        return 1 + max(*self._journal, *self._lost, *self._layout.set_aside(), -1, -1)
+        others = (*self._lost, *self._deletions.inferences, *self._layout.set_aside())
+        return 1 + max(*self._journal, *others, -1, -1)
 
     @property
     def has_directions(self) -> bool:
@@ -116,10 +114,9 @@ class Writer:
         return self._directions is not None
 
     @property
-    def active_features(self) -> dict[str, NDArray[np.int32]]:
-        """The features that are active anywhere in the verified and the appended inferences, ascending, by
-        hookpoint."""
-        return {name: np.flatnonzero(active).astype(np.int32) for name, active in self._active.items()}
+    def active_features(self) -> dict[str, NDArray[int32]]:
+        """Those of all verified and appended inferences, ascending, by hookpoint."""
+        return self._active.numbers()
 
     @property
     def _complete(self) -> bool:
@@ -129,11 +126,6 @@ class Writer:
     def _pending(self) -> set[int]:
         """The inferences that readers do not see yet."""
         return self._journal - self._built.contents
-
-    @property
-    def _unmerged(self) -> set[int]:
-        """The inferences that the main database lacks."""
-        return self._journal - self._built.in_main
 
     @property
     def awaits_last_build(self) -> bool:
@@ -154,18 +146,19 @@ class Writer:
             for inference in sorted(listed):
                 found = self._read(inference)
                 if found is not None:
-                    self._count(found)
+                    self._active.count(found)
                     self.fidelity.of(found)
         self._directions = sound_directions(self._layout, self.experiment, self._tell)
         if manifest:
             stored = manifest.in_databases() | manifest.unbuilt()
         else:
             stored = inferences_anywhere(self._layout, self.experiment)
-        for inference in sorted(stored - listed - self._lost):
+        for inference in sorted(stored - listed - self._lost - self._deletions.inferences):
             self._recover(inference, f"the segment file of inference {inference} was missing")
         if manifest:
             self._built.find(manifest, self._tell)
-        self._lost -= self._journal  # somebody had a copy
+        self._lost -= self._journal | self._deletions.inferences  # somebody had a copy
+        self._purge()
         if not self.awaits_last_build:  # until then readers keep what they have
             self.publish()
 
@@ -182,14 +175,22 @@ class Writer:
         self._commit(inference)
         self.catch_up()
 
+    def delete(self, inference: int, by: str) -> None:
+        """Deletes a committed inference of an open-ended experiment: no reader sees it when this returns; killed in the
+        middle, the next writer goes on. `by`: who does it. Raises as `build`."""
+        assert self.experiment.open_ended and inference in self._journal
+        self._deletions.add(inference, by)
+        self._journal.discard(inference)
+        self._purge()
+
     @property
     def is_behind(self) -> bool:
         """Whether it is time for `catch_up`. May be asked from any thread."""
         return time.monotonic() >= self._due and bool(self._pending) and not self.awaits_last_build
 
     def catch_up(self) -> None:
-        """Makes readers see what is committed, unless the last time was just now. To be called now and then, also where
-        nothing new is committed; it mostly does nothing. Raises as `build`."""
+        """Makes readers see what is committed, unless the last time was just now. To be called now and then, whether or
+        not there is more; it mostly does nothing. Raises as `build`."""
         if self.is_behind:
             self.publish()
 
@@ -199,7 +200,7 @@ class Writer:
             started = time.monotonic()
             merge = self._merge or len(self._built.increments) >= MOST_INCREMENTS
             merge = merge and not self._complete  # else the last build is near
-            if self._built.is_due(len(self._unmerged if merge else pending)):
+            if self._built.is_due(len(self._journal - self._built.in_main if merge else pending)):
                 self._built.build(self._journal, self._read, self._directions is not None, no_pause)
             else:
                 first = mergeable(self._built.increments, len(pending)) if merge else len(self._built.increments)
@@ -217,7 +218,7 @@ class Writer:
             if first < len(increments) - 1:
                 self._built.add([], self._read, first, pause)
                 self._show()
-        if self._built.is_due(len(self._unmerged)):
+        if self._built.is_due(len(self._journal - self._built.in_main)):
             self._built.build(self._journal, self._read, self._directions is not None, pause)
             self._show()
 
@@ -231,8 +232,7 @@ class Writer:
         self._directions = write_directions(self._layout.directions, directions, texts, self.experiment.mark)
 
     def unmeasured(self) -> Iterator[Inference]:
-        """The committed inferences whose fidelity is not stored, in order, each once it is its turn; verified and
-        appended ones are known."""
+        """Committed inferences whose fidelity is not stored, in order; verified and appended ones are known."""
         for index in sorted(self._journal - self.fidelity.known):
             found = self._read(index)
             if found is not None:
@@ -245,23 +245,29 @@ class Writer:
         Nothing is built where the current one has them all. Raises DiskFull, SchemaTooNew, ForeignFile.
         """
         main = self._built.main
-        lacking = main is None or self._unmerged or self.fidelity.known - main.measured()
+        lacking = main is None or (self._journal - self._built.in_main) or self.fidelity.known - main.measured()
         if main is None or lacking or main.directions != self._directions:
             main = self._built.build(self._journal, self._read, self._directions is not None, no_pause)
             self._show()
         return self._built.path(main)
 
+    def _purge(self) -> None:
+        """Makes an end of what is deleted."""
+        deleted = self._deletions.inferences
+        if self._built.contents & deleted:
+            self._built.purge(deleted, self._journal, self._read, self._directions is not None)
+            self._show(grace=0.0)
+        self._deletions.clear()
+
     def _commit(self, inference: Inference) -> None:
         write_segment(self._layout.folder, inference, self.experiment.mark)
         self._journal.add(inference.inference)
-        self._count(inference)
-
-    def _count(self, inference: Inference) -> None:
-        for hookpoint, encoding in inference.encodings.items():
-            self._active[hookpoint][encoding.features[encoding.activations > 0]] = True
+        self._active.count(inference)
 
     def _read(self, inference: int) -> Inference | None:
         """An inference of the journal, in the last resort from a database; None where it is lost."""
+        if inference in self._deletions.inferences:
+            return None
         path = self._layout.segment(inference)
         try:
             return read_segment(path, self.experiment)
@@ -277,21 +283,18 @@ class Writer:
     def _recover(self, inference: int, what: str) -> Inference | None:
         """Takes an inference that the journal lacks from wherever it is sound, and tells what came of it."""
         found = recovered(self._layout, self.experiment, inference)
+        self._tell(f"{what}: {outcome_of(self.experiment, inference, is_found=found is not None)}")
         if found is not None:
-            self._tell(f"{what}: inference {inference} is taken from a database that has it")
             self._commit(found)
         elif self.experiment.open_ended:
             self._lost.add(inference)
-            self._tell(f"{what}: inference {inference} of '{self.experiment.name}' IS LOST, no database has it")
-        else:
-            self._tell(f"{what}: inference {inference} is computed again")
         return found
 
-    def _show(self) -> None:
-        """Lets the manifest name the current databases; those that they replaced go in time."""
+    def _show(self, grace: float | None = None) -> None:
+        """Lets the manifest name the current databases; those that they replaced go in time, or after some seconds."""
         found = sound_manifest(self._layout, self.experiment)
         now = (self._built.main, self._built.increments, (), self._lost)
         if found is None or (found.database, found.increments, found.segments, set(found.lost)) != now:
             write_manifest(self._layout, self.experiment.mark, self._built.main, self._built.increments, self._lost)
-        if not self._pending and self._journal:
-            self._built.remove_old(is_whole=not self._lost and not self._layout.set_aside())
+        if not self._pending and (self._journal or self._deletions.inferences):
+            self._built.remove_old(is_whole=not self._lost and not self._layout.set_aside(), grace=grace)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from starlette.middleware import Middleware
@@ -19,15 +19,19 @@ from kthink_core.access.exposure import check_app_exposure
 from kthink_core.access.host_names import HostNames
 from kthink_core.access.refusal_log import RefusalLog
 from kthink_core.access.security_headers import SecurityHeaders
+from kthink_core.access.visitor_cookie import VisitorCookie
 from kthink_core.errors import KthinkError, in_words
 from kthink_core.programs.http_api import PATH, make_api
-from kthink_core.settings import AccessSettings, Settings, from_environment
+from kthink_core.settings import AccessSettings, HistorySettings, Settings, from_environment
 from kthink_core.ui import sign_in
+from kthink_core.ui.live import history
 from kthink_core.ui.messages import is_for_owners
 
 MOST_BYTES = 1_000_000
 """Longest body of a request: what pages are told comes by websocket."""
 
+_SWEEPS = 3600.0
+"""Seconds between two looks for live runs that are over."""
 _REFUSED = (400, 405, 413)
 """What is refused to a request whoever asks; who may not ask is told by `Admission` itself."""
 
@@ -41,6 +45,7 @@ def middleware() -> list[Middleware]:
     listens_on, remedy = config.get_option("server.address"), "names that the app goes by belong into KTHINK_APP_NAMES"
     try:
         names, access = from_environment(Settings).app_names, from_environment(AccessSettings)
+        days = from_environment(HistorySettings).days
         check_app_exposure(listens_on, access)
         audit = sign_in.gate().audit
         passed = [
@@ -48,6 +53,7 @@ def middleware() -> list[Middleware]:
             *([Middleware(RefusalLog, audit=audit, statuses=_REFUSED)] if audit is not None else []),
             Middleware(HostNames, listens_on=listens_on, remedy=remedy, given=names),
             *([_admission(access)] if access.access else []),
+            *([Middleware(VisitorCookie, base=_base(), days=days)] if days else []),
             Middleware(BodyLimit, most=MOST_BYTES),
         ]
     except (KthinkError, OSError) as error:
@@ -87,4 +93,16 @@ def _admission(access: AccessSettings) -> Middleware:
 async def lifespan(_app: Any) -> AsyncIterator[None]:
     """Runs on the server's loop before it listens."""
     bound(asyncio.get_running_loop())
-    yield
+    sweeping = asyncio.create_task(_sweep())
+    try:
+        yield
+    finally:
+        sweeping.cancel()
+
+
+async def _sweep() -> None:
+    """What is too old goes, also where nobody comes."""
+    while True:
+        with suppress(OSError):  # the next one may be more lucky; nothing that is over is shown
+            await asyncio.to_thread(history.shelf().sweep)
+        await asyncio.sleep(_SWEEPS)

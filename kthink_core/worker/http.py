@@ -208,6 +208,12 @@ def keep(service: Serving, job_id: str, asked: KeepRequest, asking: Running, lat
     return kept
 
 
+@router.post("/kept/{experiment}/{inference}/delete")
+def delete_kept(service: Serving, experiment: str, inference: int, asking: Running) -> Kept:
+    """Delete a kept run for good: for who kept it, and for owners."""
+    return service.delete_kept(Kept(experiment=experiment, inference=inference), asking)
+
+
 def _found(service: Service, job_id: str, asking: Caller) -> Job:
     job = service.engine.find(job_id)
     if job is None or not asking.owns(job.caller):

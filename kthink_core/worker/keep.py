@@ -15,6 +15,7 @@ from kthink_core.prompts import is_correct
 from kthink_core.records import Inference
 from kthink_core.store.completion import is_outdated
 from kthink_core.store.files import Layout
+from kthink_core.store.kept_memory import KeptMemory, write_memory
 from kthink_core.store.manifest import read_experiment
 from kthink_core.store.writer import open_writer
 
@@ -34,9 +35,10 @@ def keep(
     author: str,
     committed: Callable[[Kept], None] = lambda kept: None,
     reference: str | None = None,
+    memory: KeptMemory | None = None,
 ) -> Kept:
     """Commit an inference under the next free number. `made_by`: what the worker would precompute.
-    `reference`: the right answer, where it is known.
+    `reference`: the right answer, where it is known. `memory`: what is remembered beside it.
 
     Readers see it when this returns. `tidy` should follow. `committed` hears of it as soon as it is stored, also where
     an error keeps readers from seeing it: `show` is to follow then. Raises ExperimentBusy, DiskFull.
@@ -47,6 +49,7 @@ def keep(
     with open_writer(cache, experiment, verify=False, merge=False) as writer:
         index = writer.next_inference
         kept = Kept(experiment=experiment.name, inference=index)
+        write_memory(Layout(cache / experiment.name), index, memory or KeptMemory())
         try:
             writer.append(
                 replace(

@@ -12,6 +12,8 @@ from pathlib import Path
 from kthink_core.config import Experiment
 from kthink_core.errors import KthinkError, PromptRefused, in_words
 from kthink_core.live.api import EncodeRequest, GenerateRequest, Kept
+from kthink_core.store.kept_memory import KeptMemory
+from kthink_core.store.kept_runs import delete_kept
 from kthink_core.worker.jobs import Job
 from kthink_core.worker.keep import keep, outdated, show, tidy
 
@@ -37,17 +39,31 @@ class Keeping:
         """Of jobs that may not be seen by readers yet, too."""
 
     def keep(
-        self, job: Job, made_by: Experiment, author: str, reference: str | None = None, parent: Kept | None = None
+        self,
+        job: Job,
+        made_by: Experiment,
+        author: str,
+        reference: str | None = None,
+        parent: Kept | None = None,
+        memory: KeptMemory | None = None,
     ) -> Kept:
-        """Store what a job made, once. `parent`: where that is kept which a branch began as. Raises PromptRefused where
-        it made nothing that can be stored."""
+        """Store what a job made, once. `parent`: where that is kept which a branch began as; `memory`: what is
+        remembered beside it. Raises PromptRefused where it made nothing that can be stored."""
         with self._counted(), self._turn:
             if job.id not in self._kept:
                 before = self._committed.get(job.id)
                 if before is None or not show(self.cache, before):
-                    before = self._keep(job, made_by, author, reference, parent)
+                    before = self._keep(job, made_by, author, reference, parent, memory)
                 self._kept[job.id] = before
             return self._kept[job.id]
+
+    def delete(self, kept: Kept, by: str) -> None:
+        """Delete a kept run for good; its job may be kept anew. Raises as `delete_kept`."""
+        with self._counted(), self._turn:
+            delete_kept(self.cache, kept.experiment, kept.inference, by)
+            for known in (self._kept, self._committed):
+                for job in [job for job, stored in known.items() if stored == kept]:
+                    del known[job]
 
     def tidy(self, experiment: str) -> None:
         """Merge what was kept in an experiment. Who wants to keep something ends it; the next keep is followed by
@@ -68,7 +84,15 @@ class Keeping:
             log.info("'%s' is of an older version: its databases are built anew", experiment)
             self.tidy(experiment)
 
-    def _keep(self, job: Job, made_by: Experiment, author: str, reference: str | None, parent: Kept | None) -> Kept:
+    def _keep(
+        self,
+        job: Job,
+        made_by: Experiment,
+        author: str,
+        reference: str | None,
+        parent: Kept | None,
+        memory: KeptMemory | None,
+    ) -> Kept:
         inference = job.inference  # the engine lets it go at any time
         request = job.request
         if inference is None or not isinstance(request, GenerateRequest | EncodeRequest):
@@ -80,7 +104,7 @@ class Keeping:
         def committed(kept: Kept) -> None:
             self._committed[job.id] = kept
 
-        return keep(self.cache, made_by, inference, request, author, committed, reference)
+        return keep(self.cache, made_by, inference, request, author, committed, reference, memory)
 
     def close(self) -> None:
         """End the merging: nobody waits for it."""

@@ -6,7 +6,9 @@ import asyncio
 import threading
 import time
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from functools import partial
+from typing import Any
 
 from kthink_core.access.audit_log import AuditLog
 from kthink_core.access.request_rate import RequestRate
@@ -36,6 +38,9 @@ from kthink_core.prompts import SentPrompt, spelled_ids, typed_prompt
 from kthink_core.records import Inference
 from kthink_core.settings import WorkerSettings
 from kthink_core.steer_options import check_steering
+from kthink_core.store.files import Layout
+from kthink_core.store.kept_memory import KeptMemory, read_memory
+from kthink_core.store.kept_runs import check_kept
 from kthink_core.worker.branching import Begun, begun
 from kthink_core.worker.callers import Caller, named_experiments
 from kthink_core.worker.engine import Engine
@@ -153,9 +158,23 @@ class Service:
         if asking.person.experiments is not None:
             raise PromptRefused("kept runs go into an experiment of their own, which you do not see")
         author = asking.person.name or asked.author
-        kept = self._keeping.keep(job, self.plan().experiment, author, asked.reference, self._parent(job, author))
+        memory = _memory(asking, run=asked.run, watched=asked.watched, compared=asked.compared)
+        parent = self._parent(job, author, asking)
+        kept = self._keeping.keep(job, self.plan().experiment, author, asked.reference, parent, memory)
         if self.audit is not None:
             self.audit.write("keep", asking.person, job=job.id, experiment=kept.experiment, inference=kept.inference)
+        return kept
+
+    def delete_kept(self, kept: Kept, asking: Caller) -> Kept:
+        """Raises NotAllowed for who neither kept it nor is an owner, UnknownName, ExperimentBusy, DiskFull."""
+        asking.check_experiments(kept)
+        check_kept(self._keeping.cache, kept.experiment, kept.inference)
+        memory = read_memory(Layout(self._keeping.cache / kept.experiment), kept.inference)
+        if memory is None or memory.keeper != asking.person.id:
+            asking.require("owner", "deleting what somebody else kept")
+        self._keeping.delete(kept, asking.person.name)
+        if self.audit is not None:
+            self.audit.write("delete", asking.person, experiment=kept.experiment, inference=kept.inference)
         return kept
 
     def tidy(self, kept: Kept) -> None:
@@ -214,7 +233,7 @@ class Service:
         ids_of = partial(self._text_ids, plan, special=asked.special)
         return begun(self._keeping.cache, asked.branch, plan, partial(self._written, asking), ids_of)
 
-    def _parent(self, job: Job, author: str) -> Kept | None:
+    def _parent(self, job: Job, author: str, asking: Caller) -> Kept | None:
         """Where the run that a branch began as is stored: it is kept with it, as long as the worker has it."""
         branch = getattr(job.request, "branch", None)
         if branch is None or not isinstance(branch.trace, RunTrace):
@@ -222,7 +241,8 @@ class Service:
         parent = self.engine.find(branch.trace.job)
         if parent is None or parent.inference is None:
             return None
-        return self._keeping.keep(parent, self.plan().experiment, author, None, self._parent(parent, author))
+        above = self._parent(parent, author, asking)
+        return self._keeping.keep(parent, self.plan().experiment, author, None, above, _memory(asking))
 
     def _sent(self, plan: Plan, asked: TypedPrompt) -> SentPrompt:
         with self._tokenizing:
@@ -253,3 +273,8 @@ class Service:
         )
         if told is not None:
             raise PromptRefused(told)
+
+
+def _memory(asking: Caller, **told: Any) -> KeptMemory:
+    """Of what this caller keeps now."""
+    return KeptMemory(keeper=asking.person.id, kept=datetime.now(UTC).isoformat(timespec="seconds"), **told)

@@ -12,7 +12,7 @@ from kthink_core.live.watchlist import Firing, Watch, firings
 from kthink_core.queries.trace import StoredTrace, Trace, larger, peaks
 from kthink_core.store.scopes import Scope
 from kthink_core.ui import transcript
-from kthink_core.ui.inference import trace_parts
+from kthink_core.ui.inference import lifts, trace_parts
 from kthink_core.ui.inference.trace_parts import LISTED, Reading
 from kthink_core.ui.transcript import Selection
 from kthink_core.ui.view.page import Page
@@ -34,9 +34,9 @@ def ranked(page: Page, inference: int | None = None) -> pd.DataFrame:
     """The features of an inference, the view's unless another is named, by the view's ranking."""
     view, number = page.view, page.view.inference if inference is None else inference
     if page.experiment.open_ended and view.ranking == "lift":
-        return trace_parts.by_lift(page, StoredTrace(page.ask, number), view.scope, LISTED)
+        return lifts.by_lift(page, StoredTrace(page.ask, number), view.scope, LISTED)
     found = StoredTrace(page.ask, number, view.ranking).ranked(view.hookpoint, view.scope, LISTED)
-    return trace_parts.with_lift(page, found, view.scope) if page.experiment.open_ended else found
+    return lifts.with_lift(page, found, view.scope) if page.experiment.open_ended else found
 
 
 def maxima(page: Page, hookpoint: str, features: tuple[int, ...], scope: Scope = "generated") -> dict[int, float]:

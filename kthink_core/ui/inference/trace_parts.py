@@ -21,9 +21,10 @@ from kthink_core.ui import transcript
 from kthink_core.ui.inference import inference_charts
 from kthink_core.ui.parts import clicks, feature_names, feature_tables, header, numerals, plot, terms
 from kthink_core.ui.parts.writing import plain, visible
+from kthink_core.ui.view import choices
 from kthink_core.ui.view.page import Page
 from kthink_core.ui.view.permalink import AFTER, STEPS
-from kthink_core.ui.view.yardstick import yardstick
+from kthink_core.ui.view.yardstick import choice, yardstick
 
 TITLES: dict[str, str] = dict(zip(AFTER, ("Unusual here", "Features", *inference_charts.BY_NAME), strict=True))
 """Of the tabs, by what the link calls them."""
@@ -31,7 +32,6 @@ LISTED = 100
 """Features in the table of them, and in the list beside the tokens of a stored trace."""
 _RANKED = 200
 """Features of which it is asked how unusual they are; no more than fifty are shown."""
-_ALL = 2**31 - 1
 _VISIT = "transcript visit"
 
 
@@ -223,13 +223,18 @@ def tab(reading: Reading, name: str, ranked: pd.DataFrame) -> None:
 
 def unusual(reading: Reading) -> None:
     """The features of a typed prompt by how rarely a stored inference has a larger maximum."""
-    whole, hookpoint = yardstick(reading.page), reading.hookpoint
+    page = reading.page
+    whole, names = yardstick(page), choice(page)
+    if len(names) > 1 and whole is not None:
+        counts = {status.name: status.committed for status in page.statuses}
+        titles = {name: f"{name} ({counts.get(name, 0)} inferences)" for name in names}
+        choices.select("Compare with", "measure", titles, page, chosen=whole.experiment.name)
+    if page.view.measure is not None and page.view.measure not in names:
+        st.caption(f"{plain(page.view.measure)} has no inference of the same model, SAEs and capture site.")
     if whole is None or not whole.inferences:
         header.nothing("There is no stored inference yet to compare with.")
         return
-    ranked = reading.trace.ranked(hookpoint, reading.scope, _RANKED)
-    maxima = dict(sorted(zip(ranked["feature"].tolist(), ranked["max_activation"].tolist(), strict=True)))
-    table = whole.ask(queries.feature_percentiles, hookpoint, tuple(maxima), tuple(maxima.values()), reading.scope)
+    table = percentiles(reading, whole)
     number = len(whole.inferences)
     st.caption(
         f"Compared with the {number} inferences of {plain(whole.experiment.name)}. One in {number + 1} features "
@@ -240,26 +245,13 @@ def unusual(reading: Reading) -> None:
     _table(reading, table.head(50), measures, name)
 
 
-def with_lift(page: Page, ranked: pd.DataFrame, scope: Scope) -> pd.DataFrame:
-    """Ranked features with the lift over the page's yardstick: null where a feature never fires there, no column at all
-    where there is none."""
-    whole, ranked = yardstick(page), ranked.drop(columns="lift", errors="ignore")
-    if whole is None or not whole.inferences:
-        return ranked
-    features = tuple(ranked["feature"].tolist())
-    usual = whole.ask(queries.feature_shares, page.view.hookpoint, features, scope)["share"]
-    return ranked.assign(lift=ranked["share"] / usual.where(usual > 0))
-
-
-def by_lift(page: Page, trace: Trace, scope: Scope, top: int) -> pd.DataFrame:
-    """A trace's features by the lift over the page's yardstick; what never fires there comes first."""
-    found = with_lift(page, trace.ranked(page.view.hookpoint, scope, _ALL), scope)
-    if "lift" not in found:
-        st.caption("There is nothing stored to measure lift by: the features are by their maximum.")
-    else:
-        order = ["lift", "max_activation", "feature"]
-        found = found.sort_values(order, ascending=[False, False, True], na_position="first", ignore_index=True)
-    return found.head(top).assign(rank=range(1, min(top, len(found)) + 1))
+def percentiles(reading: Reading, whole: Page) -> pd.DataFrame:
+    """The trace's features by how rarely an inference of another experiment has a larger maximum: as
+    `queries.feature_percentiles`."""
+    ranked = reading.trace.ranked(reading.hookpoint, reading.scope, _RANKED)
+    maxima = dict(sorted(zip(ranked["feature"].tolist(), ranked["max_activation"].tolist(), strict=True)))
+    features = (tuple(maxima), tuple(maxima.values()))
+    return whole.ask(queries.feature_percentiles, reading.hookpoint, *features, reading.scope)
 
 
 def _table(

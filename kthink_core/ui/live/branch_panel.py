@@ -19,7 +19,7 @@ from kthink_core.live.study_requests import RunTrace, StoredTrace
 from kthink_core.queries.trace import StoredTrace as Stored
 from kthink_core.queries.trace import Trace
 from kthink_core.ui.live import prompt_check
-from kthink_core.ui.live.live_run import LiveRun
+from kthink_core.ui.live.run_state import RunState
 from kthink_core.ui.parts import numerals
 from kthink_core.ui.parts.writing import plain, visible
 from kthink_core.ui.view.page import Page, go
@@ -48,13 +48,13 @@ class _Start(NamedTuple):
         return self.branch[1] if len(self.branch) > 1 else None
 
 
-def take(run: LiveRun, branch: tuple[int, ...]) -> None:
+def take(run: RunState, branch: tuple[int, ...]) -> None:
     """Begin a branch of a run, at a position, with a token if one is given; the next run of the page shows it."""
     st.session_state[_RUN] = (run, branch)
 
 
 def draw(
-    page: Page, run: LiveRun | None, options: dict[str, Any], start: Callable[[GenerateRequest], None] | None
+    page: Page, run: RunState | None, options: dict[str, Any], start: Callable[[GenerateRequest], None] | None
 ) -> None:
     """The form, where a branch is wanted. `options` are those of a generation; `start`: None while nothing can be."""
     begins = _start(page, run)
@@ -79,7 +79,7 @@ def draw(
             st.error(plain(problem), icon=":material/error:")
 
 
-def _start(page: Page, run: LiveRun | None) -> _Start | None:
+def _start(page: Page, run: RunState | None) -> _Start | None:
     of, branch = st.session_state.get(_RUN, (None, ()))
     if run is not None and of is run and run.job is not None:
         return _Start(RunTrace(job=run.job), run.trace, "this run", branch)
@@ -135,8 +135,8 @@ def _run(
         st.session_state[_PROBLEM] = prompt_check.told(error)
         return
     if start is not None:
-        start(request)
         _close(page)
+        start(request)
 
 
 def _close(page: Page) -> None:

@@ -15,9 +15,9 @@ from kthink_core.live.api import EncodeRequest, GenerateRequest
 from kthink_core.live.watchlist import Watch
 from kthink_core.prompts import Mode
 from kthink_core.ui.inference import reading
-from kthink_core.ui.live import branch_panel, prompt_box, prompt_check, watched_list
-from kthink_core.ui.live.live_run import LiveRun
-from kthink_core.ui.live.presence import Worker, still_here, visitor
+from kthink_core.ui.live import branch_panel, history, prompt_box, prompt_check, shown_run, starting, watched_list
+from kthink_core.ui.live.presence import Worker
+from kthink_core.ui.live.run_state import RunState
 from kthink_core.ui.parts import feature_finder, feature_names, list_dialog, naming, note_panel, numerals
 from kthink_core.ui.parts.writing import plain
 from kthink_core.ui.view import choices
@@ -27,15 +27,15 @@ from kthink_core.ui.view.permalink import MOST_FEATURES
 EXAMPLES = 12
 _OFFERED = 50
 """Features of a kind in the list of the watchlist."""
-_RUN, _PROBLEM = "live_run", "live_problem"
+_PROBLEM = "live_problem"
 _OPTIONS = ("mode", "temperature", "top_p", "max_new_tokens", "seed", "instruction", "special", "hookpoints", "encode")
 
 
-def draw(page: Page, worker: Worker, beside: Callable[[LiveRun], None]) -> tuple[LiveRun, bool] | None:
+def draw(page: Page, worker: Worker, beside: Callable[[RunState], None]) -> tuple[RunState, bool] | None:
     """The form. Returns this visit's latest run, if there is one to show, and whether it goes on as far as
     the form knows. `beside` draws what else can be done with
     it, beside the buttons."""
-    run: LiveRun | None = st.session_state.get(_RUN)
+    run = shown_run.shown()
     going = run is not None and run.going
     with st.sidebar:
         choices.hookpoint(page)
@@ -197,11 +197,12 @@ def _checked(worker: Worker) -> prompt_box.Shown:
     return prompt_check.checked(worker, prompt_box.typed(), lambda text: _request(text, options))
 
 
-def _buttons(page: Page, worker: Worker, run: LiveRun, going: bool, *, free: bool, ready: bool) -> None:
+def _buttons(page: Page, worker: Worker, run: RunState, going: bool, *, free: bool, ready: bool) -> None:
     if going:
-        st.button("Stop", icon=":material/stop:", on_click=run.stop, key="live_stop")
+        if history.is_own(page.person, run):
+            st.button("Stop", icon=":material/stop:", on_click=run.stop, key="live_stop")
     elif run.trouble is not None and not run.refused:
-        again = partial(_start, worker, run.request, run.watched)
+        again = partial(starting.start, page, worker, run.request, run.watched)
         st.button("Run it again", icon=":material/replay:", on_click=again, disabled=not free, key="live_again")
     elif isinstance(run.request, GenerateRequest) and not run.refused:
         branch, ready = run.request.branch, ready or run.request.branch is not None
@@ -232,7 +233,7 @@ def _try(page: Page, worker: Worker, text: str, options: dict[str, Any]) -> None
     except ValidationError as error:
         st.session_state[_PROBLEM] = prompt_check.told(error)
     else:
-        _start(worker, request, watched(page))
+        _start_watched(page, worker, request)
 
 
 def _request(text: str, options: dict[str, Any]) -> GenerateRequest | EncodeRequest:
@@ -245,15 +246,8 @@ def _request(text: str, options: dict[str, Any]) -> GenerateRequest | EncodeRequ
     return GenerateRequest.model_validate({"prompt": text} | rest)
 
 
-def _start_watched(page: Page, worker: Worker, request: GenerateRequest) -> None:
-    _start(worker, request, watched(page))
-
-
-def _start(worker: Worker, request: GenerateRequest | EncodeRequest, watched: tuple[Watch, ...]) -> None:
-    last: LiveRun | None = st.session_state.get(_RUN)
-    if last is not None:
-        last.stop()
-    st.session_state[_RUN] = LiveRun(worker.client, request, watched, partial(still_here, visitor()))
+def _start_watched(page: Page, worker: Worker, request: GenerateRequest | EncodeRequest) -> None:
+    starting.start(page, worker, request, watched(page))
 
 
 def _generation() -> dict[str, Any]:

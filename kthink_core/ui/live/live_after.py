@@ -2,43 +2,43 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 
 import streamlit as st
 
-from kthink_core import queries
-from kthink_core.errors import KthinkError
-from kthink_core.live.api import GenerateRequest, Kept
-from kthink_core.live.request import MOST_REFERENCE
+from kthink_core.errors import KthinkError, WorkerRefused
 from kthink_core.live.study_requests import RunTrace
 from kthink_core.ui.causes import causes_panel
 from kthink_core.ui.causes.traced_page import TracedPage
-from kthink_core.ui.inference import trace_parts
+from kthink_core.ui.inference import lifts, trace_parts
 from kthink_core.ui.inference.trace_parts import LISTED, TITLES, Reading
+from kthink_core.ui.live import history, kept_with, starting
 from kthink_core.ui.live.live_run import LiveRun
 from kthink_core.ui.live.presence import Worker
+from kthink_core.ui.live.run_state import RunState
 from kthink_core.ui.parts.writing import plain
 from kthink_core.ui.view import choices
 from kthink_core.ui.view.page import Page, link, with_features
 from kthink_core.ui.view.permalink import View
 
-_KEPT = "live_kept"
-"""With the job: where it is stored, or why it is not."""
+_KEPT, _THERE = "live_kept", "live_job_there"
+"""With the job: why it is not stored; and whether the worker still has it."""
 
 
-def draw(page: Page, worker: Worker, run: LiveRun, read: Reading, span: tuple[int, int] | None) -> None:
+def draw(page: Page, worker: Worker | None, run: RunState, read: Reading, span: tuple[int, int] | None) -> None:
     """Nothing where the run left nothing to ask of."""
     if not len(run.trace):
         return
-    keep(page, worker, run, read.shown, span, reference=_reference(page, run))
+    keep(page, worker, run, read.shown, span, reference=starting.reference(page, run.request))
     if span is not None:
         with st.container(border=True):
             trace_parts.span_title(*span)
             trace_parts.span(read, *span)
     with choices.tab("after", TITLES, page) as tab:
         ranked = run.trace.ranked(read.hookpoint, run.scope, LISTED)
-        trace_parts.tab(read, TITLES[tab], trace_parts.with_lift(page, ranked, run.scope))
-    if _is_whole(worker, run):
+        trace_parts.tab(read, TITLES[tab], lifts.with_lift(page, ranked, run.scope))
+    if worker is not None and _is_there(page, worker, run):
         trace = RunTrace(job=run.job or "")
         tokens = read.trace.tokens()
         causes_panel.draw(TracedPage(page, trace, read.called, tokens, read.shown, span, read.choose))
@@ -48,8 +48,8 @@ def draw(page: Page, worker: Worker, run: LiveRun, read: Reading, span: tuple[in
 
 def keep(
     page: Page,
-    worker: Worker,
-    run: LiveRun,
+    worker: Worker | None,
+    run: RunState,
     shown: tuple[int, ...],
     span: tuple[int, int] | None = None,
     name: str = "live",
@@ -57,10 +57,8 @@ def keep(
 ) -> None:
     """What stores a run that has an end and all hookpoints, then what leads to where it is stored. `name` tells it from
     that of another run; `reference`: the right answer, where it is known."""
-    if run.job is None or not worker.answers or not _is_whole(worker, run):
-        return
-    kept: Kept | str | None = st.session_state.get(f"{_KEPT} {run.job}")
-    if isinstance(kept, Kept):
+    kept, problem = run.kept, st.session_state.get(f"{_KEPT} {run.job}")
+    if kept is not None:
         view = page.view
         watched = {watch.hookpoint for watch in run.watched}
         here = view.hookpoint in watched or not watched
@@ -71,27 +69,41 @@ def keep(
             at = replace(with_features(at, shown), basis=view.basis, locked=view.locked)
         link("inference", at, f"Kept as inference {kept.inference} of {kept.experiment}")
         return
+    if worker is None or not _is_there(page, worker, run):
+        return
     with st.container(horizontal=True, vertical_alignment="bottom"):
         if page.person.way == "open":
             st.text_input("Your name", key=f"{name}_author", max_chars=80)
         st.button(
             "Keep", icon=":material/bookmark_add:", help="Store it, with a link of its own.", key=f"{name}_keep",
-            on_click=_store, args=(worker, run.job, name, reference),
+            on_click=_store, args=(page, worker, run, name, reference),
         )  # fmt: skip
-    if kept is not None:
-        st.error(plain(kept), icon=":material/error:")
+    if problem is not None:
+        st.error(plain(problem), icon=":material/error:")
 
 
-def _reference(page: Page, run: LiveRun) -> str | None:
-    """The right answer, where the prompt is a problem of the experiment that has one."""
-    if not isinstance(run.request, GenerateRequest):
-        return None
-    table = page.ask(queries.inferences)
-    found = table.loc[table["question"] == run.request.prompt, "reference"].dropna().tolist()
-    return found[0] if found and len(found[0]) <= MOST_REFERENCE else None
+def _is_there(page: Page, worker: Worker, run: RunState) -> bool:
+    """Whether the worker can be asked for what it made; where it has forgotten that, the page says so."""
+    if not worker.answers or not _is_whole(worker, run) or not history.is_own(page.person, run):
+        return False
+    if isinstance(run, LiveRun):
+        return True
+    known = f"{_THERE} {run.job}"
+    if known not in st.session_state:
+        try:
+            worker.client.status(run.job or "")
+        except WorkerRefused:
+            st.session_state[known] = False
+        except KthinkError:  # it may answer next time
+            return False
+        else:
+            st.session_state[known] = True
+    if not st.session_state[known]:
+        st.caption("The worker has forgotten this run: run it again to keep it, or to ask what its features do.")
+    return st.session_state[known]
 
 
-def _is_whole(worker: Worker, run: LiveRun) -> bool:
+def _is_whole(worker: Worker, run: RunState) -> bool:
     """Whether the worker has an inference of it: one that has ended, with all hookpoints."""
     asked = set(run.request.hookpoints or worker.health.hookpoints)
     written = any(segment != "prompt" for segment in run.trace.segments)  # of a pasted text, where it is a trace
@@ -99,9 +111,14 @@ def _is_whole(worker: Worker, run: LiveRun) -> bool:
     return ended and run.job is not None and asked >= set(worker.health.hookpoints)
 
 
-def _store(worker: Worker, job: str, name: str, reference: str | None) -> None:
+def _store(page: Page, worker: Worker, run: RunState, name: str, reference: str | None) -> None:
+    author = st.session_state.get(f"{name}_author", "")
     try:
-        kept = worker.client.keep(job, st.session_state.get(f"{name}_author", ""), reference)
+        kept = worker.client.keep(run.job or "", author, reference, kept_with.seen(page, run))
     except KthinkError as error:
-        kept = str(error)
-    st.session_state[f"{_KEPT} {job}"] = kept
+        st.session_state[f"{_KEPT} {run.job}"] = str(error)
+        return
+    run.kept = kept
+    if run.id:
+        with suppress(KthinkError, OSError):  # it is stored; only the list of runs does not say so
+            history.shelf().keep(run.name.owner, run.id, kept)

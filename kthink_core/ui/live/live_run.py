@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import closing, suppress
+from typing import NamedTuple
 
 from kthink_core.errors import KthinkError, WorkerRefused
 from kthink_core.live.api import (
@@ -20,12 +21,21 @@ from kthink_core.live.api import (
     Tokens,
 )
 from kthink_core.live.client import WorkerClient
-from kthink_core.live.live_trace import LiveTrace
 from kthink_core.live.watchlist import Watch
-from kthink_core.store.scopes import Scope
+from kthink_core.ui.live.audience import Audience
+from kthink_core.ui.live.run_state import RunName, RunState
 
 
-class LiveRun:
+class Known(NamedTuple):
+    """What is known of a run that is remembered."""
+
+    name: RunName
+    audience: Audience
+    remember: Callable[[LiveRun], None]
+    """Called once the worker has taken it, and when it has ended."""
+
+
+class LiveRun(RunState):
     """Starts when it is made. Read its fields under `lock`."""
 
     def __init__(
@@ -36,28 +46,16 @@ class LiveRun:
         wanted: Callable[[], bool],
         now: Callable[[], float] = time.monotonic,
         after: LiveRun | None = None,
+        known: Known | None = None,
     ) -> None:
-        """`wanted` says whether the visitor is still there; it ends where that is not so. `now` is a clock in seconds
-        that only goes forward. `after`: it is asked for once that one is in the worker's queue, or has ended."""
-        self.request = request
-        self.scope: Scope = "generated" if isinstance(request, GenerateRequest) else "all"
-        """What counts: all that the model wrote; of a text that was only encoded, all of it."""
-        self.lock = threading.Lock()
-        self.began_to_come = threading.Event()
-        """Set with the first generated token, and at the end."""
+        """`wanted` says whether somebody is still there; it ends where that is not so. `now` is a clock in seconds
+        that only goes forward. `after`: it is asked for once that one is in the worker's queue, or has ended. `known`:
+        of one that is remembered; its client is its own then, and closes with it."""
+        super().__init__(request, watched, known.name if known else None)
+        self.going = True
         self.taken = threading.Event()
         """Set once it is in the worker's queue, and at the end."""
-        self.trace = LiveTrace()
-        self.job: str | None = None
-        self.going = True
-        self.position: int | None = None
-        """Jobs before this one, while it waits."""
-        self.end: Done | None = None
-        self.trouble: str | None = None
-        """Why it ended without being done; None where the visitor stopped it."""
-        self.refused = False
-        """Whether the worker did not take it; its trouble says why."""
-        self.watched, self._client, self._wanted, self._now, self._after = watched, client, wanted, now, after
+        self._client, self._wanted, self._now, self._after, self._known = client, wanted, now, after, known
         self._stopped = threading.Event()
         self._began: float | None = None
         self._ended: float | None = None
@@ -67,25 +65,27 @@ class LiveRun:
         self._thread = threading.Thread(target=self._read, name="live", daemon=True)
         self._thread.start()
 
+    def join(self, visit: str) -> None:
+        if self._known is not None:
+            self._known.audience.join(visit)
+
     def stop(self) -> None:
         """End it before its next token, or before it has begun."""
         self._stopped.set()
-        with suppress(KthinkError):  # a worker that does not answer is what the reading thread will tell
-            if self.job is not None:
+        # What a worker that does not answer means, the reading thread tells; a closed client has nothing to end.
+        with suppress(KthinkError, RuntimeError):
+            if self.job is not None and self.going:
                 self._client.cancel(self.job)
 
     @property
     def rate(self) -> float | None:
-        """Generated tokens a second."""
-        written = sum(segment != "prompt" for segment in self.trace.segments)
-        written -= self._given
+        written = self.written - self._given
         if self._began is None or written < 2 or isinstance(self.request, EncodeRequest):
             return None
         return written / ((self._ended or self._now()) - self._began)
 
     @property
     def silence(self) -> float:
-        """Seconds since the worker said something, be it only that the run still waits; 0 once it has ended."""
         return self._now() - self._heard if self.going else 0.0
 
     def _read(self) -> None:
@@ -98,11 +98,14 @@ class LiveRun:
             with closing(events) as stream:
                 for event in stream:
                     with self.lock:
+                        is_new = not self.taken.is_set()
                         self._hear(event)
+                    if is_new:
+                        self._remember()
                     if self._stopped.is_set():
                         break
                     if not self._wanted():
-                        trouble = "The page was away for a moment, which ended it."
+                        trouble = "No page showed it any more, which ended it. What came stays here."
                         break
         except WorkerRefused as error:
             trouble, self.refused = str(error), True
@@ -112,8 +115,15 @@ class LiveRun:
             with self.lock:
                 self.trouble = self.trouble or trouble
                 self.going, self._ended = False, self._now()
+            self._remember()
             self.taken.set()
             self.began_to_come.set()
+            if self._known is not None:
+                self._client.close()
+
+    def _remember(self) -> None:
+        if self._known is not None:
+            self._known.remember(self)
 
     def _hear(self, event: Event) -> None:
         self._heard = self._now()

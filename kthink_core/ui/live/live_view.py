@@ -15,8 +15,8 @@ from kthink_core.ui import transcript
 from kthink_core.ui.inference import reading, trace_parts
 from kthink_core.ui.inference.trace_parts import Drawn, Reading
 from kthink_core.ui.live import branch_panel, live_after
-from kthink_core.ui.live.live_run import LiveRun
-from kthink_core.ui.live.presence import Worker
+from kthink_core.ui.live.presence import Worker, visitor
+from kthink_core.ui.live.run_state import RunState
 from kthink_core.ui.parts import feature_names, header
 from kthink_core.ui.parts.writing import plain
 from kthink_core.ui.view.page import Page, go, lead, with_features
@@ -47,7 +47,7 @@ class Beside(NamedTuple):
     """What the maxima are of, by basis."""
 
 
-def draw(page: Page, worker: Worker, run: LiveRun, going: bool) -> None:
+def draw(page: Page, worker: Worker | None, run: RunState, going: bool) -> None:
     """Draws until the run has ended, then once more with all that can be asked afterwards. `going`: whether it goes on
     as far as the rest of the page knows."""
     features = shown(page, run)
@@ -58,7 +58,7 @@ def draw(page: Page, worker: Worker, run: LiveRun, going: bool) -> None:
 
 def stream(
     page: Page,
-    run: LiveRun,
+    run: RunState,
     features: tuple[int, ...],
     going: bool,
     *,
@@ -72,15 +72,18 @@ def stream(
     st.fragment(_trace, run_every=TICK if going else None)(page, run, going, features, name, beside)
 
 
-def _reading(page: Page, run: LiveRun, shown: tuple[int, ...]) -> Reading:
+def _reading(page: Page, run: RunState, shown: tuple[int, ...]) -> Reading:
     def choose(feature: int) -> None:
         go(with_features(page.view, (feature, *shown[1:])))
 
     return Reading(page, run.trace, f"live run {run.job}", run.scope, shown, choose)
 
 
-def _trace(page: Page, run: LiveRun, was_going: bool, shown: tuple[int, ...], name: str, beside: Beside | None) -> None:
+def _trace(
+    page: Page, run: RunState, was_going: bool, shown: tuple[int, ...], name: str, beside: Beside | None
+) -> None:
     read, view = _reading(page, run, shown), page.view
+    run.join(visitor())
     with run.lock:
         going, silence = run.going, run.silence
         span = _span(run, name)
@@ -93,6 +96,8 @@ def _trace(page: Page, run: LiveRun, was_going: bool, shown: tuple[int, ...], na
     if silence >= SILENT:  # on the same line: what is below stays in place
         status = f"{status.rstrip('.')}. Nothing has come for {silence:.0f} seconds: the worker is busy, or it hangs."
     st.caption(plain(status))
+    if run.forgotten:
+        st.warning(plain(run.forgotten), icon=":material/history_toggle_off:")
     if run.trouble:
         st.error(plain(run.trouble), icon=":material/error:")
     if not encoded(page, run):
@@ -133,18 +138,18 @@ def _look(name: str, position: int) -> None:
     st.session_state[f"{name}_go"] = position
 
 
-def encoded(page: Page, run: LiveRun) -> bool:
+def encoded(page: Page, run: RunState) -> bool:
     """Whether latents were asked for at the hookpoint shown."""
     return not run.request.hookpoints or page.view.hookpoint in run.request.hookpoints
 
 
-def _span(run: LiveRun, name: str) -> tuple[int, int] | None:
+def _span(run: RunState, name: str) -> tuple[int, int] | None:
     """What is marked in this run."""
     marked, span = st.session_state.get(f"{name}_span", (None, None))
     return span if marked is run else None
 
 
-def _drawn(run: LiveRun, hookpoint: str, grain: str, exact: tuple[int, ...], name: str) -> Drawn:
+def _drawn(run: RunState, hookpoint: str, grain: str, exact: tuple[int, ...], name: str) -> Drawn:
     """What is drawn next: the same as last time where hardly more has come."""
     of = (run, hookpoint, exact, grain, run.going)
     last, drawn = st.session_state.get(f"{name}_drawn", (None, None))
@@ -156,13 +161,13 @@ def _drawn(run: LiveRun, hookpoint: str, grain: str, exact: tuple[int, ...], nam
     return drawn
 
 
-def _status(page: Page, run: LiveRun, firings: Sequence[Firing]) -> str:
+def _status(page: Page, run: RunState, firings: Sequence[Firing]) -> str:
     if run.position is not None and run.going:
         before = f"{run.position} before this one" if run.position else "this one is next"
         return f"Waiting: {before}."
     if run.job is None and run.going:
         return "Not in the worker's queue yet."
-    written = sum(segment != "prompt" for segment in run.trace.segments)
+    written = run.written
     told = isinstance(run.request, GenerateRequest)
     parts = [f"{len(run.trace) - written} prompt + {written} generated tokens" if told else f"{len(run.trace)} tokens"]
     if run.rate is not None:
@@ -183,7 +188,7 @@ def _status(page: Page, run: LiveRun, firings: Sequence[Firing]) -> str:
     return ", ".join(["Done", *parts, ending, *_settings(run)])
 
 
-def _settings(run: LiveRun) -> list[str]:
+def _settings(run: RunState) -> list[str]:
     """What the form may have changed since."""
     asked = run.request
     if not isinstance(asked, GenerateRequest):
@@ -191,7 +196,7 @@ def _settings(run: LiveRun) -> list[str]:
     return [asked.mode, f"temperature {asked.temperature:g}", f"top-p {asked.top_p:g}", f"seed {asked.seed}"]
 
 
-def shown(page: Page, run: LiveRun) -> tuple[int, ...]:
+def shown(page: Page, run: RunState) -> tuple[int, ...]:
     """The link's features and those that are watched; without any, the one that matters in most stored inferences: it
     stays the same while the run's own ranks still change."""
     view = page.view

@@ -63,6 +63,12 @@ def visitor() -> str:
     return visitors.session()
 
 
+def client(person: Person) -> WorkerClient:
+    """This visit's way to the worker, whether there is one or not. Raises BadValue for a setting that makes no
+    sense."""
+    return _client(visitor(), person)
+
+
 def still_here(session: str) -> bool:
     """Whether a visit goes on: its tab is open. From any thread."""
     return exists() and get_instance().is_active_session(session)

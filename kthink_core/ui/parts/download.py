@@ -20,7 +20,7 @@ from kthink_core import cells
 from kthink_core.ui.parts.scripts import joined
 from kthink_core.ui.view import visitor
 from kthink_core.ui.view.page import Page
-from kthink_core.ui.view.permalink import format_view
+from kthink_core.ui.view.permalink import format_view, without_run
 
 Stamp = Mapping[str, str]
 """Facts by name: what a file shows, and what it was made with."""
@@ -108,7 +108,7 @@ def stamp(page: Page, name: str, **facts: object) -> dict[str, str]:
         "site": config.site,
         "hookpoint": view.hookpoint,
         "scope": view.scope,
-        "view": urlencode(format_view(view)),
+        "view": urlencode(format_view(without_run(view))),
     }
     values |= facts
     values |= {f"made.{fact}": value for fact, value in experiment.provenance.items()}

@@ -14,7 +14,7 @@ from kthink_core.records import Intervention
 from kthink_core.steer_options import Asked
 from kthink_core.store.intervention_rows import intervention_of
 from kthink_core.ui.live import live_view
-from kthink_core.ui.live.live_run import LiveRun
+from kthink_core.ui.live.run_state import RunState
 from kthink_core.ui.steer import question
 from kthink_core.ui.steer.asked_interventions import usual
 from kthink_core.ui.view.page import Page, at_inference, lead, link, with_features
@@ -40,7 +40,7 @@ def from_inference(page: Page, feature: int) -> None:
     link("steer", view, _LABEL, _ICON)
 
 
-def from_live(page: Page, run: LiveRun) -> None:
+def from_live(page: Page, run: RunState) -> None:
     """A button: the run's prompt, settings and seed, and the main feature shown. A prompt that is a stored question is
     referred to by its inference."""
     request = run.request

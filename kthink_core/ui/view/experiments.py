@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -10,6 +10,9 @@ import streamlit as st
 
 from kthink_core.access.person import Person
 from kthink_core.config import Experiment
+from kthink_core.errors import short
+from kthink_core.store.deletion import find_deletion
+from kthink_core.store.files import Layout
 from kthink_core.store.reader import ExperimentStatus, list_experiments
 from kthink_core.ui.parts.writing import plain
 
@@ -35,6 +38,16 @@ def unreadable(statuses: Sequence[ExperimentStatus]) -> None:
     with st.expander(f"{number} cannot be read", icon=":material/warning:"):
         for problem in problems:
             st.caption(plain(problem))
+
+
+def deleted(layout: Layout, parameters: Mapping[str, str]) -> list[str]:
+    """A line where the link names a kept run that was deleted."""
+    named = parameters.get("inference", "")
+    found = find_deletion(layout, int(named)) if named.isascii() and named.isdecimal() and len(named) < 10 else None
+    if found is None:
+        return []
+    who = f" by {short(found.by)}" if found.by else ""
+    return [f"Inference {int(named)} of {layout.name} was kept, and deleted on {found.deleted[:10]}{who}."]
 
 
 def lacking(experiment: Experiment) -> None:

@@ -58,9 +58,9 @@ def errors_shown() -> Iterator[None]:
         st.error(plain(in_words(error)), icon=":material/error:")
 
 
-def open_page() -> Page:
-    """The experiment and view that the link names. Ends the run where there is no experiment. Raises KthinkError,
-    OSError."""
+def open_page(*, of_run: bool = False) -> Page:
+    """The experiment and view that the link names. Ends the run where there is no experiment. `of_run`: the page shows
+    a live run; to all others a link says nothing of one. Raises KthinkError, OSError."""
     _under_navigation()
     person = visitor.person()
     visitor.told(person)
@@ -70,7 +70,7 @@ def open_page() -> Page:
     if not readable:
         experiments.missing(person, settings.cache, statuses)
         st.stop()
-    parameters = _parameters()
+    parameters = _parameters(of_run)
     name, problems = permalink.parse_experiment(parameters, readable, settings.experiment)
     with st.sidebar:
         experiments.choose(readable, name)
@@ -80,10 +80,14 @@ def open_page() -> Page:
     others = [other for other in readable if other != name]
     latents = {hookpoint: sae.num_latents for hookpoint, sae in reader.experiment.saes.items()}
     view, more = permalink.parse(parameters, permalink.Bounds(name, reader.inference_ids, latents, others))
+    view = view if of_run else permalink.without_run(view)
+    if not of_run and not reader.experiment.open_ended:  # its inferences are measured by itself
+        view = replace(view, measure=None)
     wanted = parameters.get("experiment", settings.experiment)
     unreadable = [status.problem for status in statuses if status.problem and status.name == wanted]
     if unreadable:  # it is there, whatever the link's parser thinks
         problems = [f"Experiment '{wanted}' cannot be read: {unreadable[0]}. Showing '{name}'."]
+    problems = [*problems, *experiments.deleted(reader.layout, parameters)]
     for message in [*problems, *more]:
         st.warning(plain(message), icon=":material/link_off:")
     for message in reader.warnings:
@@ -128,12 +132,16 @@ def go(view: View) -> None:
 
 def lead(to: Target, view: View) -> None:
     """Open another page at a view. For callbacks, and for the end of a run."""
-    st.switch_page(f"pages/{to}.py", query_params=permalink.format_view(view))
+    st.switch_page(f"pages/{to}.py", query_params=_parameters_of(to, view))
 
 
 def link(to: Target, view: View, label: str, icon: str = ":material/arrow_forward:") -> None:
     """A link to another page at a view."""
-    st.page_link(f"pages/{to}.py", label=label, icon=icon, query_params=permalink.format_view(view))
+    st.page_link(f"pages/{to}.py", label=label, icon=icon, query_params=_parameters_of(to, view))
+
+
+def _parameters_of(to: Target, view: View) -> dict[str, str]:
+    return permalink.format_view(view if to == "live" else permalink.without_run(view))
 
 
 def at_inference(view: View, inference: int, position: int | None = None) -> View:
@@ -156,9 +164,9 @@ def _under_navigation() -> None:
         st.rerun()
 
 
-def _parameters() -> dict[str, str]:
+def _parameters(of_run: bool) -> dict[str, str]:
     """The link's parameters. The navigation bar drops them; then the last view of this visit stands in."""
     last = st.session_state.get("view")
     if not st.query_params and isinstance(last, View):
-        go(last)
+        go(last if of_run else permalink.without_run(last))
     return st.query_params.to_dict()

@@ -5,13 +5,11 @@ Whatever a link holds, `parse` returns a valid view, and says in one line a para
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, fields
-from difflib import get_close_matches
-from typing import Any, TypeVar
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
-from kthink_core.errors import encodable, short
+from kthink_core.errors import encodable
 from kthink_core.evidence.divides import BETWEEN, Between
 from kthink_core.evidence.matches import WINDOW, Window
 from kthink_core.evidence.reason_score import ALPHA
@@ -23,7 +21,9 @@ from kthink_core.store.scopes import SCOPES, Scope
 from kthink_core.ui.view import (
     branch_link,
     causes_link,
+    choice_link,
     list_link,
+    live_link,
     number_link,
     score_link,
     steer_link,
@@ -32,14 +32,9 @@ from kthink_core.ui.view import (
     watch_link,
 )
 
-Name = TypeVar("Name", bound=str)
-
 DEFAULT_SCOPE: Scope = "generated"
 MOST_RELEVANT = 100
 _POSITIONS = range(10**7)
-_INTEGER = re.compile(r"-?[0-9]{1,18}")
-_SHOWN = 60
-"""Longest part of a text that is looked at."""
 
 OUTCOMES = ("any", "right", "wrong", "cut", "ungraded")
 MODES = ("any", "think", "bypass")
@@ -128,6 +123,14 @@ class View:
     """The feature whose firings are gone through in a transcript."""
     branch: tuple[int, ...] = ()
     """A position of the inference from which to go on, and the id of the token to put there, if any."""
+    prompt: str = ""
+    """Of a live run."""
+    sent: live_link.Sent | None = None
+    """How it is sampled and sent; None: as the form has it."""
+    live: str = ""
+    """Its id, by which whoever has the link finds it as long as it is remembered."""
+    measure: str | None = None
+    """Another experiment whose inferences say what is unusual; None: the page takes one."""
     scale: str = SCALES[0]
     browse: str = FOLDS[0]
     """Whether the list of features on a feature's page is open."""
@@ -177,6 +180,11 @@ def format_view(view: View) -> dict[str, str]:
     return parameters
 
 
+def without_run(view: View) -> View:
+    """What is shared of anything but a live run: no prompt that somebody typed goes along."""
+    return replace(view, prompt="", sent=None, live="")
+
+
 def _text(value: object) -> str:
     if isinstance(value, tuple) and value and isinstance(value[0], tuple):
         return watch_link.PAIRS.join(watch_link.PARTS.join(map(str, pair)) for pair in value)
@@ -187,6 +195,7 @@ _WRITTEN: dict[str, Callable[[Any], str]] = {
     "steer": steer_link.steer_text,
     "run": steer_link.run_text,
     "list": list_link.list_text,
+    "sent": live_link.sent_text,
 }
 
 
@@ -194,106 +203,74 @@ def parse_experiment(parameters: Mapping[str, str], names: Collection[str], defa
     """The experiment that a link names, else `default`, else the first of `names`; and what was wrong with the link."""
     problems: list[str] = []
     fallback = default if default in names else next(iter(names))
-    return _name(parameters, "experiment", names, fallback, problems), problems
+    return choice_link.name(parameters, "experiment", names, fallback, problems), problems
 
 
 def parse(parameters: Mapping[str, str], bounds: Bounds) -> tuple[View, list[str]]:
     """The view that a link names within `bounds`, or the nearest one; and what was wrong with the link."""
     problems: list[str] = []
     # The deepest is the default: features of the first layers tell of tokens more than of what is done with them.
-    hookpoint = _name(parameters, "hookpoint", bounds.latents, next(reversed(bounds.latents)), problems)
+    hookpoint = choice_link.name(parameters, "hookpoint", bounds.latents, next(reversed(bounds.latents)), problems)
     features = range(bounds.latents[hookpoint])
-    inference = _index(parameters, "inference", bounds.inferences, problems)
+    inference = choice_link.index(parameters, "inference", bounds.inferences, problems)
     if inference is None:
         inference = bounds.inferences[0] if bounds.inferences else 0
-    compares = "other" in parameters and len(bounds.others) > 0
     view = View(
         experiment=bounds.experiment,
         hookpoint=hookpoint,
         inference=inference,
-        scope=_name(parameters, "scope", SCOPES, DEFAULT_SCOPE, problems),
-        feature=_index(parameters, "feature", features, problems),
+        scope=choice_link.name(parameters, "scope", SCOPES, DEFAULT_SCOPE, problems),
+        feature=choice_link.index(parameters, "feature", features, problems),
         also=number_link.indices(parameters, "also", features, MOST_FEATURES - 1, problems),
         watch=watch_link.watch(parameters, features, MOST_FEATURES, problems),
         span=number_link.span(parameters, len(_POSITIONS), problems),
-        position=_index(parameters, "position", _POSITIONS, problems),
-        ranking=_name(parameters, "ranking", RANKINGS, RANKINGS[0], problems),
-        sort=_name(parameters, "sort", SORTS, SORTS[0], problems),
-        outcome=_name(parameters, "outcome", OUTCOMES, OUTCOMES[0], problems),
-        mode=_name(parameters, "mode", MODES, MODES[0], problems),
+        position=choice_link.index(parameters, "position", _POSITIONS, problems),
+        ranking=choice_link.name(parameters, "ranking", RANKINGS, RANKINGS[0], problems),
+        sort=choice_link.name(parameters, "sort", SORTS, SORTS[0], problems),
+        outcome=choice_link.name(parameters, "outcome", OUTCOMES, OUTCOMES[0], problems),
+        mode=choice_link.name(parameters, "mode", MODES, MODES[0], problems),
         search=_search(parameters.get("search", "")),
-        relevant=_index(parameters, "relevant", range(1, MOST_RELEVANT + 1), problems) or RELEVANT,
+        relevant=choice_link.index(parameters, "relevant", range(1, MOST_RELEVANT + 1), problems) or RELEVANT,
         list=list_link.features_list(parameters, bounds.latents, problems),
-        against=_index(parameters, "against", bounds.inferences, problems),
-        other=_name(parameters, "other", bounds.others, bounds.others[0], problems) if compares else None,
-        plot=_name(parameters, "plot", PLOTS, PLOTS[0], problems),
-        after=_name(parameters, "after", AFTER, AFTER[0], problems),
-        section=_name(parameters, "section", SECTIONS, SECTIONS[0], problems),
-        facet=_name(parameters, "facet", FACETS, FACETS[0], problems),
-        overlap=_index(parameters, "overlap", OVERLAPS, problems) or DEFAULT_OVERLAP,
-        test=_name(parameters, "test", TESTS, TESTS[0], problems),
-        passport=_name(parameters, "passport", PASSPORTS, PASSPORTS[0], problems),
+        against=choice_link.index(parameters, "against", bounds.inferences, problems),
+        other=choice_link.one_of(parameters, "other", bounds.others, problems),
+        plot=choice_link.name(parameters, "plot", PLOTS, PLOTS[0], problems),
+        after=choice_link.name(parameters, "after", AFTER, AFTER[0], problems),
+        section=choice_link.name(parameters, "section", SECTIONS, SECTIONS[0], problems),
+        facet=choice_link.name(parameters, "facet", FACETS, FACETS[0], problems),
+        overlap=choice_link.index(parameters, "overlap", OVERLAPS, problems) or DEFAULT_OVERLAP,
+        test=choice_link.name(parameters, "test", TESTS, TESTS[0], problems),
+        passport=choice_link.name(parameters, "passport", PASSPORTS, PASSPORTS[0], problems),
         training=training_link.name(parameters, problems),
-        between=_name(parameters, "between", CONTRASTS, View.between, problems),
+        between=choice_link.name(parameters, "between", CONTRASTS, View.between, problems),
         word=_search(parameters.get("word", View.word)),
-        basis=_name(parameters, "basis", BASES, BASES[0], problems),
-        locked=_index(parameters, "locked", features, problems),
-        shade=_name(parameters, "shade", SHADES, SHADES[0], problems),
-        grain=_name(parameters, "grain", STEPS, STEPS[0], problems),
-        sought=_index(parameters, "sought", features, problems),
+        basis=choice_link.name(parameters, "basis", BASES, BASES[0], problems),
+        locked=choice_link.index(parameters, "locked", features, problems),
+        shade=choice_link.name(parameters, "shade", SHADES, SHADES[0], problems),
+        grain=choice_link.name(parameters, "grain", STEPS, STEPS[0], problems),
+        sought=choice_link.index(parameters, "sought", features, problems),
         branch=branch_link.branch(parameters, problems),
-        scale=_name(parameters, "scale", SCALES, SCALES[0], problems),
-        browse=_name(parameters, "browse", FOLDS, FOLDS[0], problems),
-        sentences=_name(parameters, "sentences", FOLDS, FOLDS[0], problems),
+        prompt=live_link.prompt(parameters, problems),
+        sent=live_link.sent(parameters, bounds.latents, problems),
+        live=live_link.run(parameters, problems),
+        measure=choice_link.one_of(parameters, "measure", [bounds.experiment, *bounds.others], problems),
+        scale=choice_link.name(parameters, "scale", SCALES, SCALES[0], problems),
+        browse=choice_link.name(parameters, "browse", FOLDS, FOLDS[0], problems),
+        sentences=choice_link.name(parameters, "sentences", FOLDS, FOLDS[0], problems),
         words=score_link.words(parameters, problems),
         window=score_link.window(parameters, problems),
         alpha=score_link.alpha(parameters, problems),
         sweep=study_link.study(parameters, "sweep", problems),
         does=causes_link.does(parameters, problems),
         rival=_search(parameters.get("rival", "")),
-        steered=_name(parameters, "steered", STEERED, STEERED[0], problems),
+        steered=choice_link.name(parameters, "steered", STEERED, STEERED[0], problems),
         steer=steer_link.steer(parameters, bounds.latents, problems),
         run=steer_link.run(parameters, problems),
-        residual=_name(parameters, "residual", SWITCH, SWITCH[0], problems),
+        residual=choice_link.name(parameters, "residual", SWITCH, SWITCH[0], problems),
     )
     return view, problems
 
 
 def _search(given: str) -> str:
     """A text that is looked for, as far as it is looked at."""
-    return encodable(given[:_SHOWN])[:_SHOWN]
-
-
-def _name(
-    parameters: Mapping[str, str], parameter: str, known: Collection[Name], default: Name, problems: list[str]
-) -> Name:
-    """The named one of `known`, the one with the nearest name, or the default."""
-    given = parameters.get(parameter)
-    if given is None:
-        return default
-    for name in known:
-        if name == given:
-            return name
-    # Comparing takes quadratic time: a link of a megabyte must not hold the server up.
-    near = get_close_matches(given[:_SHOWN], known, n=1)
-    nearest = next((name for name in known if [name] == near), default)
-    problems.append(f"The link's {parameter} '{short(given)}' does not exist: showing '{nearest}'.")
-    return nearest
-
-
-def _index(parameters: Mapping[str, str], parameter: str, known: Sequence[int], problems: list[str]) -> int | None:
-    """The number given, the nearest of `known`, or None where it is no number or nothing is known yet."""
-    given = parameters.get(parameter)
-    if given is None or not known:
-        return None
-    if not _INTEGER.fullmatch(given):
-        problems.append(f"The link's {parameter} '{short(given)}' is not a whole number: showing the first choice.")
-        return None
-    index = int(given)
-    if index in known:
-        return index
-    nearest = min(max(index, known[0]), known[-1])
-    if nearest not in known:
-        nearest = min(known, key=lambda other: abs(other - index))
-    problems.append(f"The link's {parameter} {given} is not among {known[0]} to {known[-1]}: showing {nearest}.")
-    return nearest
+    return encodable(given[: choice_link.SHOWN])[: choice_link.SHOWN]

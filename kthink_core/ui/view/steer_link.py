@@ -76,7 +76,18 @@ def run(parameters: Mapping[str, str], problems: list[str]) -> Run | None:
     given = parameters.get("run")
     if given is None:
         return None
-    mode, *rest = given[:_LONGEST].split(_PART)
+    if (found := run_of(given)) is not None:
+        return found
+    problems.append(
+        f"The link's run '{short(given)}' is not mode, temperature, top-p, most new tokens and seed, such as "
+        "think_0.6_0.95_400_0: taking those of the inference."
+    )
+    return None
+
+
+def run_of(text: str) -> Run | None:
+    """What `run_text` wrote; None where it makes no sense."""
+    mode, *rest = text[:_LONGEST].split(_PART)
     numbers, flags = rest[:4], rest[4:]
     known: list[Mode] = [one for one in get_args(Mode) if one == mode]
     kinds = (_NUMBER, _NUMBER, _WHOLE, _WHOLE)
@@ -86,10 +97,6 @@ def run(parameters: Mapping[str, str], problems: list[str]) -> Run | None:
         most, seed = (int(each.replace("m", "-")) for each in numbers[2:])
         if math.isfinite(temperature) and math.isfinite(top_p):
             return Run(known[0], temperature, top_p, most, seed, "bare" not in flags, "special" in flags)
-    problems.append(
-        f"The link's run '{short(given)}' is not mode, temperature, top-p, most new tokens and seed, such as "
-        "think_0.6_0.95_400_0: taking those of the inference."
-    )
     return None
 
 

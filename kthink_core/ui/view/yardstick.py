@@ -12,10 +12,19 @@ from kthink_core.ui.view.page import Page, beside
 def yardstick(page: Page) -> Page | None:
     """The page itself; of kept runs, the experiment that the same model, SAE and capture site made of a problem set:
     with the same settings where there is one, then the one with most inferences. None where none is stored."""
-    experiment, hookpoint = page.experiment, page.view.hookpoint
-    if not experiment.open_ended:
-        return page
-    for name in measures_of(experiment, hookpoint, page.statuses):
+    names = choice(page)
+    chosen = page.view.measure
+    for name in [*([chosen] if chosen in names else []), *names]:
+        if name == page.experiment.name:
+            return page
         with suppress(KthinkError, OSError):  # the list of experiments says what is wrong with it
             return beside(page, name)
     return None
+
+
+def choice(page: Page) -> list[str]:
+    """The experiments that a trace of the page can be measured by, the one that is taken unless the link says otherwise
+    first."""
+    own = [] if page.experiment.open_ended else [page.experiment.name]
+    others = measures_of(page.experiment, page.view.hookpoint, page.statuses)
+    return [*own, *(name for name in others if name not in own)]

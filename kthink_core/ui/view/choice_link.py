@@ -1,0 +1,56 @@
+"""What a link says of a choice among what there is. Pure, as the rest of the link's parser."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+from difflib import get_close_matches
+from typing import TypeVar
+
+from kthink_core.errors import short
+
+Name = TypeVar("Name", bound=str)
+SHOWN = 60
+"""Longest part of a text that is looked at."""
+_INTEGER = re.compile(r"-?[0-9]{1,18}")
+
+
+def name(
+    parameters: Mapping[str, str], parameter: str, known: Collection[Name], default: Name, problems: list[str]
+) -> Name:
+    """The named one of `known`, the one with the nearest name, or the default."""
+    given = parameters.get(parameter)
+    if given is None:
+        return default
+    for one in known:
+        if one == given:
+            return one
+    # Comparing takes quadratic time: a link of a megabyte must not hold the server up.
+    near = get_close_matches(given[:SHOWN], known, n=1)
+    nearest = next((one for one in known if [one] == near), default)
+    problems.append(f"The link's {parameter} '{short(given)}' does not exist: showing '{nearest}'.")
+    return nearest
+
+
+def index(parameters: Mapping[str, str], parameter: str, known: Sequence[int], problems: list[str]) -> int | None:
+    """The number given, the nearest of `known`, or None where it is no number or nothing is known yet."""
+    given = parameters.get(parameter)
+    if given is None or not known:
+        return None
+    if not _INTEGER.fullmatch(given):
+        problems.append(f"The link's {parameter} '{short(given)}' is not a whole number: showing the first choice.")
+        return None
+    number = int(given)
+    if number in known:
+        return number
+    nearest = min(max(number, known[0]), known[-1])
+    if nearest not in known:
+        nearest = min(known, key=lambda other: abs(other - number))
+    problems.append(f"The link's {parameter} {given} is not among {known[0]} to {known[-1]}: showing {nearest}.")
+    return nearest
+
+
+def one_of(parameters: Mapping[str, str], parameter: str, known: Sequence[str], problems: list[str]) -> str | None:
+    """The named one of `known`, or the one with the nearest name, else the first; None where none is named, or nothing
+    is known."""
+    return name(parameters, parameter, known, known[0], problems) if parameter in parameters and known else None
