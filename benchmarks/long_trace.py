@@ -17,12 +17,14 @@ import time
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from playwright.sync_api import Page, expect
 
 from benchmarks.browser import open_browser
 from benchmarks.report import machine, markdown
 from benchmarks.served import served
 from kthink_core.config import Experiment, ExperimentConfig, SaeShape
+from kthink_core.prompts import Segment
 from kthink_core.records import Encoding, Inference
 from kthink_core.store.writer import open_writer
 
@@ -90,7 +92,7 @@ def write(cache: Path, tokens: int, k: int) -> None:
         np.int32
     )
     flat = np.ones(tokens, np.float32)
-    sums = {segment: np.ones(16) for segment in ("prompt", "think")}
+    sums: dict[Segment, NDArray[np.float64]] = {"prompt": np.ones(16), "think": np.ones(16)}
     encoding = Encoding(features, random.gamma(2, 2, (tokens, k)).astype(np.float32), 0.2 * flat, flat, sums)
     logprobs = -random.exponential(1, tokens).astype(np.float32)
     logprobs[:PROMPT] = np.nan

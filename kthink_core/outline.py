@@ -34,6 +34,7 @@ COLUMNS = (
     "max_activation", "lift", "lift_low", "lift_high",
 )  # fmt: skip
 
+_NAMED: dict[str, Grain] = {grain: grain for grain in GRAINS}
 _TURN = re.compile(rf"[\W_]*(?:(?:{'|'.join(LEADS)})\W+)?(?:{'|'.join(map(re.escape, TURNS))})(?!\w)", re.IGNORECASE)
 _SPECIAL = re.compile(r"<[|｜].*[|｜]>|</?think>", re.DOTALL)
 _KNOWN_OF_FEATURE = COLUMNS[COLUMNS.index("rank") :]
@@ -44,6 +45,11 @@ class Step(NamedTuple):
 
     first: int
     last: int
+
+
+def grain_of(name: str) -> Grain | None:
+    """The grain of this name; None where there is none."""
+    return _NAMED.get(name)
 
 
 def cut(texts: Sequence[str], segments: Sequence[str], grain: Grain) -> list[Step]:

@@ -9,7 +9,7 @@ import pandas as pd
 
 from kthink_core import queries
 from kthink_core.live.watchlist import Watch, firings
-from kthink_core.outline import GRAINS
+from kthink_core.outline import grain_of
 from kthink_core.queries.trace import StoredTrace, larger, peaks
 from kthink_core.saved import part
 from kthink_core.saved.found_view import Opened
@@ -56,7 +56,7 @@ def inference(opened: Opened, shown: Sequence[int], *, placed: bool = True, scal
     alone = [one for one in (view.locked, view.sought) if one is not None]
     everyone = tuple(dict.fromkeys([*shown, *alone, *stands, *ranked["feature"].tolist()]))
     tracks, hover = trace.tracks(view.hookpoint, everyone), trace.strongest(view.hookpoint)
-    grain = next((one for one in GRAINS if one == view.grain), None)
+    grain = grain_of(view.grain)
     outline = trace.steps(view.hookpoint, grain) if grain else None
     named = {*everyone, *hover["feature"].tolist(), *([] if outline is None else outline["feature"].dropna().tolist())}
     labels = opened.labels(named)

@@ -14,7 +14,7 @@ from streamlit.elements.lib.column_types import ColumnConfig
 
 from kthink_core import queries
 from kthink_core.live.watchlist import Firing
-from kthink_core.outline import GRAINS
+from kthink_core.outline import grain_of
 from kthink_core.queries.trace import Trace, token_activations
 from kthink_core.store.scopes import Scope
 from kthink_core.ui import transcript
@@ -77,7 +77,7 @@ def drawn(
     """Ask a trace for what its transcript shows, with the features shown and the `ranked` ones, cut into steps."""
     everyone = tuple(dict.fromkeys([*shown, *ranked["feature"].tolist()]))
     tracks, hover = trace.tracks(hookpoint, everyone), trace.strongest(hookpoint)
-    known = next((one for one in GRAINS if one == grain), None)
+    known = grain_of(grain)
     outline = trace.steps(hookpoint, known) if known else None
     return Drawn(trace.tokens(), tracks, hover, ranked, firings, trace.alternatives(), outline)
 

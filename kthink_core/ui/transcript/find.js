@@ -66,8 +66,8 @@ function newFinder(view) {
   view.picker = element("datalist", "picker");
   view.picker.id = "features";
   const buttons = [
-    signButton("beside", "↑", "Previous place (Shift+Enter)"),
-    signButton("beside", "↓", "Next place (Enter)"),
+    signButton("to-hit", "↑", "Previous place (Shift+Enter)"),
+    signButton("to-hit", "↓", "Next place (Enter)"),
   ];
   buttons.forEach((button, index) => button.addEventListener("click", () => nextHit(view, index ? 1 : -1)));
   view.finder.addEventListener("input", () => {
