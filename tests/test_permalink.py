@@ -14,6 +14,7 @@ from kthink_core.prompts import Mode
 from kthink_core.records import ACTIONS, Intervention, Trigger
 from kthink_core.steer_options import Asked
 from kthink_core.store.scopes import SCOPES
+from kthink_core.ui.view.pair_link import NONE, PAIRS, Pair
 from kthink_core.ui.view.permalink import (
     BASES,
     CONTRASTS,
@@ -69,6 +70,13 @@ def runs() -> some.SearchStrategy[Run]:
 
 
 @some.composite
+def pairs(draw: some.DrawFn) -> Pair:
+    place = some.integers(0, 10**7 - 1)
+    span = draw(some.none() | some.tuples(place, place).map(lambda ends: (min(ends), max(ends))))
+    return Pair(draw(some.sampled_from(PAIRS)), span, draw(some.none() | place))
+
+
+@some.composite
 def views(draw: some.DrawFn) -> View:
     hookpoint = draw(some.sampled_from(list(BOUNDS.latents)))
     return View(
@@ -99,7 +107,9 @@ def views(draw: some.DrawFn) -> View:
         other=draw(some.none() | some.sampled_from(BOUNDS.others)),
         plot=draw(some.sampled_from(PLOTS)),
         section=draw(some.sampled_from(SECTIONS)),
+        pages=draw(some.integers(1, 10)),
         facet=draw(some.sampled_from(FACETS)),
+        pair=draw(some.just(NONE) | pairs()),
         passport=draw(some.sampled_from(PASSPORTS)),
         training=draw(some.from_regex(r"([A-Za-z0-9][A-Za-z0-9._-]{0,99})?", fullmatch=True)),
         basis=draw(some.sampled_from(BASES)),

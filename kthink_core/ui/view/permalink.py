@@ -17,6 +17,7 @@ from kthink_core.evidence.matches import WINDOW, Window
 from kthink_core.evidence.reason_score import ALPHA
 from kthink_core.outline import GRAINS
 from kthink_core.queries import RANKINGS, SORTS, Ranking, Sort
+from kthink_core.queries.contexts import MOST_PAGES
 from kthink_core.steer_options import Asked
 from kthink_core.store.feature_stats import RELEVANT
 from kthink_core.store.scopes import SCOPES, Scope
@@ -24,6 +25,7 @@ from kthink_core.ui.view import (
     branch_link,
     causes_link,
     number_link,
+    pair_link,
     score_link,
     steer_link,
     study_link,
@@ -104,9 +106,13 @@ class View:
     """Another inference to compare with."""
     other: str | None = None
     """Another experiment to compare with."""
+    pair: pair_link.Pair = pair_link.NONE
+    """What of two inferences or spans is compared."""
     plot: str = PLOTS[0]
     after: str = AFTER[0]
     section: str = SECTIONS[0]
+    pages: int = 1
+    """Of a feature's contexts."""
     facet: str = FACETS[0]
     test: str = TESTS[0]
     overlap: int = DEFAULT_OVERLAP
@@ -180,7 +186,11 @@ def _text(value: object) -> str:
     return number_link.SEPARATOR.join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
-_WRITTEN: dict[str, Callable[[Any], str]] = {"steer": steer_link.steer_text, "run": steer_link.run_text}
+_WRITTEN: dict[str, Callable[[Any], str]] = {
+    "steer": steer_link.steer_text,
+    "run": steer_link.run_text,
+    "pair": pair_link.pair_text,
+}
 
 
 def parse_experiment(parameters: Mapping[str, str], names: Collection[str], default: str) -> tuple[str, list[str]]:
@@ -218,8 +228,10 @@ def parse(parameters: Mapping[str, str], bounds: Bounds) -> tuple[View, list[str
         relevant=_index(parameters, "relevant", range(1, MOST_RELEVANT + 1), problems) or RELEVANT,
         against=_index(parameters, "against", bounds.inferences, problems),
         other=_name(parameters, "other", bounds.others, bounds.others[0], problems) if compares else None,
+        pair=pair_link.pair(parameters, problems),
         plot=_name(parameters, "plot", PLOTS, PLOTS[0], problems),
         after=_name(parameters, "after", AFTER, AFTER[0], problems),
+        pages=_index(parameters, "pages", range(1, MOST_PAGES + 1), problems) or 1,
         section=_name(parameters, "section", SECTIONS, SECTIONS[0], problems),
         facet=_name(parameters, "facet", FACETS, FACETS[0], problems),
         overlap=_index(parameters, "overlap", OVERLAPS, problems) or DEFAULT_OVERLAP,
