@@ -113,7 +113,10 @@ def remarks(reader: Reader, table: pd.DataFrame, given: Mapping[str, Any]) -> li
         )
     if n < FEW:
         what = "sentences" if traces else "inferences"
-        told.append(f"A side has {n} {what} only: what holds for so few may not hold for others.")
+        none = "there are no intervals and nothing is tested" if traces else "others may be otherwise"
+        told.append(f"A side has {n} {what} only: so few that {none}.")
+        if traces:
+            return told
     if table["q"].isna().to_numpy().all():
         told.append("Nothing on one side is like anything on the other: no difference is tested.")
     elif not (table["q"].to_numpy(float) < ALPHA).any():

@@ -55,9 +55,7 @@ def draw(page: Page, other: Page | None, asked: Asked, names: tuple[str, str]) -
     )
     first = table.iloc[0]
     titles = {"difference": "Difference"}
-    for letter, name in zip("ab", names, strict=True):
-        titles |= {f"positions_{letter}": f"{name}, of {int(first[f'of_{letter}']):,}"}
-        titles |= {f"rate_{letter}": f"Rate, {name}", f"mean_{letter}": f"Mean, {name}"}
+    titles |= {f"positions_{letter}": f"{letter}, of {int(first[f'of_{letter}']):,}" for letter in "ab"}
     rows = partial(_rows, cache.reader(page.source), view.hookpoint, view.scope, asked, source, _WHOLE)
     columns = [name for name in _COLUMNS if table[name].notna().to_numpy().any()]
     feature_tables.draw(
@@ -81,11 +79,11 @@ def _told(table: pd.DataFrame, asked: Asked, names: tuple[str, str]) -> None:
     units = "inferences" if asked.inference is None else "sentences"
     first = table.to_dict("records")[0]
     sides = [
-        f"**{plain(name)}**: {first[f'of_{letter}']:,} positions, n = {first[f'n_{letter}']} {units}"
+        f"{letter}, **{plain(name)}**: {first[f'of_{letter}']:,} positions, n = {first[f'n_{letter}']} {units}"
         for letter, name in zip("ab", names, strict=True)
     ]
-    found = int((table["q"] < ALPHA).sum())
-    st.markdown(f"{'; '.join(sides)}. Of the {len(table)} listed, **{found}** differ with q < {ALPHA}.")
+    found = f" Of the {len(table)} listed, **{int((table['q'] < ALPHA).sum())}** differ with q < {ALPHA}."
+    st.markdown(f"{'; '.join(sides)}.{found if table['q'].notna().to_numpy().any() else ''}")
 
 
 def _opened(page: Page, other: Page | None, asked: Asked, table: pd.DataFrame, *, opens: bool) -> Callable[[int], None]:
