@@ -32,6 +32,7 @@ from kthink_core.ui.view import (
     training_link,
     watch_link,
 )
+from kthink_core.ui.view.bounds import Bounds
 
 Name = TypeVar("Name", bound=str)
 
@@ -154,19 +155,6 @@ class View:
     """How it is sampled; None: as the inference was."""
     residual: str = SWITCH[0]
     """Whether an MLP's SAE may steer the residual stream."""
-
-
-@dataclass(frozen=True)
-class Bounds:
-    """What can be chosen in one experiment."""
-
-    experiment: str
-    inferences: Sequence[int]
-    """Those committed, ascending; there may be gaps."""
-    latents: dict[str, int]
-    """Number of features by hookpoint, in the order of the experiment; never empty."""
-    others: Sequence[str] = ()
-    """Experiments to compare with."""
 
 
 def format_view(view: View) -> dict[str, str]:
