@@ -71,7 +71,7 @@ def position_pair(text: str) -> tuple[int, int]:
     """`12:20`, or `12` for one position: the value of an option. Raises BadValue."""
     first, _, last = text.partition(":")
     if not all(part.isdecimal() and part.isascii() and len(part) < 10 for part in (first, last or first)):
-        raise BadValue(f"--span {short(text)}: first and last position, such as 12:20")
+        raise BadValue(f"{short(text)} is no span: it has a first and last position, such as 12:20")
     return int(first), int(last or first)
 
 

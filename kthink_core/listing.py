@@ -16,6 +16,7 @@ from kthink_core.errors import BadValue, UnknownName
 from kthink_core.evidence import (
     ablation_results,
     attribution_results,
+    difference_table,
     injection_results,
     passport,
     reason_score,
@@ -121,6 +122,11 @@ QUERIES: dict[str, Query] = {
         ("feature", "rate_a", "rate_b", "mean_a", "mean_b", "difference", "low", "high", "p", "q", "inferences_a",
          "inferences_b", "matched", "matched_low", "matched_high", "needed", "tested", "labelings"),
         _of_contrast,
+    ),
+    "differences": Query(
+        difference_table.differences, ("hookpoint",),
+        ("scope", "inference", "against", "span", "opposite", "other", "top"), difference_table.COLUMNS,
+        difference_table.remarks,
     ),
     "sentences": Query(
         sentence_results.sentences, ("inference",), ("hookpoint", "feature", "top"), sentence_results.COLUMNS,

@@ -12,6 +12,7 @@ from kthink_core.errors import BadValue
 from kthink_core.outline import COLUMNS as STEPS
 from kthink_core.queries import Scope
 from kthink_core.queries.branches import COLUMNS as BRANCHES
+from kthink_core.queries.contexts import CONTEXTS, POSITIONS
 from kthink_core.store.reader import Reader
 
 
@@ -100,8 +101,10 @@ PLAIN_QUERIES: dict[str, Query] = {
         queries.feature_histogram, ("hookpoint", "feature"), ("scope",), ("low", "high", "count")
     ),
     "contexts": Query(
-        queries.contexts, ("hookpoint", "feature"), ("scope", "top"),
-        ("band", "inference", "position", "activation", "times", "alike"),
+        queries.contexts, ("hookpoint", "feature"), ("scope", "top", "pages"), CONTEXTS,
+    ),
+    "context-positions": Query(
+        queries.context_positions, ("hookpoint", "feature"), ("scope", "top", "pages"), POSITIONS
     ),
     "context-tokens": Query(
         _context, ("hookpoint", "feature", "inference", "position"), (),

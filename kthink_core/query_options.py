@@ -65,8 +65,10 @@ OPTIONS: dict[str, Option] = {
     "inference": Option(_Number, "from 0", "I", whole_number),
     "features": Option(_Numbers, "such as 1,2,3", "F,F,…", whole_numbers),
     "maxima": Option(_Figures, "an activation for each of the features", "A,A,…", numbers),
+    "against": Option(_Number, "another inference, of the same experiment or of `other`", "I", whole_number),
     "position": Option(_Number, "from 0 at the first prompt token", "P", whole_number),
     "span": Option(_Span, "from position A to B, both included", "A:B", position_pair),
+    "opposite": Option(_Span, "another span, to compare the first one with", "A:B", position_pair),
     "text": Option(_Line, "what one of a feature's top tokens contains", "T"),
     "sort": Option(Sort, f"of feature-table: {', '.join(SORTS)}", "S"),
     "grain": Option(Grain, f"what a step is: {', '.join(GRAINS)}", "G"),
@@ -74,6 +76,7 @@ OPTIONS: dict[str, Option] = {
     "pattern": Option(_Line, "what a label claims: words, as wait,hmm, or /[Ww]ait/", "P"),
     "scope": Option(Scope, f"which positions count: {', '.join(SCOPES)}", "S"),
     "top": Option(_Number, "the first so many", "N", whole_number),
+    "pages": Option(_Number, "so many pages of contexts, each of other ones", "N", whole_number),
     "vocabulary": Option(
         _Words, "words, one each (ReasonScore's)", "FILE", _vocabulary, "a word a line (default: ReasonScore's)"
     ),
@@ -81,6 +84,6 @@ OPTIONS: dict[str, Option] = {
     "alpha": Option(_Figure, "weight of ReasonScore's entropy (0.7)", "A", float),
     "between": Option(Between, f"the sides of a contrast: {', '.join(BETWEEN)}", "A:B"),
     "word": Option(_Line, "of before:after: 3 positions on either side of it", "W"),
-    "other": Option(_Name, "another experiment, of think:bypass and experiments", "E", experiment_name),
+    "other": Option(_Name, "another experiment to compare with", "E", experiment_name),
     "study": Option(_Name, "a stored result, as `query sweeps` names it", "ID"),
 }

@@ -1,4 +1,4 @@
-"""Side by side: two features on one trace, two inferences under one feature, two experiments."""
+"""Side by side: two features on one trace, two inferences, two spans, two experiments; and what differs."""
 
 from dataclasses import replace
 from functools import partial
@@ -6,7 +6,9 @@ from functools import partial
 import streamlit as st
 
 from kthink_core import saved
-from kthink_core.ui.compare import comparison, one_text, two_experiments
+from kthink_core.evidence.difference_table import Asked
+from kthink_core.identity import same_features
+from kthink_core.ui.compare import comparison, difference_list, one_text, second_side, two_experiments
 from kthink_core.ui.inference import reading
 from kthink_core.ui.parts import evidence_file, feature_finder, header, quality
 from kthink_core.ui.view import choices
@@ -30,13 +32,51 @@ def two_features(page: Page, feature: int) -> None:
 
 
 def two_inferences(page: Page, feature: int) -> None:
-    comparison.second_inference(page)
-    other = replace(page, view=replace(page.view, inference=int(page.view.against or 0)))
-    scale = comparison.scale(page, other, (feature,))
+    """Of one experiment or two: what differs, and both under one feature."""
+    other = second_side.choose(page)
+    names = side_names(page, other)
+    elsewhere = None if page.view.other is None else other
+    difference_list.draw(page, elsewhere, Asked(page.view.inference, other.view.inference), names)
+    side_by_side(page, other, feature)
+
+
+def two_spans(page: Page, feature: int) -> None:
+    """Of one inference or two: what differs, and both marked."""
+    view, other = page.view, second_side.choose(page)
+    if view.span is None or view.pair.span is None:
+        header.nothing("Mark a stretch of tokens on either side.")
+    else:
+        one, two = side_names(page, other)
+        names = f"{one}: {view.span[0]} to {view.span[1]}", f"{two}: {view.pair.span[0]} to {view.pair.span[1]}"
+        asked = Asked(view.inference, other.view.inference, view.span, view.pair.span)
+        difference_list.draw(page, None if view.other is None else other, asked, names)
+    st.caption("Drag over tokens on either side to compare another stretch.")
+    side_by_side(page, other, feature, spans=True)
+
+
+def side_names(page: Page, other: Page) -> tuple[str, str]:
+    """What both inferences are called in a table."""
+    numbers = page.view.inference, other.view.inference
+    if page.view.other is None:
+        return f"inference {numbers[0]}", f"inference {numbers[1]}"
+    return f"{page.experiment.name} {numbers[0]}", f"{other.experiment.name} {numbers[1]}"
+
+
+def side_by_side(page: Page, other: Page, feature: int, *, spans: bool = False) -> None:
+    view = page.view
+    base = None if view.other is None else page
+    same = base is None or same_features(page.experiment, other.experiment, view.hookpoint)
+    scale = comparison.scale(page, other, (feature,)) if same else None
     left, right = st.columns(2, gap="medium")
-    for column, inference, key in ((left, page.view.inference, "here"), (right, page.view.against, "there")):
-        with column:
-            comparison.inference(page, int(inference or 0), feature, key, scale)
+    with left:
+        comparison.inference(page, view.inference, feature, "here", scale, span=view.span if spans else None,
+                             marked=(lambda span: replace(view, span=span)) if spans else None)  # fmt: skip
+    with right:
+        comparison.inference(
+            other, other.view.inference, feature if same else comparison.first_feature(other), "there", scale, base,
+            span=view.pair.span if spans else None,
+            marked=(lambda span: replace(view, pair=view.pair._replace(span=span))) if spans else None,
+        )  # fmt: skip
 
 
 def experiments(page: Page, feature: int) -> None:
@@ -48,6 +88,7 @@ def experiments(page: Page, feature: int) -> None:
         elif not other.inferences:
             header.nothing(f"No inference of {other.experiment.name} is committed yet.")
         elif chosen == "features":
+            difference_list.draw(page, other, Asked(), (page.experiment.name, other.experiment.name))
             two_experiments.counts(page, other)
         elif chosen == "tokens":
             one_text.draw(page, other)
@@ -69,4 +110,5 @@ with errors_shown():
         evidence_file.button(page, "comparison", partial(saved.view_page, "compare"))
     quality.notes(page)
     what = comparison.choose(page)
-    {"features": two_features, "inferences": two_inferences, "experiments": experiments}[what](page, feature)
+    drawn = {"features": two_features, "inferences": two_inferences, "spans": two_spans, "experiments": experiments}
+    drawn[what](page, feature)

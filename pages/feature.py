@@ -6,6 +6,7 @@ from functools import partial
 import streamlit as st
 
 from kthink_core import queries, saved
+from kthink_core.queries.contexts import MOST_PAGES, shown_contexts
 from kthink_core.ui.compare import sides
 from kthink_core.ui.inference import inference_tables
 from kthink_core.ui.injection import injection_panel
@@ -93,13 +94,22 @@ def contexts(page: Page, feature: int) -> None:
         "Shaded by activation over its maximum in scope. Click a context to widen it, its place to go there.",
         help=terms.help("quarters"),
     )
-    places = page.ask(queries.contexts, view.hookpoint, feature, view.scope)
+    positions = page.ask(queries.context_positions, view.hookpoint, feature, view.scope, pages=view.pages)
+    places = shown_contexts(positions)
     pairs = tuple(zip(places["inference"].tolist(), places["position"].tolist(), strict=True))
     tokens = page.ask(queries.context_tokens, view.hookpoint, feature, pairs, snippets.REACH, snippets.REACH)
     stored = page.ask(queries.inferences)
     lengths = dict(zip(stored["inference"], stored["prompt_tokens"] + stored["generated_tokens"], strict=True))
     shown = with_features(view, (feature,))
-    snippets.draw(places, tokens, lengths, lambda *place: lead("inference", at_inference(shown, *place)))
+    snippets.draw(
+        places, tokens, lengths, lambda *place: lead("inference", at_inference(shown, *place)), positions=positions
+    )
+    fires = int(page.ask(queries.feature_summary, view.hookpoint, feature, view.scope)["positions"].iloc[0])
+    with st.container(horizontal=True, vertical_alignment="center"):
+        more = len(positions) < fires and view.pages < MOST_PAGES
+        st.button("More samples", icon=":material/add:", key="more_samples", disabled=not more, on_click=go,
+                  args=(replace(view, pages=min(view.pages + 1, MOST_PAGES)),))  # fmt: skip
+        st.caption(f"{len(places)} contexts stand for {len(positions):,} of {fires:,} positions.")
     download.buttons(page, f"contexts of feature {feature}", tokens)
 
 

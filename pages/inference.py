@@ -10,6 +10,7 @@ from kthink_core import queries, saved, signs
 from kthink_core.live.study_requests import StoredTrace
 from kthink_core.ui.causes import causes_panel
 from kthink_core.ui.causes.traced_page import TracedPage
+from kthink_core.ui.compare import second_side
 from kthink_core.ui.inference import branch_links, kept_panel, listed_features, reading, span_notes, trace_parts
 from kthink_core.ui.inference.trace_parts import Reading
 from kthink_core.ui.parts import download, evidence_file, feature_finder, header, note_panel, quality, terms, verdict
@@ -17,7 +18,7 @@ from kthink_core.ui.sentences import sentence_panel
 from kthink_core.ui.steer import receipt_table, ways
 from kthink_core.ui.transcript import Selection
 from kthink_core.ui.view import cache, choices
-from kthink_core.ui.view.page import Page, errors_shown, go, lead, open_page, require_inferences, with_features
+from kthink_core.ui.view.page import Page, errors_shown, go, lead, link, open_page, require_inferences, with_features
 from kthink_core.ui.view.permalink import PLOTS, View
 
 
@@ -85,6 +86,7 @@ def span(page: Page, read: Reading) -> None:
         with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
             trace_parts.span_title(first, last)
             cleared = replace(view, span=None, position=None)
+            link("compare", second_side.two_spans(page), "Compare with another span", ":material/compare_arrows:")
             st.button("Clear the span", icon=":material/close:", key="clear_span", on_click=go, args=(cleared,))
         quote = "".join(signs.whole(tokens["text"].iloc[first : last + 1].tolist()))
         trace_parts.span(read, first, last)

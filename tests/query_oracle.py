@@ -13,6 +13,7 @@ import pandas as pd
 
 from kthink_core.queries import Ranking, Scope, Sort
 from kthink_core.records import Inference
+from kthink_core.sentence_splitting import sentences
 
 
 def risk_ratio(p: int, n: int, r: int, m: int) -> tuple[float, float, float]:
@@ -94,10 +95,13 @@ class Oracle:
         order = order.sort_values(["lift_low", "max_activation", "feature"], ascending=[False, False, True])
         return found.loc[order.index].head(top)
 
-    def contexts(self, hookpoint: str, feature: int, scope: Scope, top: int, sampled: int, reach: int) -> pd.DataFrame:
+    def contexts(
+        self, hookpoint: str, feature: int, scope: Scope, top: int, sampled: int, reach: int, pages: int = 1
+    ) -> pd.DataFrame:
         own = self.at(hookpoint, scope, feature=feature)
         rows = list(own[["inference", "position", "activation"]].itertuples(index=False, name=None))
-        tokens = self.positions.set_index(["inference", "position"])["token_id"].to_dict()
+        columns = self.positions.set_index(["inference", "position"])[["token_id", "text"]]
+        tokens = dict(zip(columns.index, columns.itertuples(index=False, name=None), strict=True))
         largest = max((float(value) for *_, value in rows), default=0)
         peaks, facts = [], {}
         for inference, position, value in sorted(rows, key=lambda row: (-row[2], row[0], row[1])):
@@ -105,44 +109,49 @@ class Oracle:
             if min(near) == (-value, position):
                 peaks.append((inference, position))
                 times = sum(i == inference and abs(p - position) <= reach for i, p, _ in rows)
-                around = [tokens.get((inference, at)) for at in range(position - reach, position + reach + 1)]
-                facts[inference, position] = (value, times, [token for token in around if token is not None])
-        taken: dict[tuple[int, int], list] = {}
-        seen = set()
+                around = [at for at in range(position - reach, position + reach + 1) if (inference, at) in tokens]
+                ids, texts = zip(*(tokens[inference, at] for at in around), strict=True)
+                (own_one,) = [each for each in sentences(texts, around[0]) if each.first <= position <= each.last]
+                said = "".join(texts[own_one.first - around[0] : own_one.last + 1 - around[0]])
+                facts[inference, position] = (value, times, list(ids), said.split())
+        weight = dict.fromkeys(peaks, 0)
+        for inference, position, _ in rows:
+            near = [at for other, at in peaks if other == inference]
+            weight[inference, min(near, key=lambda at: (abs(at - position), at))] += 1
 
-        def same(one: list[int], other: list[int]) -> bool:
-            shared = sum(min(one.count(token), other.count(token)) for token in set(one))
-            return shared >= 0.8 * max(len(one), len(other))
+        def same(one: tuple[int, int], other: tuple[int, int]) -> bool:
+            (*_, ids, said), (*_, others, their) = facts[one], facts[other]
+            shared = sum(min(ids.count(token), others.count(token)) for token in set(ids))
+            return shared >= 0.8 * max(len(ids), len(others)) or (said == their and bool(said))
 
-        looked_at: list[tuple[int, int]] = []
-
-        def take(band: str, offered: list[tuple[int, int]], most: int) -> None:
-            looked_at.extend(offered)
-            for place in offered:
-                if sum(found[0] == band for found in taken.values()) == most:
-                    break
-                if place in seen:
-                    continue
-                seen.add(place)
-                alike = [other for other in taken if same(facts[place][2], facts[other][2])]
-                if alike:
-                    taken[alike[0]][1] += 1
-                else:
-                    taken[place] = [band, 0]
-
-        take("highest", peaks[: 10 * top], top)
+        queues = {"highest": (peaks, 10 * top, top)}
         for band in (4, 3, 2, 1):
             low, high = (band - 1) / 4 * largest, band / 4 * largest
             inside = [place for place in peaks if low < float(facts[place][0]) <= high]
-            take(str(band), sorted(inside, key=lambda place: (_mixed(*place), place))[: 10 * sampled + top], sampled)
-        for place in dict.fromkeys(looked_at):
-            alike = [other for other in taken if same(facts[place][2], facts[other][2])]
-            if alike and place not in seen:
-                taken[alike[0]][1] += 1
-        found = [(band, *place, *facts[place][:2], alike) for place, (band, alike) in taken.items()]
-        order = ("highest", "4", "3", "2", "1")
-        found.sort(key=lambda row: (order.index(row[0]), -row[3], row[1], row[2]))
-        return pd.DataFrame(found, columns=["band", "inference", "position", "activation", "times", "alike"])
+            order = sorted(inside, key=lambda place: (_mixed(*place), place))
+            queues[str(band)] = order, 10 * sampled + top, sampled
+        taken: dict[tuple[int, int], tuple[int, str]] = {}
+        seen: set[tuple[int, int]] = set()
+        for page in range(1, pages + 1):
+            for band, (offered, size, most) in queues.items():
+                for place in offered[: size * page]:
+                    if list(taken.values()).count((page, band)) == most:
+                        break
+                    if place not in seen and not any(same(place, other) for other in taken):
+                        taken[place] = page, band
+                    seen.add(place)
+        groups: dict[tuple[int, int], list[tuple[int, int]]] = {place: [place] for place in taken}
+        for place in {place for offered, size, _ in queues.values() for place in offered[: size * pages]} - set(taken):
+            like = [other for other in taken if same(place, other)]
+            if like:
+                groups[like[0]].append(place)
+        found = [
+            (band, *place, *facts[place][:2], len(groups[place]) - 1, sum(map(weight.get, groups[place])) - 1, page)
+            for place, (page, band) in taken.items()
+        ]
+        found.sort(key=lambda row: (row[-1], list(queues).index(row[0]), -row[3], row[1], row[2]))
+        names = ["band", "inference", "position", "activation", "times", "alike", "more_positions", "page"]
+        return pd.DataFrame(found, columns=names)
 
     def context_tokens(
         self, hookpoint: str, feature: int, places: Sequence[tuple[int, int]], before: int, after: int

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from kthink_core import queries
+from kthink_core.evidence.difference_table import differences
 from kthink_core.notes import FILE, FeatureSubject, Notebook
 from kthink_core.store.reader import open_reader
 from kthink_core.ui.view.permalink import PLOTS, SECTIONS
@@ -157,6 +158,21 @@ class TestInference:
 
 
 class TestFeature:
+    def test_more_samples_come_until_every_position_is_shown_or_counted(self, visit: Open) -> None:
+        app, seen = visit("feature", experiment="demo", feature="12"), []
+        while True:
+            (data,) = payloads(app, "groups")
+            shown = [snippet for group in data["groups"] for snippet in group["snippets"]]
+            places = [(snippet["inference"], snippet["position"]) for snippet in shown]
+            assert {*seen} < {*places} and len({*places}) == len(places)
+            seen = places
+            if app.button(key="more_samples").disabled:
+                break
+            app.button(key="more_samples").click().run()
+            assert not app.exception
+        stands_for = sum(1 + snippet["moreCount"] for snippet in shown)
+        assert f"{len(shown)} contexts stand for {stands_for} of {stands_for} positions" in texts(app)
+
     def test_contexts_are_those_of_the_query(self, visit: Open, cache: Path) -> None:
         (data,) = payloads(visit("feature", experiment="demo", feature="12"), "groups")
         places = ask(cache, "contexts", DEEPEST, 12)
@@ -165,6 +181,8 @@ class TestFeature:
         assert [(snippet["times"], snippet["alike"]) for snippet in shown] == [
             *zip(places["times"].tolist(), places["alike"].tolist(), strict=True)
         ]
+        assert [snippet["moreCount"] for snippet in shown] == places["more_positions"].tolist()
+        assert [len(snippet["more"]) for snippet in shown] == places["more_positions"].clip(upper=50).tolist()
         assert data["groups"][0]["title"] == "Highest"
         assert data["maximum"] == pytest.approx(places["activation"].max())
         for snippet in shown:
@@ -323,3 +341,35 @@ class TestCompare:
             assert parameter in app.query_params
         app.segmented_control(key="choose_compared").set_value("features").run()
         assert not {"against", "other"} & set(app.query_params)
+
+
+class TestDifferences:
+    def test_two_inferences_rank_what_differs_and_a_click_shows_it_in_both(self, visit: Open, cache: Path) -> None:
+        app = visit("compare", experiment="demo", inference="1", feature="12", against="3")
+        with open_reader(cache, "demo") as reader:
+            expected = differences(reader, DEEPEST, inference=1, against=3)
+        (table,) = tables(app, "positions_a")
+        assert table["feature"].tolist() == expected["feature"].tolist()
+        assert "One trace a side" in texts(app) and not app.exception
+        assert [data["trace"] for data in payloads(app, "bands")] == ["demo inference 1", "demo inference 3"]
+
+    def test_an_inference_of_another_experiment_and_what_cannot_be_compared(self, visit: Open) -> None:
+        app = visit("compare", experiment="demo", inference="1", other="again", pair="inferences.2")
+        assert [data["trace"] for data in payloads(app, "bands")] == ["demo inference 1", "again inference 2"]
+        assert len(tables(app, "positions_a")) == 1
+        app.selectbox(key="choose_second_experiment").set_value("elsewhere").run()
+        assert app.query_params["other"] == "elsewhere"
+        assert "they differ in SAE" in texts(app) and not tables(app, "positions_a")
+
+    def test_two_spans_are_taken_from_a_marked_one_and_marked_on_either_side(self, visit: Open) -> None:
+        app = visit("compare", experiment="demo", inference="1", span="10.20")
+        app.segmented_control(key="choose_compared").set_value("spans").run()
+        link = app.query_params
+        assert link["span"] == "10.20" and link["pair"].startswith("spans.21.")
+        assert [data["trace"] for data in payloads(app, "bands")] == ["demo inference 1"] * 2
+        assert [data["span"] for data in payloads(app, "bands")] == [[10, 20], [21, int(link["pair"].split(".")[2])]]
+        assert len(tables(app, "positions_a")) == 1 and not app.exception
+
+    def test_two_experiments_lead_to_the_traces_in_which_a_feature_is_strongest(self, visit: Open) -> None:
+        app = visit("compare", experiment="demo", other="again", facet="features")
+        assert len(tables(app, "positions_a")) == 1 and not app.exception

@@ -14,8 +14,10 @@ from kthink_core.prompts import Mode
 from kthink_core.records import ACTIONS, Intervention, Trigger
 from kthink_core.steer_options import Asked
 from kthink_core.store.scopes import SCOPES
-from kthink_core.ui.view.list_link import NONE, ListLink
+from kthink_core.ui.view import list_link, pair_link
+from kthink_core.ui.view.list_link import ListLink
 from kthink_core.ui.view.live_link import MOST_PROMPT, Sent
+from kthink_core.ui.view.pair_link import PAIRS, Pair
 from kthink_core.ui.view.permalink import (
     BASES,
     CONTRASTS,
@@ -76,6 +78,13 @@ def sent() -> some.SearchStrategy[Sent]:
 
 
 @some.composite
+def pairs(draw: some.DrawFn) -> Pair:
+    place = some.integers(0, 10**7 - 1)
+    span = draw(some.none() | some.tuples(place, place).map(lambda ends: (min(ends), max(ends))))
+    return Pair(draw(some.sampled_from(PAIRS)), span, draw(some.none() | place))
+
+
+@some.composite
 def views(draw: some.DrawFn) -> View:
     hookpoint = draw(some.sampled_from(list(BOUNDS.latents)))
     return View(
@@ -102,12 +111,14 @@ def views(draw: some.DrawFn) -> View:
         between=draw(some.sampled_from(list(CONTRASTS))),
         word=draw(some.text(max_size=20)),
         relevant=draw(some.integers(1, 100)),
-        list=draw(some.sampled_from([NONE, ListLink("0123456789ab"), ListLink("", hookpoint, (3, 1))])),
+        list=draw(some.sampled_from([list_link.NONE, ListLink("0123456789ab"), ListLink("", hookpoint, (3, 1))])),
         against=draw(some.none() | some.sampled_from(BOUNDS.inferences)),
         other=draw(some.none() | some.sampled_from(BOUNDS.others)),
         plot=draw(some.sampled_from(PLOTS)),
         section=draw(some.sampled_from(SECTIONS)),
+        pages=draw(some.integers(1, 10)),
         facet=draw(some.sampled_from(FACETS)),
+        pair=draw(some.just(pair_link.NONE) | pairs()),
         passport=draw(some.sampled_from(PASSPORTS)),
         training=draw(some.from_regex(r"([A-Za-z0-9][A-Za-z0-9._-]{0,99})?", fullmatch=True)),
         basis=draw(some.sampled_from(BASES)),
@@ -180,7 +191,7 @@ def test_junk_gives_a_valid_view_and_one_message_a_parameter(parameters: dict[st
         ("span", "9.4", "span", None),
         ("span", "4", "span", None),
         ("relevant", "0", "relevant", 1),
-        ("list", "doubt", "list", NONE),
+        ("list", "doubt", "list", list_link.NONE),
         ("list", "0123456789ab~layers.4.mlp~7.100.7", "list", ListLink("0123456789ab", "layers.4.mlp", (7,))),
         ("other", "othr", "other", "other"),
         ("scope", "Think", "scope", "think"),

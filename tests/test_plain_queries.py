@@ -88,7 +88,7 @@ MISTAKES = {
     "2 different features were asked with 1 maxima": ["feature-percentiles", *H, "--features", "1,2", "--maxima", "1"],
     "feature 64 is out of range": ["feature-tracks", *H, *ONE, "--features", "1,64"],
     "the span from 9 to 3 ends before it begins": ["span-features", *H, *ONE, "--span", "9:3"],
-    "--span x: first and last position": ["span-features", *H, *ONE, "--span", "x"],
+    "x is no span: it has a first and last position": ["span-features", *H, *ONE, "--span", "x"],
     "'x' is not a list of numbers": ["feature-percentiles", *H, "--features", "1", "--maxima", "x"],
     "inference 6 is out of range": ["context-tokens", *H, "--inference", "6", "--feature", "7", "--position", "4"],
 }

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,8 @@ from kthink_core import queries
 from kthink_core.errors import BadValue, OutOfRange, UnknownName
 from kthink_core.lift import standing_out
 from kthink_core.queries import RANKINGS, SCOPES, SORTS, Ranking, Scope, Sort
+from kthink_core.queries.context_groups import Likeness
+from kthink_core.queries.contexts import MOST_PAGES, shown_contexts
 from kthink_core.store.reader import Reader, open_reader
 
 EXPERIMENT = sample_experiment()
@@ -165,11 +168,11 @@ def test_what_fires_once_by_chance_does_not_lead_a_span() -> None:
 
 @pytest.mark.parametrize(
     ("asked", "scope", "shown"),
-    meeting(STORES, SCOPES, [(10, 4, 12), (1, 1, 1), (400, 400, 2), (3, 2, 3)]),
+    meeting(STORES, SCOPES, [(10, 4, 12), (1, 1, 1), (400, 400, 2), (3, 2, 3), (1, 1, 2, 3), (2, 1, 4, 2)]),
     indirect=["asked"],
 )
-def test_contexts(asked: Asked, scope: Scope, shown: tuple[int, int, int]) -> None:
-    """How many at the top, how many sampled, and how far they reach."""
+def test_contexts(asked: Asked, scope: Scope, shown: tuple[int, ...]) -> None:
+    """How many at the top, how many sampled, how far they reach, and how many pages."""
     reader, oracle = asked
     for feature in FEATURES:
         found = queries.contexts(reader, HOOKPOINTS[2], feature, scope, *shown)
@@ -313,6 +316,48 @@ def test_one_sentence_is_shown_once(tmp_path: Path) -> None:
             assert found["times"].sum() <= len(fires)
 
 
+@pytest.mark.parametrize("scope", SCOPES)
+def test_pages_repeat_nothing_leave_nothing_out_and_stay(asked: Asked, scope: Scope) -> None:
+    """Each position that a feature fires at is shown, or counted with one context, exactly once."""
+    reader, oracle = asked
+    for feature in FEATURES:
+        fired = oracle.at(HOOKPOINTS[2], scope, feature=feature)
+        everywhere = sorted(zip(fired["inference"].tolist(), fired["position"].tolist(), strict=True))
+        pages = [
+            queries.context_positions(reader, HOOKPOINTS[2], feature, scope, 1, 1, 2, pages=pages)
+            for pages in range(1, MOST_PAGES + 1)
+        ]
+        shown = [shown_contexts(table) for table in pages]
+        for before, after in pairwise(shown):
+            kept = after[after["page"] <= before["page"].max()]
+            same = ["page", "band", "inference", "position", "activation", "times"]
+            pd.testing.assert_frame_equal(kept[same], before[same])
+            assert (kept["more_positions"] >= before["more_positions"]).all()
+        for contexts, table in zip(shown, pages, strict=True):
+            places = list(zip(table["inference"].tolist(), table["position"].tolist(), strict=True))
+            assert len({*places}) == len(places) and {*places} <= {*everywhere}
+            assert (contexts["more_positions"] + 1).sum() == len(places)
+            assert not contexts[["inference", "position"]].duplicated().any()
+        whole = queries.context_positions(reader, HOOKPOINTS[2], feature, scope, 400, 400, 2)
+        assert sorted(zip(whole["inference"].tolist(), whole["position"].tolist(), strict=True)) == everywhere
+        pd.testing.assert_frame_equal(
+            shown_contexts(whole), queries.contexts(reader, HOOKPOINTS[2], feature, scope, 400, 400, 2)
+        )
+
+
+def test_a_sentence_is_the_same_whatever_stands_around_it_but_not_with_other_numbers() -> None:
+    rows, middles = [], []
+    for place, (before, said) in enumerate(
+        [("one two three four", "Wait , 5 + 7 ."), ("five six seven eight", "Wait , 5 + 7 ."),
+         ("five six seven eight", "Wait , 5 + 8 !"), ("nine ten", "So , 5 + 7 ."), ("one two three four", "So it is .")]
+    ):  # fmt: skip
+        texts = [f" {text}" for text in [*before.split(), ".", *said.split()]]
+        rows += [(place, at, hash(text) % 10**6, text) for at, text in enumerate(texts)]
+        middles.append(texts.index(" .") + 1)
+    like = Likeness(pd.DataFrame(rows, columns=["place", "position", "token_id", "text"]), middles)
+    assert [like.to(place).nonzero()[0].tolist() for place in range(5)] == [[0, 1], [0, 1, 2], [1, 2], [3], [4]]
+
+
 MISTAKES: dict[str, tuple[type[Exception], Callable[[Reader], object]]] = {
     "unknown ranking 'loudest': known: maximum, mean, frequency, lift": (
         UnknownName,
@@ -338,6 +383,10 @@ MISTAKES: dict[str, tuple[type[Exception], Callable[[Reader], object]]] = {
     "inference 12 is out of range": (
         OutOfRange,
         lambda reader: queries.context_tokens(reader, HOOKPOINTS[0], 0, ((12, 0),)),
+    ),
+    "pages is 11; it must be 10 at most": (
+        BadValue,
+        lambda reader: queries.contexts(reader, HOOKPOINTS[0], 0, pages=11),
     ),
     "sampled is 0; it must be 1 or more": (
         BadValue,

@@ -199,7 +199,7 @@ def test_what_a_feature_does_at_each_word(reader: Reader) -> None:
     assert table["mean_activation"].tolist() == pytest.approx(means, nan_ok=True)
     assert table["share"].tolist() == pytest.approx(np.nan_to_num(means) / np.nansum(means))
     alike = queries.contexts(reader, HOOKPOINT, feature)
-    assert list(places.columns) == list(alike.columns)
+    assert list(places.columns) == list(alike.columns)[:6]
 
 
 def test_intervals_hold_the_score_and_come_out_the_same_again(reader: Reader) -> None:

@@ -115,6 +115,8 @@ LINKS = (
     "across?experiment=demo",
     "compare?experiment=demo&inference=0",
     "compare?experiment=demo&inference=0&against=3",
+    "compare?experiment=demo&inference=0&span=9.20&pair=spans.21.40",
+    "compare?experiment=demo&inference=0&other=other&pair=inferences.1",
     "compare?experiment=demo&other=other",
     "compare?experiment=demo&other=other&facet=features",
     "compare?experiment=demo&other=other&facet=quality",

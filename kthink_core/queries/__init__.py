@@ -6,7 +6,12 @@ Arguments that name nothing raise UnknownName, OutOfRange or BadValue. Positions
 
 from kthink_core.queries.alternatives import alternatives
 from kthink_core.queries.branches import branches
-from kthink_core.queries.contexts import context_tokens, contexts, feature_histogram
+from kthink_core.queries.contexts import (
+    context_positions,
+    context_tokens,
+    contexts,
+    feature_histogram,
+)
 from kthink_core.queries.contrast import feature_contrast, feature_pair, fires_with
 from kthink_core.queries.decoder import neighbours, promoted_tokens
 from kthink_core.queries.feature import feature_inferences, feature_summary, top_tokens, top_tokens_of
@@ -54,6 +59,7 @@ __all__ = [
     "activation_histogram",
     "alternatives",
     "branches",
+    "context_positions",
     "context_tokens",
     "contexts",
     "feature_activations",

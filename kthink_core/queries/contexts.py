@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 
+import numpy as np
 import pandas as pd
 
 from kthink_core.errors import BadValue
 from kthink_core.queries.checks import check_feature, check_inference, check_top
+from kthink_core.queries.context_groups import Band, Likeness, Shown, shown_once
 from kthink_core.queries.fragments import activations_of_feature
 from kthink_core.queries.histogram import histogram
 from kthink_core.store.reader import Reader
 from kthink_core.store.scopes import Scope
 
 HIGHEST = "highest"
-SAME = 0.8
-"""Contexts of which this share of tokens is the same are shown once."""
+_BANDS = (HIGHEST, "4", "3", "2", "1")
+MOST_PAGES = 10
 SPARE = 10
 """So many times as many are looked at as are shown, since some are nearly the same."""
+CONTEXTS = ("band", "inference", "position", "activation", "times", "alike", "more_positions", "page")
+POSITIONS = ("page", "band", "shown_inference", "shown_position", "inference", "position", "activation")
 
 # A fixed order that has nothing to do with the text: two rounds of multiply and fold over 32 bits (the constants are
 # those of Knuth's multiplicative hashing and of xxHash). DuckDB's own hash may change with its version.
@@ -35,9 +38,10 @@ def contexts(
     top: int = 10,
     sampled: int = 4,
     reach: int = 12,
+    pages: int = 1,
 ) -> pd.DataFrame:
     """Contexts in which a feature is active, each by its strongest place: band, inference, position, activation, times,
-    alike.
+    alike, more_positions, page.
 
     A context is a place with `reach` tokens on either side. Of those of one inference that overlap, only the strongest
     counts (the earlier one where they are equal): no place within 2 · reach positions is stronger. times: at how many
@@ -46,14 +50,69 @@ def contexts(
     Band "highest": the `top` strongest contexts. Bands "4", "3", "2", "1": up to `sampled` others of each quarter of
     (0, maximum], "4" the highest: band b holds activations in ((b − 1)/4 · maximum, b/4 · maximum]. Which ones is
     settled by a fixed hash of inference and position, so that a sample is fair and always the same. A context that is
-    nearly one that was taken before it (`SAME` of the tokens are the same, in whatever order) is left out; alike: how
-    many were left out for this one, of the `SPARE` times as many that are looked at as are shown. Within a band by
+    nearly one that was taken before it is left out: the sentence with the place is the same, but for white space (as
+    far as it lies in the context), or `SAME` of the tokens are, in whatever order. alike: how many were left out for
+    this one; more_positions: at how many positions more it is active in all of them, this one included, where a
+    position belongs to the context whose place is nearest. Both are of the `SPARE` times as many that are looked at as
+    are shown.
+
+    page: from 1. Each of the `pages` goes on in every band where the one before it ended, and has as many: none has
+    what another has, none leaves anything out, and a page is the same however many follow. By page, then band, then
     activation, largest first, then inference and position.
+
+    Raises UnknownName, OutOfRange; BadValue for more than `MOST_PAGES` pages.
+    """
+    return shown_contexts(context_positions(reader, hookpoint, feature, scope, top, sampled, reach, pages))
+
+
+def shown_contexts(positions: pd.DataFrame) -> pd.DataFrame:
+    """What `contexts` answers, of the answer of `context_positions`."""
+    is_shown = (positions["inference"] == positions["shown_inference"]) & (
+        positions["position"] == positions["shown_position"]
+    )
+    return positions.loc[is_shown, list(CONTEXTS)].reset_index(drop=True)
+
+
+def context_positions(
+    reader: Reader,
+    hookpoint: str,
+    feature: int,
+    scope: Scope = "generated",
+    top: int = 10,
+    sampled: int = 4,
+    reach: int = 12,
+    pages: int = 1,
+) -> pd.DataFrame:
+    """The positions that the contexts of a feature stand for: page, band, shown_inference, shown_position (the context
+    that `contexts` shows), inference, position, activation; times, alike, more_positions of that context.
+
+    One row a position, that of the context first, then by activation, largest first, then inference and position;
+    contexts in their order. No position occurs twice. Those are missing that are in no context that was looked at, or
+    in one that is like none and comes on a later page. Raises as `contexts`.
     """
     check_feature(reader, hookpoint, feature)
-    check_top(top)
-    check_top(sampled, "sampled")
-    check_top(reach, "reach")
+    for name, value in (("top", top), ("sampled", sampled), ("reach", reach), ("pages", pages)):
+        check_top(value, name)
+    if pages > MOST_PAGES:
+        raise BadValue(f"pages is {pages}; it must be {MOST_PAGES} at most")
+    looked_at = {"highest": SPARE * top, "others": SPARE * sampled + top}
+    found = _offered(reader, hookpoint, feature, scope, reach, {name: of * pages for name, of in looked_at.items()})
+    peaks = found.loc[found["position"] == found["middle"], :].reset_index(drop=True)
+    places = tuple(zip(peaks["inference"].tolist(), peaks["position"].tolist(), strict=True))
+    tokens = context_tokens(reader, hookpoint, feature, places, reach, reach)
+    by_hash = peaks.sort_values(["drawn", "strongest"])
+    quarters = (by_hash.index[by_hash["quarter"] == quarter].tolist() for quarter in (4, 3, 2, 1))
+    bands = [Band(HIGHEST, peaks.index.tolist(), looked_at["highest"], top)]
+    bands += [Band(name, offered, looked_at["others"], sampled) for name, offered in zip("4321", quarters, strict=True)]
+    taken, counted = shown_once(bands, Likeness(tokens, peaks["position"].tolist()), pages)
+    return _told(found, peaks, taken, counted)
+
+
+def _offered(
+    reader: Reader, hookpoint: str, feature: int, scope: Scope, reach: int, looked_at: dict[str, int]
+) -> pd.DataFrame:
+    """The contexts that are looked at, the strongest first, each with its positions: quarter, strongest, drawn,
+    inference, middle (of the context), times, position, activation."""
     sql = f"""
         WITH own AS ({activations_of_feature(scope)}), around AS (
             SELECT inference, position, activation,
@@ -62,85 +121,61 @@ def contexts(
                 count(*) OVER (around RANGE BETWEEN $reach PRECEDING AND $reach FOLLOWING) AS times,
                 max(activation) OVER ()::DOUBLE AS largest
             FROM own WINDOW around AS (PARTITION BY inference ORDER BY position)
+        ), placed AS (
+            SELECT *, last_value(middle IGNORE NULLS) OVER (PARTITION BY inference ORDER BY position) AS one,
+                first_value(middle IGNORE NULLS) OVER (
+                    PARTITION BY inference ORDER BY position ROWS BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING
+                ) AS next
+            FROM (
+                SELECT *, CASE WHEN activation > coalesce(before, 0) AND activation >= coalesce(after, 0)
+                    THEN position END AS middle
+                FROM around
+            )
         ), hashed AS (
-            SELECT inference, position, activation, times, {_HASH} AS hash,
+            SELECT inference, middle, activation, times, {_HASH} AS hash,
                 1 + (4 * activation::DOUBLE > largest)::INTEGER + (4 * activation::DOUBLE > 2 * largest)::INTEGER
                     + (4 * activation::DOUBLE > 3 * largest)::INTEGER AS quarter
-            FROM (SELECT *, {_KEY} AS mixed FROM around)
-            WHERE activation > coalesce(before, 0) AND activation >= coalesce(after, 0)
+            FROM (SELECT *, {_KEY} AS mixed FROM placed WHERE middle IS NOT NULL)
         ), numbered AS (
-            SELECT *, row_number() OVER (ORDER BY activation DESC, inference, position) AS strongest,
-                row_number() OVER (PARTITION BY quarter ORDER BY hash, inference, position) AS drawn
+            SELECT *, row_number() OVER (ORDER BY activation DESC, inference, middle) AS strongest,
+                row_number() OVER (PARTITION BY quarter ORDER BY hash, inference, middle) AS drawn
             FROM hashed
         )
-        SELECT quarter, strongest, drawn, inference, position, activation, times FROM numbered
-        WHERE strongest <= $highest OR drawn <= $others ORDER BY strongest
+        SELECT quarter, strongest, drawn, inference, numbered.middle, numbered.times, position, placed.activation
+        FROM numbered JOIN placed USING (inference)
+        WHERE (strongest <= $highest OR drawn <= $others) AND numbered.middle = CASE
+            WHEN one IS NULL OR next - position < position - one THEN next ELSE one END
+        ORDER BY strongest, position
     """
-    looked_at = {"highest": SPARE * top, "others": SPARE * sampled + top}
-    found = reader.query(sql, {"hookpoint": hookpoint, "feature": feature, "reach": reach} | looked_at)
-    places = list(zip(found["inference"].tolist(), found["position"].tolist(), strict=True))
-    words = _words(context_tokens(reader, hookpoint, feature, tuple(places), reach, reach), len(places))
-    taken = _Taken(words)
-    taken.take(HIGHEST, found.head(looked_at["highest"]).index, top)
-    by_hash = found.loc[found["drawn"] <= looked_at["others"], :].sort_values("drawn")
-    for quarter in (4, 3, 2, 1):
-        taken.take(str(quarter), by_hash.index[by_hash["quarter"] == quarter], sampled)
-    taken.count(found.index)
-    shown = found.loc[list(taken.bands), ["inference", "position", "activation", "times"]]
-    shown.insert(0, "band", list(taken.bands.values()))
-    shown.insert(5, "alike", list(taken.alike.values()))
-    bands = [HIGHEST, "4", "3", "2", "1"]
-    order = sorted(shown.index, key=lambda context: (bands.index(taken.bands[context]), context))  # the strongest first
-    return shown.loc[order, :].reset_index(drop=True)
+    return reader.query(sql, {"hookpoint": hookpoint, "feature": feature, "reach": reach} | looked_at)
 
 
-class _Taken:
-    """The contexts that are shown, by their number among those that are looked at."""
-
-    def __init__(self, words: Sequence[Counter[int]]) -> None:
-        """`words`: how often each token is in each context."""
-        self.words = words
-        self.bands: dict[int, str] = {}
-        self.alike: dict[int, int] = {}
-        self._seen: set[int] = set()
-
-    def take(self, band: str, offered: Iterable[int], most: int) -> None:
-        """Take up to so many of them, in order, none nearly as one before it."""
-        count = 0
-        for context in offered:
-            if count == most:
-                return
-            if context in self._seen:
-                continue
-            self._seen.add(context)
-            same = self._same(context)
-            if same is None:
-                self.bands[context], self.alike[context] = band, 0
-                count += 1
-            else:
-                self.alike[same] += 1
-
-    def count(self, offered: Iterable[int]) -> None:
-        """Count those of the rest that are nearly as one that was taken."""
-        for context in offered:
-            if context not in self._seen and (same := self._same(context)) is not None:
-                self.alike[same] += 1
-
-    def _same(self, context: int) -> int | None:
-        """The first of those taken that it is nearly as."""
-        return next((other for other in self.bands if _nearly(self.words[context], self.words[other])), None)
-
-
-def _words(tokens: pd.DataFrame, places: int) -> list[Counter[int]]:
-    """How often each token is around each place."""
-    words: list[Counter[int]] = [Counter() for _ in range(places)]
-    for place, token in zip(tokens["place"].tolist(), tokens["token_id"].tolist(), strict=True):
-        words[place][token] += 1
-    return words
-
-
-def _nearly(one: Counter[int], other: Counter[int]) -> bool:
-    return (one & other).total() >= SAME * max(one.total(), other.total())
+def _told(found: pd.DataFrame, peaks: pd.DataFrame, taken: Sequence[Shown], counted: Mapping[int, int]) -> pd.DataFrame:
+    """`peaks`: the rows of `found` that are contexts, by which `taken` and `counted` number them."""
+    order = sorted(taken, key=lambda shown: (shown.page, _BANDS.index(shown.band), shown.context))
+    ranks = {shown.context: rank for rank, shown in enumerate(order)}
+    # [peaks] which of those that are shown each is counted with, -1: with none.
+    of_peak = np.array([ranks[counted[peak]] if peak in counted else -1 for peak in peaks.index.tolist()], int)
+    rank = of_peak[np.searchsorted(peaks["strongest"], found["strongest"])]
+    table = found.assign(rank=rank).loc[rank >= 0, :]
+    shown = peaks.loc[[each.context for each in order], :].reset_index(drop=True)
+    at = table["rank"].to_numpy(int)
+    positions = table.groupby("rank").size().reindex(range(len(order)), fill_value=0).to_numpy()
+    contexts = table.groupby("rank")["strongest"].nunique().reindex(range(len(order)), fill_value=0).to_numpy()
+    table = table.assign(
+        page=np.array([each.page for each in order], int)[at],
+        band=np.array([each.band for each in order], object)[at],
+        shown_inference=shown["inference"].to_numpy()[at],
+        shown_position=shown["position"].to_numpy()[at],
+        times=shown["times"].to_numpy()[at],
+        alike=contexts[at] - 1,
+        more_positions=positions[at] - 1,
+    )
+    own = (table["inference"] == table["shown_inference"]) & (table["position"] == table["shown_position"])
+    table = table.assign(other=~own).sort_values(
+        ["rank", "other", "activation", "inference", "position"], ascending=[True, True, False, True, True]
+    )
+    return table.loc[:, [*POSITIONS, "times", "alike", "more_positions"]].reset_index(drop=True)
 
 
 def context_tokens(

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pandas as pd
 
 from kthink_core import queries
+from kthink_core.errors import BadValue, NotComparable, UnknownName
+from kthink_core.evidence.difference_table import Asked, differences, remarks
 from kthink_core.evidence.same_problems import paired
 from kthink_core.evidence.same_tokens import feature_differences, is_same_text, token_differences
 from kthink_core.identity import same_features
@@ -33,6 +36,12 @@ _APART = (
     Column("positions_other", "Positions there"), Column("max_activation", "Maximum", 2),
     Column("max_activation_other", "Maximum there", 2),
 )  # fmt: skip
+_DIFFERENCES = (
+    Column("feature", "Feature"), transcript_part.CALLED, Column("difference", "Difference", 4),
+    Column("low", "From", 4), Column("high", "To", 4), Column("q", "q", 3), Column("positions_a", "Positions"),
+    Column("of_a", "of"), Column("positions_b", "Positions there"), Column("of_b", "of there"),
+    Column("mean_a", "Mean", 2), Column("mean_b", "Mean there", 2), Column("n_a", "n"), Column("n_b", "n there"),
+)  # fmt: skip
 _EXPECTED = (
     Column("position", "Position"), Column("text", "Token", token=True), Column("logprob", "Log-probability", 3),
     Column("logprob_other", "There", 3), Column("difference", "Difference", 3), Column("active", "Features"),
@@ -46,6 +55,8 @@ _QUALITY = (
 
 def comparison(opened: Opened, other: Opened | None) -> tuple[str, list[Part]]:
     """Title and parts of what the view compares; `other` is the experiment that it names beside its own, opened."""
+    if opened.view.pair.what:
+        return _pair(opened, other)
     if other is not None:
         return f"{opened.experiment.name} and {other.experiment.name}", _experiments(opened, other)
     view = opened.view
@@ -75,6 +86,35 @@ def _inferences(opened: Opened) -> list[Part]:
     return [_two(opened, opened.at(replace(view, inference=int(view.against or 0))), feature, feature)]
 
 
+def _pair(opened: Opened, other: Opened | None) -> tuple[str, list[Part]]:
+    """Two inferences or two spans, of one experiment or two, and the features that differ."""
+    view, base = opened.view, other or opened
+    number = view.pair.there if other is not None else view.against
+    if number is None or number not in base.reader.inference_ids:
+        number = view.inference if view.inference in base.reader.inference_ids else base.reader.inference_ids[0]
+    there = base.at(replace(base.view, inference=number))
+    same = other is None or same_features(opened.experiment, other.experiment, view.hookpoint)
+    spans = (view.span, view.pair.span) if view.pair.what == "spans" else (None, None)
+    feature = opened.first_feature()
+    two = _two(opened, there, feature, feature if same else there.first_feature(), same=same)
+    title = " and ".join(
+        _name(side) + ("" if span is None else f", positions {span[0]} to {span[1]}")
+        for side, span in zip((opened, there), spans, strict=True)
+    )
+    return title, [_differences(opened, other, Asked(view.inference, number, *spans)), two]
+
+
+def _differences(opened: Opened, other: Opened | None, asked: Asked) -> Part:
+    view, reader = opened.view, None if other is None else other.reader
+    try:
+        table = differences(opened.reader, view.hookpoint, view.scope, *asked, reader, _LISTED)
+    except (BadValue, NotComparable, UnknownName) as error:
+        return part.lines(str(error))
+    given: dict[str, Any] = {"hookpoint": view.hookpoint, "inference": asked.inference, "other": reader}
+    drawn = part.table("Features that differ", "differences", transcript_part.with_labels(opened, table), _DIFFERENCES)
+    return part.group("What differs", [part.lines(*remarks(opened.reader, table, given)), drawn])
+
+
 def _two(one: Opened, other: Opened, feature: int, feature_there: int, *, same: bool = True) -> Part:
     """The inferences of two views, shaded by one scale where features mean the same and the view wants it."""
     shared = same and one.view.scale == SCALES[0]
@@ -94,7 +134,8 @@ def _experiments(opened: Opened, other: Opened) -> list[Part]:
     if not other.inferences:
         return [part.lines(f"No inference of {other.experiment.name} is committed yet.")]
     if opened.view.facet == "features":
-        return [part.sides(*([_counts(side)] for side in (opened, other)))]
+        found = _differences(opened, other, Asked())
+        return [found, part.sides(*([_counts(side)] for side in (opened, other)))]
     if opened.view.facet == "tokens":
         return [_tokens(opened, other)]
     pairs = _shared_problems(opened, other)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from kthink_core import queries
+from kthink_core.queries.contexts import shown_contexts
 from kthink_core.saved import part
 from kthink_core.saved.found_view import Opened
 from kthink_core.saved.part import Column, Part
@@ -58,12 +59,13 @@ def feature(opened: Opened, number: int) -> list[Part]:
 
 def _contexts(opened: Opened, number: int) -> list[Part]:
     view, reach = opened.view, snippet_packing.REACH
-    places = opened.ask(queries.contexts, view.hookpoint, number, view.scope)
+    positions = opened.ask(queries.context_positions, view.hookpoint, number, view.scope, pages=view.pages)
+    places = shown_contexts(positions)
     pairs = tuple(zip(places["inference"].tolist(), places["position"].tolist(), strict=True))
     tokens = opened.ask(queries.context_tokens, view.hookpoint, number, pairs, reach, reach)
     stored = opened.ask(queries.inferences)
     lengths = dict(zip(stored["inference"], stored["prompt_tokens"] + stored["generated_tokens"], strict=True))
-    drawn: Part = {"kind": "snippets", "data": snippet_packing.payload(places, tokens, lengths)}
+    drawn: Part = {"kind": "snippets", "data": snippet_packing.payload(places, tokens, lengths, positions=positions)}
     columns = (
         Column("place", "Context"), Column("inference", "Inference"), Column("position", "Position"),
         Column("text", "Token", token=True), Column("activation", "Activation", 2),

@@ -25,6 +25,7 @@ from kthink_core.config import Device, Experiment, check_name
 from kthink_core.evidence import (
     ablation_results,
     attribution_results,
+    difference_table,
     duplicates,
     injection_results,
     label_test,
@@ -85,6 +86,7 @@ class OpenExperiment(Generic[Table]):
     feature_contrast = BoundQuery(queries.feature_contrast)
     feature_histogram = BoundQuery(queries.feature_histogram)
     contexts = BoundQuery(queries.contexts)
+    context_positions = BoundQuery(queries.context_positions)
     context_tokens = BoundQuery(queries.context_tokens)
     fires_with = BoundQuery(queries.fires_with)
     feature_pair = BoundQuery(queries.feature_pair)
@@ -100,6 +102,7 @@ class OpenExperiment(Generic[Table]):
 
     reason_score = BoundQuery(reason_score.reason_score)
     contrast = BoundQuery(contrasts.contrast)
+    differences = BoundQuery(difference_table.differences)
     token_differences = BoundQuery(same_tokens.token_differences)
     feature_differences = BoundQuery(same_tokens.feature_differences)
     families = BoundQuery(duplicates.families)

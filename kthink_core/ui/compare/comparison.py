@@ -1,9 +1,9 @@
-"""What stands side by side, and the choices of what does. Which of the three it is follows from the view: another
-experiment, another inference, or else another feature."""
+"""What stands side by side, and the choices of what does. Which of the four it is follows from the view: a pair of
+inferences or spans, another experiment, another inference, or else another feature."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -12,6 +12,7 @@ import streamlit as st
 
 from kthink_core import queries
 from kthink_core.identity import same_features
+from kthink_core.ui.compare import second_side
 from kthink_core.ui.inference import reading
 from kthink_core.ui.parts import download, feature_names, header, numerals, terms, verdict
 from kthink_core.ui.parts.naming import named
@@ -19,12 +20,14 @@ from kthink_core.ui.parts.writing import plain
 from kthink_core.ui.transcript import Selection
 from kthink_core.ui.view import choices
 from kthink_core.ui.view.page import Page, at_inference, beside, go, lead, link, with_features
+from kthink_core.ui.view.pair_link import NONE
 from kthink_core.ui.view.permalink import SCALES, View
 
-What = Literal["features", "inferences", "experiments"]
+What = Literal["features", "inferences", "spans", "experiments"]
 NAMES: dict[What, str] = {
     "features": "Two features, one trace",
-    "inferences": "Two inferences, one feature",
+    "inferences": "Two inferences",
+    "spans": "Two spans",
     "experiments": "Two experiments",
 }
 SCALE_NAMES = dict(zip(SCALES, ("both sides by one maximum", "each side by its own"), strict=True))
@@ -33,13 +36,17 @@ SCALE_NAMES = dict(zip(SCALES, ("both sides by one maximum", "each side by its o
 def choose(page: Page) -> What:
     """What is compared. Says so where there is no other inference or experiment to choose."""
     view = page.view
-    now: What = "experiments" if view.other else "inferences" if view.against is not None else "features"
-    views: dict[What, View] = {"features": replace(view, other=None, against=None)}
-    if len(page.inferences) > 1:
-        views["inferences"] = replace(view, other=None, against=_next(page.inferences, view.inference))
+    alone = replace(view, other=None, against=None, pair=NONE)
+    views: dict[What, View] = {"features": alone}
     others = _others(page)
+    if len(page.inferences) > 1 or view.pair.what == "inferences":
+        views["inferences"] = replace(alone, against=_next(page.inferences, view.inference))
+    views["spans"] = second_side.two_spans(page)
     if others:
-        views["experiments"] = replace(view, other=others[0], against=None)
+        views["experiments"] = replace(alone, other=others[0])
+    now: What = "experiments" if view.other else "inferences" if view.against is not None else "features"
+    if view.pair.what:
+        now = "spans" if view.pair.what == "spans" else "inferences"
     st.session_state["choose_compared"] = now
 
     def chosen() -> None:
@@ -63,19 +70,6 @@ def second_feature(page: Page, feature: int, other: int, offered: Sequence[int])
         "Second feature", list(dict.fromkeys([other, *offered])), key="choose_second", on_change=chosen,
         format_func=lambda option: named(option, names), help="Those of this inference, by the view's ranking.",
     )  # fmt: skip
-
-
-def second_inference(page: Page) -> None:
-    """The choice of the inference beside the view's."""
-    first, last = page.inferences[0], page.inferences[-1]
-    st.session_state["choose_against"] = page.view.against
-
-    def chosen() -> None:
-        go(replace(page.view, against=st.session_state["choose_against"]))
-
-    st.number_input(
-        f"Second inference ({first} to {last})", first, last, step=1, key="choose_against", on_change=chosen, width=300
-    )
 
 
 def second_experiment(page: Page) -> Page:
@@ -132,10 +126,18 @@ def scale(page: Page, other: Page, shown: Sequence[int]) -> reading.Scale | None
 
 
 def inference(
-    page: Page, number: int, feature: int, key: str, scale: reading.Scale | None, base: Page | None = None
+    page: Page,
+    number: int,
+    feature: int,
+    key: str,
+    scale: reading.Scale | None,
+    base: Page | None = None,
+    *,
+    span: tuple[int, int] | None = None,
+    marked: Callable[[tuple[int, int]], View] | None = None,
 ) -> None:
     """One inference of two. `key` tells its transcript from the other's. `base` is the page where that is of another
-    experiment."""
+    experiment. `span`: what is marked in it; `marked` makes the view in which another stretch is."""
     view = page.view
     inference_head(page, number)
     everything = page.ask(queries.feature_inferences, view.hookpoint, feature, view.scope)
@@ -155,11 +157,13 @@ def inference(
             lead("feature", with_features(view, (chosen.feature,)))
         elif same and chosen.features and chosen.features != (feature,):
             go(with_features(at, chosen.features[-1:]))  # the one that was added
+        elif marked is not None and chosen.span is not None and chosen.span != span:
+            go(marked(chosen.span))
         else:
             known = chosen if same else chosen._replace(locked=at.locked, sought=at.sought)
             go(replace(known.into(at), shade=at.shade))
 
-    reading.trace(page, (feature,), follow, inference=number, scale=scale, key=f"transcript {key}")
+    reading.trace(page, (feature,), follow, inference=number, scale=scale, span=span, key=f"transcript {key}")
 
 
 def first_feature(page: Page) -> int:

@@ -11,6 +11,16 @@ EVIDENCE: dict[str, Term] = {
         "whatever the lengths of their inferences.",
         r"d = \mathrm{rate}_a - \mathrm{rate}_b",
     ),
+    "difference_table": Term(
+        "What differs between two sides",
+        "Features by the size of the difference between the shares of positions at which they fire. Of two inferences "
+        "or spans sentences are the cases, since positions of one sentence are not independent: the interval is of so "
+        "many positions as would vary as much if each were of a sentence of its own (Korn and Graubard 1998; Newcombe "
+        "1998), p and q are of sentences dealt out anew between the sides, among those of about one length. They tell "
+        "nothing of other inferences. Of two experiments problems are resampled, and labels dealt out anew within "
+        "each problem.",
+        r"d = \frac{f_a}{n_a} - \frac{f_b}{n_b}",
+    ),
     "bootstrap_interval": Term(
         "From, to",
         "The 95 % interval of a difference: its percentiles 2.5 and 97.5 over 1,000 resamples of the problems, each "

@@ -131,7 +131,8 @@ FEATURES: dict[str, Term] = {
     "quarters": Term(
         "Contexts",
         "Stretches around places where the feature fires, each once: of those that overlap in an inference the "
-        "strongest, of those that are nearly the same the first. The highest come first, then samples of others from "
+        "strongest, of those with the same sentence, or with four fifths of their tokens in common, the first; *and 3 "
+        "more positions* says and opens what it stands for. The highest come first, then samples of others from "
         "each quarter of the range of activations, not of their number: the fourth quarter holds those above three "
         "quarters of the maximum. The sample is drawn by a fixed order and is the same on every visit.",
         r"\text{quarter } j:\ \tfrac{j-1}{4}\,a_{max} < a \le \tfrac{j}{4}\,a_{max}",

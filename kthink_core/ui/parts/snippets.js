@@ -4,10 +4,12 @@
 /**
  * As snippets.payload makes them; the lists are of the tokens, the first at position `first`.
  * @typedef {{ inference: number, position: number, activation: number, first: number, length: number, texts: string[],
- *   ids: number[], segments: string[], activations: number[], times: number, alike: number }} SentSnippet
+ *   ids: number[], segments: string[], activations: number[], times: number, alike: number,
+ *   more: [inference: number, position: number, activation: number][], moreCount: number }} SentSnippet
+ * @typedef {{ inference: number, position: number }} Place
  * @typedef {SentSnippet & { written: string[] }} Snippet
  * @typedef {{ title: string, note: string, snippets: SentSnippet[] }} Group
- * @typedef {HTMLElement & { content: string, open: (place: SentSnippet) => void }} Root
+ * @typedef {HTMLElement & { content: string, open: (place: Place) => void }} Root
  * @typedef {{ groups: Group[], maximum: number, near: number, measure?: string }} Contexts
  */
 
@@ -49,12 +51,37 @@ function explain(snippet, made, measure) {
   made.title = `${text}\nid ${snippet.ids[index]}\nposition ${snippet.first + index}\n${measure} ${fires}`;
 }
 
-/** @param {SentSnippet} snippet */
-function counts({ times, alike }) {
-  return [times > 1 ? `fires ${times}×` : "", alike ? `+${alike} alike` : ""].filter(Boolean).join(" · ");
+/** @param {Place} place @param {string} text @param {(place: Place) => void} open */
+function placeButton(place, text, open) {
+  const made = element("button", "place", text);
+  made.type = "button";
+  made.title = `Go to position ${place.position} of inference ${place.inference}`;
+  made.addEventListener("click", () => open(place));
+  return made;
 }
 
-/** @param {SentSnippet} sent @param {Contexts} data @param {(place: SentSnippet) => void} open */
+// The other positions that a context stands for, listed once somebody wants to see them.
+/** @param {SentSnippet} snippet @param {HTMLElement} made the context's row @param {(place: Place) => void} open */
+function others(snippet, made, open) {
+  const { more, moreCount } = snippet;
+  const button = element("button", "others", `and ${moreCount} more ${moreCount > 1 ? "positions" : "position"}`);
+  button.type = "button";
+  button.title = "Positions of the same context, or of one that is nearly the same";
+  button.setAttribute("aria-expanded", "false");
+  button.addEventListener("click", () => {
+    const shown = made.querySelector(".list");
+    button.setAttribute("aria-expanded", String(!shown));
+    if (shown) return shown.remove();
+    const list = element("div", "list");
+    for (const [inference, position, activation] of more)
+      list.append(placeButton({ inference, position }, `${inference} · ${position} (${numeral(activation, 2)})`, open));
+    if (moreCount > more.length) list.append(element("span", "told", `and ${moreCount - more.length} more`));
+    made.append(list);
+  });
+  return button;
+}
+
+/** @param {SentSnippet} sent @param {Contexts} data @param {(place: Place) => void} open */
 function row(sent, data, open) {
   const snippet = { ...sent, written: wholeTexts(sent.texts, PART) };
   const made = element("div", "snippet");
@@ -75,15 +102,12 @@ function row(sent, data, open) {
     const hovered = hit(event, ".token");
     if (hovered) explain(snippet, hovered, data.measure ?? "activation");
   });
-  const place = element("button", "place", `inference ${snippet.inference} · ${snippet.position} →`);
-  place.type = "button";
-  place.title = `Go to position ${snippet.position} of inference ${snippet.inference}`;
-  place.addEventListener("click", () => open(snippet));
-  const told = element("span", "told", counts(snippet));
+  const told = element("span", "told", snippet.times > 1 ? `fires ${snippet.times}×` : "");
   told.title = `Fires at ${snippet.times} of these tokens.`;
   if (stored) told.title += ` Nearly the same elsewhere, not shown: ${snippet.alike}.`;
+  if (snippet.moreCount) told.append(" ", others(snippet, made, open));
   made.append(element("span", "activation", numeral(snippet.activation, 2)), text, told);
-  if (stored) made.append(place);
+  if (stored) made.append(placeButton(snippet, `inference ${snippet.inference} · ${snippet.position} →`, open));
   return made;
 }
 

@@ -28,11 +28,13 @@ def draw(
     *,
     key: str = "snippets",
     bands: Mapping[str, tuple[str, str]] = BANDS,
+    positions: pd.DataFrame | None = None,
 ) -> None:
     """Draw what `queries.contexts` and `queries.context_tokens` of its places answered.
 
     `lengths` is the number of positions by inference. `go` is called before the next run with the inference and the
-    position that were clicked. `bands`: title and note of each kind of places, in the order in which they are shown.
+    position that were clicked. `bands`: title and note of each kind of places, in the order in which they are shown;
+    `positions`: as for `payload`.
     """
 
     def opened() -> None:
@@ -40,7 +42,7 @@ def draw(
         if place is not None:
             go(*place)
 
-    _component(data=payload(places, tokens, lengths, bands), key=key, on_opened_change=opened)
+    _component(data=payload(places, tokens, lengths, bands, positions), key=key, on_opened_change=opened)
 
 
 class Stretch(NamedTuple):
@@ -67,6 +69,8 @@ def draw_stretches(
             "length": len(stretch.texts),
             "times": sum(activation > 0 for activation in stretch.activations) if measure == ACTIVATION else 0,
             "alike": 0,
+            "more": [],
+            "moreCount": 0,
             "texts": list(stretch.texts),
             "ids": list(stretch.token_ids),
             "segments": ["marked" if marked else "" for marked in stretch.marked],

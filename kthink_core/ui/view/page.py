@@ -153,7 +153,7 @@ def with_features(view: View, features: Sequence[int]) -> View:
     """The view with these features shown, the first one the main one; without any, the page takes one. None is locked:
     that one would be lit alone."""
     distinct = tuple(dict.fromkeys(features))[:MOST_FEATURES]
-    return replace(view, feature=distinct[0] if distinct else None, also=distinct[1:], locked=None)
+    return replace(view, feature=distinct[0] if distinct else None, also=distinct[1:], locked=None, pages=1)
 
 
 def _under_navigation() -> None:

@@ -5,7 +5,7 @@ Whatever a link holds, `parse` returns a valid view, and says in one line a para
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -15,6 +15,7 @@ from kthink_core.evidence.matches import WINDOW, Window
 from kthink_core.evidence.reason_score import ALPHA
 from kthink_core.outline import GRAINS
 from kthink_core.queries import RANKINGS, SORTS, Ranking, Sort
+from kthink_core.queries.contexts import MOST_PAGES
 from kthink_core.steer_options import Asked
 from kthink_core.store.feature_stats import RELEVANT
 from kthink_core.store.scopes import SCOPES, Scope
@@ -25,12 +26,14 @@ from kthink_core.ui.view import (
     list_link,
     live_link,
     number_link,
+    pair_link,
     score_link,
     steer_link,
     study_link,
     training_link,
     watch_link,
 )
+from kthink_core.ui.view.bounds import Bounds
 
 DEFAULT_SCOPE: Scope = "generated"
 MOST_RELEVANT = 100
@@ -102,9 +105,13 @@ class View:
     """Another inference to compare with."""
     other: str | None = None
     """Another experiment to compare with."""
+    pair: pair_link.Pair = pair_link.NONE
+    """What of two inferences or spans is compared."""
     plot: str = PLOTS[0]
     after: str = AFTER[0]
     section: str = SECTIONS[0]
+    pages: int = 1
+    """Of a feature's contexts."""
     facet: str = FACETS[0]
     test: str = TESTS[0]
     overlap: int = DEFAULT_OVERLAP
@@ -156,19 +163,6 @@ class View:
     """Whether an MLP's SAE may steer the residual stream."""
 
 
-@dataclass(frozen=True)
-class Bounds:
-    """What can be chosen in one experiment."""
-
-    experiment: str
-    inferences: Sequence[int]
-    """Those committed, ascending; there may be gaps."""
-    latents: dict[str, int]
-    """Number of features by hookpoint, in the order of the experiment; never empty."""
-    others: Sequence[str] = ()
-    """Experiments to compare with."""
-
-
 def format_view(view: View) -> dict[str, str]:
     """The query parameters of a view: the place always, the rest where it is not the default."""
     parameters = {"experiment": view.experiment, "inference": str(view.inference)}
@@ -196,6 +190,7 @@ _WRITTEN: dict[str, Callable[[Any], str]] = {
     "run": steer_link.run_text,
     "list": list_link.list_text,
     "sent": live_link.sent_text,
+    "pair": pair_link.pair_text,
 }
 
 
@@ -234,8 +229,10 @@ def parse(parameters: Mapping[str, str], bounds: Bounds) -> tuple[View, list[str
         list=list_link.features_list(parameters, bounds.latents, problems),
         against=choice_link.index(parameters, "against", bounds.inferences, problems),
         other=choice_link.one_of(parameters, "other", bounds.others, problems),
+        pair=pair_link.pair(parameters, problems),
         plot=choice_link.name(parameters, "plot", PLOTS, PLOTS[0], problems),
         after=choice_link.name(parameters, "after", AFTER, AFTER[0], problems),
+        pages=choice_link.index(parameters, "pages", range(1, MOST_PAGES + 1), problems) or 1,
         section=choice_link.name(parameters, "section", SECTIONS, SECTIONS[0], problems),
         facet=choice_link.name(parameters, "facet", FACETS, FACETS[0], problems),
         overlap=choice_link.index(parameters, "overlap", OVERLAPS, problems) or DEFAULT_OVERLAP,

@@ -1,0 +1,66 @@
+"""The second of two inferences or spans: of which experiment, and which one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import streamlit as st
+
+from kthink_core import queries
+from kthink_core.ui.view.page import Page, beside, go
+from kthink_core.ui.view.pair_link import Pair
+from kthink_core.ui.view.permalink import View
+
+Span = tuple[int, int]
+
+
+def choose(page: Page) -> Page:
+    """The choice of both; what is chosen, as a page at that inference. Raises KthinkError."""
+    view, here = page.view, page.experiment.name
+    there = page if view.other is None else beside(page, view.other)
+    number = view.against if view.other is None else view.pair.there
+    if number is None or number not in there.inferences:
+        number = view.inference if view.inference in there.inferences else there.inferences[0]
+    st.session_state["choose_second_experiment"] = there.experiment.name
+    st.session_state["choose_against"] = number
+
+    def other_chosen() -> None:
+        name = st.session_state["choose_second_experiment"]
+        there = None if name == here else name
+        go(replace(view, other=there, against=None, pair=Pair(_what(view), view.pair.span)))
+
+    def inference_chosen() -> None:
+        to = st.session_state["choose_against"]
+        if view.other is None:
+            go(replace(view, against=to))
+        else:
+            go(replace(view, pair=Pair(_what(view), view.pair.span, to)))
+
+    names = [status.name for status in page.statuses if status.experiment is not None]
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        first, last = there.inferences[0], there.inferences[-1]
+        st.number_input(
+            f"Second inference ({first} to {last})", first, last, step=1, key="choose_against",
+            on_change=inference_chosen, width=300,
+        )  # fmt: skip
+        if len(names) > 1:
+            st.selectbox(
+                "Of experiment", names, key="choose_second_experiment", on_change=other_chosen, width=300
+            )  # fmt: skip
+    return replace(there, view=replace(there.view, inference=number))
+
+
+def _what(view: View) -> str:
+    return view.pair.what or "inferences"
+
+
+def two_spans(page: Page) -> View:
+    """The view in which two spans of its inference are compared: the marked one, else the first half of what was
+    written, and what follows it, else what goes before."""
+    view = page.view
+    stored = page.ask(queries.inferences).set_index("inference").loc[view.inference]
+    begin = int(stored["prompt_tokens"])
+    end = begin + int(stored["generated_tokens"])
+    first, last = view.span or (begin, max(begin + (end - begin) // 2 - 1, begin))
+    rest = (last + 1, end - 1) if last + 1 < end else (0, max(first - 1, 0))
+    return replace(view, other=None, against=None, span=(first, last), pair=Pair("spans", rest))
