@@ -82,7 +82,7 @@ def _told(table: pd.DataFrame, asked: Asked, names: tuple[str, str]) -> None:
         f"{letter}, **{plain(name)}**: {first[f'of_{letter}']:,} positions, n = {first[f'n_{letter}']} {units}"
         for letter, name in zip("ab", names, strict=True)
     ]
-    found = f" Of the {len(table)} listed, **{int((table['q'] < ALPHA).sum())}** differ with q < {ALPHA}."
+    found = f" Of the {len(table)} listed, **{sum(q < ALPHA for q in table['q'].tolist())}** differ with q < {ALPHA}."
     st.markdown(f"{'; '.join(sides)}.{found if table['q'].notna().to_numpy().any() else ''}")
 
 
