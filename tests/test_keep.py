@@ -161,7 +161,8 @@ def test_killed_while_it_deletes_the_next_writer_goes_on(
 
         def marked(self: Deletions, inference: int, by: str) -> None:
             mark(self, inference, by)
-            patch.setattr(*places[step], killed)
+            owner, name = places[step]
+            patch.setattr(owner, name, killed)
 
         patch.setattr(Deletions, "add", marked)
         patch.setattr(Writer, "publish", lambda self: None)  # a killed one publishes nothing

@@ -309,9 +309,9 @@ def test_a_page_brings_the_cookie_and_keeps_the_one_that_there_is(base: str) -> 
         assert f"{COOKIE}={facts[1]};" in again.headers["set-cookie"]
         by_tls = client.get(f"{base}/live", headers=html | {"x-forwarded-proto": "https"})
         assert by_tls.headers["set-cookie"].endswith("; Secure")
-        for strange in ("x", "../" * 20, "a" * 44, "é"):
+        for strange in ("x", "../" * 20, "a" * 44, "a=b"):
             client.cookies.clear()
-            given = client.get(f"{base}/live", headers=html | {"cookie": f"{COOKIE}={strange}".encode("latin-1")})
+            given = client.get(f"{base}/live", headers=html | {"cookie": f"{COOKIE}={strange}"})
             assert re.search(rf"{COOKIE}=[A-Za-z0-9_-]{{43}};", given.headers["set-cookie"])
             assert facts[1] not in given.headers["set-cookie"]
 

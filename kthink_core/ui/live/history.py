@@ -72,7 +72,8 @@ class Memory:
 
     def __init__(self, shelf: RunShelf, owner: str, first: Remembered, grade: Grade) -> None:
         """`first`: as it begins. `grade`: how an answer is graded where the right one is known."""
-        self._shelf, self._owner, self._first, self._grade = shelf, owner, first, grade
+        self._shelf, self._owner, self._first = shelf, owner, first
+        self._grade: Grade = grade
         self._began = False
 
     def hear(self, run: LiveRun) -> None:
