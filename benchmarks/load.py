@@ -36,7 +36,18 @@ from kthink_core.store.reader import Reader, open_reader
 from kthink_core.ui.view import cache
 from kthink_core.ui.view.cache import Source
 
-PAGES = ("overview", "inference", "feature", "across", "compare")
+VIEWS: dict[str, tuple[str, dict[str, str]]] = {
+    "overview": ("overview", {}),
+    "inference": ("inference", {}),
+    "inference, cut into sentences": ("inference", {"grain": "sentence"}),
+    "feature": ("feature", {}),
+    "feature, three pages of contexts": ("feature", {"pages": "3"}),
+    "feature, think or word": ("feature", {"section": "phase"}),
+    "across": ("across", {}),
+    "compare, two features": ("compare", {}),
+    "compare, two inferences": ("compare", {"pair": "inferences"}),
+}
+"""By name: the page, and what its link says beside where it is."""
 
 
 def parameters(reader: Reader, draw: random.Random) -> dict[str, str]:
@@ -102,14 +113,16 @@ def percentiles(seconds: list[float]) -> str:
 def one_by_one(begin: Callable[[], Session], reader: Reader, actions: int) -> dict[str, str]:
     draw, session, rows = random.Random(0), begin(), {}
 
-    def action(page: str) -> float:
-        where = parameters(reader, draw)
+    def action(page: str, more: dict[str, str]) -> float:
+        where = parameters(reader, draw) | more
+        if "pair" in more:
+            where["against"] = str(draw.choice([one for one in reader.inference_ids if str(one) != where["inference"]]))
         st.cache_data.clear()
         return session.open(page, where)
 
-    for page in PAGES:
-        action(page)  # opens the app's own reader, compiles the page
-        rows[f"{page}: p50 / p95"] = percentiles([action(page) for _ in range(actions)])
+    for name, view in VIEWS.items():
+        action(*view)  # opens the app's own reader, compiles the page
+        rows[f"{name}: p50 / p95"] = percentiles([action(*view) for _ in range(actions)])
     return rows
 
 

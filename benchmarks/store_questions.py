@@ -10,6 +10,8 @@ from typing import NamedTuple
 import numpy as np
 
 from kthink_core import queries
+from kthink_core.evidence.difference_table import differences
+from kthink_core.evidence.think_or_word import think_or_word, think_or_word_tokens
 from kthink_core.store.reader import Reader
 
 REPEATS, WARM = 31, 3
@@ -84,6 +86,10 @@ def of_inferences(reader: Reader, hookpoint: str, draw: Draw) -> dict[str, Calla
         "span_features": lambda: queries.span_features(reader, draw.inference(), hookpoint, *SPAN),
         "activation_histogram": lambda: queries.activation_histogram(reader, draw.inference(), hookpoint),
         "top_tokens, one inference": lambda: queries.top_tokens(reader, hookpoint, int(first), draw.inference()),
+        "steps": lambda: queries.steps(reader, draw.inference(), hookpoint),
+        "differences, two inferences": lambda: differences(
+            reader, hookpoint, inference=(one := draw.inference()), against=(one + 1) % len(reader.inference_ids)
+        ),
         "quality": lambda: queries.quality(reader),
         "quality, one inference": lambda: queries.quality(reader, inference=draw.inference()),
         "feature_counts": lambda: queries.feature_counts(reader, hookpoint),
@@ -120,6 +126,9 @@ def of_features(reader: Reader, hookpoint: str, draw: Draw) -> dict[str, Callabl
         "feature_contrast": lambda: queries.feature_contrast(reader, hookpoint, draw.feature()),
         "contexts": lambda: queries.contexts(reader, hookpoint, draw.feature()),
         "contexts and context_tokens": context_tokens,
+        "contexts, three pages": lambda: queries.contexts(reader, hookpoint, draw.feature(), pages=3),
+        "think_or_word": lambda: think_or_word(reader, hookpoint, draw.feature()),
+        "think_or_word_tokens": lambda: think_or_word_tokens(reader, hookpoint, draw.feature()),
         "fires_with": lambda: queries.fires_with(reader, hookpoint, draw.feature()),
         "feature_pair": lambda: queries.feature_pair(reader, hookpoint, draw.feature(), draw.others()[1]),
         "top_tokens": lambda: queries.top_tokens(reader, hookpoint, draw.feature()),
