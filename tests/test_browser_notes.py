@@ -139,7 +139,7 @@ def test_a_label_is_seen_at_once_here_and_soon_elsewhere(visit: Visit, book: Not
     page.get_by_role("button", name="Save", exact=True).click()
     for seen in (page, other):
         expect(seen.get_by_text("says <b>Hmm</b>").last).to_be_visible()
-        expect(seen.get_by_text("at the start")).to_be_visible()
+        expect(seen.get_by_test_id("stText").get_by_text("at the start")).to_be_visible()
         expect(seen.get_by_text("by Ann").first).to_be_visible()
     assert {entry.what: entry.value for entry in book.entries(FEATURE)} == {
         "label": "says <b>Hmm</b>", "note": "at the start\nof a thought",
@@ -150,8 +150,8 @@ def test_a_label_is_seen_at_once_here_and_soon_elsewhere(visit: Visit, book: Not
     expect(other.get_by_text("only its author, Ann, can take this note back")).to_be_visible()
     assert len(book.entries(FEATURE)) == 2
     page.get_by_role("button", name="Delete").click()
-    expect(page.get_by_text("at the start")).to_have_count(0)
-    expect(other.get_by_text("at the start")).to_have_count(0)
+    expect(page.get_by_test_id("stText").get_by_text("at the start")).to_have_count(0)
+    expect(other.get_by_test_id("stText").get_by_text("at the start")).to_have_count(0)
 
 
 def test_what_is_being_typed_survives_what_others_write(visit: Visit, book: Notebook) -> None:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as some
 from numpy.typing import NDArray
 from scipy.sparse import csc_array
@@ -252,6 +252,14 @@ def apart(sample: Sample) -> bool:
 
 
 @given(small())
+@example(
+    Sample(
+        np.array([[0, 0], [0, 0], [0, 1], [0, 0], [1, 2], [1, 1], [3, 0]], np.float32),
+        np.full(7, 3),
+        np.array([False] * 4 + [True] * 3),
+        np.array([0, 1, 1, 2, 1, 0, 0]),
+    )
+)
 def test_sides_that_change_places_change_signs_only(sample: Sample) -> None:
     one, two = sample.tested(), sample._replace(on_a=~sample.on_a).tested()
     np.testing.assert_allclose(one.z, -two.z, atol=1e-5)

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 _STEPS = 128
 """Parts of a standard deviation that are told apart."""
+_ROUNDING = 1e-3
+"""Of such a part: sizes that are equal but for rounding are in one, whichever way they were added up."""
 _UPPER = 1.645
 """The 95 % point of the normal distribution."""
 
@@ -59,4 +61,4 @@ class Exceedances:
         return q, float(np.quantile(largest, 0.95)) / _STEPS
 
     def _places(self, sizes: NDArray[np.float32]) -> NDArray[np.int64]:
-        return np.minimum((sizes * _STEPS).astype(np.int64), self._bins - 1)
+        return np.minimum((sizes * _STEPS + _ROUNDING).astype(np.int64), self._bins - 1)

@@ -125,7 +125,12 @@ def _look_again() -> None:
         st.rerun()
 
 
+def lasting_client(visitor: str, person: Person) -> WorkerClient:
+    """One that goes on where the visit has ended. Raises BadValue for a setting that makes no sense."""
+    return WorkerClient(from_environment(WorkerSettings), visitor, person)
+
+
 @st.cache_resource(scope="session", show_spinner=False, on_release=WorkerClient.close)
 def _client(visitor: str, person: Person) -> WorkerClient:
-    """This visit's own; it closes with the visit. Raises BadValue for a setting that makes no sense."""
-    return WorkerClient(from_environment(WorkerSettings), visitor, person)
+    """This visit's own; it closes with the visit. Raises as `lasting_client`."""
+    return lasting_client(visitor, person)

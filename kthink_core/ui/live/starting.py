@@ -7,15 +7,14 @@ from functools import partial
 
 from kthink_core import queries
 from kthink_core.live.api import EncodeRequest, GenerateRequest
-from kthink_core.live.client import WorkerClient
 from kthink_core.live.remembered import Remembered, new_run_id
 from kthink_core.live.request import MOST_REFERENCE
 from kthink_core.live.watchlist import Watch
-from kthink_core.settings import HistorySettings, WorkerSettings, from_environment
+from kthink_core.settings import HistorySettings, from_environment
 from kthink_core.ui.live import history, shown_run
 from kthink_core.ui.live.audience import Audience
 from kthink_core.ui.live.live_run import Known, LiveRun
-from kthink_core.ui.live.presence import Worker, still_here, visitor
+from kthink_core.ui.live.presence import Worker, lasting_client, still_here, visitor
 from kthink_core.ui.live.run_state import RunName
 from kthink_core.ui.view.page import Page
 
@@ -46,9 +45,7 @@ def start(page: Page, worker: Worker, request: GenerateRequest | EncodeRequest, 
     audience.join(visit)
     memory = history.Memory(shelf, owner, first, experiment.config.grade)
     known = Known(RunName(first.run, owner, first.experiment, first.mark), audience, memory.hear)
-    # Its own client: it goes on where the visit that began it has ended.
-    client = WorkerClient(from_environment(WorkerSettings), visit, page.person)
-    run = LiveRun(client, request, watched, audience.wants, known=known)
+    run = LiveRun(lasting_client(visit, page.person), request, watched, audience.wants, known=known)
     history.begun(run)
     shown_run.begun(page, run)
 
