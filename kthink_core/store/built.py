@@ -103,17 +103,17 @@ class Built:
     def path(self, entry: DatabaseEntry) -> Path:
         return self._layout.folder / entry.file
 
-    def remove_old(self, *, is_whole: bool, grace: float | None = None) -> None:
-        """Those that these have replaced, after their grace, or as many seconds as are given. To be called where they
-        have the whole journal: any other may else be all there is. Unless it `is_whole`, as it ever was, those of
-        another schema stay."""
-        grace = GRACE if grace is None else grace
+    def remove_old(self, *, is_whole: bool, at_once: bool = False) -> None:
+        """Those that these have replaced, after their grace; or `at_once` all others but the newest of all, which keeps
+        its number from being given again. To be called where they have the whole journal: any other may else be all
+        there is. Unless it `is_whole`, as it ever was, those of another schema stay."""
         databases = self._layout.databases()
         current = {self.path(entry) for entry in self.entries()} & databases.keys()
-        newest = max((databases[path] for path in current), default=0)
+        known = databases if at_once else current
+        newest = max((databases[path] for path in known), default=0)
         for path in databases.keys() - current:
-            is_over = databases[path] < newest and time.time() - path.stat().st_mtime >= grace
-            if is_over and (is_whole or is_current(path)):
+            is_over = at_once or time.time() - path.stat().st_mtime >= GRACE
+            if databases[path] < newest and is_over and (is_whole or is_current(path)):
                 remove(path)
 
     def _next(self) -> Path:
