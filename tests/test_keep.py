@@ -134,6 +134,18 @@ def test_a_kept_run_that_is_deleted_is_nowhere_and_its_number_is_not_given_again
         delete_kept(tmp_path, "nowhere", 0, "")
 
 
+def test_a_database_that_was_set_aside_does_not_keep_what_is_deleted(tmp_path: Path) -> None:
+    kept_cache(tmp_path, 2)
+    layout = Layout(tmp_path / "live")
+    last = list(layout.databases())[-1]
+    content = bytearray(last.read_bytes())
+    content[-3 * 4096] ^= 0xFF
+    last.write_bytes(content)
+    delete_kept(tmp_path, "live", 1, "Ann")
+    assert contents(tmp_path) == [0]
+    assert not [*layout.folder.glob("*.damaged*")]
+
+
 def test_only_kept_runs_can_be_deleted(tmp_path: Path) -> None:
     computed = sample_experiment("computed", 2)
     write_sample(tmp_path, computed, sample_inferences(computed))
