@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
+import duckdb
 import pytest
 
 from kthink_core import queries
@@ -132,11 +134,52 @@ def test_a_kept_run_that_is_deleted_is_nowhere_and_its_number_is_not_given_again
         delete_kept(tmp_path, "nowhere", 0, "")
 
 
+def test_a_database_that_was_set_aside_does_not_keep_what_is_deleted(tmp_path: Path) -> None:
+    kept_cache(tmp_path, 2)
+    layout = Layout(tmp_path / "live")
+    last = list(layout.databases())[-1]
+    content = bytearray(last.read_bytes())
+    content[-3 * 4096] ^= 0xFF
+    last.write_bytes(content)
+    delete_kept(tmp_path, "live", 1, "Ann")
+    assert contents(tmp_path) == [0]
+    assert not [*layout.folder.glob("*.damaged*")]
+
+
 def test_only_kept_runs_can_be_deleted(tmp_path: Path) -> None:
     computed = sample_experiment("computed", 2)
     write_sample(tmp_path, computed, sample_inferences(computed))
     with pytest.raises(BadValue, match="holds no kept runs"):
         delete_kept(tmp_path, "computed", 0, "")
+
+
+@pytest.mark.parametrize("inference", [0, 2])
+def test_killed_once_it_is_shown_no_database_keeps_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, inference: int
+) -> None:
+    """The last of all, whose place no newer database takes, too; and no number of a database is given again."""
+    kept_cache(tmp_path, inference + 1)
+    layout = Layout(tmp_path / "live")
+
+    class Killed(BaseException):
+        pass
+
+    def killed(*_: object, **__: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Built, "remove_old", killed)
+        patch.setattr(Writer, "publish", lambda self: None)  # a killed one publishes nothing
+        with pytest.raises(Killed):
+            delete_kept(tmp_path, "live", inference, "Ann")
+    numbers = set(layout.databases().values())
+    made_by = sample_experiment("any", 12)
+    keep(tmp_path, made_by, sample_inference(made_by, 6), REQUEST, "Bo")
+    assert contents(tmp_path) == [*range(inference), inference + 1]
+    assert max(layout.databases().values()) > max(numbers)
+    for path in layout.databases():
+        with closing(duckdb.connect(str(path), read_only=True)) as connection:
+            assert (inference,) not in connection.execute("SELECT inference FROM inferences").fetchall()
 
 
 @pytest.mark.parametrize("step", ["journal", "purge", "show", "clear"])

@@ -307,6 +307,10 @@ def test_a_page_brings_the_cookie_and_keeps_the_one_that_there_is(base: str) -> 
         assert first.headers["cache-control"] == "private, no-cache"
         again = client.get(f"{base}/live", headers=html)  # with the cookie
         assert f"{COOKIE}={facts[1]};" in again.headers["set-cookie"]
+        for other in ('a={"x": 1}', "a=b c", "a[0]=1", "flag", "path=5"):  # of whatever else the host has
+            client.cookies.clear()
+            beside = client.get(f"{base}/live", headers=html | {"cookie": f"{other}; {COOKIE}={facts[1]}"})
+            assert f"{COOKIE}={facts[1]};" in beside.headers["set-cookie"]
         by_tls = client.get(f"{base}/live", headers=html | {"x-forwarded-proto": "https"})
         assert by_tls.headers["set-cookie"].endswith("; Secure")
         for strange in ("x", "../" * 20, "a" * 44, "a=b"):

@@ -160,6 +160,19 @@ def test_a_factor_that_is_not_folded_in_and_half_a_folder(tmp_path: Path) -> Non
         one_of(tmp_path, "layers.0")
 
 
+@pytest.mark.parametrize("largest", ["W_enc", "b_dec"])
+def test_numbers_that_its_own_type_does_not_hold(largest: str, tmp_path: Path) -> None:
+    """Infinite ones would make features silent, or never end."""
+    folder = tmp_path / "standard"
+    shutil.copytree(MADE / "standard", folder)
+    weights, cfg = folder / "sae_weights.safetensors", folder / "cfg.json"
+    tensors = load_file(weights)
+    save_file(tensors | {largest: tensors[largest] + 1e6}, weights)
+    cfg.write_text(json.dumps(json.loads(cfg.read_text()) | {"dtype": "float16"}))
+    with pytest.raises(BadFile, match=rf"{largest}: too large for torch\.float16"):
+        one_of(tmp_path, "layers.1")
+
+
 def test_where_they_are_found(tmp_path: Path) -> None:
     """Beside sparsify's, by their hooks or their folders' names; and who is meant where there are several."""
     shutil.copytree(demo.SAES / "layers.2.mlp", tmp_path / "layers.2.mlp")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
-from http.cookies import CookieError, SimpleCookie
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from kthink_core.access.admission import PROGRAMS
@@ -45,7 +45,8 @@ class VisitorCookie:
         if not self._is_page(scope):
             await self._app(scope, receive, send)
             return
-        given = _given(Headers(scope=scope).getlist("cookie"))
+        # As browsers have them: what other applications of the same host keep may be in any form.
+        given = HTTPConnection(scope).cookies.get(COOKIE, "")
         visitor = given if is_visitor(given) else new_visitor()
 
         async def told(message: Message) -> None:
@@ -65,15 +66,3 @@ class VisitorCookie:
         if scope["type"] != "http" or scope["method"] != "GET" or scope["path"].startswith(self._base + PROGRAMS):
             return False
         return "text/html" in Headers(scope=scope).get("accept", "")
-
-
-def _given(headers: list[str]) -> str | None:
-    """The cookie's value."""
-    for header in headers:
-        try:
-            found = SimpleCookie(header).get(COOKIE)
-        except CookieError:
-            continue
-        if found is not None:
-            return found.value
-    return None

@@ -22,7 +22,7 @@ from kthink_core.config import SaeShape
 from kthink_core.errors import BadFile, MissingFiles, UnsupportedSae
 from kthink_core.model.lens_cfg import LensCfg, read_lens_cfg
 from kthink_core.model.sae import Latents
-from kthink_core.model.weights import read_tensors
+from kthink_core.model.weights import listed, not_finite, read_tensors
 
 WEIGHTS = "sae_weights.safetensors"
 _ROUNDING = 1e-2
@@ -114,6 +114,8 @@ def load_lens_sae(folder: Path, device: torch.device, most: int) -> LensSae:
     tensors = {name: tensor.to(cfg.dtype) for name, tensor in tensors.items()}
     if cfg.rescale_acts_by_decoder_norm:
         _fold_lengths(path, tensors)
+    if bad := not_finite(tensors):  # what the file has was finite
+        raise BadFile(path, f"{listed(bad)}: too large for {cfg.dtype}, in which its cfg.json says that it encodes")
     return LensSae(cfg, tensors, most)
 
 

@@ -19,6 +19,7 @@ from kthink_core.store.kept_memory import forget_memory
 from kthink_core.store.studies import forget_studies
 
 _NAME = re.compile(r"(\d{6,9})\.deleted", re.ASCII)
+_LEFT = re.compile(rf"(\d{{6,9}})\.parquet(?:{re.escape(DAMAGED)}.*)?", re.ASCII)
 
 
 class Deletion(BaseModel):
@@ -41,18 +42,23 @@ class Deletions:
         write_atomically(_mark(self._layout, inference), Deletion(deleted=now, by=by).model_dump_json().encode())
         self.inferences.add(inference)
 
+    def left(self) -> dict[int, list[Path]]:
+        """What the journal still has of them, by inference: until that is removed, no end was made of it."""
+        found: dict[int, list[Path]] = {}
+        for path in sorted(self._layout.journal.iterdir()) if self.inferences else ():
+            if (named := _LEFT.fullmatch(path.name)) and int(named[1]) in self.inferences:
+                found.setdefault(int(named[1]), []).append(path)
+        return found
+
     def clear(self) -> None:
         """Removes what is left of them, once no database has them. Raises OSError."""
-        for inference in sorted(self.inferences):
-            segment = self._layout.segment(inference)
-            left = [segment, *segment.parent.glob(f"{segment.name}{DAMAGED}*")]
-            if any(path.exists() for path in left):
-                forget_studies(self._layout, inference)
-                forget_memory(self._layout, inference)
-                remove(self._layout.fidelity_of(inference))
-                for path in left[::-1]:
-                    remove(path)
-                sync_folder(segment.parent)
+        for inference, paths in self.left().items():
+            forget_studies(self._layout, inference)
+            forget_memory(self._layout, inference)
+            remove(self._layout.fidelity_of(inference))
+            for path in reversed(paths):
+                remove(path)
+            sync_folder(self._layout.journal)
 
 
 def deleted_inferences(layout: Layout) -> list[int]:

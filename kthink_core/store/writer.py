@@ -105,8 +105,8 @@ class Writer:
     @property
     def next_inference(self) -> int:
         """The smallest number that no inference ever had, be it one that is lost."""
-        others = (*self._lost, *self._deletions.inferences, *self._layout.set_aside())
-        return 1 + max(*self._journal, *others, -1, -1)
+        deleted, aside = self._deletions.inferences, self._layout.set_aside()
+        return 1 + max(*self._journal, *self._lost, *deleted, *aside, -1, -1)
 
     @property
     def has_directions(self) -> bool:
@@ -176,8 +176,7 @@ class Writer:
         self.catch_up()
 
     def delete(self, inference: int, by: str) -> None:
-        """Deletes a committed inference of an open-ended experiment: no reader sees it when this returns; killed in the
-        middle, the next writer goes on. `by`: who does it. Raises as `build`."""
+        """Deletes one that is kept: no reader sees it when this returns. `by`: who does it. Raises as `build`."""
         assert self.experiment.open_ended and inference in self._journal
         self._deletions.add(inference, by)
         self._journal.discard(inference)
@@ -252,12 +251,13 @@ class Writer:
         return self._built.path(main)
 
     def _purge(self) -> None:
-        """Makes an end of what is deleted."""
-        deleted = self._deletions.inferences
-        if self._built.contents & deleted:
+        """Makes an end of what is deleted; its files go last, so that one that is killed before is followed up."""
+        if self._built.contents & (deleted := self._deletions.inferences):
             self._built.purge(deleted, self._journal, self._read, self._directions is not None)
-            self._show(grace=0.0)
-        self._deletions.clear()
+        if self._deletions.left():
+            self.publish()  # whatever is pending: no other database is needed then
+            self._show(at_once=True)
+            self._deletions.clear()
 
     def _commit(self, inference: Inference) -> None:
         write_segment(self._layout.folder, inference, self.experiment.mark)
@@ -290,11 +290,11 @@ class Writer:
             self._lost.add(inference)
         return found
 
-    def _show(self, grace: float | None = None) -> None:
-        """Lets the manifest name the current databases; those that they replaced go in time, or after some seconds."""
+    def _show(self, *, at_once: bool = False) -> None:
+        """Lets the manifest name the current databases; those that they replaced go in time, or at once."""
         found = sound_manifest(self._layout, self.experiment)
         now = (self._built.main, self._built.increments, (), self._lost)
         if found is None or (found.database, found.increments, found.segments, set(found.lost)) != now:
             write_manifest(self._layout, self.experiment.mark, self._built.main, self._built.increments, self._lost)
         if not self._pending and (self._journal or self._deletions.inferences):
-            self._built.remove_old(is_whole=not self._lost and not self._layout.set_aside(), grace=grace)
+            self._built.remove_old(is_whole=not (self._lost or self._layout.set_aside()), at_once=at_once)
