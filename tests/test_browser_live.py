@@ -151,6 +151,10 @@ def test_a_run_is_found_again_opened_kept_and_deleted(visit: Visit, place: Place
     page.get_by_role("button", name="Delete this kept run").click()
     page.get_by_role("button", name="Delete it for good").click()
     expect(page.get_by_text(re.compile("was kept, and deleted on"))).to_be_visible()
+    page.goto(kept_link)  # it may be kept anew, and no link leads to what is gone
+    settled(page)
+    expect(page.get_by_role("button", name="Keep", exact=True)).to_be_visible()
+    expect(page.get_by_role("link", name=re.compile("^Kept as inference"))).to_have_count(0)
     page.goto(link)
     settled(page)
     page.get_by_text("Your runs").click()

@@ -112,7 +112,7 @@ def remarks(reader: Reader, table: pd.DataFrame, given: Mapping[str, Any]) -> li
             "neighbouring sentences resemble each other, q is too small."
         )
     if n < FEW:
-        what = "sentences" if traces else "inferences"
+        what = ("sentence" if traces else "inference") + ("" if n == 1 else "s")
         none = "there are no intervals and nothing is tested" if traces else "others may be otherwise"
         told.append(f"A side has {n} {what} only: so few that {none}.")
         if traces:

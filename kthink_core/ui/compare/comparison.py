@@ -148,7 +148,8 @@ def inference(
         rank = "beyond the first 100" if pd.isna(own["rank"]) else f"{own['rank']}."
         most = numerals.number(own["max_activation"])
         called = plain(feature_names.in_words(page, view.hookpoint, feature))
-        st.caption(f"Feature {called} fires at {own['positions']} positions, at most {most}, rank {rank}")
+        positions = f"{own['positions']} position{'' if own['positions'] == 1 else 's'}"
+        st.caption(f"Feature {called} fires at {positions}, at most {most}, rank {rank}")
 
     def follow(chosen: Selection) -> None:
         at = view if base is None else base.view

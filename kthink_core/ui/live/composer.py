@@ -133,7 +133,7 @@ def _watchlist(page: Page) -> None:
         "Watchlist", listed, **_lasting(key), on_change=typed,
         max_selections=MOST_FEATURES, accept_new_options=True, format_func=named,
         filter_mode="prefix",  # else "12" and Enter takes 312
-        placeholder="features, by number or by what they are called",
+        placeholder="by number, label or token",
         help="A watched feature that fires above its threshold is marked in the transcript and reported while the "
         "model goes on. Counts from the next run on.",
     )  # fmt: skip

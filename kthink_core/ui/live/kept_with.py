@@ -1,4 +1,4 @@
-"""What a run is kept with: its thresholds, and what was unusual in it, as its reader saw it."""
+"""What a run is kept with: its thresholds, and what was unusual in it, as its reader saw it; whether it still is."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from dataclasses import replace
 import pandas as pd
 
 from kthink_core.errors import KthinkError
-from kthink_core.live.api import KeepRequest
+from kthink_core.live.api import KeepRequest, Kept
+from kthink_core.store.deletion import find_deletion
+from kthink_core.store.files import Layout
 from kthink_core.store.kept_memory import MOST_COMPARED, MOST_ROWS, MOST_WATCHED, Comparison, Unusual, Watched
 from kthink_core.ui.inference import trace_parts
 from kthink_core.ui.inference.trace_parts import Reading
@@ -27,6 +29,11 @@ def seen(page: Page, run: RunState) -> KeepRequest:
             with suppress(KthinkError, OSError):  # the page says what is wrong with the experiment
                 compared.append(_compared(page, whole, run, hookpoint))
     return KeepRequest(run=run.id or None, watched=watched, compared=tuple(compared)[:MOST_COMPARED])
+
+
+def is_deleted(page: Page, kept: Kept) -> bool:
+    """Whether somebody has deleted what was kept since: the run may be kept anew."""
+    return find_deletion(Layout(page.source.cache / kept.experiment), kept.inference) is not None
 
 
 def _compared(page: Page, whole: Page, run: RunState, hookpoint: str) -> Comparison:

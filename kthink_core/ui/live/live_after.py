@@ -58,7 +58,7 @@ def keep(
     """What stores a run that has an end and all hookpoints, then what leads to where it is stored. `name` tells it from
     that of another run; `reference`: the right answer, where it is known."""
     kept, problem = run.kept, st.session_state.get(f"{_KEPT} {run.job}")
-    if kept is not None:
+    if kept is not None and not kept_with.is_deleted(page, kept):
         view = page.view
         watched = {watch.hookpoint for watch in run.watched}
         here = view.hookpoint in watched or not watched

@@ -13,7 +13,7 @@ from kthink_core.live.api import GenerateRequest
 from kthink_core.live.remembered import Remembered
 from kthink_core.store.files import Layout
 from kthink_core.store.kept_memory import kept_as
-from kthink_core.ui.live import history, shown_run
+from kthink_core.ui.live import history, kept_with, shown_run
 from kthink_core.ui.live.run_state import RunState
 from kthink_core.ui.parts import clicks
 from kthink_core.ui.parts.writing import plain, visible
@@ -78,7 +78,7 @@ def _list(page: Page, runs: list[Remembered], days: float) -> None:
         "tokens": NumberColumn("Tokens", format="%d", width=80),
         "outcome": TextColumn("How it came out", width=260),
     }
-    rows = [_row(run) for run in runs]
+    rows = [_row(page, run) for run in runs]
 
     def open_run(row: int) -> None:
         go(View(runs[row].experiment, page.view.hookpoint, live=runs[row].run))
@@ -100,7 +100,7 @@ def _list(page: Page, runs: list[Remembered], days: float) -> None:
         st.error(plain(problem), icon=":material/error:")
 
 
-def _row(told: Remembered) -> dict[str, object]:
+def _row(page: Page, told: Remembered) -> dict[str, object]:
     request = told.request
     settings = "encoded only"
     if isinstance(request, GenerateRequest):
@@ -111,13 +111,16 @@ def _row(told: Remembered) -> dict[str, object]:
         "prompt": visible(told.text[:_START]) + ("…" if len(told.text) > _START else ""),
         "settings": settings,
         "tokens": told.tokens or None,
-        "outcome": _outcome(told, history.going(told.run)),
+        "outcome": _outcome(page, told, history.going(told.run)),
     }
 
 
-def _outcome(told: Remembered, run: RunState | None) -> str:
+def _outcome(page: Page, told: Remembered, run: RunState | None) -> str:
     """How a run came out; `run`: as it is in this process, where it is."""
-    kept = f", kept as inference {told.kept.inference} of {told.kept.experiment}" if told.kept else ""
+    kept = ""
+    if told.kept is not None:
+        deleted = ", which was deleted" if kept_with.is_deleted(page, told.kept) else ""
+        kept = f", kept as inference {told.kept.inference} of {told.kept.experiment}{deleted}"
     if told.state == "going":
         return "goes on" if run is not None and run.going else "ended with the app" if run is None else "ended"
     if told.end is None:

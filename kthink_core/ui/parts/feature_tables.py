@@ -66,7 +66,7 @@ def _measures(of: int) -> dict[str, Measure]:
         "lift_high": Measure("At most", 1, "×", help=terms.help("lift_interval")),
         "fires_with_lift": Measure("Lift", 1, "×", help=terms.help("fires_with_lift"), column="lift"),
         "percentile": Measure("Percentile", 1, "%", bar=True, help=terms.help("percentile")),
-        "stored_maximum": Measure("Stored maximum", 2, help="Its largest activation in the stored inferences."),
+        "stored_maximum": Measure("Stored max.", 2, help="Its largest activation in the stored inferences."),
         "excess": Measure("Excess", 1, "×", help=terms.help("excess")),
         "members": Measure("Members", help=terms.help("family")),
         "shared": Measure("Shared", help="Positions in scope at which both fire: it and the family's first."),
