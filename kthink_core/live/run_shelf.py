@@ -28,6 +28,7 @@ _NAME = re.compile(rf"(\d{{12}})-({RUN_ID.pattern})\.run", re.ASCII)
 _OWNER = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _MOST_HEADER = 4_000_000
 """Bytes: a prompt of the longest text in the widest characters."""
+_BLOCK = 4096
 _ABANDONED = 3600.0
 """Seconds after which what was begun to be written never will be."""
 log = logging.getLogger("kthink.runs")
@@ -205,8 +206,9 @@ def _parts(path: Path) -> tuple[Remembered, bytes] | None:
 
 
 def _size(path: Path) -> int:
+    """What it takes of a disk, in whole blocks, its place in a folder included: many that are small are much, too."""
     try:
-        return path.stat().st_size
+        return (-(-path.stat().st_size // _BLOCK) + 1) * _BLOCK
     except FileNotFoundError:
         return 0
 

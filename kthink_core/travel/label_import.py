@@ -79,7 +79,8 @@ def take_labels(
     left, cut, own_stood, seen = _Left(), 0, 0, set[str]()
     own: dict[str, dict[int, str]] = {}
     known = ", ".join(experiment.saes)
-    unknown = f"of what the experiment does not have ({known}; --hookpoint NAME=H says what is what)"
+    said = "--hookpoint NAME=H, or the choice on the page, says what is what"
+    unknown = f"of what the experiment does not have ({known}; {said})"
     taken: dict[str, dict[tuple[int, str], Imported]] = {}
     for label in found:
         if isinstance(label, Unread):
