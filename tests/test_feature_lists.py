@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-import subprocess
-import sys
 import unicodedata
 from contextlib import closing
 from pathlib import Path
@@ -18,8 +16,8 @@ from kthink_core.notes import FILE, FeatureList, FeatureLists, FeatureSubject, N
 from kthink_core.notes.lists import MOST
 from kthink_core.notes.schema import MIGRATIONS
 from kthink_core.ui.view.list_link import NONE, ListLink, features_list, list_text
+from tests.writer_processes import run_together
 
-ROOT = Path(__file__).resolve().parent.parent
 HOOKPOINTS = {"layers.2.self_attn": 50, "layers.10.mlp": 70_000}
 
 
@@ -193,20 +191,7 @@ for step in range(20):
 
 def test_several_processes_fill_one_list_and_nothing_is_lost(lists: FeatureLists) -> None:
     """They begin it together where there is no file yet."""
-    command = [sys.executable, "-c", WRITER, str(lists.path)]
-    writers = [
-        subprocess.Popen([*command, str(number)], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        for number in (1, 2, 3)
-    ]
-    for writer in writers:
-        assert writer.stdout is not None and writer.stdout.readline() == "ready\n"
-    for writer in writers:
-        assert writer.stdin is not None
-        writer.stdin.write("\n")
-        writer.stdin.flush()
-    for writer in writers:
-        writer.communicate(timeout=300)
-        assert writer.returncode == 0
+    run_together(WRITER, [(str(lists.path), str(number)) for number in (1, 2, 3)])
     (one,) = lists.all()
     expected = {100 * number + step for number in (0, 1, 2, 3) for step in range(20)}
     assert set(lists.beside(one.id, of(0))) == expected and one.features == len(expected)

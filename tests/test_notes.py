@@ -36,6 +36,7 @@ from kthink_core.model.sae_folders import load_saes
 from kthink_core.notes import FeatureSubject, InferenceSubject, Notebook, SpanSubject, clean, search
 from kthink_core.notes.schema import MIGRATIONS
 from tests.app_samples import HOOKPOINTS, sample_experiment, write_experiment
+from tests.writer_processes import run_together
 
 FEATURE = FeatureSubject("org/saes", "abc123", "layers.10.mlp", 32456)
 INFERENCE = InferenceSubject("demo", 3)
@@ -245,22 +246,7 @@ for number in range(count):
 def test_several_processes_write_at_once_and_nothing_is_lost(notebook: Notebook) -> None:
     """They begin together where there is no file yet."""
     count, authors = 25, ["Ann", "Bob", "Cy", "Dee", "Eve"]
-    writers = [
-        subprocess.Popen(
-            [sys.executable, "-c", WRITER, str(notebook.path), author, str(count)],
-            cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        )
-        for author in authors
-    ]  # fmt: skip
-    for writer in writers:
-        assert writer.stdout is not None and writer.stdout.readline() == "ready\n"
-    for writer in writers:
-        assert writer.stdin is not None
-        writer.stdin.write("\n")
-        writer.stdin.flush()
-    for writer in writers:
-        _, complaints = writer.communicate(timeout=300)
-        assert writer.returncode == 0, complaints
+    run_together(WRITER, [(str(notebook.path), author, str(count)) for author in authors])
     found = [entry for entry in notebook.entries(FEATURE) if entry.what == "note"]
     assert sorted((entry.author, entry.value) for entry in found) == sorted(
         (author, f"{author} {number}") for author in authors for number in range(count)

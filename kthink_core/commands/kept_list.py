@@ -13,7 +13,7 @@ from kthink_core.access.secret_key import FOLDER
 from kthink_core.arguments import add_cache, cache_of, experiment_name, whole_number
 from kthink_core.errors import BadValue
 from kthink_core.listing import write_table
-from kthink_core.store.kept_memory import read_memory
+from kthink_core.store.kept_memory import KeptMemory, read_memory
 from kthink_core.store.kept_runs import check_kept, delete_kept
 from kthink_core.store.reader import open_reader
 
@@ -53,8 +53,8 @@ def _run(options: argparse.Namespace) -> None:
     print(f"kthink: inference {inference} of '{name}' is deleted", file=sys.stderr)
 
 
-def _row(row: dict, memory: object) -> tuple:
-    watched = len(getattr(memory, "watched", ()))
-    compared = ", ".join(dict.fromkeys(each.experiment for each in getattr(memory, "compared", ())))
-    kept = getattr(memory, "kept", None)
-    return (int(row["inference"]), kept, row["author"], watched, compared or None, str(row["question"])[:80])
+def _row(row: dict, memory: KeptMemory | None) -> tuple:
+    known = memory or KeptMemory()
+    compared = ", ".join(dict.fromkeys(each.experiment for each in known.compared)) or None
+    kept = None if memory is None else memory.kept
+    return (int(row["inference"]), kept, row["author"], len(known.watched), compared, str(row["question"])[:80])
