@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ import duckdb
 import pytest
 
 from kthink_core import queries
+from kthink_core.cli import main
 from kthink_core.errors import BadValue, UnknownName
 from kthink_core.live.api import GenerateRequest, Kept
 from kthink_core.records import Intervention
@@ -180,6 +182,21 @@ def test_killed_once_it_is_shown_no_database_keeps_it(
     for path in layout.databases():
         with closing(duckdb.connect(str(path), read_only=True)) as connection:
             assert (inference,) not in connection.execute("SELECT inference FROM inferences").fetchall()
+
+
+def test_the_command_lists_what_is_kept_and_deletes_what_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(*arguments: str) -> int:
+        return main(["kept", "--cache", str(tmp_path), "--format", "json", *arguments])
+
+    kept_cache(tmp_path, 2)
+    assert run() == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [(row["inference"], row["watched"], row["compared"]) for row in rows] == [(0, 1, None), (1, 1, None)]
+    assert run("--delete", "0") != 0 and "say --yes" in capsys.readouterr().err
+    assert run("--delete", "7", "--yes") != 0 and contents(tmp_path) == [0, 1]
+    assert run("--delete", "0", "--yes") == 0 and contents(tmp_path) == [1]
 
 
 @pytest.mark.parametrize("step", ["journal", "purge", "show", "clear"])
