@@ -117,9 +117,9 @@ def test_a_whole_visit_under_a_path_behind_nginx(lab: Lab, context: BrowserConte
 def run_live(page: Page) -> None:
     """What the worker writes comes while it is written."""
     page.get_by_role("link", name="Live").click()
-    box = page.get_by_label("Prompt", exact=True)
-    expect(box).to_be_visible()
+    expect(page.locator("h1")).to_have_text("Live")
     settled(page)
+    box = page.get_by_role("textbox", name="Prompt", exact=True)
     box.fill("Two?")
     expect(page.locator(".prompt .count")).to_contain_text("of at most")
     page.get_by_role("button", name="Run", exact=True).click()
