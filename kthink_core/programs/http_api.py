@@ -167,7 +167,7 @@ def _add_query(api: FastAPI, query: str) -> None:
         answers, limits = serving.answers, serving.limits
         asked = await limits.computed(asker, answers.asked, asker, experiment, query, chosen)
         version = given.version or asked.version
-        tag = mark(experiment, query, sorted(given), version)
+        tag = mark(experiment, query, sorted(given), version, asker.experiments)
         if version == asked.version and has_it(request.headers, tag):
             return Response(status_code=304, headers={"etag": tag})
         found = await limits.computed(asker, answers.answer, asked, version)
