@@ -115,6 +115,9 @@ def test_a_token_or_a_cookie_lets_a_viewer_in_and_a_proxy_names_who_asks(lab: La
     ada = {"x-forwarded-email": "ada@lab.example"}
     assert [row["experiment"] for row in lab.proxied.get("/experiments", headers=ada).json()] == ["demo"]
     assert lab.proxied.get("/experiments", headers={"x-forwarded-email": "eve@lab.example"}).status_code == 403
+    assert lab.proxied.get("/experiments", headers=ada).status_code == 200
+    came = [line for line in lab.audit() if line["event"] == "sign-in" and line.get("way") == "proxy"]
+    assert [(line["person"], line["address"]) for line in came] == [("proxy ada@lab.example", "10.1.2.3")]  # once
     assert lab.stranger.get("/experiments", headers=ada).status_code == 401
 
 

@@ -120,9 +120,9 @@ def test_an_author_is_a_text(settings: WorkerSettings, author: str, told: str) -
 @pytest.mark.parametrize("method", ["GET", "POST", "OPTIONS", "DELETE"])
 def test_without_the_token_nothing_is_told(guarded: WorkerSettings, path: str, method: str) -> None:
     json_type = {"content-type": "application/json"}
-    for given in ({}, {"authorization": "Bearer another-secret"}, {"authorization": TOKEN}):
+    for sent in ({}, {"authorization": "Bearer another-secret"}, {"authorization": TOKEN}):
         answer = httpx.request(
-            method, guarded.address + path, content=b"{bad", headers=json_type | given, trust_env=False
+            method, guarded.address + path, content=b"{bad", headers=json_type | sent, trust_env=False
         )
         assert answer.status_code == 401 and answer.headers["www-authenticate"] == "Bearer"
         assert sentence(answer) == "send the worker's token (KTHINK_WORKER_TOKEN) as a bearer token"

@@ -7,6 +7,7 @@ from typing import Any
 from kthink_core.config import OF_EXPERIMENT
 from kthink_core.errors import MissingFiles, in_words
 
+
 def data_set(source: str, split: str, option: str) -> Any:
     """A split of `owner/name`, or of `owner/name:config`: rows that lie on disk and are read as they are asked for.
 

@@ -11,7 +11,16 @@ import pandas as pd
 import streamlit as st
 from streamlit.column_config import NumberColumn, TextColumn
 
-from kthink_core.config import DEMO, DEMO_RESIDUAL, GENERATING, OF_EXPERIMENT, PRESETS, Experiment, ExperimentConfig, Site
+from kthink_core.config import (
+    DEMO,
+    DEMO_RESIDUAL,
+    GENERATING,
+    OF_EXPERIMENT,
+    PRESETS,
+    Experiment,
+    ExperimentConfig,
+    Site,
+)
 from kthink_core.evidence import capture_sites
 from kthink_core.identity import sites_apart
 from kthink_core.prompts import NONE

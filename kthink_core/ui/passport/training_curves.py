@@ -67,7 +67,8 @@ def _is_for(person: Person, status: TrainingStatus) -> bool:
     if person.experiments is None:
         return True
     sources = [source.source for source in status.training.data.sources] if status.training is not None else [""]
-    return all(source.startswith(OF_EXPERIMENT) and person.sees(source.removeprefix(OF_EXPERIMENT)) for source in sources)
+    begins = OF_EXPERIMENT
+    return all(source.startswith(begins) and person.sees(source.removeprefix(begins)) for source in sources)
 
 
 def _none(page: Page) -> None:
