@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Callable
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
@@ -42,6 +43,9 @@ MOST_INFERENCES = 1_000_000
 MOST_LATENTS = 2**26
 MOST_WIDTH = 2**20
 """Of an SAE: far above what there is, far below what no memory holds."""
+
+OF_EXPERIMENT = "experiment:"
+"""What a source of traces, problems or texts begins with that is an experiment of the cache."""
 
 DEMO = "demo"
 """As a model, SAE or problem source: the bundle that comes with the package."""
@@ -164,6 +168,16 @@ class ExperimentConfig(BaseModel):
             think = INSTRUCTION
             bypass = "" if self.mode == "bypass" or self.model == DEMO else INSTRUCTION
         return Chat(think, bypass, self.system, self.chat_template)
+
+    def told_to(self, sees: Callable[[str], bool]) -> ExperimentConfig:
+        """As somebody reads it who sees some experiments only: which other one it has its traces of is left out."""
+        sources = {"problems": self.problems, "traces": self.traces}
+        hidden = {
+            field: "another experiment"
+            for field, source in sources.items()
+            if source and source.startswith(OF_EXPERIMENT) and not sees(source.removeprefix(OF_EXPERIMENT))
+        }
+        return self.model_copy(update=hidden)
 
 
 GENERATING = {"problems", "temperature", "top_p", "max_new_tokens", "seed"}

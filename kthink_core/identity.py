@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from kthink_core.config import Experiment, ExperimentConfig, Site
+from kthink_core.config import OF_EXPERIMENT, Experiment, ExperimentConfig, Site
 from kthink_core.errors import ExperimentMismatch, ImportedExperiment, NotComparable
 
 
@@ -55,10 +55,11 @@ def check_comparable(one: Experiment, other: Experiment, hookpoint: str) -> None
 
 def settings_apart(one: Experiment, other: Experiment) -> dict[str, tuple[object, object]]:
     """The settings that differ between two experiments and may show in what the model wrote: not how many inferences
-    there are, nor of what seeds, nor what names its files have."""
+    there are, nor of what seeds, nor what names its files have. A third one is not named: not everybody sees it."""
     left_out = {"model", "model_revision", "sae", "sae_revision", "hookpoints", "limit", "seed", "samples"}
     differing = _differing(one.config, other.config)
-    return {name: pair for name, pair in differing.items() if name not in left_out}
+    told = [each.config.told_to({one.name, other.name}.__contains__) for each in (one, other)]
+    return {name: (getattr(told[0], name), getattr(told[1], name)) for name in differing if name not in left_out}
 
 
 def sites_apart(one: Experiment, other: Experiment, hookpoint: str) -> bool:
@@ -68,7 +69,7 @@ def sites_apart(one: Experiment, other: Experiment, hookpoint: str) -> bool:
     makers = maker(one, hookpoint), maker(other, hookpoint)
     if makers[0] is None or makers[1] is None or one.open_ended or other.open_ended:
         return False
-    if f"experiment:{one.name}" == other.config.traces or f"experiment:{other.name}" == one.config.traces:
+    if OF_EXPERIMENT + one.name == other.config.traces or OF_EXPERIMENT + other.name == one.config.traces:
         return makers[0][:2] == makers[1][:2] and makers[0].site != makers[1].site
     weights = {"model", "model_revision", "sae", "sae_revision"}
     differing = _differing(one.config, other.config).keys() - weights - {"hookpoints", "limit"}

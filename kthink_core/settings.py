@@ -147,6 +147,9 @@ class WorkerSettings(BaseSettings):
     queue: int = Field(default=32, ge=1, description="most jobs that wait")
     jobs_per_client: int = Field(default=4, ge=1, description="most jobs of one client, waiting and running")
     requests_per_minute: int = Field(default=120, ge=1, description="most runs that one client starts in a minute")
+    seconds_per_day: int = Field(
+        default=0, ge=0, description="seconds of the device that one client's jobs may take in a day; 0: any number"
+    )
     audit_prompts: bool = Field(default=False, description="write live prompts into the audit log, not their length")
     body_bytes: int = Field(default=1_000_000, ge=1, description="longest request")
     silence: int = Field(default=30, ge=2, le=86_400, description="seconds without an answer after which `up` kills it")

@@ -7,6 +7,7 @@ import json
 import re
 import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -297,7 +298,11 @@ def test_who_is_refused_again_and_again_does_not_fill_the_log(tmp_path: Path) ->
     log = AuditLog(tmp_path, Bounds(refusals=5))
     for address in ["10.0.0.1"] * 50 + ["10.0.0.2"]:
         log.refusal(401, "no", address)
-    told = [json.loads(line)["address"] for line in log.path.read_text().splitlines()]
+    person = replace(LOCAL, id="oidc a b")
+    log.refusal(403, "no", "10.0.0.1", person)  # who is known is not lost among strangers of a proxy's address
+    *lines, known = [json.loads(line) for line in log.path.read_text().splitlines()]
+    assert known["person"] == person.id
+    told = [line["address"] for line in lines]
     assert told == ["10.0.0.1"] * 5 + ["10.0.0.2"]
 
 

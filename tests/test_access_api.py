@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,8 @@ from kthink_core.access.signatures import PersonTokens, Signatures
 from kthink_core.listing import QUERIES
 from kthink_core.programs.http_api import PATH, make_api
 from kthink_core.settings import AccessSettings
-from tests.app_samples import HOOKPOINTS, sample_experiment, write_experiment
+from kthink_core.store.writer import open_writer
+from tests.app_samples import HOOKPOINTS, sample_experiment, sample_inference, write_experiment
 from tests.query_samples import questions
 
 BASE = "/lab"
@@ -70,8 +72,12 @@ class Lab:
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     cache = tmp_path_factory.mktemp("cache")
     (cache / ".access").mkdir()
-    for name in ("demo", OTHER):
-        write_experiment(cache, sample_experiment(name, 3))
+    write_experiment(cache, sample_experiment(OTHER, 3))
+    demo = sample_experiment("demo", 3)
+    with open_writer(cache, demo) as writer:
+        for inference, parent in enumerate((OTHER, "demo", None)):
+            begun = {"parent_experiment": parent, "parent_inference": 0, "parent_position": 9}
+            writer.append(replace(sample_inference(demo, inference), **begun))
     made = Lab(cache)
     with made.stranger, made.proxied:
         made.proxied.portal = made.stranger.portal  # both on the loop of one server
@@ -109,6 +115,9 @@ def test_a_token_or_a_cookie_lets_a_viewer_in_and_a_proxy_names_who_asks(lab: La
     ada = {"x-forwarded-email": "ada@lab.example"}
     assert [row["experiment"] for row in lab.proxied.get("/experiments", headers=ada).json()] == ["demo"]
     assert lab.proxied.get("/experiments", headers={"x-forwarded-email": "eve@lab.example"}).status_code == 403
+    assert lab.proxied.get("/experiments", headers=ada).status_code == 200
+    came = [line for line in lab.audit() if line["event"] == "sign-in" and line.get("way") == "proxy"]
+    assert [(line["person"], line["address"]) for line in came] == [("proxy ada@lab.example", "10.1.2.3")]  # once
     assert lab.stranger.get("/experiments", headers=ada).status_code == 401
 
 
@@ -171,6 +180,12 @@ def test_another_experiment_is_as_if_there_were_none(lab: Lab) -> None:
     assert (
         lab.get(f"/experiments/{OTHER}/inferences", token, **{"if-none-match": seen.headers["etag"]}).status_code == 404
     )
+    # Nor is it named as what a trace of one's own was begun as, whoever asked first and whatever tag is known.
+    branches = "/experiments/demo/branches"
+    for given, parents in ((whole, [OTHER, "demo", None]), (token, [None, "demo", None])):
+        answer = lab.get(branches, given, **{"if-none-match": seen.headers["etag"]})
+        assert [row["parent_experiment"] for row in answer.json()["rows"]] == parents
+        seen = answer
     told = [
         line for line in lab.audit() if line["event"] == "refusal" and line.get("person") == f"invitation {made.id}"
     ]

@@ -69,7 +69,8 @@ class Lab:
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     cache = tmp_path_factory.mktemp("cache")
-    write_experiment(cache, sample_experiment("demo", 3))
+    of_other = {"problems": f"experiment:{OTHER}", "traces": f"experiment:{OTHER}"}
+    write_experiment(cache, sample_experiment("demo", 3, **of_other))
     write_experiment(cache, sample_experiment(OTHER, 3))
     book = Notebook(cache / FILE)
     feature = FeatureSubject("demo", "", HOOKPOINTS[1], 12)

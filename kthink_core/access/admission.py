@@ -89,7 +89,7 @@ class Admission:
         if scope["path"] == self._base + SIGN_IN and self._login is not None:
             return RedirectResponse(self._login(), 303, {"cache-control": "no-store"})
         for_programs = self._is_for_programs(scope)
-        found = self._gate.person(asking(asked, bearer=for_programs))
+        found = self._arrived(asking(asked, bearer=for_programs))
         if for_programs:
             return self._refusal(scope, found) if isinstance(found, Refused) else None
         if isinstance(found, Person) and (wanted := self._wanted(scope, asked)):
@@ -100,6 +100,13 @@ class Admission:
         if token is not None and scope["method"] in ("GET", "HEAD"):
             return self._entered(scope, asked, token, _last(scope), found)
         return self._refusal(scope, found) if isinstance(found, Refused) else None
+
+    def _arrived(self, asked_by: Asking) -> Person | Refused:
+        """Who asks; the audit log tells of whom a provider or a proxy vouches for."""
+        found = self._gate.person(asked_by)
+        if self._gate.audit is not None and isinstance(found, Person) and found.way in ("oidc", "proxy"):
+            self._gate.audit.arrival(found, found.way, asked_by.address)
+        return found
 
     def _entered(self, scope: Scope, asked: HTTPConnection, token: str, to: str, now: Person | Refused) -> Response:
         """What the link leads to, with the query that it has, and a cookie; who is signed in otherwise stays so."""
@@ -150,7 +157,7 @@ class Admission:
 
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
         asked_by = asking(HTTPConnection(scope))
-        person = self._gate.person(asked_by)
+        person = self._arrived(asked_by)
         if isinstance(person, Refused):
             if self._gate.audit is not None:
                 self._gate.audit.refusal(person.status, person.reason, asked_by.address, path=scope["path"])

@@ -18,6 +18,8 @@ from kthink_core.access.secret_key import access_folder
 
 FILE = "audit.jsonl"
 _LOCK_PATIENCE = 1.0
+_AN_HOUR = 3600.0
+"""Once in it is told who comes anew with each request."""
 _LONGEST = 2000
 """Characters of a fact."""
 log = logging.getLogger("kthink.audit")
@@ -29,7 +31,7 @@ class Bounds(NamedTuple):
     files: int = 10
     """Kept, the one that is written included."""
     refusals: int = 120
-    """Told a minute and address: who is refused may ask as often as they like."""
+    """Told a minute, of a person or, where none is known, an address: who is refused may ask as often as they like."""
 
 
 class AuditLog:
@@ -39,6 +41,7 @@ class AuditLog:
         self.path = access_folder(cache) / FILE
         self._bounds = bounds or Bounds()
         self._refusals = RequestRate(self._bounds.refusals)
+        self._arrivals = RequestRate(1, _AN_HOUR)
 
     def write(self, event: str, person: Person | None = None, **facts: str | float | None) -> None:
         """`event`: sign-in, refusal, prompt, note, … `facts`: what is no secret."""
@@ -53,9 +56,15 @@ class AuditLog:
         except (OSError, Timeout) as error:
             log.error("the audit log %s cannot be written: %s", self.path, error)
 
+    def arrival(self, person: Person, way: str, address: str) -> None:
+        """Somebody is here, whom others vouch for or whose program sends a token: told at a sign-in of theirs that was
+        not told yet, and once an hour."""
+        if not self._arrivals.wait(f"{person.id} {person.expires}"):
+            self.write("sign-in", person, way=way, address=address)
+
     def refusal(self, status: int, reason: str, address: str, person: Person | None = None, **facts: str) -> None:
-        """Somebody was refused. So many of one address a minute are written."""
-        if not self._refusals.wait(address):
+        """Somebody was refused. So many of one person, or address, a minute are written."""
+        if not self._refusals.wait(person.id if person else address):
             self.write("refusal", person, status=status, reason=reason, address=address, **facts)
 
     def _rotate(self) -> None:

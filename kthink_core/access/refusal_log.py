@@ -1,4 +1,7 @@
-"""Every refusal of a server goes into the audit log: which status, of which path, to whom."""
+"""Every refusal of a server goes into the audit log: which status, of which path, to whom.
+
+Who asks stands in the request's state as `person`, once it is known.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,8 @@ class RefusalLog:
         async def told(message: Message) -> None:
             if message["type"] == "http.response.start" and message["status"] in self._statuses:
                 address = scope["client"][0] if scope.get("client") else ""
-                self._audit.refusal(message["status"], scope["method"], address, path=scope["path"])
+                person = scope.get("state", {}).get("person")
+                self._audit.refusal(message["status"], scope["method"], address, person, path=scope["path"])
             await send(message)
 
         await self._app(scope, receive, told if scope["type"] == "http" else send)

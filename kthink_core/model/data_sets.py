@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from kthink_core.config import OF_EXPERIMENT
 from kthink_core.errors import MissingFiles, in_words
-
-EXPERIMENT = "experiment:"
-"""What a source begins with that is an experiment of the cache."""
 
 
 def data_set(source: str, split: str, option: str) -> Any:
@@ -24,5 +22,5 @@ def data_set(source: str, split: str, option: str) -> Any:
         reason = in_words(error)[:300]
         raise MissingFiles(
             f"{option} {source}: it is no file here, and as a data set it cannot be had ({reason}); name "
-            f"`{EXPERIMENT}E`, a JSONL file, or a data set of the hub, with --split where it has no such"
+            f"`{OF_EXPERIMENT}E`, a JSONL file, or a data set of the hub, with --split where it has no such"
         ) from error

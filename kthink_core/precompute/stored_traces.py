@@ -8,9 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from kthink_core.config import ExperimentConfig
+from kthink_core.config import OF_EXPERIMENT, ExperimentConfig
 from kthink_core.errors import BadProblems, short
-from kthink_core.model.data_sets import EXPERIMENT
 from kthink_core.model.language_model import LanguageModel, token_text
 from kthink_core.records import Generation, Given, Problem, Prompt
 from kthink_core.store.reader import open_reader
@@ -26,7 +25,7 @@ class StoredTraces:
     def __init__(self, cache: Path, config: ExperimentConfig, lm: LanguageModel) -> None:
         """Raises BadProblems, and what opening an experiment raises."""
         self._source = config.traces or ""
-        self._reader = open_reader(cache, self._source.removeprefix(EXPERIMENT))
+        self._reader = open_reader(cache, self._source.removeprefix(OF_EXPERIMENT))
         stored, there = self._reader.experiment, self._reader.inference_ids
         wanted = (there if stored.open_ended else range(stored.inferences))[: config.limit]
         if not wanted or list(wanted) != list(there[: len(wanted)]) or wanted[-1] != len(wanted) - 1:

@@ -12,10 +12,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from kthink_core.config import MOST_INFERENCES, ExperimentConfig
+from kthink_core.config import MOST_INFERENCES, OF_EXPERIMENT, ExperimentConfig
 from kthink_core.documents import lines, parse
 from kthink_core.errors import BadFile, BadProblems, in_words
-from kthink_core.model.data_sets import EXPERIMENT, data_set
+from kthink_core.model.data_sets import data_set
 from kthink_core.model.language_model import LanguageModel
 from kthink_core.precompute.stored_traces import StoredTraces
 from kthink_core.precompute.trace_rows import FIELDS, trace_row
@@ -58,7 +58,7 @@ def open_traces(config: ExperimentConfig, lm: LanguageModel, cache: Path) -> Tra
     experiment raises.
     """
     source = config.traces or ""
-    if source.startswith(EXPERIMENT):
+    if source.startswith(OF_EXPERIMENT):
         return StoredTraces(cache, config, lm)
     path = Path(source).expanduser()
     rows = _Lines(path) if path.is_file() or path.suffix == ".jsonl" else _DataSet(source, config.split)

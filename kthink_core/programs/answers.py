@@ -21,6 +21,8 @@ from kthink_core.store.visible_state import visible_state
 
 READERS = 8
 """Kept open, of experiments and their states."""
+_PARENT = "parent_experiment"
+"""The only column that names another experiment than those that are asked about."""
 MOST_ROWS = 200_000
 """Of all answers that are kept."""
 
@@ -47,10 +49,12 @@ class Asked(NamedTuple):
     options: Mapping[str, Any]
     version: str
     """Of all that is read, the other experiment's included."""
+    within: tuple[str, ...] | None = None
+    """The only experiments that an answer may name; None: all."""
 
     @property
     def key(self) -> Hashable:
-        return self.experiment, self.query, repr(sorted(self.options.items())), self.version
+        return self.experiment, self.query, repr(sorted(self.options.items())), self.version, self.within
 
 
 class Answers:
@@ -82,7 +86,8 @@ class Answers:
         names = [experiment, *([options["other"]] if "other" in options else [])]
         for name in names:
             self.experiment(person, name)
-        return Asked(experiment, query, options, "-".join(visible_state(self._cache, name) for name in names))
+        version = "-".join(visible_state(self._cache, name) for name in names)
+        return Asked(experiment, query, options, version, person.experiments)
 
     def answer(self, asked: Asked, version: str | None = None) -> Answered:
         """The answer, in the state of `version` where that is given. Raises Changed where that one is gone;
@@ -98,7 +103,8 @@ class Answers:
         check_options(reader, asked.query, options)
         if "other" in options:
             options["other"] = self._reader(options["other"])
-        return self._kept_of(asked.key, answered(reader, asked.query, options))
+        found = answered(reader, asked.query, options)
+        return self._kept_of(asked.key, found._replace(table=_told(found.table, asked.within)))
 
     def _reader(self, name: str) -> Reader:
         try:
@@ -113,6 +119,13 @@ class Answers:
             while sum(1 + len(each.table) for each in self._kept.values()) > MOST_ROWS:
                 self._kept.popitem(last=False)
         return found
+
+
+def _told(table: pd.DataFrame, within: tuple[str, ...] | None) -> pd.DataFrame:
+    """Without the names of other experiments."""
+    if within is None or _PARENT not in table:
+        return table
+    return table.assign(**{_PARENT: table[_PARENT].where(table[_PARENT].isin(within), None)})
 
 
 @lru_cache(maxsize=READERS)

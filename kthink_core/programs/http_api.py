@@ -22,7 +22,6 @@ from kthink_core.access.admission import PROGRAMS, asking
 from kthink_core.access.gate import Gate, Refused
 from kthink_core.access.once_a_minute import OnceAMinute
 from kthink_core.access.person import Person
-from kthink_core.access.request_rate import RequestRate
 from kthink_core.errors import BadFile, BadValue, Busy, KthinkError, NotComparable, OutOfRange, UnknownName, in_words
 from kthink_core.listing import QUERIES, as_json
 from kthink_core.programs import api_docs
@@ -35,8 +34,6 @@ from kthink_core.programs.work_limits import Bounds, TooMany, WorkLimits
 
 PATH = f"{PROGRAMS}v1"
 """Where it lies below the app."""
-_AN_HOUR = 3600.0
-"""Once in it the audit log tells of who comes with a token: with every request they come anew."""
 log = logging.getLogger("kthink.api")
 log.addFilter(OnceAMinute())
 
@@ -84,7 +81,6 @@ class _Serving:
 
     def __init__(self, cache: pathlib.Path, gate: Gate, bounds: Bounds | None) -> None:
         self.gate, self.answers, self.limits = gate, Answers(cache), WorkLimits(bounds)
-        self._told = RequestRate(1, _AN_HOUR)
 
     def person(self, request: Request) -> Person:
         """Who asks; counts the request. Raises HTTPException, TooMany."""
@@ -93,8 +89,8 @@ class _Serving:
         if isinstance(found, Refused):
             raise HTTPException(found.status, found.reason, {"WWW-Authenticate": "Bearer"})
         request.state.person = found
-        if self.gate.audit is not None and asked_by.bearer and not self._told.wait(found.id):
-            self.gate.audit.write("sign-in", found, way="bearer token", address=asked_by.address)
+        if self.gate.audit is not None and asked_by.bearer:
+            self.gate.audit.arrival(found, "bearer token", asked_by.address)
         self.limits.count(found)
         return found
 
@@ -167,7 +163,7 @@ def _add_query(api: FastAPI, query: str) -> None:
         answers, limits = serving.answers, serving.limits
         asked = await limits.computed(asker, answers.asked, asker, experiment, query, chosen)
         version = given.version or asked.version
-        tag = mark(experiment, query, sorted(given), version)
+        tag = mark(experiment, query, sorted(given), version, asker.experiments)
         if version == asked.version and has_it(request.headers, tag):
             return Response(status_code=304, headers={"etag": tag})
         found = await limits.computed(asker, answers.answer, asked, version)

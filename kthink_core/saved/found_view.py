@@ -41,7 +41,7 @@ class Opened:
     view: View
     closing: ExitStack
     notes_of: tuple[str, ...] | None = None
-    """The experiments whose labels are told; None: all."""
+    """The experiments of which there may be word, their labels included; None: all."""
 
     @property
     def experiment(self) -> Experiment:
@@ -50,6 +50,10 @@ class Opened:
     @property
     def inferences(self) -> tuple[int, ...]:
         return self.reader.inference_ids
+
+    def sees(self, experiment: str) -> bool:
+        """Whether its name may be told."""
+        return self.notes_of is None or experiment in self.notes_of
 
     def ask(
         self,

@@ -14,7 +14,7 @@ def facts(opened: Opened, kind: Kind) -> dict[str, str]:
     """What the view is of, and what that was made with."""
     view, experiment = opened.view, opened.experiment
     known = {"sae", "hookpoints"} if experiment.is_bare else None
-    config = experiment.config.model_dump(include=known)
+    config = experiment.config.told_to(opened.sees).model_dump(include=known)
     values: dict[str, object] = {
         "view": link(kind, view),
         "saved": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -22,10 +22,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from kthink_core.config import OF_EXPERIMENT
 from kthink_core.documents import lines, parse
 from kthink_core.errors import BadFile, BadValue, in_words
 from kthink_core.identity import source as weights
-from kthink_core.model.data_sets import EXPERIMENT, data_set
+from kthink_core.model.data_sets import data_set
 from kthink_core.model.language_model import LanguageModel
 from kthink_core.prompts import spelled_ids
 from kthink_core.store.reader import open_reader
@@ -80,8 +81,8 @@ def read_corpus(lm: LanguageModel, cache: Path, config: TrainingConfig) -> Corpu
 
 
 def _pieces(source: str, lm: LanguageModel, cache: Path, config: TrainingConfig) -> Iterator[Piece]:
-    if source.startswith(EXPERIMENT):
-        return _traces(source.removeprefix(EXPERIMENT), weights(config.model, lm.revision), cache)
+    if source.startswith(OF_EXPERIMENT):
+        return _traces(source.removeprefix(OF_EXPERIMENT), weights(config.model, lm.revision), cache)
     path = Path(source).expanduser()
     if path.is_file() or path.suffix == ".jsonl":
         return _of_lines(path, lm)
@@ -94,7 +95,7 @@ def _traces(name: str, model: str, cache: Path) -> Iterator[Piece]:
         config, revisions = reader.experiment.config, reader.experiment.revisions
         stored = weights(config.model, revisions.model or config.model_revision)
         if stored != model:
-            raise BadValue(f"--data {EXPERIMENT}{name}: its traces are of model {stored}, not of {model}")
+            raise BadValue(f"--data {OF_EXPERIMENT}{name}: its traces are of model {stored}, not of {model}")
         for inference in reader.inference_ids:
             found = reader.inference(inference)
             yield Piece(found.token_ids.astype(np.int32), found.question)

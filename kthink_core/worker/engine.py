@@ -30,6 +30,7 @@ from kthink_core.live.api import (
     Started,
 )
 from kthink_core.precompute.pipeline import Plan
+from kthink_core.worker.device_time import DeviceTime
 from kthink_core.worker.jobs import Dropped, Job, Outcome
 from kthink_core.worker.perform import perform
 
@@ -76,6 +77,7 @@ class Engine:
         self._ended: OrderedDict[str, Job] = OrderedDict()
         self._made: deque[Job] = deque()
         self._says = "nothing"
+        self.device_time = DeviceTime()
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._thread.start()
 
@@ -193,7 +195,7 @@ class Engine:
     def _begin(self) -> Job:
         """The next job of the queue is the running one. Under the lock."""
         job = self._running = self._queue.popleft()
-        job.state = "running"
+        job.state, job.began = "running", time.monotonic()
         job.tell(Started(job=job.id, seed=getattr(job.request, "seed", None) or 0))
         self._tell_positions()
         return job
@@ -206,14 +208,15 @@ class Engine:
                     return
                 self._aside.append(job)
                 live = self._begin()
+            began = time.monotonic()
             self._perform(live)
+            job.aside += time.monotonic() - began
             with self._changed:
                 self._aside.remove(job)
                 self._running = job
         raise Dropped
 
     def _perform(self, job: Job) -> None:
-        began = time.monotonic()
         assert self.plan is not None
         try:
             for part in perform(self.plan, job, lambda: self._give_way(job)):
@@ -221,7 +224,7 @@ class Engine:
                     self._end(job, "cancelled", Cancelled(job=job.id))
                     return
                 if isinstance(part, Outcome):
-                    job.inference, seconds = part.inference, time.monotonic() - began
+                    job.inference, seconds = part.inference, time.monotonic() - (job.began or 0)
                     told = part._asdict() | {"job": job.id, "seconds": seconds}
                     self._end(job, "done", Done.model_validate(told))
                 elif part is not None:
@@ -247,6 +250,8 @@ class Engine:
     def _end(self, job: Job, state: JobState, event: Event) -> None:
         with self._changed:
             job.state = state
+            if job.began is not None:  # before it is told, so that who asks again at once is counted
+                self.device_time.spend(job.caller.client, time.monotonic() - job.began - job.aside)
             if self._running is job:
                 self._running = None
             job.tell(event)

@@ -98,7 +98,9 @@ Serving = Annotated[Service, Depends(_service)]
 
 
 async def _caller(request: Request, service: Serving) -> Caller:
-    return caller(request, service.settings.token)
+    asking = caller(request, service.settings.token)
+    request.state.person = asking.person if asking.person.way != "open" else None  # for the audit log
+    return asking
 
 
 Asking = Annotated[Caller, Depends(_caller)]

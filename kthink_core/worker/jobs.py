@@ -69,3 +69,7 @@ class Job:
         self.inference: Inference | None = None
         """Of its outcome, as long as it can be stored."""
         self.cancelled = threading.Event()
+        self.began: float | None = None
+        """When it was begun, by the monotonic clock; None while it is queued."""
+        self.aside = 0.0
+        """Seconds for which it gave way to others."""

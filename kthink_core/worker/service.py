@@ -105,9 +105,12 @@ class Service:
         return self.engine.plan
 
     def count(self, client: str) -> None:
-        """Raises Busy for a client that asks too often."""
+        """Raises Busy for a client that asks too often, or has had its share of the device for a day."""
         if again := self._rate.wait(client):
             raise Busy(f"more than {self.settings.requests_per_minute} requests a minute", again)
+        most = self.settings.seconds_per_day
+        if most and (again := self.engine.device_time.wait(client, most)):
+            raise Busy(f"your runs have taken the {most:,} seconds of the device that each has a day", again)
 
     def tokenize(self, asked: TokenizeRequest) -> Tokenized:
         """The prompt as it would be sent."""

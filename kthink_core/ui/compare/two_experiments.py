@@ -26,7 +26,7 @@ def quality(page: Page, other: Page) -> None:
     """What both were made with, and how well their SAEs do."""
     for one in (page, other):
         st.markdown(f"**{plain(one.experiment.name)}**")
-        made_with.line(one.experiment)
+        made_with.line(one.experiment, one.person)
         quality_strip.site_note(one.experiment)
         if one.inferences:
             quality_strip.strip(one)

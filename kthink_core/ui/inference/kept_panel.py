@@ -54,9 +54,11 @@ def draw(page: Page, read: Reading) -> None:
 
 
 def _compared(read: Reading, compared: Comparison) -> None:
+    seen = read.page.person.sees(compared.experiment)
     st.caption(
         plain(
-            f"Compared then with the {compared.inferences} inferences of {compared.experiment}, "
+            f"Compared then with the {compared.inferences} inferences of "
+            f"{compared.experiment if seen else 'an experiment that is not here'}, "
             f"in scope {compared.scope}; above is what is to be said now."
         )
     )

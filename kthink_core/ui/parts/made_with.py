@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import pandas as pd
 import streamlit as st
 
+from kthink_core.access.person import Person
 from kthink_core.config import GENERATING, IMPORTED, Experiment
 from kthink_core.ui.parts import download
 from kthink_core.ui.parts.numerals import MISSING
@@ -16,20 +17,20 @@ from kthink_core.ui.view.page import Page
 def summary(page: Page) -> None:
     """The configuration in one line; all of it, with the provenance, behind a fold."""
     experiment = page.experiment
-    line(experiment)
+    line(experiment, page.person)
     with st.expander("Configuration and provenance", icon=":material/fact_check:"):
         known = {"sae", "hookpoints"} if experiment.is_bare else None
         hidden = GENERATING if experiment.config.traces else None
-        config = experiment.config.model_dump(include=known, exclude=hidden)
+        config = experiment.config.told_to(page.person.sees).model_dump(include=known, exclude=hidden)
         parts = (_facts(config | experiment.revisions.found(config)), _facts(experiment.facts))
         for column, facts in zip(st.columns(2), parts, strict=True):
             column.dataframe(facts, hide_index=True)
         download.buttons(page, "configuration and provenance", pd.concat(parts, ignore_index=True))
 
 
-def line(experiment: Experiment) -> None:
-    """What was asked of what, in one line."""
-    config = experiment.config
+def line(experiment: Experiment, person: Person) -> None:
+    """What was asked of what, in one line, as somebody may know it."""
+    config = experiment.config.told_to(person.sees)
     imported = [f"imported {experiment.provenance[IMPORTED]}"] if experiment.is_imported else []
     if experiment.is_bare:
         st.text(imported[0])

@@ -11,7 +11,16 @@ import pandas as pd
 import streamlit as st
 from streamlit.column_config import NumberColumn, TextColumn
 
-from kthink_core.config import DEMO, DEMO_RESIDUAL, GENERATING, PRESETS, Experiment, ExperimentConfig, Site
+from kthink_core.config import (
+    DEMO,
+    DEMO_RESIDUAL,
+    GENERATING,
+    OF_EXPERIMENT,
+    PRESETS,
+    Experiment,
+    ExperimentConfig,
+    Site,
+)
 from kthink_core.evidence import capture_sites
 from kthink_core.identity import sites_apart
 from kthink_core.prompts import NONE
@@ -91,7 +100,7 @@ def command(experiment: Experiment, site: Site) -> str:
     changed = config.model_copy(update={"site": site, "limit": few})
     fields = [field for field in ExperimentConfig.model_fields if field != "steering"]
     if config.traces or config.chat_template:  # nothing to generate, or by a file that may be gone: its very tokens
-        changed = changed.model_copy(update={"traces": f"experiment:{experiment.name}"})
+        changed = changed.model_copy(update={"traces": OF_EXPERIMENT + experiment.name})
         fields = [field for field in fields if field not in _WRITTEN]
     options: list[str] = ["--experiment", f"{experiment.name}-{site}"]
     for field in fields:

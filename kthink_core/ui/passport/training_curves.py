@@ -12,7 +12,7 @@ from streamlit.column_config import NumberColumn, TextColumn
 from streamlit.elements.lib.column_types import ColumnConfig
 
 from kthink_core.access.person import Person
-from kthink_core.config import DEMO
+from kthink_core.config import DEMO, OF_EXPERIMENT
 from kthink_core.store.trainings import (
     DEAD_AFTER,
     HeldOut,
@@ -35,8 +35,6 @@ _TICK = 5.0
 """Seconds after which a training under way is looked at again."""
 _DASHES = ((1, 0), (6, 3), (2, 2))
 """Of the first five hookpoints, the next five, and those behind."""
-_OF = "experiment:"
-"""Begins a source that is an experiment's traces."""
 _LINES = {
     "loss": ("Loss", "~g", "training_loss"),
     "fvu": ("FVU of a batch", "~g", "training_fvu"),
@@ -69,7 +67,8 @@ def _is_for(person: Person, status: TrainingStatus) -> bool:
     if person.experiments is None:
         return True
     sources = [source.source for source in status.training.data.sources] if status.training is not None else [""]
-    return all(source.startswith(_OF) and person.sees(source.removeprefix(_OF)) for source in sources)
+    begins = OF_EXPERIMENT
+    return all(source.startswith(begins) and person.sees(source.removeprefix(begins)) for source in sources)
 
 
 def _none(page: Page) -> None:
@@ -83,7 +82,7 @@ def _none(page: Page) -> None:
     config = page.experiment.config
     parts = [] if config.model == DEMO else ["--model", config.model]
     site = [] if config.site == "hookpoint" else ["--site", config.site]
-    given = [*parts, "--hookpoints", page.view.hookpoint, *site, "--data", f"experiment:{page.experiment.name}"]
+    given = [*parts, "--hookpoints", page.view.hookpoint, *site, "--data", OF_EXPERIMENT + page.experiment.name]
     st.code(f"python -m kthink_core train-sae {shlex.join(given)}", language=None)
 
 
