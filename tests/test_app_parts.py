@@ -96,3 +96,4 @@ def test_the_features_shown_have_the_first_hues_and_lie_on_top() -> None:
     assert scale["domain"] == ["1 · it's <b>", "3 · \\", "2", "others"]
     assert len(scale["range"]) == 4
     assert chart.data["feature"].tolist()[-2:] == [1, 1]
+    assert set(zip(chart.data["feature"], chart.data["called"], strict=True)) >= {(1, "1 · it's <b>"), (2, "2")}

@@ -15,7 +15,7 @@ from streamlit.testing.v1 import AppTest
 from kthink_core.access.person import LOCAL, Person
 from kthink_core.cli import main
 from kthink_core.errors import NotAllowed
-from kthink_core.notes import FILE, FeatureList, FeatureLists, FeatureSubject
+from kthink_core.notes import FILE, FeatureList, FeatureLists, FeatureSubject, Notebook
 from kthink_core.saved import view_page
 from kthink_core.store.reader import open_reader
 from kthink_core.ui import list_editor
@@ -154,6 +154,16 @@ def test_the_lists_are_read_and_changed_on_their_page(open_page: Open, lists: Fe
     assert found is not None and (found.name, found.author) == ("doubts", "Ann")
     app.button(key="delete list").click().run()
     assert "was deleted on" in texts(app) and [one.id for one in lists.all()] == [empty]
+
+
+def test_a_feature_of_another_sae_has_its_label(open_page: Open, cache: Path, lists: FeatureLists, doubt: str) -> None:
+    lists.add(doubt, [of(77, sae="elsewhere"), of(78, sae="elsewhere")], "demo")
+    Notebook(cache / FILE).write(of(77, sae="elsewhere"), "label", "sighs", "Eve", "demo")
+    (held,) = tables(open_page("notes", **HERE, kept="lists", list=doubt), "hookpoint")
+    assert held[["feature", "name", "sae"]].to_numpy().tolist()[-2:] == [
+        [77, "sighs", "elsewhere"],
+        [78, "", "elsewhere"],
+    ]
 
 
 def test_only_who_began_a_list_or_an_owner_describes_or_deletes_it() -> None:

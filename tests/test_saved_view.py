@@ -30,6 +30,7 @@ from kthink_core.saved.html_page import html
 from kthink_core.saved.part import records
 from kthink_core.store.reader import open_reader
 from kthink_core.store.writer import open_writer
+from kthink_core.ui.parts.writing import visible
 from tests.app_samples import (
     HOOKPOINTS,
     PAYLOADS,
@@ -120,6 +121,7 @@ LINKS = (
     "compare?experiment=demo&other=other",
     "compare?experiment=demo&other=other&facet=features",
     "compare?experiment=demo&other=other&facet=quality",
+    "compare?experiment=demo&other=other&facet=tokens&inference=0",
 )
 
 
@@ -230,6 +232,17 @@ def test_two_traces_are_shaded_by_one_maximum_or_each_by_its_own(cache: Path) ->
     assert apart[0]["data"]["shared"] == apart[1]["data"]["shared"] == {}
 
 
+def test_the_like_of_a_feature_has_its_name(cache: Path) -> None:
+    page = saved(cache, "compare?experiment=demo&other=other&facet=tokens&inference=0")
+    likes = table(page.sheet, "features in demo and other")
+    named = likes.dropna(subset=["feature_other"])
+    with open_reader(cache, "other") as reader:
+        tokens = queries.top_tokens_of(reader, HOOKPOINTS[1], tuple(named["feature_other"].astype(int)), "generated")
+    first = {int(one): own["text"].iloc[0].strip(" ") for one, own in tokens.groupby("feature")}
+    pairs = list(zip(named["feature_other"].astype(int), named["called_other"], strict=True))
+    assert [pair for pair in pairs if visible(first[pair[0]]) not in pair[1]] == [(12, SCRIPT)]  # its label
+
+
 def test_what_a_reader_must_know_first_is_said(cache: Path) -> None:
     assert saved(cache, "feature?experiment=demo&feature=3").sheet["warnings"] == []
     [site] = saved(cache, "feature?experiment=other&feature=3").sheet["warnings"]
@@ -238,8 +251,8 @@ def test_what_a_reader_must_know_first_is_said(cache: Path) -> None:
 
 def test_what_it_was_made_of_is_named_to_whoever_sees_that(tmp_path: Path) -> None:
     write_experiment(tmp_path, sample_experiment("demo", 2, traces="experiment:zebra", problems="experiment:zebra"))
-    for visible, named in ((None, True), (("demo", "zebra"), True), (("demo",), False)):
-        page = view_page("inference", tmp_path, "demo", {"inference": "1"}, visible)
+    for seen, named in ((None, True), (("demo", "zebra"), True), (("demo",), False)):
+        page = view_page("inference", tmp_path, "demo", {"inference": "1"}, seen)
         assert ("zebra" in page) is named and ("another experiment" in page) is not named
 
 

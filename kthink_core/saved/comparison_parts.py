@@ -16,7 +16,7 @@ from kthink_core.identity import same_features
 from kthink_core.saved import part, transcript_part
 from kthink_core.saved.found_view import Opened
 from kthink_core.saved.part import Column, Part
-from kthink_core.ui.parts import verdict_words
+from kthink_core.ui.parts import naming, verdict_words
 from kthink_core.ui.view.permalink import SCALES
 
 COUNTED = 30
@@ -32,6 +32,7 @@ _COUNTS = (
 _LISTED = 100
 _APART = (
     Column("feature", "Feature"), transcript_part.CALLED, Column("feature_other", "Its like"),
+    Column("called_other", "Label or top tokens of its like"),
     Column("apart", "Apart"), Column("both", "Both"), Column("positions", "Positions"),
     Column("positions_other", "Positions there"), Column("max_activation", "Maximum", 2),
     Column("max_activation_other", "Maximum there", 2),
@@ -76,9 +77,11 @@ def _features(opened: Opened) -> tuple[str, list[Part]]:
     union = counts["both"] + counts["only_first"] + counts["only_second"]
     counts = counts.assign(overlap=counts["both"] / union.where(union > 0))
     title = f"Positions over all inferences in scope {view.scope}"
+    names = opened.names((first, second))
     pair = part.table(title, f"features {first} and {second}", counts, _PAIR)
     read = part.group(f"Inference {view.inference}", transcript_part.inference(opened, (first, second)))
-    return f"Features {first} and {second} of {view.hookpoint}", [pair, read]
+    both = " and ".join(naming.in_words(feature, names) for feature in (first, second))
+    return f"Features {both} of {view.hookpoint}", [pair, read]
 
 
 def _inferences(opened: Opened) -> list[Part]:
@@ -190,6 +193,9 @@ def _tokens(one: Opened, other: Opened) -> Part:
         return part.lines(f"Inference {view.inference} is not the same text in {names}, at {view.hookpoint}.")
     asked = (other.reader, view.inference, view.hookpoint)
     features = transcript_part.with_labels(one, feature_differences(one.reader, *asked, view.scope, _LISTED))
+    likes = features["feature_other"]
+    called = other.at(replace(other.view, hookpoint=view.hookpoint)).names(likes.dropna().astype(int).tolist())
+    features = features.assign(called_other=likes.map(called))
     title = f"Features that differ, inference {view.inference} in {names}"
     first = part.table(title, f"features in {names}", features, _APART)
     tokens = token_differences(one.reader, *asked)

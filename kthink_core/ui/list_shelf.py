@@ -16,7 +16,7 @@ from kthink_core.notes import FeatureList, FeatureSubject
 from kthink_core.travel.list_files import list_lines
 from kthink_core.ui import list_editor, notes_list
 from kthink_core.ui.inference import listed_features
-from kthink_core.ui.parts import clicks, download, feature_lists, feature_names, header, list_dialog
+from kthink_core.ui.parts import clicks, download, feature_lists, feature_names, header, list_dialog, note_panel
 from kthink_core.ui.parts.naming import brief
 from kthink_core.ui.parts.writing import plain
 from kthink_core.ui.view.list_link import ListLink
@@ -152,27 +152,30 @@ def _features(page: Page, found: FeatureList, features: Sequence[FeatureSubject]
 
 
 def _table(page: Page, features: Sequence[FeatureSubject]) -> pd.DataFrame:
-    """hookpoint, feature, and what it is called: of the first `SHOWN` that the page's experiment has; of others, the
+    """hookpoint, feature, and what it is called, of the first `SHOWN`; of those that the page's experiment has not, the
     SAE."""
     saes = {hookpoint: _sae(notes.of_feature(page.experiment, hookpoint, 0)) for hookpoint in page.experiment.saes}
     own = [_sae(about) == saes.get(about.hookpoint) for about in features]
-    wanted: dict[str, list[int]] = {}
-    for about, is_own in zip(features[:SHOWN], own[:SHOWN], strict=True):
-        if is_own:
-            wanted.setdefault(about.hookpoint, []).append(about.feature)
-    names = {hookpoint: feature_names.names(page, hookpoint, some) for hookpoint, some in wanted.items()}
+    wanted: dict[FeatureSubject, list[int]] = {}
+    for about in features[:SHOWN]:
+        wanted.setdefault(replace(about, feature=0), []).append(about.feature)
+    names = {sae: _names(page, sae, some, _sae(sae) == saes.get(sae.hookpoint)) for sae, some in wanted.items()}
     table = pd.DataFrame(
         {
             "hookpoint": [about.hookpoint for about in features],
             "feature": [about.feature for about in features],
-            "name": [
-                names.get(about.hookpoint, {}).get(about.feature, "") if is_own else ""
-                for about, is_own in zip(features, own, strict=True)
-            ],
+            "name": [names.get(replace(about, feature=0), {}).get(about.feature, "") for about in features],
         }
     )
     others = ["" if is_own else about.sae for about, is_own in zip(features, own, strict=True)]
     return table.assign(sae=others) if any(others) else table
+
+
+def _names(page: Page, sae: FeatureSubject, features: Sequence[int], is_own: bool) -> dict[int, str]:
+    """Of another SAE than those of the page's experiment only labels are at hand."""
+    if is_own:
+        return feature_names.names(page, sae.hookpoint, features)
+    return note_panel.notebook(page).labels(sae.sae, sae.sae_revision, sae.hookpoint, features)
 
 
 def _sae(about: FeatureSubject) -> dict[str, str | int]:

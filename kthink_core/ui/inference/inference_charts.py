@@ -22,7 +22,8 @@ def top_activations(table: pd.DataFrame, features: Sequence[int], called: Mappin
     names = {feature: named(feature, called) for feature in [*features, *frequent][: len(HUES)]}
     legend = [*names.values(), _OTHERS]
     groups = [names.get(feature, "others") for feature in table["feature"]]
-    shown = table.assign(rank=range(1, len(table) + 1), group=groups, token=token_labels(table))
+    numbered = [named(feature, called) for feature in table["feature"]]
+    shown = table.assign(rank=range(1, len(table) + 1), group=groups, token=token_labels(table), called=numbered)
     # What is drawn last lies on top: the rest first, the first feature at the end.
     shown = shown.iloc[sorted(range(len(shown)), key=lambda row: -legend.index(groups[row]))]
     hues = {"domain": legend, "range": [*HUES[: len(names)], REST]}
@@ -35,8 +36,7 @@ def top_activations(table: pd.DataFrame, features: Sequence[int], called: Mappin
             "color": category("group", "Feature", scale=hues, sort=legend),
             "size": {"condition": {"test": f"datum.group == '{_OTHERS}'", "value": 25}, "value": 70},
             "tooltip": tooltip(
-                ("group", "Feature"),
-                ("feature", "Number"),
+                ("called", "Feature"),
                 ("activation", "Activation", ".3f"),
                 ("token", "Token"),
                 ("position", "Position"),

@@ -12,7 +12,7 @@ from kthink_core.queries.trace import Trace
 from kthink_core.store.kept_memory import Comparison, KeptMemory, read_memory
 from kthink_core.ui.inference.trace_parts import Reading
 from kthink_core.ui.live import presence
-from kthink_core.ui.parts import feature_tables
+from kthink_core.ui.parts import feature_names, feature_tables
 from kthink_core.ui.parts.writing import plain
 from kthink_core.ui.view import cache
 from kthink_core.ui.view.page import Page, go
@@ -44,7 +44,9 @@ def draw(page: Page, read: Reading) -> None:
         st.header("When it was kept")
         if found.watched:
             watched = ", ".join(
-                f"{each.feature} of {each.hookpoint} above {each.threshold:g}" for each in found.watched
+                f"{feature_names.in_words(page, each.hookpoint, each.feature)} of {each.hookpoint} above "
+                f"{each.threshold:g}"
+                for each in found.watched
             )
             st.caption(plain(f"Watched were {watched}."))
         for compared in found.compared:

@@ -10,7 +10,7 @@ from kthink_core.evidence import injection_results
 from kthink_core.evidence.injection_test import LENGTH, MEASURED
 from kthink_core.store.injections import Injection, Verdict, read_injection
 from kthink_core.ui.injection import injection_button
-from kthink_core.ui.parts import download, injection_badge, numerals, snippets, terms
+from kthink_core.ui.parts import download, feature_names, injection_badge, numerals, snippets, terms
 from kthink_core.ui.parts.writing import plain, visible
 from kthink_core.ui.view.page import Page
 
@@ -45,6 +45,7 @@ def _result(page: Page, found: Injection) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         st.badge(found.verdict, icon=":material/science:", color=injection_badge.COLOURS[found.verdict])
         st.markdown(_MEANS[found.verdict])
+    other = "none" if found.other is None else feature_names.in_words(page, page.view.hookpoint, found.other)
     if found.strategy is not None and found.d is not None and found.p is not None and found.p_best is not None:
         with st.container(horizontal=True, gap="medium"):
             _metric("Fires in", _fires_in(found), terms.help("fires_in"))
@@ -57,7 +58,7 @@ def _result(page: Page, found: Injection) -> None:
             _metric(
                 "Another's tokens", "–" if found.other_d is None else f"d {numerals.number(found.other_d)}",
                 "Cohen's d where, in the same way, the tokens of another feature "
-                f"({'none' if found.other is None else found.other}) are put in: near 0, or any odd token would do.",
+                f"({plain(other)}) are put in: near 0, or any odd token would do.",
             )  # fmt: skip
     for doubt in injection_results.doubts(found):
         st.info(doubt, icon=":material/help:")

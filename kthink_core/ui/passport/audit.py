@@ -24,7 +24,7 @@ from kthink_core.config import (
 from kthink_core.evidence import capture_sites
 from kthink_core.identity import sites_apart
 from kthink_core.prompts import NONE
-from kthink_core.ui.parts import download, header, numerals, terms
+from kthink_core.ui.parts import download, feature_names, header, naming, numerals, terms
 from kthink_core.ui.parts.charts import PLAIN, Chart, quantity, tooltip
 from kthink_core.ui.parts.charts import draw as draw_chart
 from kthink_core.ui.parts.writing import plain, visible
@@ -222,6 +222,7 @@ def _first_tokens(page: Page, sides: Sequence[Page], shared: tuple[int, ...]) ->
         "ones at the first two tokens are 4,631 and 4,580, and 103 at the third."
     )
     table = _both(sides, [side.ask(capture_sites.first_tokens, page.view.hookpoint, shared) for side in sides])
+    names = feature_names.names(page, page.view.hookpoint, table["feature"].dropna().astype(int))
     usual = table[table["position"].isna()].set_index("site")["largest"]
     times = [
         row["largest"] / usual[row["site"]] if usual.get(row["site"]) else None for row in table.to_dict("records")
@@ -235,7 +236,7 @@ def _first_tokens(page: Page, sides: Sequence[Page], shared: tuple[int, ...]) ->
             ],
             "largest": [numerals.number(value) for value in table["largest"]],
             "times": [f"{numerals.number(value, 1)} ×" if value else numerals.MISSING for value in times],
-            "feature": table["feature"],
+            "feature": [None if pd.isna(each) else naming.named(int(each), names) for each in table["feature"]],
             "norm": [numerals.number(value) for value in table["norm"]],
         }
     )
@@ -248,7 +249,7 @@ def _first_tokens(page: Page, sides: Sequence[Page], shared: tuple[int, ...]) ->
             "too: of these the median.",
         ),
         "times": TextColumn("Against the further median"),
-        "feature": NumberColumn("Feature", format="%d", help="The one that has it."),
+        "feature": TextColumn("Feature", help="The one that has it."),
         "norm": TextColumn("Median ‖x‖"),
     }
     st.dataframe(shown, hide_index=True, column_config=columns, placeholder=numerals.MISSING, alt="The first tokens")

@@ -16,7 +16,7 @@ from kthink_core.identity import maker
 from kthink_core.live.api import MOST_STEERED, Health
 from kthink_core.records import ACTIONS, Action, Intervention, Trigger, hookpoints_needed
 from kthink_core.steer_options import Asked, check_interventions, check_steering, in_activations
-from kthink_core.ui.parts import feature_tables, note_panel, numerals, terms
+from kthink_core.ui.parts import feature_names, feature_tables, note_panel, numerals, terms
 from kthink_core.ui.parts.writing import plain
 from kthink_core.ui.view.page import Page, go
 from kthink_core.ui.view.permalink import SWITCH
@@ -241,6 +241,9 @@ def _told(page: Page, one: Asked, done: Intervention) -> str:
     parts = [part for part in (label, tokens) if part]
     parts.append(f"maximum {numerals.number(largest)}" if largest else "never fires")
     said = f"In {whole.experiment.name}: {' │ '.join(parts)}."
+    if done.after is not None:
+        named = feature_names.names(page, done.after.hookpoint, (done.after.feature,)).get(done.after.feature)
+        said += f" It waits for {done.after.feature}: {named}." if named else ""
     return f"{said} Asked for: {numerals.number(done.value)}." if one.scaled else said
 
 

@@ -91,13 +91,13 @@ function featureRow(view, feature, standing) {
     lock.append(element("span", "value", numeral(maximum, 2)), element("span", "share", share));
   } else tellStanding(view, lock, standing);
   const isShown = view.features.includes(feature);
-  const show = signButton("show", isShown ? "−" : "+", `${isShown ? "Hide" : "Show beside others"}: feature ${feature}`);
+  const show = signButton("show", isShown ? "−" : "+", `${isShown ? "Hide" : "Show beside others"}: feature ${called(facts, feature)}`);
   show.dataset.kind = "show";
   show.dataset.feature = String(feature);
   show.setAttribute("aria-pressed", String(isShown));
   show.disabled = !isShown && view.features.length >= facts.most;
   if (show.disabled) show.title = `${facts.most} features are shown; hide one first`;
-  const open = signButton("open", "↗", `Open feature ${feature}`);
+  const open = signButton("open", "↗", `Open feature ${called(facts, feature)}`);
   open.dataset.kind = "open";
   open.dataset.feature = String(feature);
   for (const button of [lock, show, open]) button.tabIndex = -1;

@@ -121,7 +121,7 @@ function legendEntry(view, feature) {
   }
   if (!track.whole) entry.append(element("span", "text", "· only where it is among the first of a token"));
   if (view.features.includes(feature)) {
-    const hide = signButton("show hide", "×", `Hide feature ${feature}`);
+    const hide = signButton("show hide", "×", `Hide feature ${called(facts, feature)}`);
     hide.dataset.feature = String(feature);
     hide.dataset.kind = "hide";
     entry.append(hide);
