@@ -128,6 +128,7 @@ def test_hooks_have_hookpoints() -> None:
         ("standard", {"architecture": "jumprelu_skip_transcoder"}, "architecture is 'jumprelu_skip_transcoder'"),
         ("standard", {"normalize_activations": "layer_norm"}, "normalize_activations is 'layer_norm'"),
         ("standard", {"normalize_activations": "constant_norm_rescale"}, "normalize_activations"),
+        ("older-topk", {"architecture": "gated"}, "architecture is 'gated'"),
         ("older", {"activation_fn_str": "tanh-relu"}, "activation_fn is 'tanh-relu'"),
         ("older", {"finetuning_scaling_factor": True}, "finetuning_scaling_factor"),
         ("older", {"hook_head_index": 3}, "hook_head_index is '3'"),
