@@ -346,6 +346,8 @@ def test_a_watched_feature_is_found_by_its_label(with_worker: Open, cache: Path,
 
 def test_what_was_only_encoded_counts_as_a_whole_and_is_not_kept(with_worker: Open, client: WorkerClient) -> None:
     app = with_worker("live", experiment="tiny")
+    assert "no chat template is put around it" not in texts(app)
+    assert "no chat template is put around it" in texts(app.toggle(key="live_encode").set_value(True).run())
     app.session_state["live_run"] = ended(client, EncodeRequest(text="Hmm, wait."))
     app.run()
     shown = transcript(app)
