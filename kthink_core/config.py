@@ -250,6 +250,13 @@ class Experiment(BaseModel):
         return self.is_imported and self.provenance.get(LAYOUT) == GOODFIRE
 
     @property
+    def bounds(self) -> dict[str, int]:
+        """How many features a position has at most, where an SAE does not fix their number: the configuration leaves
+        the usual bound out."""
+        bounded = any(sae.most is not None for sae in self.saes.values())
+        return {"most_active": self.config.most_active} if bounded else {}
+
+    @property
     def facts(self) -> dict[str, str]:
         """Revisions and provenance, as databases have them in one column."""
         return self.provenance | self.revisions.facts()

@@ -41,7 +41,7 @@ def cells(page: Page, features: tuple[int, ...]) -> None:
     filters.draw(page, stored)
     kept = filters.apply(page, stored)
     if kept.empty:
-        header.nothing("No inference is of this outcome and mode.")
+        header.nothing(filters.nothing(page))
         return
     columns = kept
     if len(kept) > COLUMNS:

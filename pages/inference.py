@@ -56,7 +56,7 @@ def trace(page: Page, read: Reading) -> None:
         else:
             go(chosen.into(with_features(replace(view, span=chosen.span, position=None), chosen.features)))
 
-    branches = page.person.may("runner") and page.ask(queries.interventions, view.inference).empty
+    branches = page.person.may("runner")
     reading.trace(page, read.shown, follow, span=view.span, position=view.position, reported=firings, branches=branches)
     trace_parts.reports(read, firings, lambda to: go(replace(view, position=to)))
 

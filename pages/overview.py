@@ -46,7 +46,7 @@ def inferences(page: Page) -> None:
     filters.draw(page, table)
     kept = filters.apply(page, table)
     if kept.empty:
-        header.nothing("No inference is of this outcome and mode.")
+        header.nothing(filters.nothing(page))
         return
     st.caption(f"{len(kept)} of {len(table)}. Click a row to read the inference.")
     inference_tables.draw(page, kept, lambda inference: lead("inference", at_inference(page.view, inference)))

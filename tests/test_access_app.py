@@ -24,7 +24,7 @@ from benchmarks.served import STREAMLIT, UP, free_port, served
 from kthink_core.access.admission import PARAMETER
 from kthink_core.access.gate import COOKIE
 from kthink_core.access.invitations import Invitation, Invitations
-from kthink_core.access.person import Role
+from kthink_core.access.person import ROLES, Role
 from kthink_core.access.secret_key import secret_key
 from kthink_core.access.signatures import PersonTokens, Signatures
 from kthink_core.cli import main
@@ -383,7 +383,7 @@ def test_an_owner_invites_and_ends_it_in_the_app(lab: Lab) -> None:
     name = f"okapi {len(lab.invitations.all())}"
     with visiting(lab.address, cookie) as visit, visiting(lab.address, runner) as other:
         drawn, view = visit.run("access"), {"string_value": "/inference?inference=1"}
-        assert b"Invitations" in drawn
+        assert b"Invitations" in drawn and all(b"**%s** may " % role.encode() in drawn for role in ROLES)
         role, only, days = {"string_value": "annotator"}, {"string_value": "demo"}, {"double_value": 3}
         form = filled(
             drawn, invited_name={"string_value": name}, invited_view=view, invited_role=role, invited_only=only,
@@ -398,6 +398,7 @@ def test_an_owner_invites_and_ends_it_in_the_app(lab: Lab) -> None:
         link = f"/invited/inference?inference=1#{lab.signatures.link(made.id)}".encode()
         assert (made.role, made.experiment, made.expires - made.issued) == ("annotator", "demo", 3 * 86_400)
         assert link in came and link not in visit.run("access")
+        assert f"{name} comes in no more".encode() in came, "it is asked first"
         revoke = filled(came, **{f"revoke {made.id}": {"trigger_value": True}})
         other.run("access", "", revoke)
         assert lab.invitations.valid(made.id) is not None

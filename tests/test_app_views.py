@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,9 @@ from kthink_core import queries
 from kthink_core.evidence.difference_table import differences
 from kthink_core.notes import FILE, FeatureSubject, Notebook
 from kthink_core.store.reader import open_reader
+from kthink_core.store.writer import open_writer
 from kthink_core.ui.view.permalink import PLOTS, SECTIONS
-from tests.app_samples import HOOKPOINTS, SILENT, sample_experiment, write_experiment
+from tests.app_samples import HOOKPOINTS, SILENT, sample_experiment, sample_inference, write_experiment
 from tests.app_visits import Open, at_link, payloads, tables, texts, transcript, visiting
 
 DEEPEST = HOOKPOINTS[-1]
@@ -28,6 +30,10 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_experiment(folder, sample_experiment("elsewhere", 2, sae="another"))
     write_experiment(folder, sample_experiment("begun", 4), committed=())
     write_experiment(folder, sample_experiment("modes", 8), modes=("think", "bypass"))
+    tagged = sample_experiment("tagged", 4)
+    with open_writer(folder, tagged) as writer:
+        for number, tags in enumerate([(), ("hard", "<b>it's</b>"), ("hard",), ()]):
+            writer.append(replace(sample_inference(tagged, number), tags=tags))
     return folder
 
 
@@ -79,6 +85,21 @@ class TestOverview:
             assert [table["inference"].tolist() for table in tables(app, "question")] == ([kept] if kept else [])
             modes = next(group.options for group in app.segmented_control if group.key == "choose_mode")
             assert modes == [f"{name} ({len({*inferences} & {*of_mode[name]})})" for name in of_mode]
+
+    def test_tags_are_shown_and_filtered_by_where_there_are_some(self, visit: Open) -> None:
+        assert "tags" not in tables(visit("overview", experiment="demo"), "question")[0]
+        app = visit("overview", experiment="tagged")
+        assert tables(app, "question")[0]["tags"].tolist() == ["", "hard, <b>it's</b>", "hard", ""]
+        choice = app.selectbox(key="choose_tag")
+        assert choice.options == ["any (4)", "<b>it's</b> (1)", "hard (2)"]
+        choice.set_value("hard").run()
+        assert app.query_params["tag"] == "hard"
+        assert tables(app, "question")[0]["inference"].tolist() == [1, 2] and "2 of 4" in texts(app)
+        outcomes = next(group.options for group in app.segmented_control if group.key == "choose_outcome")
+        assert sum(int(re.findall(r"\d+", option)[0]) for option in outcomes[1:]) == 2
+        unknown = visit("across", experiment="tagged", tag="easy", outcome="right")
+        assert "No inference is of this outcome and mode with this tag" in texts(unknown)
+        assert unknown.selectbox(key="choose_tag").value == "easy"
 
     def test_no_inference_passes_the_filters(self, visit: Open) -> None:
         app = visit("overview", experiment="demo", mode="bypass")

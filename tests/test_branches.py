@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.stand_in import SHAPES
 from kthink_core import queries
 from kthink_core.errors import WorkerRefused
 from kthink_core.live.api import Done, EncodeRequest, GenerateRequest, Tokens
@@ -16,10 +17,12 @@ from kthink_core.live.live_trace import LiveTrace
 from kthink_core.live.study_requests import RunTrace, StoredTrace
 from kthink_core.precompute.pipeline import Plan, precompute
 from kthink_core.precompute.progress import Silent
-from kthink_core.records import Inference
+from kthink_core.records import Inference, Intervention, Trigger
 from kthink_core.store.reader import open_reader
 from tests.test_alternatives import check
 from tests.worker_process import request, working
+
+H1, H2 = SHAPES["tiny"].hookpoints
 
 
 @pytest.fixture(scope="module")
@@ -138,3 +141,46 @@ def test_an_end_is_gone_on_from_by_nothing(client: WorkerClient, tiny_plan: Plan
     branch = Branch(trace=trace, position=position, token_id=int(tiny_plan.lm.stop_ids[0]))
     with pytest.raises(WorkerRefused, match="nothing would be written after it"):
         run(client, request(branch=branch))
+
+
+def steered(start: int) -> tuple[Intervention, ...]:
+    """One that acts from `start` on, and one that waits for a feature to fire."""
+    return (
+        Intervention(H1, 5, "clamp", 40.0, start),
+        Intervention(H2, 1, "add", 60.0, after=Trigger(H1, 5)),
+    )
+
+
+@pytest.mark.parametrize("start", [2, 12])
+def test_a_branch_of_a_steered_trace_goes_on_under_its_steering(client: WorkerClient, stored: Path, start: int) -> None:
+    """With the token that stands there it is the greedy run itself, be it live or kept, whether an intervention begins
+    before the branch or behind it; and it is kept as that run's child."""
+    asked = request(temperature=0, max_new_tokens=20, steering=steered(start))
+    job, whole = run(client, asked)
+    position = whole.segments.count("prompt") + 7
+    parent = client.keep(job)
+    assert parent.experiment == "live-steered"
+    traces = [RunTrace(job=job), StoredTrace(experiment=parent.experiment, inference=parent.inference)]
+    for trace, token_id in zip(traces, [whole.token_ids[position], None], strict=True):
+        branch = Branch(trace=trace, position=position, token_id=token_id)
+        left = 13 - (token_id is not None)
+        again, same = run(client, request(temperature=0, max_new_tokens=left, branch=branch))
+        assert same.token_ids == whole.token_ids
+        assert same.logprobs[-20:] == pytest.approx(whole.logprobs[-20:], abs=1e-4)
+        for hookpoint in (H1, H2):
+            own, other = (found.latents(hookpoint) for found in (whole, same))
+            assert own["feature"].tolist() == other["feature"].tolist()
+            assert own["activation"].to_numpy() == pytest.approx(other["activation"].to_numpy(), rel=1e-3, abs=1e-3)
+        kept = client.keep(again)
+        one, child = (inference(stored, "live-steered", number) for number in (parent.inference, kept.inference))
+        assert (child.parent_experiment, child.parent_inference) == ("live-steered", parent.inference)
+        assert child.interventions == one.interventions == steered(start)
+        for receipt, before in zip(child.receipts, one.receipts, strict=True):
+            assert (receipt.began, receipt.positions) == (before.began, before.positions)
+            assert receipt.change_median == pytest.approx(before.change_median, rel=1e-3)
+            assert receipt.after_max == pytest.approx(before.after_max, rel=1e-3)
+            assert all(check.holds for check in receipt.checks)
+    free = request(temperature=0, max_new_tokens=20)
+    assert run(client, free)[1].token_ids != whole.token_ids, "the steering shows"
+    with pytest.raises(WorkerRefused, match="goes on under the steering of its trace"):
+        run(client, request(branch=Branch(trace=traces[0], position=position), steering=steered(start)))

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from jsonschema import Draft202012Validator
+from starlette.routing import Router
 from starlette.testclient import TestClient
 
 from kthink_core.access.gate import Gate
@@ -27,6 +28,7 @@ from kthink_core.query_options import OPTIONS
 from kthink_core.store.files import Layout
 from kthink_core.store.reader import open_reader
 from kthink_core.store.studies import made_with, save_study
+from kthink_core.ui import hosting
 from tests.app_samples import HOOKPOINTS, PAYLOADS, sample_experiment, write_experiment
 from tests.query_samples import FEATURE, MAY_BE_EMPTY, H, questions, spelled, write_studied
 from tests.sweep_samples import made_up
@@ -310,3 +312,16 @@ def test_all_pages_are_of_the_table_that_was_answered_first(asked: Asked, monkey
 
     monkeypatch.setattr(answers, "answered", overtaken)
     assert kept.answer(question) is firsts[0] is kept.answer(question)
+
+
+def test_beside_the_interface_there_is_nothing_for_programs(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not the app's page, which whatever else is no file of the app is answered with."""
+    monkeypatch.setenv("KTHINK_CACHE", str(asked.cache))
+    http = TestClient(Router(hosting.routes()), base_url=ADDRESS, follow_redirects=False)
+    for path in ("/api/v1", "/api/", "/api/v2/experiments"):
+        answer = http.get(path)
+        assert answer.status_code == 404 and answer.headers["content-type"] == "application/json"
+        assert answer.json() == {"detail": "there is nothing at this address: see api/v1/docs"}
+        assert "default-src 'none'" in answer.headers["content-security-policy"]
+    assert http.post("/api/v1").status_code == 405
+    assert http.get("/api/v1/docs").status_code == 200

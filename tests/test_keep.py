@@ -17,7 +17,7 @@ from kthink_core.live.api import GenerateRequest, Kept
 from kthink_core.records import Intervention
 from kthink_core.store.built import Built
 from kthink_core.store.deletion import Deletions, find_deletion
-from kthink_core.store.files import Layout
+from kthink_core.store.files import Layout, temporary
 from kthink_core.store.kept_memory import KeptMemory, Watched, kept_as, read_memory
 from kthink_core.store.kept_runs import delete_kept
 from kthink_core.store.manifest import read_experiment, read_manifest
@@ -146,6 +146,20 @@ def test_a_database_that_was_set_aside_does_not_keep_what_is_deleted(tmp_path: P
     delete_kept(tmp_path, "live", 1, "Ann")
     assert contents(tmp_path) == [0]
     assert not [*layout.folder.glob("*.damaged*")]
+
+
+def test_what_a_keep_left_unfinished_is_swept_but_not_through_a_link(tmp_path: Path) -> None:
+    kept_cache(tmp_path, 1)
+    layout, elsewhere = Layout(tmp_path / "live"), tmp_path / "elsewhere"
+    unfinished = temporary(layout.kept / f"000001-{1:032x}.json")
+    unfinished.write_text("half")
+    delete_kept(tmp_path, "live", 0, "Ann")
+    assert [*layout.kept.iterdir()] == []
+    layout.kept.rename(elsewhere)
+    layout.kept.symlink_to(elsewhere)
+    (elsewhere / unfinished.name).write_text("mine")
+    kept_cache(tmp_path, 1)
+    assert (elsewhere / unfinished.name).read_text() == "mine"
 
 
 def test_only_kept_runs_can_be_deleted(tmp_path: Path) -> None:

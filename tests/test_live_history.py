@@ -167,7 +167,47 @@ def test_its_number_and_bytes_are_bounded_and_one_visitor_does_not_push_out_anot
     large = remembered(clock, "".join(map(chr, np.random.default_rng(0).integers(0x4E00, 0x9FFF, 6000).tolist())))
     shelf.begin(many, large)  # 18 kB: the oldest of whoever has most go
     assert shelf.of(few) == [lonely] and shelf.of(many)[0] == large and len(shelf.of(many)) < 3
-    assert sum(4096 * (2 + (path.stat().st_size - 1) // 4096) for path in tmp_path.rglob("*.run")) <= 45_000
+    assert taken(tmp_path) <= 45_000
+
+
+def taken(folder: Path) -> int:
+    """Bytes of whole blocks, and one for each place in a folder."""
+    return sum(4096 * (2 + (path.stat().st_size - 1) // 4096) for path in folder.rglob("*.run"))
+
+
+def test_who_writes_is_bounded_at_once_and_all_others_after_a_while(tmp_path: Path, clock: Clock) -> None:
+    """Of two processes, too: the one counts what the other wrote a minute later at most. In between nothing of others
+    is looked at, and what is over is not shown all the same."""
+    bounds = HistorySettings.model_construct(days=7.0, runs=3, bytes=120_000, away=0.0)
+    here, there = (RunShelf(tmp_path, bounds, clock) for _ in range(2))
+    owners = [owner_of(new_visitor(), LOCAL) for _ in range(6)]
+    here.begin(owners[0], old := remembered(clock))
+    clock.now += 7 * DAY - 30
+    here.begin(owners[1], remembered(clock))
+    clock.now += 30
+    here.begin(owners[1], remembered(clock))
+    [path] = (tmp_path / FOLDER / owners[0]).iterdir()
+    assert here.find(old.run) is None and path.exists(), "not shown; nobody has looked there"
+    large = "".join(map(chr, np.random.default_rng(0).integers(0x4E00, 0x9FFF, 6000).tolist()))
+    for owner in owners[2:4] * 3:
+        here.begin(owner, remembered(clock, large))
+        assert taken(tmp_path) <= 120_000
+        assert all(len([*folder.iterdir()]) <= 3 for folder in (tmp_path / FOLDER).iterdir())
+    for owner in owners[4:] * 3:
+        there.begin(owner, remembered(clock, large))
+    assert taken(tmp_path) <= 120_000 and not path.exists(), "its first look is at all"
+    clock.now += 60
+    here.begin(owners[5], remembered(clock, large))
+    assert taken(tmp_path) <= 120_000
+    here.forget(owners[5])
+    assert not (tmp_path / FOLDER / owners[5]).exists() and taken(tmp_path) <= 120_000
+
+
+def test_a_run_that_cannot_be_read_hides_no_other(tmp_path: Path, clock: Clock) -> None:
+    shelf, owner = RunShelf(tmp_path, HistorySettings(), clock), owner_of(new_visitor(), LOCAL)
+    shelf.begin(owner, one := remembered(clock))
+    (tmp_path / FOLDER / owner / f"{int(clock()):012d}-{new_run_id()}.run").mkdir()  # no file: the system refuses it
+    assert shelf.of(owner) == [one]
 
 
 def test_what_was_forgotten_while_it_ran_stays_forgotten_and_nothing_is_written_where_nothing_is_remembered(

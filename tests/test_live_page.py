@@ -15,6 +15,7 @@ from benchmarks.served import free_port
 from kthink_core.identity import sae_revision
 from kthink_core.live.api import EncodeRequest, GenerateRequest
 from kthink_core.live.client import WorkerClient
+from kthink_core.live.remembered import new_run_id
 from kthink_core.live.watchlist import Watch, firings
 from kthink_core.notes import FILE, FeatureSubject, Notebook
 from kthink_core.precompute.pipeline import Plan, precompute
@@ -98,6 +99,14 @@ def test_an_experiment_of_another_model_is_told(with_worker: Open) -> None:
     app = with_worker("live", experiment="foreign")
     assert "The worker has another model or other SAEs than experiment foreign" in texts(app)
     assert not payloads(app, "taken")
+
+
+def test_a_remembered_run_that_cannot_be_read_is_a_line_and_the_form_is_there(with_worker: Open, cache: Path) -> None:
+    run = new_run_id()
+    (cache / ".runs" / ("0" * 64) / f"{10**11:012d}-{run}.run").mkdir(parents=True)  # no file: the system refuses it
+    app = with_worker("live", experiment="tiny", live=run)
+    assert "The run of this link cannot be read:" in texts(app)
+    assert payloads(app, "taken")[0]["ready"]
 
 
 def test_before_a_run(with_worker: Open) -> None:
@@ -337,6 +346,8 @@ def test_a_watched_feature_is_found_by_its_label(with_worker: Open, cache: Path,
 
 def test_what_was_only_encoded_counts_as_a_whole_and_is_not_kept(with_worker: Open, client: WorkerClient) -> None:
     app = with_worker("live", experiment="tiny")
+    assert "no chat template is put around it" not in texts(app)
+    assert "no chat template is put around it" in texts(app.toggle(key="live_encode").set_value(True).run())
     app.session_state["live_run"] = ended(client, EncodeRequest(text="Hmm, wait."))
     app.run()
     shown = transcript(app)

@@ -107,6 +107,7 @@ def views(draw: some.DrawFn) -> View:
         sort=draw(some.sampled_from(SORTS)),
         outcome=draw(some.sampled_from(OUTCOMES)),
         mode=draw(some.sampled_from(MODES)),
+        tag=draw(some.text(max_size=100)),
         search=draw(some.text(max_size=20)),
         between=draw(some.sampled_from(list(CONTRASTS))),
         word=draw(some.text(max_size=20)),
@@ -277,7 +278,7 @@ def test_what_steers_is_written_so_that_chat_and_mail_leave_it_alone() -> None:
 @given(views())
 def test_no_link_has_a_character_that_is_written_another_way(view: View) -> None:
     for parameter, text in format_view(view).items():
-        if parameter not in ("search", "word", "words", "between", "prompt"):
+        if parameter not in ("search", "tag", "word", "words", "between", "prompt"):
             assert set(text) <= set(ascii_letters + digits + "._~-") and "--" not in text
 
 

@@ -28,6 +28,7 @@ from kthink_core.precompute.pipeline import Plan, plan, precompute
 from kthink_core.precompute.progress import Silent
 from kthink_core.records import Inference
 from kthink_core.store.reader import Reader, open_reader
+from kthink_core.store.writer import open_writer
 from tests.app_visits import tables, transcript, visiting
 from tests.worker_process import request, working
 
@@ -128,6 +129,7 @@ def test_hooks_have_hookpoints() -> None:
         ("standard", {"architecture": "jumprelu_skip_transcoder"}, "architecture is 'jumprelu_skip_transcoder'"),
         ("standard", {"normalize_activations": "layer_norm"}, "normalize_activations is 'layer_norm'"),
         ("standard", {"normalize_activations": "constant_norm_rescale"}, "normalize_activations"),
+        ("older-topk", {"architecture": "gated"}, "architecture is 'gated'"),
         ("older", {"activation_fn_str": "tanh-relu"}, "activation_fn is 'tanh-relu'"),
         ("older", {"finetuning_scaling_factor": True}, "finetuning_scaling_factor"),
         ("older", {"hook_head_index": 3}, "hook_head_index is '3'"),
@@ -322,8 +324,12 @@ def test_live_and_from_the_command_line(
     assert len(nodes) > 5
     given = ("--sae", made.plan.experiment.config.sae, "--hookpoints", HOOKPOINT, "--cache", str(made.cache))
     steered = ("precompute", "--experiment", "calm", "--limit", "1", "--max-new-tokens", "8", "--device", "cpu")
-    assert main([*steered, *given, "--steer", f"{HOOKPOINT}:{feature}=clamp:3"]) == 0
+    steered = (*steered, *given, "--steer", f"{HOOKPOINT}:{feature}=clamp:3")
+    assert main([*steered]) == 0
     capsys.readouterr()
+    assert main([*steered, "--most-active", "31"]) == 2, "another bound makes other encodings"
+    told = capsys.readouterr().err
+    assert told.count("kthink:") == 1 and "(most_active: 2048 stored, 31 asked)" in told
     with open_reader(made.cache, "calm") as calm:
         [receipt] = calm.inference(0).receipts
         assert receipt.positions == calm.inference(0).generated_tokens and all(check.holds for check in receipt.checks)
@@ -338,6 +344,14 @@ def test_pages_tell_no_k(made: Made, reader: Reader, monkeypatch: pytest.MonkeyP
         overview = opened("overview", experiment="lens")
         assert any("2,048 features, jumprelu]" in text.value for text in overview.markdown)
         assert transcript(opened("inference", experiment="lens", hookpoint=HOOKPOINT, inference="0"))["bands"]
+        shape = reader.experiment.saes[HOOKPOINT].model_copy(update={"most": 2048})
+        usual = reader.experiment.config.model_copy(update={"most_active": 2048})
+        wide = reader.experiment.model_copy(update={"name": "wide", "saes": {HOOKPOINT: shape}, "config": usual})
+        with open_writer(made.cache, wide):
+            pass
+        for name, most in {"lens": str(MOST), "wide": "2048"}.items():
+            told = tables(opened("overview", experiment=name), "What")[0].set_index("What")["Value"]
+            assert told["most active"] == most
 
 
 def test_errors_are_a_users(tmp_path: Path) -> None:

@@ -395,6 +395,17 @@ def test_a_kept_run_says_on_its_page_how_it_was_steered(with_worker: Open, clien
     assert "written under steering, and is read under it here" in texts(causes)
     (before,) = tables(app, "began")
     assert receipt["positions"].tolist() == before["positions"].tolist()
+    assert payloads(kept, "branches")[0]["branches"], "its tooltip offers to go on from a position"
+    length = len(found.steered.trace)
+    live = with_worker("live", **dict(parse_qsl(link)), branch=f"{length - 4}.9")
+    said = texts(live).replace("\\", "").replace("\u2060", "")
+    assert "Steered as the trace was: " + told.removeprefix("Steered: ") in said
+    live.button(key="branch_run").click().run()
+    end(live.session_state["live_run"])
+    live.run()
+    (branched,) = tables(live, "began")
+    assert branched["began"].tolist() == receipt["began"].tolist()
+    assert len(branched) == 2 and all(badge in texts(live) for badge in CHECKED)
     (way,) = [link.proto.query_string for link in kept.get("page_link") if link.proto.label == "Steer it"]
     there = with_worker("steer", **dict(parse_qsl(way)))
     assert [one.intervention for one in there.session_state["view"].steer] == list(found.steered.request.steering)

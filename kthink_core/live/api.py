@@ -49,7 +49,7 @@ class GenerateRequest(TypedPrompt):
 
     branch: Branch | None = Field(
         default=None,
-        description="go on from there; `prompt` then only says what it is about, and `mode` is the trace's",
+        description="go on from there; `prompt` then only says what it is about, `mode` and steering are the trace's",
     )
 
     hookpoints: Hookpoints = Field(default=(), description="empty: all that the worker has SAEs for")
@@ -181,7 +181,9 @@ class Done(_Answer):
     answer: str | None = None
     seconds: float = 0.0
     receipts: tuple[Receipt, ...] = ()
-    """What each intervention did, in the order of the request."""
+    """What each intervention did, in this order:"""
+    interventions: tuple[Intervention, ...] = ()
+    """Those of the request, or of a branch those of its trace; an older worker tells none."""
 
 
 class Failed(_Answer):

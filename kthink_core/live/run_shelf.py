@@ -16,6 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from kthink_core.errors import in_words
 from kthink_core.live.api import Kept
 from kthink_core.live.live_trace import LiveTrace
 from kthink_core.live.remembered import RUN_ID, Remembered, header, read_header, read_trace, written
@@ -31,6 +32,8 @@ _MOST_HEADER = 4_000_000
 _BLOCK = 4096
 _ABANDONED = 3600.0
 """Seconds after which what was begun to be written never will be."""
+_KNOWN_FOR = 60.0
+"""Seconds after which all owners are looked at again, where one writes."""
 log = logging.getLogger("kthink.runs")
 
 
@@ -49,6 +52,10 @@ class RunShelf:
         self.folder = cache / FOLDER
         self._bounds, self._now = bounds, now
         self._guard = threading.Lock()
+        self._sizes: dict[str, int] = {}
+        """Bytes of each owner, as far as this shelf knows: another process may have written since."""
+        self._swept: float | None = None
+        """When all owners were looked at."""
 
     @property
     def remembers(self) -> bool:
@@ -69,7 +76,7 @@ class RunShelf:
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             folder.mkdir(exist_ok=True, mode=0o700)
             _write(folder / f"{int(remembered.began):012d}-{remembered.run}.run", header(remembered))
-        self.sweep()
+        self._tidy(owner)
 
     def end(self, owner: str, remembered: Remembered, trace: LiveTrace) -> bool:
         """How it came out, and all that came. False where it has been forgotten meanwhile, and stays so. Raises
@@ -80,7 +87,7 @@ class RunShelf:
             if found is None:
                 return False
             _write(found.path, content)
-        self.sweep()
+        self._tidy(owner)
         return True
 
     def keep(self, owner: str, run: str, kept: Kept) -> None:
@@ -90,17 +97,22 @@ class RunShelf:
             before = None if found is None else _parts(found.path)
             if found is not None and before is not None:
                 _write(found.path, header(before[0].model_copy(update={"kept": kept})) + before[1])
+        self._tidy(owner)
 
     def of(self, owner: str) -> list[Remembered]:
-        """An owner's runs, the newest first."""
+        """An owner's runs, the newest first, but for those that cannot be read."""
         found: list[Remembered] = []
         for file in sorted(self._files(owner), reverse=True):
-            if not self._is_over(file) and (told := _header(file.path)) is not None:
-                found.append(told)
+            try:
+                told = None if self._is_over(file) else _header(file.path)
+            except OSError as error:
+                log.warning("a run is left out: %s", in_words(error))
+                continue
+            found += [] if told is None else [told]
         return found
 
     def find(self, run: str) -> tuple[str, Remembered] | None:
-        """A run, whoever asks, and whose it is; None where there is none, any more."""
+        """A run, whoever asks, and whose it is; None where there is none, any more. Raises OSError."""
         for owner in self._owners():
             file = self._file(owner, run)
             if file is not None and not self._is_over(file):
@@ -109,7 +121,7 @@ class RunShelf:
         return None
 
     def trace(self, owner: str, run: str) -> LiveTrace | None:
-        """All that came of a run; None where it is gone or damaged."""
+        """All that came of a run; None where it is gone or damaged. Raises OSError."""
         file = self._file(owner, run)
         parts = None if file is None else _parts(file.path)
         return None if parts is None else read_trace(parts[1])
@@ -120,29 +132,59 @@ class RunShelf:
             for file in list(self._files(owner)):
                 if run in (None, file.run):
                     file.path.unlink(missing_ok=True)
-            _remove_empty(self.folder / owner)
+            self._bound(owner)
 
     def sweep(self) -> None:
         """Forget what is too old, too many of one owner, or too much of all: then the oldest of whoever has most.
         Raises OSError."""
         with self._guard:
-            sizes: dict[str, list[tuple[_File, int]]] = {}
+            self._sizes.clear()
             for owner in list(self._owners()):
-                files = sorted(self._files(owner))
-                over = [file for file in files if self._is_over(file)]
-                over += [file for file in files if file not in over][: -self._bounds.runs]
-                for file in over:
-                    file.path.unlink(missing_ok=True)
-                sizes[owner] = [(file, _size(file.path)) for file in files if file not in over]
-                self._sweep_unfinished(self.folder / owner)
-            totals = {owner: sum(size for _, size in files) for owner, files in sizes.items()}
-            while sum(totals.values()) > self._bounds.bytes:
-                most = max(totals, key=lambda owner: totals[owner])
-                file, size = sizes[most].pop(0)
-                file.path.unlink(missing_ok=True)
-                totals[most] -= size
-            for owner in sizes:
-                _remove_empty(self.folder / owner)
+                self._bound(owner)
+            self._evict()
+            self._swept = self._now()
+
+    def _tidy(self, owner: str) -> None:
+        """As `sweep`, but of one owner, who has just written; of the others what is known of them counts, unless that
+        is old."""
+        if self._swept is None or not 0 <= self._now() - self._swept < _KNOWN_FOR:
+            self.sweep()
+            return
+        with self._guard:
+            self._bound(owner)
+            self._evict()
+
+    def _bound(self, owner: str) -> None:
+        """Under the guard: what is too old, too many or unfinished of an owner goes; the rest is measured."""
+        files = sorted(self._files(owner))
+        over = [file for file in files if self._is_over(file)]
+        over += [file for file in files if file not in over][: -self._bounds.runs]
+        for file in over:
+            file.path.unlink(missing_ok=True)
+        self._sizes[owner] = sum(_size(file.path) for file in files if file not in over)
+        self._sweep_unfinished(self.folder / owner)
+        self._close(owner)
+
+    def _evict(self) -> None:
+        """Under the guard: the oldest of whoever has most goes, as long as all have too much."""
+        left: dict[str, list[tuple[_File, int]]] = {}
+        while sum(self._sizes.values()) > self._bounds.bytes:
+            most = max(sorted(self._sizes), key=lambda owner: self._sizes[owner])
+            if most not in left:  # that is not what is known of them, but what is
+                left[most] = [(file, _size(file.path)) for file in sorted(self._files(most))]
+                self._sizes[most] = sum(size for _, size in left[most])
+                continue
+            file, size = left[most].pop(0)
+            file.path.unlink(missing_ok=True)
+            self._sizes[most] -= size
+        for owner in left:
+            self._close(owner)
+
+    def _close(self, owner: str) -> None:
+        """Of an owner who has nothing nothing is left."""
+        if not self._sizes[owner]:
+            del self._sizes[owner]
+            _remove_empty(self.folder / owner)
 
     def _is_over(self, file: _File) -> bool:
         return self._now() >= file.began + self._bounds.days * 86_400

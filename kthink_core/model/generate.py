@@ -39,7 +39,7 @@ class Step(NamedTuple):
     vectors: dict[str, Tensor]
     """By hookpoint, [rows, positions that passed, width]; in the first step a row's padding comes first."""
     notes: Notes
-    """What was done to them, [rows, positions that passed, …]; nothing in the first step."""
+    """What was done to them, [rows, positions that passed, …]; in the first step to what was written `earlier`."""
     ended: dict[int, FinishReason]
     """The rows whose last token this was, and why."""
 
@@ -88,7 +88,8 @@ def steps(
         else:
             numbers = torch.arange(earlier - longest, earlier, device=lm.device).expand_as(tokens)
             while True:
-                edits = onset.edits(numbers) if onset and earlier else None  # prompts stay as they are
+                notes.clear()
+                edits = onset.edits(numbers, notes) if onset and earlier else None  # prompts stay as they are
                 logits, captured = _passed(lm, tokens, visible, positions, cache, seen, site, edits)
                 if not onset or not earlier or onset.settled(captured, numbers):
                     break
@@ -98,6 +99,7 @@ def steps(
                 cache.batch_select_indices(rows)
                 logits, mask, positions = logits[rows], mask[rows], positions[rows]
                 captured = {name: vectors.expand(len(prompts), -1, -1) for name, vectors in captured.items()}
+                notes = {name: noted.expand(len(prompts), -1, -1) for name, noted in notes.items()}
                 if onset:
                     onset.select(rows)
         ended: dict[int, FinishReason] = {row: "stop" for row, token_id in enumerate(token_ids) if token_id in stops}
@@ -200,12 +202,12 @@ def generate(
                 growing.select(rows)
 
 
-def notes_of(step: Step, hookpoint: str, steering: Steering) -> Tensor:
-    """What a step that is not the first noted of a hookpoint: [rows, 1, …], zeros where nothing has begun."""
+def notes_of(step: Step, hookpoint: str, steering: Steering, positions: int = 1) -> Tensor:
+    """What a step noted of a hookpoint at its last positions: [rows, positions, …], zeros where nothing has begun."""
     if hookpoint in step.notes:
-        return step.notes[hookpoint]
+        return step.notes[hookpoint][:, -positions:]
     device = steering.saes[hookpoint].W_dec.device
-    return torch.zeros(len(step.prompts), 1, 1 + 3 * len(steering.numbers_of(hookpoint)), device=device)
+    return torch.zeros(len(step.prompts), positions, 1 + 3 * len(steering.numbers_of(hookpoint)), device=device)
 
 
 def _left_padded(prompts: Sequence[Prompt], device: torch.device) -> tuple[Tensor, Tensor]:

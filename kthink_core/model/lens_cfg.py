@@ -49,13 +49,13 @@ def read_lens_cfg(path: Path) -> LensCfg:
     architecture = fields.get("architecture", "standard")
     options = fields.get("activation_fn_kwargs") or {}
     activation = fields.get("activation_fn", "relu")
+    known = Architecture.__args__
+    if architecture not in known:
+        raise _refused(path, "architecture", architecture, f"it encodes {', '.join(known)}")
     if activation == "topk" and isinstance(options, dict) and options.get("k") is not None:
         architecture, fields = "topk", fields | {"k": options["k"]}
     elif activation != "relu" and architecture in ("standard", "jumprelu"):
         raise _refused(path, "activation_fn", activation, "it encodes relu and topk")
-    known = Architecture.__args__
-    if architecture not in known:
-        raise _refused(path, "architecture", architecture, f"it encodes {', '.join(known)}")
     normalization = fields.get("normalize_activations") or "none"
     if normalization is not True and normalization not in _NORMALIZATIONS:
         remedy = "it scales no vectors while it encodes; train without, or fold it into the weights with SAELens"

@@ -16,6 +16,7 @@ from fastapi.security import HTTPBearer
 from pydantic import BaseModel, Field
 from starlette.middleware import Middleware
 from starlette.responses import JSONResponse, RedirectResponse
+from starlette.types import ASGIApp
 
 import kthink_core
 from kthink_core.access.admission import PROGRAMS, asking
@@ -137,6 +138,12 @@ def make_api(cache: pathlib.Path, gate: Gate, bounds: Bounds | None = None) -> F
         _add_query(api, query)
     _add_problems(api, gate)
     return api
+
+
+def elsewhere() -> ASGIApp:
+    """What answers below `PROGRAMS` beside the application: there is nothing, in one line as every problem."""
+    told = f"there is nothing at this address: see {PATH.lstrip('/')}/docs"
+    return ReadOnly(JSONResponse({"detail": told}, 404, {"cache-control": "no-store"}))
 
 
 async def _start() -> Response:

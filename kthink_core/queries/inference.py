@@ -15,9 +15,13 @@ from kthink_core.store.verdicts import VERDICT
 
 def inferences(reader: Reader) -> pd.DataFrame:
     """All inferences in order: inference, problem, question, prompt, mode, seed, prompt_tokens, generated_tokens,
-    finish_reason, answer, reference, correct (null where there is no reference), verdict; author, temperature, top_p,
-    max_new_tokens (null unless the prompt was typed live: else the experiment has them); tags (of a trace that was
-    written elsewhere, as one text with commas; null where it has none)."""
+    finish_reason, answer, reference, correct (whether the answer is the reference; null where there is no reference),
+    verdict; author, temperature, top_p, max_new_tokens (null unless the prompt was typed live: else the experiment has
+    them); tags (of a trace that was written elsewhere, as one text with commas; null where it has none).
+
+    What was cut off at the limit (finish_reason length) before it answered has no answer, and correct is false there.
+    Whatever counts right and wrong inferences goes by verdict instead: right, wrong, cut off, which is neither, or
+    ungraded."""
     return reader.query(f"""
         SELECT inference, problem, question, prompt, mode, seed, prompt_tokens, generated_tokens, finish_reason, answer,
             reference, correct, {VERDICT} AS verdict, author, temperature, top_p,

@@ -52,11 +52,12 @@ def matrix(opened: Opened) -> list[Part]:
 
 def _cells(opened: Opened, features: Sequence[int]) -> list[Part]:
     view = opened.view
-    listed = kept.apply(opened.ask(queries.inferences), view.outcome, view.mode)
+    listed = kept.apply(opened.ask(queries.inferences), view.outcome, view.mode, view.tag)
     columns = kept.window(listed, view.inference, COLUMNS) if len(listed) > COLUMNS else listed
     cells = opened.ask(queries.feature_matrix, view.hookpoint, view.scope, tuple(features))
     cells = cells.merge(columns.filter(items=["inference"]), on="inference")
-    note = f"{len(columns)} of {len(opened.inferences)} inferences; outcome {view.outcome}, mode {view.mode}."
+    tagged = f", tag {view.tag}" if view.tag else ""
+    note = f"{len(columns)} of {len(opened.inferences)} inferences; outcome {view.outcome}, mode {view.mode}{tagged}."
     if cells.empty:
         return [part.lines(note, "None of these features fires in these inferences.")]
     inferences, names = columns["inference"].tolist(), opened.names(features)

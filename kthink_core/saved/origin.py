@@ -24,6 +24,7 @@ def facts(opened: Opened, kind: Kind) -> dict[str, str]:
         "hookpoint": view.hookpoint,
         "scope": view.scope,
         **config,
+        **experiment.bounds,
         **experiment.revisions.found(config),
         **{f"made.{name}": fact for name, fact in experiment.facts.items()},
         "again": command(kind, view),

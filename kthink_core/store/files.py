@@ -55,6 +55,16 @@ class Layout(NamedTuple):
         return self.folder / "journal"
 
     @property
+    def kept(self) -> Path:
+        """What is remembered beside kept runs (kept_memory.py)."""
+        return self.folder / "kept"
+
+    @property
+    def swept(self) -> list[Path]:
+        """Folders in which nothing unfinished stays, whoever left it; links lead to what is somebody else's."""
+        return [self.folder, *(folder for folder in (self.journal, self.kept) if not folder.is_symlink())]
+
+    @property
     def directions(self) -> Path:
         return self.folder / "directions.parquet"
 

@@ -17,7 +17,6 @@ from kthink_core.store.files import Layout, remove, write_atomically
 from kthink_core.store.scopes import Scope
 from kthink_core.store.sealed import open_sealed_json, sealed_json
 
-FOLDER = "kept"
 MOST_ROWS = 50
 """Features of a comparison."""
 MOST_WATCHED = 200
@@ -74,11 +73,10 @@ class KeptMemory(BaseModel):
 def write_memory(layout: Layout, inference: int, memory: KeptMemory) -> None:
     """In the place of what was begun under that number, and never committed. Raises DiskFull."""
     forget_memory(layout, inference)
-    folder = layout.folder / FOLDER
-    folder.mkdir(exist_ok=True)
+    layout.kept.mkdir(exist_ok=True)
     named = f"{inference:06d}" + (f"-{memory.run}" if memory.run else "")
     fields = memory.model_dump(mode="json") | {"schema_version": JOURNAL_SCHEMA}
-    write_atomically(folder / f"{named}.json", sealed_json(fields))
+    write_atomically(layout.kept / f"{named}.json", sealed_json(fields))
 
 
 def read_memory(layout: Layout, inference: int) -> KeptMemory | None:
@@ -93,7 +91,7 @@ def read_memory(layout: Layout, inference: int) -> KeptMemory | None:
 
 def kept_as(layout: Layout, run: str) -> int | None:
     """The number under which a run was kept; None where it was not. `run`: an id, checked."""
-    found = next(iter((layout.folder / FOLDER).glob(f"*-{run}.json")), None)
+    found = next(iter(layout.kept.glob(f"*-{run}.json")), None)
     number = "" if found is None else found.name.partition("-")[0]
     return int(number) if number.isdecimal() and layout.segment(int(number)).exists() else None
 
@@ -105,5 +103,4 @@ def forget_memory(layout: Layout, inference: int) -> None:
 
 
 def _files(layout: Layout, inference: int) -> list[Path]:
-    folder = layout.folder / FOLDER
-    return [*folder.glob(f"{inference:06d}.json"), *folder.glob(f"{inference:06d}-*.json")]
+    return [*layout.kept.glob(f"{inference:06d}.json"), *layout.kept.glob(f"{inference:06d}-*.json")]

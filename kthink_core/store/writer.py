@@ -83,7 +83,7 @@ class Writer:
         self.experiment = experiment
         """As stored: its provenance is that of the first run."""
         self._layout, self._tell, self._merge = layout, tell, merge
-        for folder in (layout.folder, layout.journal):
+        for folder in layout.swept:
             sweep(folder)
         self._active = ActiveFeatures(experiment.saes)
         self._deletions = Deletions(layout)

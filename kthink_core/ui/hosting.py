@@ -12,7 +12,7 @@ from starlette.middleware import Middleware
 from starlette.routing import BaseRoute, Mount
 from streamlit import config
 
-from kthink_core.access.admission import Admission
+from kthink_core.access.admission import PROGRAMS, Admission
 from kthink_core.access.body_limit import BodyLimit
 from kthink_core.access.connections import bound
 from kthink_core.access.exposure import check_app_exposure
@@ -21,7 +21,7 @@ from kthink_core.access.refusal_log import RefusalLog
 from kthink_core.access.security_headers import SecurityHeaders
 from kthink_core.access.visitor_cookie import VisitorCookie
 from kthink_core.errors import KthinkError, in_words
-from kthink_core.programs.http_api import PATH, make_api
+from kthink_core.programs.http_api import PATH, elsewhere, make_api
 from kthink_core.settings import AccessSettings, HistorySettings, Settings, from_environment
 from kthink_core.ui import sign_in
 from kthink_core.ui.live import history
@@ -64,9 +64,10 @@ def middleware() -> list[Middleware]:
 def routes() -> list[BaseRoute]:
     """What there is beside the pages: the interface for programs. Ends the process where a setting is wrong."""
     try:
-        return [Mount(_base() + PATH, make_api(from_environment(Settings).cache, sign_in.gate()))]
+        interface = Mount(_base() + PATH, make_api(from_environment(Settings).cache, sign_in.gate()))
     except (KthinkError, OSError) as error:
         raise SystemExit(f"kthink: {in_words(error)}") from error
+    return [interface, Mount(_base() + PROGRAMS.rstrip("/"), elsewhere())]
 
 
 def _base() -> str:

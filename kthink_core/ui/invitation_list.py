@@ -10,7 +10,7 @@ import streamlit as st
 
 from kthink_core.access.invitation_link import invitation_address
 from kthink_core.access.invitations import LONGEST_NAME, MOST_DAYS, Invitation, Invitations
-from kthink_core.access.person import ROLES, Person
+from kthink_core.access.person import ROLES, Person, Role
 from kthink_core.access.secret_key import secret_key
 from kthink_core.access.signatures import Signatures
 from kthink_core.errors import KthinkError, NotAllowed
@@ -22,6 +22,12 @@ from kthink_core.ui.view.page import Page
 
 MOST_SHOWN = 200
 """Of those that count, and of those that have ended: the newest."""
+_MAY: dict[Role, str] = {
+    "viewer": "browse and download",
+    "annotator": "also write labels, notes and lists, signed with the own name",
+    "runner": "also have the worker compute (live prompts, steering, tests) and keep runs",
+    "owner": "also see and cancel the jobs of others, delete what they kept, invite, and end invitations",
+}
 _LINK, _PROBLEM = "link of an invitation", "problem of an invitation"
 
 
@@ -42,7 +48,10 @@ def draw(page: Page) -> None:
         with st.container(horizontal=True, vertical_alignment="center"):
             only = f", {each.experiment} only" if each.experiment else ""
             st.text(f"{each.name}: {each.role}{only}, until {_time(each.expires)}", width="stretch")
-            st.button("Revoke", key=f"revoke {each.id}", on_click=_revoke, args=(page.person, invitations, each))
+            with st.popover("Revoke", key=f"ask {each.id}"):
+                st.text(f"{each.name} comes in no more, and a visit under way ends. It cannot be taken back.")
+                revoke = (page.person, invitations, each)
+                st.button("Revoke it for good", key=f"revoke {each.id}", on_click=_revoke, args=revoke)
     ended = [each for each in everyone if each.state(now) != "valid"][:MOST_SHOWN]
     if ended:
         st.header("Ended")
@@ -65,6 +74,7 @@ def _form(page: Page, invitations: Invitations) -> None:
             st.selectbox("Role", ROLES, key="invited_role")
             st.number_input("Days", 1, MOST_DAYS, 14, key="invited_days")
             st.selectbox("Experiment", [None, *names], format_func=lambda name: name or "all", key="invited_only")
+        st.caption("\n".join(f"- **{role}** may {_MAY[role]}" for role in ROLES))
         st.text_input("What it opens", key="invited_view", placeholder="A link that Copy link gave; empty: the start")
         st.form_submit_button("Invite", on_click=_invite, args=(page.person, invitations))
     if problem := st.session_state.pop(_PROBLEM, None):

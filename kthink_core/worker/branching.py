@@ -14,12 +14,13 @@ from kthink_core.model.language_model import LanguageModel
 from kthink_core.precompute.pipeline import Plan
 from kthink_core.prompts import Segment, Segmenter, think_close
 from kthink_core.queries.checks import check_inference
-from kthink_core.records import Inference
+from kthink_core.records import Inference, hookpoints_needed
 from kthink_core.store.reader import Reader, open_reader
+from kthink_core.worker.same_maker import check_made_by
 
 
 class Begun(NamedTuple):
-    """The exact tokens, and where they are from."""
+    """The exact tokens, and where they are from. What goes on from them is steered as the trace was."""
 
     trace: Inference
     token_ids: tuple[int, ...]
@@ -34,6 +35,11 @@ class Begun(NamedTuple):
     def given(self) -> int:
         """Tokens of the prompt."""
         return self.trace.prompt_tokens
+
+    @property
+    def written(self) -> int:
+        """Tokens behind it."""
+        return len(self.token_ids) - self.given
 
     def segments(self, lm: LanguageModel) -> tuple[list[Segment], Segmenter]:
         """Of the tokens: the trace's own as it has them; and what tells those that follow."""
@@ -59,19 +65,15 @@ def begun(
         with open_reader(cache, asked.trace.experiment) as reader:
             check_inference(reader, asked.trace.inference)
             _check_model(reader, plan)
-            trace, experiment, number = (
-                reader.inference(asked.trace.inference),
-                reader.experiment.name,
-                asked.trace.inference,
-            )
+            trace = reader.inference(asked.trace.inference)
+            check_made_by(reader, plan, tuple(hookpoints_needed(trace.interventions)))
+            experiment, number = reader.experiment.name, asked.trace.inference
     else:
         trace, experiment, number = written(asked.trace.job), None, None
     before, length = tuple(map(int, trace.token_ids[: asked.position])), len(trace.token_ids)
     first = max(trace.prompt_tokens, 1)
     if not first <= asked.position <= length:
         raise PromptRefused(f"a branch begins behind the prompt, at position {first} to {length}, not {asked.position}")
-    if trace.interventions:
-        raise PromptRefused("the trace was steered while it was written: branches of steered traces are not made")
     forced = tuple(ids_of(asked.text)) if asked.text else () if asked.token_id is None else (asked.token_id,)
     for token_id in forced:
         if token_id >= plan.lm.vocabulary:

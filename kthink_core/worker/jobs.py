@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from kthink_core.live.api import AnyRequest, Event, JobState
-from kthink_core.records import FinishReason, Inference, Receipt
+from kthink_core.records import FinishReason, Inference, Intervention, Receipt
 from kthink_core.worker.callers import Caller
 
 if TYPE_CHECKING:
@@ -29,7 +29,8 @@ class Outcome(NamedTuple):
     inference: Inference | None = None
     """What would be stored of a generation, or of a pasted trace, with all hookpoints."""
     receipts: tuple[Receipt, ...] = ()
-    """Of what it was steered with."""
+    """Of what it was steered with, in this order:"""
+    interventions: tuple[Intervention, ...] = ()
 
 
 Work = Callable[["Plan", Callable[[], None]], Iterator[Event | Outcome]]

@@ -40,7 +40,8 @@ def perform(plan: Plan, job: Job, pause: Callable[[], None]) -> Iterator[Event |
     mode = begun.trace.mode if begun else request.mode
     prompt = Prompt(0, problem, mode, request.seed, job.token_ids)
     sampling = Sampling(request.temperature, request.top_p, request.max_new_tokens)
-    for part in generate_live(plan.lm, saes, site, prompt, sampling, steering(request.steering, known), begun):
+    steered = steering(begun.trace.interventions if begun else request.steering, known)
+    for part in generate_live(plan.lm, saes, site, prompt, sampling, steered, begun):
         if isinstance(part, Inference):
             if begun:
                 part = replace(
@@ -50,6 +51,6 @@ def perform(plan: Plan, job: Job, pause: Callable[[], None]) -> Iterator[Event |
                     parent_position=begun.position,
                 )
             whole = part if len(asked) == len(known) else None
-            yield Outcome(part.finish_reason, part.answer, whole, part.receipts)
+            yield Outcome(part.finish_reason, part.answer, whole, part.receipts, part.interventions)
         else:
             yield part

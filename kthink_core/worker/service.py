@@ -143,8 +143,8 @@ class Service:
         if isinstance(asked, GenerateRequest):
             limit, site = asked.max_new_tokens, plan.experiment.config.site
             check_steering(asked.steering, limit, site, at_residual=asked.at_residual, flag='"at_residual": true')
-            steering(asked.steering, plan.saes.by_hookpoint)
             start = self._begun(plan, asked, asking)
+            steering(start.trace.interventions if start else asked.steering, plan.saes.by_hookpoint)
             ids = list(start.token_ids) if start else self._sent(plan, asked).token_ids
             kind, new = "generate", asked.max_new_tokens
         else:
@@ -232,7 +232,7 @@ class Service:
         if asked.branch is None:
             return None
         if asked.steering:
-            raise PromptRefused("a branch is not steered; leave out one of both")
+            raise PromptRefused("a branch goes on under the steering of its trace, none or some: leave out `steering`")
         ids_of = partial(self._text_ids, plan, special=asked.special)
         return begun(self._keeping.cache, asked.branch, plan, partial(self._written, asking), ids_of)
 

@@ -42,13 +42,15 @@ def generate_live(
     """After each forward pass: the prompt, then the tokens that have passed since, the first new one at once; None:
     they are told later. Last of all the whole inference.
 
-    `begun`: what is written goes on from there, and counts what the trace had written, too; `prompt` has it all.
+    `begun`: what is written goes on from there, and counts what the trace had written, too; `prompt` has it all, and
+    `steering` acts on it, too.
 
     Each position is encoded once, when it is told. Its last bits may differ from those that the precompute gets, where
     other positions are encoded together with it.
     """
-    growing, due = _Growing(lm, saes, prompt, steering, begun), 0.0
-    for step in steps(lm, [prompt], sampling, list(saes.by_hookpoint), site, steering):
+    growing, due = _Growing(lm, saes, prompt, site, steering, begun), 0.0
+    earlier = begun.written if begun else 0
+    for step in steps(lm, [prompt], sampling, list(saes.by_hookpoint), site, steering, earlier):
         growing.add(step)
         if step.ended or time.monotonic() >= due:
             yield growing.tell()
@@ -56,7 +58,7 @@ def generate_live(
         else:
             yield None
         for reason in step.ended.values():
-            yield growing.whole(reason, site)
+            yield growing.whole(reason)
 
 
 def encode_text(
@@ -88,9 +90,15 @@ class _Growing:
     """What has come of a generation so far."""
 
     def __init__(
-        self, lm: LanguageModel, saes: LoadedSaes, prompt: Prompt, steering: Steering | None, begun: Begun | None
+        self,
+        lm: LanguageModel,
+        saes: LoadedSaes,
+        prompt: Prompt,
+        site: Site,
+        steering: Steering | None,
+        begun: Begun | None,
     ) -> None:
-        self._lm, self._saes, self._prompt, self._steering = lm, saes, prompt, steering
+        self._lm, self._saes, self._prompt, self._site, self._steering = lm, saes, prompt, site, steering
         self._given = begun.given if begun else len(prompt.token_ids)
         """Tokens of the prompt."""
         self._notes: list[Notes] = []
@@ -102,7 +110,7 @@ class _Growing:
         self._logprobs: list[float | None] = [None for _ in prompt.token_ids]
         self._others: list[Likeliest] = []
         """Of each generated token, [1, …]."""
-        if begun and self._given < len(prompt.token_ids):
+        if begun and begun.written:
             self._take(begun)
         self._waiting: list[dict[str, Tensor]] = []
         """Of each forward pass that is not encoded yet: by hookpoint, [positions, width]."""
@@ -113,7 +121,9 @@ class _Growing:
     def _take(self, begun: Begun) -> None:
         """What was written before: how likely the model itself finds it, in one pass."""
         self._segments, self._segmenter = begun.segments(self._lm)
-        [found] = replay(self._lm, [begun.token_ids], (), "hookpoint", prompt_tokens=[begun.given], others=True)
+        [found] = replay(
+            self._lm, [begun.token_ids], (), self._site, self._steering, prompt_tokens=[begun.given], others=True
+        )
         self._logprobs[begun.given :] = found.logprobs[begun.given :].tolist()
         assert found.likeliest is not None  # something follows the prompt
         self._others = [Likeliest(*one) for one in zip(*(values.split(1) for values in found.likeliest), strict=True)]
@@ -125,8 +135,11 @@ class _Growing:
         self._segments.extend(self._segmenter.next(token_id) for token_id in step.token_ids)
         self._logprobs += step.logprobs
         self._others += [step.likeliest] if step.likeliest else []
-        if self._steering and step.token_ids:
-            self._notes.append({name: notes_of(step, name, self._steering)[0] for name in self._steering.hookpoints})
+        written = len(step.token_ids) or len(self._prompt.token_ids) - self._given  # the first step: before it began
+        if self._steering and written:
+            self._notes.append(
+                {name: notes_of(step, name, self._steering, written)[0] for name in self._steering.hookpoints}
+            )
 
     def tell(self) -> Tokens:
         """What has not been told yet, encoded."""
@@ -148,7 +161,7 @@ class _Growing:
             others=_others(self._lm, together(others)) if others else None,
         )
 
-    def whole(self, reason: FinishReason, site: Site) -> Inference:
+    def whole(self, reason: FinishReason) -> Inference:
         """What would be stored. Everything has been told by then."""
         given, steering = self._given, self._steering
         prompt = self._prompt._replace(token_ids=self._prompt.token_ids[:given])
@@ -158,7 +171,7 @@ class _Growing:
         others = together(self._others) if self._others else None
         told: tuple[Receipt, ...] = ()
         if steering:
-            checks = tried(self._lm, generation, torch.from_numpy(logprobs), site, steering)
+            checks = tried(self._lm, generation, torch.from_numpy(logprobs), self._site, steering)
             notes = {name: torch.cat([noted[name] for noted in self._notes]) for name in steering.hookpoints}
             told = receipts(steering, notes, encodings, given, checks)
         interventions = steering.interventions if steering else ()

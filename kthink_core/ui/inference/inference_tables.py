@@ -9,6 +9,7 @@ from streamlit.column_config import NumberColumn, TextColumn
 from streamlit.elements.lib.column_types import ColumnConfig
 
 from kthink_core.ui.parts import clicks, download, numerals, terms, verdict
+from kthink_core.ui.parts.writing import visible
 from kthink_core.ui.view.page import Page
 
 
@@ -35,8 +36,11 @@ def draw(page: Page, table: pd.DataFrame, go: Callable[[int], None]) -> None:
         "reference": TextColumn("Reference", width=90),
         "question": TextColumn("Question", width="large"),
     }
+    if table["tags"].notna().any():
+        shown.insert(6, "tags", [visible(tags) if isinstance(tags, str) else "" for tags in table["tags"]])
+        columns["tags"] = TextColumn("Tags", width=120)
     of = table["inference"].tolist()
-    key = f"inferences {page.source.version} {page.view.outcome} {page.view.mode}"
+    key = f"inferences {page.source.version} {page.view.outcome} {page.view.mode} {page.view.tag}"
     clicks.table(shown, columns, key, lambda row: go(int(of[row])), described="Inferences of the experiment")
     download.buttons(page, "inferences", table)
 

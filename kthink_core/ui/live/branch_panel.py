@@ -12,7 +12,7 @@ import pandas as pd
 import streamlit as st
 from pydantic import ValidationError
 
-from kthink_core import signs
+from kthink_core import queries, signs
 from kthink_core.live.api import GenerateRequest
 from kthink_core.live.branch import Branch
 from kthink_core.live.study_requests import RunTrace, StoredTrace
@@ -22,6 +22,7 @@ from kthink_core.ui.live import prompt_check
 from kthink_core.ui.live.run_state import RunState
 from kthink_core.ui.parts import numerals
 from kthink_core.ui.parts.writing import plain, visible
+from kthink_core.ui.steer import receipt_table
 from kthink_core.ui.view.page import Page, go
 
 _RUN, _PROBLEM = "live_branch", "live_branch_problem"
@@ -38,6 +39,8 @@ class _Start(NamedTuple):
     trace: Trace
     called: str
     branch: tuple[int, ...]
+    steered: pd.DataFrame
+    """What the trace was steered with, as `queries.interventions` tells it; empty: it was not."""
 
     @property
     def position(self) -> int:
@@ -67,6 +70,8 @@ def draw(
         st.markdown(f"**Branch from {plain(begins.called)}, at position {begins.position}**")
         before = tokens["text"].iloc[max(begins.position - _BEFORE, 0) : begins.position].tolist()
         st.text(("… " if begins.position > _BEFORE else "") + "".join(signs.whole(before)))
+        if not begins.steered.empty:
+            st.caption(f"Steered as the trace was: {plain(receipt_table.in_words(page, begins.steered))}")
         token = _token(begins)
         with st.container(horizontal=True):
             wanted = partial(_run, page, begins, _is_thought(tokens), options, token, start)
@@ -82,13 +87,17 @@ def draw(
 def _start(page: Page, run: RunState | None) -> _Start | None:
     of, branch = st.session_state.get(_RUN, (None, ()))
     if run is not None and of is run and run.job is not None:
-        return _Start(RunTrace(job=run.job), run.trace, "this run", branch)
+        steered = pd.DataFrame()
+        if run.end is not None and run.end.interventions:
+            steered = receipt_table.of_run(run.end.interventions, run.end.receipts)
+        return _Start(RunTrace(job=run.job), run.trace, "this run", branch, steered)
     view = page.view
     if not view.branch or view.inference not in page.inferences:
         return None
     asked = StoredTrace(experiment=view.experiment, inference=view.inference)
     called = f"inference {view.inference} of {view.experiment}"
-    return _Start(asked, Stored(page.ask, view.inference), called, view.branch)
+    steered = page.ask(queries.interventions, view.inference)
+    return _Start(asked, Stored(page.ask, view.inference), called, view.branch, steered)
 
 
 def _token(begins: _Start) -> int | str:

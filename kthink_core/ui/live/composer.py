@@ -73,8 +73,8 @@ def _options(page: Page, worker: Worker) -> None:
     with st.container(horizontal=True):
         st.toggle(
             "Encode only", on_change=_as_pasted, **_lasting("live_encode"),
-            help="Latents of the text as it is: nothing is generated. A trace with `<think>` and `</think>` is told "
-            "apart into prompt, thought and answer.",
+            help="Latents of the text as it is, without chat template or instruction: nothing is generated. A trace "
+            "with `<think>` and `</think>` is told apart into prompt, thought and answer.",
         )  # fmt: skip
         st.toggle(
             "Instruction", **_lasting("live_instruction"), disabled=closed,
@@ -85,6 +85,8 @@ def _options(page: Page, worker: Worker) -> None:
             "Special tokens", **_lasting("live_special"),
             help="Let names such as `</think>` in the text be these tokens. Off: they are spelled out as text.",
         )  # fmt: skip
+    if st.session_state["live_encode"]:
+        st.caption("The text is encoded as it is: no chat template is put around it, and no instruction behind it.")
 
 
 def _as_pasted() -> None:

@@ -112,7 +112,7 @@ def begun(run: LiveRun) -> None:
 
 def remembered(id: str) -> RunState | None:
     """A run that has ended, as far as it is remembered. One that was under way when the app ended has what it began
-    with."""
+    with. Raises OSError."""
     found = shelf().find(id)
     trace = None if found is None else shelf().trace(found[0], id)
     if found is None or trace is None:

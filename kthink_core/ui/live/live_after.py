@@ -18,6 +18,7 @@ from kthink_core.ui.live.live_run import LiveRun
 from kthink_core.ui.live.presence import Worker
 from kthink_core.ui.live.run_state import RunState
 from kthink_core.ui.parts.writing import plain
+from kthink_core.ui.steer import receipt_table
 from kthink_core.ui.view import choices
 from kthink_core.ui.view.page import Page, link, with_features
 from kthink_core.ui.view.permalink import View
@@ -31,6 +32,9 @@ def draw(page: Page, worker: Worker | None, run: RunState, read: Reading, span: 
     if not len(run.trace):
         return
     keep(page, worker, run, read.shown, span, reference=starting.reference(page, run.request))
+    steered = run.end.interventions if run.end is not None else ()
+    if run.end is not None and steered:
+        receipt_table.of_live(page, steered, run.end.receipts)
     if span is not None:
         with st.container(border=True):
             trace_parts.span_title(*span)
@@ -41,7 +45,7 @@ def draw(page: Page, worker: Worker | None, run: RunState, read: Reading, span: 
     if worker is not None and _is_there(page, worker, run):
         trace = RunTrace(job=run.job or "")
         tokens = read.trace.tokens()
-        causes_panel.draw(TracedPage(page, trace, read.called, tokens, read.shown, span, read.choose))
+        causes_panel.draw(TracedPage(page, trace, read.called, tokens, read.shown, span, read.choose, bool(steered)))
         if "think" in tokens["segment"].tolist():
             st.caption("Keep the run to ask which of its sentences matter: the page of the kept one does.")
 

@@ -38,6 +38,9 @@ def draw(page: Page) -> None:
 
 
 def _gone(page: Page) -> None:
+    if problem := shown_run.unreadable():
+        st.error(f"The run of this link cannot be read: {plain(problem)}", icon=":material/error:")
+        return
     told = "Its prompt and settings are filled in: run it again." if page.view.prompt else (
         "Its settings are filled in; its prompt is not in the link."
     )  # fmt: skip

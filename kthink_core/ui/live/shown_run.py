@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import streamlit as st
 
-from kthink_core.errors import encodable
+from kthink_core.errors import encodable, in_words
 from kthink_core.live.api import EncodeRequest, GenerateRequest
 from kthink_core.live.watchlist import Watch
 from kthink_core.ui.live import history, prompt_box
@@ -17,7 +17,7 @@ from kthink_core.ui.view.page import Page, go
 from kthink_core.ui.view.permalink import MOST_FEATURES, View, without_run
 
 RUN = "live_run"
-_TAKEN, _GONE = "live_link_taken", "live_run_gone"
+_TAKEN, _GONE, _UNREADABLE = "live_link_taken", "live_run_gone", "live_run_unreadable"
 _LARGEST = 2**53 - 1
 """Whole number of a form: a browser knows no larger one."""
 
@@ -66,6 +66,11 @@ def is_gone() -> bool:
     return bool(st.session_state.get(_GONE))
 
 
+def unreadable() -> str | None:
+    """Why the run that the link names, which is there, is not shown."""
+    return st.session_state.get(_UNREADABLE)
+
+
 def begun(page: Page, run: RunState) -> None:
     """From now on the page shows another run, and so does the link."""
     st.session_state[RUN], st.session_state[_GONE] = run, False
@@ -108,7 +113,12 @@ def _sent(request: GenerateRequest | EncodeRequest, all_of: set[str]) -> live_li
 
 def _found(page: Page) -> RunState | None:
     """The run that the link names, if it is there for this person: as it goes on, or as it is remembered."""
-    run = history.going(page.view.live) or history.remembered(page.view.live)
+    st.session_state.pop(_UNREADABLE, None)
+    try:
+        run = history.going(page.view.live) or history.remembered(page.view.live)
+    except OSError as error:
+        st.session_state[_UNREADABLE] = in_words(error)
+        return None
     if run is None or not page.person.sees(run.name.experiment):
         return None
     # What was computed anew under the same name may have other features.

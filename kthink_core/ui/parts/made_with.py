@@ -22,7 +22,7 @@ def summary(page: Page) -> None:
         known = {"sae", "hookpoints"} if experiment.is_bare else None
         hidden = GENERATING if experiment.config.traces else None
         config = experiment.config.told_to(page.person.sees).model_dump(include=known, exclude=hidden)
-        parts = (_facts(config | experiment.revisions.found(config)), _facts(experiment.facts))
+        parts = (_facts(config | experiment.bounds | experiment.revisions.found(config)), _facts(experiment.facts))
         for column, facts in zip(st.columns(2), parts, strict=True):
             column.dataframe(facts, hide_index=True)
         download.buttons(page, "configuration and provenance", pd.concat(parts, ignore_index=True))

@@ -46,6 +46,13 @@ def of_run(interventions: Sequence[Intervention], receipts: Sequence[Receipt]) -
     return pd.DataFrame(rows).sort_values(["hookpoint", "feature", "action", "value", "start"], ignore_index=True)
 
 
+def of_live(page: Page, interventions: Sequence[Intervention], receipts: Sequence[Receipt]) -> None:
+    """Of a live run that has ended."""
+    st.header("Receipt", help=terms.help("receipt"))
+    checks = [check for receipt in receipts for check in receipt.checks]
+    draw(page, of_run(interventions, receipts), checks, "receipt of a steered run")
+
+
 def of_inference(page: Page) -> None:
     """Of the stored inference in view, where it was steered."""
     table = page.ask(queries.interventions, page.view.inference)
@@ -53,11 +60,15 @@ def of_inference(page: Page) -> None:
         return
     found = page.ask(queries.steering_checks, page.view.inference)
     checks = [Check(*row) for row in found[["name", "value", "most"]].itertuples(index=False)]
-    names = _names(page, table)
-    told = plain("; ".join(_done(row, names) for row in table.to_dict("records")))
     broken = not all(check.holds for check in checks)
-    with st.expander(f"Steered: {told}", icon=":material/tune:", expanded=broken):
+    with st.expander(f"Steered: {plain(in_words(page, table))}", icon=":material/tune:", expanded=broken):
         draw(page, table, checks, f"steering of inference {page.view.inference}")
+
+
+def in_words(page: Page, table: pd.DataFrame) -> str:
+    """What was asked, one after another. `table`: columns as of `queries.interventions`."""
+    names = _names(page, table)
+    return "; ".join(_done(row, names) for row in table.to_dict("records"))
 
 
 def draw(page: Page, table: pd.DataFrame, checks: Sequence[Check], name: str) -> None:

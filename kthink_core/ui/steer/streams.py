@@ -9,13 +9,13 @@ from typing import NamedTuple
 import streamlit as st
 from pydantic import ValidationError
 
-from kthink_core.live.api import Done, EncodeRequest, GenerateRequest
+from kthink_core.live.api import GenerateRequest
+from kthink_core.records import Intervention
 from kthink_core.ui import transcript
 from kthink_core.ui.live import live_after, live_view, presence, prompt_box, prompt_check
 from kthink_core.ui.live.live_run import LiveRun
 from kthink_core.ui.live.live_view import Beside
 from kthink_core.ui.live.presence import Worker
-from kthink_core.ui.parts import terms
 from kthink_core.ui.steer import asked_interventions, question, receipt_table, run_options, streams_apart
 from kthink_core.ui.steer.asked_interventions import Wanted
 from kthink_core.ui.view.page import Page, go
@@ -97,23 +97,19 @@ def _pair(page: Page, worker: Worker, pair: Pair, going: tuple[bool, ...]) -> No
     with right:
         live_after.keep(page, worker, pair.steered, shown, name="steer", reference=pair.reference)
     if pair.steered.end is not None:
-        _receipt(page, pair.steered.request, pair.steered.end)
+        receipt_table.of_live(page, _steering(pair), pair.steered.end.receipts)
     if len(pair.baseline.trace) and len(pair.steered.trace):
         streams_apart.draw(page, pair.baseline, pair.steered, pair.reference)
 
 
-def _receipt(page: Page, request: GenerateRequest | EncodeRequest, end: Done) -> None:
-    st.header("Receipt", help=terms.help("receipt"))
-    steering = request.steering if isinstance(request, GenerateRequest) else ()
-    checks = [check for receipt in end.receipts for check in receipt.checks]
-    receipt_table.draw(page, receipt_table.of_run(steering, end.receipts), checks, "receipt of a steered run")
+def _steering(pair: Pair) -> tuple[Intervention, ...]:
+    request = pair.steered.request
+    return request.steering if isinstance(request, GenerateRequest) else ()
 
 
 def _shown(page: Page, pair: Pair) -> tuple[int, ...]:
     """The link's features; without any, those steered at the hookpoint."""
-    request = pair.steered.request
-    steering = request.steering if isinstance(request, GenerateRequest) else ()
-    own = [done.feature for done in steering if done.hookpoint == page.view.hookpoint]
+    own = [done.feature for done in _steering(pair) if done.hookpoint == page.view.hookpoint]
     if page.view.feature is None and own:
         return tuple(own)[:MOST_FEATURES]
     return live_view.shown(page, pair.baseline)

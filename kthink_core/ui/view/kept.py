@@ -19,21 +19,25 @@ class Facts(NamedTuple):
 
     verdict: Verdict
     mode: str
+    tags: tuple[str, ...] = ()
+    """Parts, where a tag has a comma and a blank: the store tells them as one text."""
 
 
 def facts(table: pd.DataFrame) -> list[Facts]:
     """By row."""
-    return [Facts(*each) for each in zip(table["verdict"].tolist(), table["mode"].tolist(), strict=True)]
+    tags = [tuple(text.split(", ")) if isinstance(text, str) else () for text in table["tags"].tolist()]
+    return [Facts(*each) for each in zip(table["verdict"].tolist(), table["mode"].tolist(), tags, strict=True)]
 
 
-def is_kept(facts: Facts, outcome: str, mode: str) -> bool:
+def is_kept(facts: Facts, outcome: str, mode: str, tag: str = "") -> bool:
     """By the words that a link has."""
-    return mode in (ANY, facts.mode) and (outcome == ANY or facts.verdict == VERDICTS[outcome])
+    is_tagged = not tag or tag in facts.tags
+    return is_tagged and mode in (ANY, facts.mode) and (outcome == ANY or facts.verdict == VERDICTS[outcome])
 
 
-def apply(table: pd.DataFrame, outcome: str, mode: str) -> pd.DataFrame:
-    """The rows of `queries.inferences` of an outcome and a mode."""
-    rows = [row for row, each in enumerate(facts(table)) if is_kept(each, outcome, mode)]
+def apply(table: pd.DataFrame, outcome: str, mode: str, tag: str = "") -> pd.DataFrame:
+    """The rows of `queries.inferences` of an outcome, a mode and a tag; empty: of any or none."""
+    rows = [row for row, each in enumerate(facts(table)) if is_kept(each, outcome, mode, tag)]
     return table.iloc[rows].reset_index(drop=True)
 
 

@@ -37,6 +37,7 @@ from kthink_core.ui.view.bounds import Bounds
 
 DEFAULT_SCOPE: Scope = "generated"
 MOST_RELEVANT = 100
+_LONGEST_TAG = 100
 _POSITIONS = range(10**7)
 
 OUTCOMES = ("any", "right", "wrong", "cut", "ungraded")
@@ -96,6 +97,8 @@ class View:
     sort: Sort = SORTS[0]
     outcome: str = OUTCOMES[0]
     mode: str = MODES[0]
+    tag: str = ""
+    """Of own traces; empty: any, or none."""
     search: str = ""
     relevant: int = RELEVANT
     """How many features of an inference count as relevant."""
@@ -224,6 +227,7 @@ def parse(parameters: Mapping[str, str], bounds: Bounds) -> tuple[View, list[str
         sort=choice_link.name(parameters, "sort", SORTS, SORTS[0], problems),
         outcome=choice_link.name(parameters, "outcome", OUTCOMES, OUTCOMES[0], problems),
         mode=choice_link.name(parameters, "mode", MODES, MODES[0], problems),
+        tag=encodable(parameters.get("tag", "")[:_LONGEST_TAG])[:_LONGEST_TAG],
         search=_search(parameters.get("search", "")),
         relevant=choice_link.index(parameters, "relevant", range(1, MOST_RELEVANT + 1), problems) or RELEVANT,
         list=list_link.features_list(parameters, bounds.latents, problems),
