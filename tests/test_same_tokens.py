@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from streamlit.dataframe_util import convert_arrow_bytes_to_pandas_df
 
 from benchmarks.stand_in import SHAPES
 from kthink_core import queries
@@ -166,6 +167,12 @@ def test_the_page_shows_one_text_in_both(
         stretches = [payload["groups"][0] for payload in payloads(app, "groups")]
         assert told in texts(app) + "".join(group["note"] for group in stretches)
         assert tables(app, "apart") and bool(stretches) == (name == "moved")
+        for chart in app.get("vega_lite_chart"):
+            named = {line["field"] for line in json.loads(chart.proto.spec)["encoding"]["tooltip"]}
+            drawn = convert_arrow_bytes_to_pandas_df(chart.proto.data.data)
+            assert named <= set(drawn) and {"logprob", "logprob_other"} < named, (
+                "each line of the tooltip has its figure"
+            )
         app = visit("overview", experiment=name)
         assert "nothing generated, traces experiment:tiny" in texts(app) and "temperature" not in texts(app)
     link = f"compare?experiment=tiny&other={name}&facet=tokens&inference=1&hookpoint={HOOKPOINT}"

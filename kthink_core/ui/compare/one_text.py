@@ -79,9 +79,10 @@ def _predictions(page: Page, other: Page, tokens: pd.DataFrame) -> None:
         )
         key = f"one text {page.source.version} {other.source.version} {page.view.inference}"
         snippets.draw_stretches("The text", note, [stretch], apart, key=key, measure="apart")
-        shown = written.rename(columns={"difference": "change"})
+        told = (("logprob", f"In {here}", ".4g"), ("logprob_other", f"In {there}", ".4g"),
+                ("difference", "Difference (nats)", "+.4g"))  # fmt: skip
         charts.draw(
-            causes_charts.ribbon(shown, "change", "Difference (nats)", len(tokens)),
+            causes_charts.ribbon(written, "difference", "Difference (nats)", len(tokens), told),
             f"Log-probability of each token in {here}, less that in {there}",
         )
     download.buttons(page, f"tokens in {here} and {there}", tokens)
