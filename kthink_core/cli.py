@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import NoReturn, get_args
 
 import kthink_core
-from kthink_core import signs
 from kthink_core.access.exposure import check_app_exposure
 from kthink_core.access.worker_token import with_token
 from kthink_core.arguments import (
@@ -41,6 +40,7 @@ from kthink_core.commands import (
     train_sae,
     upgrading,
 )
+from kthink_core.commands.telling import tell
 from kthink_core.config import BATCH_SIZE, Device, ExperimentConfig, preset
 from kthink_core.errors import BadValue, KthinkError, UnknownName, WorkerFailed, in_words
 from kthink_core.listing import FORMATS, QUERIES, experiments_table, query_table, write_table
@@ -83,14 +83,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _warn(message: str) -> None:
-    """Of what was left out of an answer."""
-    print(f"kthink: {signs.revealed(message)}", file=sys.stderr)
-
-
 def _complain(message: str, status: int) -> int:
-    # It may repeat what stands in a file from elsewhere, which a terminal would obey.
-    print(f"kthink: {signs.revealed(' '.join(message.split()))}", file=sys.stderr)
+    tell(" ".join(message.split()))
     return status
 
 
@@ -245,5 +239,5 @@ def _experiments(options: argparse.Namespace) -> None:
 
 def _query(options: argparse.Namespace) -> None:
     given = {name: getattr(options, name) for name in OPTIONS}
-    table = query_table(cache_of(options), options.experiment, options.query, warn=_warn, **given)
+    table = query_table(cache_of(options), options.experiment, options.query, warn=tell, **given)
     write_table(table, options.format, sys.stdout)

@@ -69,7 +69,7 @@ def sites_apart(one: Experiment, other: Experiment, hookpoint: str) -> bool:
     makers = maker(one, hookpoint), maker(other, hookpoint)
     if makers[0] is None or makers[1] is None or one.open_ended or other.open_ended:
         return False
-    if OF_EXPERIMENT + one.name == other.config.traces or OF_EXPERIMENT + other.name == one.config.traces:
+    if one.name == source_of(other) or other.name == source_of(one):
         return makers[0][:2] == makers[1][:2] and makers[0].site != makers[1].site
     weights = {"model", "model_revision", "sae", "sae_revision"}
     differing = _differing(one.config, other.config).keys() - weights - {"hookpoints", "limit"}
@@ -79,6 +79,12 @@ def sites_apart(one: Experiment, other: Experiment, hookpoint: str) -> bool:
 def same_makers(one: Experiment, other: Experiment) -> bool:
     """Whether inferences of both could stand in one experiment: same configuration, SAEs and weights."""
     return not _differing(one.config, other.config) and not _differing_weights(one, other)
+
+
+def source_of(experiment: Experiment) -> str | None:
+    """The experiment whose tokens it passed through another model; None where it has tokens of its own."""
+    traces = experiment.config.traces or ""
+    return traces.removeprefix(OF_EXPERIMENT) if traces.startswith(OF_EXPERIMENT) else None
 
 
 def check_same(stored: Experiment, asked: Experiment) -> None:

@@ -26,15 +26,20 @@ CODE = [*sorted((ROOT / "pages").glob("*.py")), *sorted((ROOT / "kthink_core" / 
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`bundled` has features of the demo's numbers, `pasted` reads other texts with them, `other` has none; `begun` has
-    no inference yet."""
+    """`bundled` has features of the demo's numbers, `pasted` reads other texts with them, `bypassed` has no thoughts,
+    `told` was asked otherwise, `other` has none; `begun` has no inference yet."""
     folder = tmp_path_factory.mktemp("cache")
     hookpoints = (*HOOKPOINTS, guided_reading.HOOKPOINT)
     shape = SaeShape(num_latents=2048, k=8, d_in=16, activation="topk")
     bundled = sample_experiment("bundled", 4, hookpoints=hookpoints)
     write_experiment(folder, bundled.model_copy(update={"saes": dict.fromkeys(hookpoints, shape)}))
-    pasted = sample_experiment("pasted", 3, hookpoints=hookpoints, traces="own.jsonl", problems="own.jsonl")
-    write_experiment(folder, pasted.model_copy(update={"saes": dict.fromkeys(hookpoints, shape)}))
+    for name, config in (
+        ("pasted", {"traces": "own.jsonl", "problems": "own.jsonl"}),
+        ("bypassed", {"mode": "bypass"}),
+        ("told", {"system": "Be brief."}),
+    ):
+        made = sample_experiment(name, 3, hookpoints=hookpoints, **config)
+        write_experiment(folder, made.model_copy(update={"saes": dict.fromkeys(hookpoints, shape)}))
     write_experiment(folder, sample_experiment("other", 3, sae="org/saes"))
     write_experiment(folder, sample_experiment("begun", 3), committed=())
     return folder
@@ -87,7 +92,10 @@ def test_the_page_defines_every_term(open_page: Open) -> None:
 
 @pytest.mark.parametrize(
     ("experiment", "hookpoint"),
-    [("bundled", guided_reading.HOOKPOINT), ("pasted", guided_reading.HOOKPOINT), ("other", HOOKPOINTS[-1])],
+    [
+        *((name, guided_reading.HOOKPOINT) for name in ("bundled", "pasted", "bypassed", "told")),
+        ("other", HOOKPOINTS[-1]),
+    ],
 )
 def test_the_five_steps_lead_to_valid_views(open_page: Open, experiment: str, hookpoint: str) -> None:
     links = steps(open_page("guide", experiment=experiment, scope="think", search="x"))

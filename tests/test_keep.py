@@ -90,6 +90,19 @@ def test_steered_runs_are_kept_apart(tmp_path: Path) -> None:
     assert told["feature"].tolist() == [done.feature for done in reversed(steered.interventions)]
 
 
+def test_a_branch_is_graded_as_its_parents_experiment_is(tmp_path: Path) -> None:
+    """1.0 is the number 1 and another text. Where the parent's experiment has gone, the worker's own grade is left."""
+    made_by = sample_experiment("any", 12)
+    write_sample(tmp_path, sample_experiment("worded", 12, grade="text"), [])
+    branch = replace(sample_inference(made_by, 6), answer="1.0", reference="1", parent_position=4)
+    found = []
+    for parent, told in (("worded", None), ("gone", None), (None, None), ("worded", "1.00")):
+        one = replace(branch, parent_experiment=parent, parent_inference=parent and 3)
+        found.append(keep(tmp_path, made_by, one, REQUEST, "", reference=told).inference)
+    with open_reader(tmp_path, "live") as reader:
+        assert [reader.inference(number).correct for number in found] == [False, True, True, True]
+
+
 def kept_cache(cache: Path, count: int) -> None:
     made_by = sample_experiment("any", 12)
     for number in range(count):

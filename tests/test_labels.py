@@ -179,10 +179,11 @@ def test_what_does_not_exist_is_counted_and_named_and_nothing_of_it_is_kept(
     ((text, source, score),) = standing(book, 3)
     assert (len(text), len(source), score) == (LONGEST["imported"], LONGEST["source"], None)
 
-    path.write_bytes(lines({"hookpoint": "layers.99.mlp", "feature": 1, "label": "x"}))
+    path.write_bytes(lines({"hookpoint": "layers.99.mlp\x1b]0;pwn\x07", "feature": 1, "label": "x"}))
     assert taken(stored, path) == 2, "nothing of it can be taken"
     said = capsys.readouterr().err
-    assert "layers.99.mlp" in said and said.splitlines()[-1].endswith("is a label of a feature of experiment 'demo'")
+    assert "layers.99.mlp\\u001b]0;pwn\\u0007\n" in said, "a terminal obeys nothing of a file"
+    assert said.splitlines()[-1].endswith("is a label of a feature of experiment 'demo'")
 
 
 def test_an_sae_is_taken_for_a_hookpoint_only_where_somebody_says_so(

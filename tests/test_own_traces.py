@@ -241,7 +241,7 @@ def test_what_is_wrong_is_told_by_its_line_or_left_out(
         open_traces(configuration(tiny, str(path)), tiny_lm, tmp_path)
     assert reason in str(caught.value) and "\n" not in str(caught.value)
     found = open_traces(configuration(tiny, str(path), skip_bad=True), tiny_lm, tmp_path)
-    assert len(found.lengths) == 1 and found.read(0).prompt.problem.question == "Two?"
+    assert list(found.numbers) == [0] and found.read(0).prompt.problem.question == "Two?"
     assert found.notices[0].startswith("2 of 3 traces are left out: ") and reason in found.notices[0]
 
 
@@ -292,8 +292,8 @@ def test_a_data_set_is_read_as_a_file_is(tiny: Path, tiny_lm: LanguageModel, tmp
 
 @given(lengths=st.lists(st.integers(1, 90), min_size=1, max_size=60), batch=st.integers(1, 3))
 def test_traces_pass_by_length_each_once_and_bounded(lengths: list[int], batch: int) -> None:
-    traces: Any = SimpleNamespace(lengths=lengths)
-    order = by_length(lengths, batch)
+    traces: Any = SimpleNamespace(numbers=range(len(lengths)), lengths=lengths)
+    order = by_length(traces, batch)
     assert sorted(order) == list(range(len(lengths)))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(teacher_forcing, "_TOKENS", 100)

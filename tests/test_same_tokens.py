@@ -12,19 +12,27 @@ import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from streamlit.dataframe_util import convert_arrow_bytes_to_pandas_df
 
 from benchmarks.stand_in import SHAPES
 from kthink_core import queries
 from kthink_core.cli import main
 from kthink_core.config import ExperimentConfig
-from kthink_core.errors import BadProblems, NotComparable
+from kthink_core.errors import BadProblems, NotComparable, OutOfRange
 from kthink_core.evidence.same_problems import paired
-from kthink_core.evidence.same_tokens import feature_differences, is_same_text, source_of, token_differences
+from kthink_core.evidence.same_tokens import feature_differences, is_same_text, token_differences
+from kthink_core.identity import source_of
+from kthink_core.live.api import GenerateRequest
 from kthink_core.model.language_model import load_model
 from kthink_core.precompute.pipeline import Plan, plan, precompute
 from kthink_core.precompute.progress import Silent
 from kthink_core.precompute.traces import open_traces
+from kthink_core.store.completion import is_finished
+from kthink_core.store.export import export
+from kthink_core.store.kept_runs import delete_kept
 from kthink_core.store.reader import Reader, open_reader
+from kthink_core.travel.imports import import_experiment
+from kthink_core.worker.keep import keep
 from tests.app_visits import payloads, tables, texts, visiting
 from tests.store_samples import rewrite
 
@@ -156,6 +164,41 @@ def test_tokens_that_read_otherwise_are_refused_unless_asked_by_id(tiny: Path, c
         open_traces(config, lm, folder)
 
 
+def test_where_a_kept_run_was_deleted_the_others_keep_their_numbers(
+    tiny_plan: Plan, opened: dict[str, Reader], tmp_path: Path
+) -> None:
+    """Of what is kept, of what was read of it, and of either when it was imported."""
+    made_by = tiny_plan.experiment
+    for inference in (0, 1, 2, 0):
+        keep(tmp_path, made_by, opened["tiny"].inference(inference), GenerateRequest(prompt="?"), "Ada")
+    for deleted in (0, 2):
+        delete_kept(tmp_path, "live", deleted, "Ada")
+
+    def reading(source: str, limit: int | None = None) -> ExperimentConfig:
+        asked = {"traces": f"experiment:{source}", "problems": f"experiment:{source}", "limit": limit}
+        return made_by.config.model_copy(update=asked)
+
+    read = plan("read", reading("live"), "cpu", Silent(), tmp_path)
+    precompute(read, tmp_path, 4, Silent(), site_is_chosen=True)
+    assert is_finished(tmp_path, "read", reading("live"))
+    with open_reader(tmp_path, "live") as here, open_reader(tmp_path, "read") as there:
+        assert there.inference_ids == here.inference_ids == (1, 3) and there.experiment.inferences == 2
+        assert is_same_text(here, there, 1) and is_same_text(here, there, 3)
+        assert feature_differences(here, there, 3, HOOKPOINT)["apart"].eq(0).all()
+        with pytest.raises(OutOfRange):
+            queries.transcript(there, 0)
+    export(tmp_path, "read", tmp_path / "read.duckdb")
+    import_experiment(tmp_path, tmp_path / "read.duckdb", "taken")
+    for source in ("live", "read", "taken"):
+        assert list(open_traces(reading(source), tiny_plan.lm, tmp_path).numbers) == [1, 3]
+        first = open_traces(reading(source, 1), tiny_plan.lm, tmp_path)
+        assert list(first.numbers) == [1] and first.read(1).prompt.inference == 1
+    for inference in (1, 3):
+        delete_kept(tmp_path, "live", inference, "Ada")
+    with pytest.raises(BadProblems, match="experiment:live: it holds no inferences"):
+        open_traces(reading("live"), tiny_plan.lm, tmp_path)
+
+
 @pytest.mark.parametrize(("name", "told"), [("moved", "likelier"), ("residual", "alike"), ("encoded", "may be chance")])
 def test_the_page_shows_one_text_in_both(
     cache: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, told: str
@@ -166,6 +209,12 @@ def test_the_page_shows_one_text_in_both(
         stretches = [payload["groups"][0] for payload in payloads(app, "groups")]
         assert told in texts(app) + "".join(group["note"] for group in stretches)
         assert tables(app, "apart") and bool(stretches) == (name == "moved")
+        for chart in app.get("vega_lite_chart"):
+            named = {line["field"] for line in json.loads(chart.proto.spec)["encoding"]["tooltip"]}
+            drawn = convert_arrow_bytes_to_pandas_df(chart.proto.data.data)
+            assert named <= set(drawn) and {"logprob", "logprob_other"} < named, (
+                "each line of the tooltip has its figure"
+            )
         app = visit("overview", experiment=name)
         assert "nothing generated, traces experiment:tiny" in texts(app) and "temperature" not in texts(app)
     link = f"compare?experiment=tiny&other={name}&facet=tokens&inference=1&hookpoint={HOOKPOINT}"

@@ -32,6 +32,7 @@ from kthink_core.ui.steer.streams import Pair
 from kthink_core.ui.view.permalink import View, format_view
 from kthink_core.ui.view.steer_link import Run
 from tests.app_visits import Open, payloads, tables, texts, visiting
+from tests.store_samples import sample_inferences, write_sample
 from tests.worker_process import QUESTIONS, working
 
 H1, H2 = SHAPES["tiny"].hookpoints
@@ -41,7 +42,8 @@ STRONG = Intervention(H1, 5, "clamp", 80.0)
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory, tiny_plan: Plan) -> Path:
-    """An experiment of the worker's model; one without an inference; one captured in the residual stream."""
+    """An experiment of the worker's model; one without an inference; one captured in the residual stream; one whose
+    answers are compared as text."""
     cache = tmp_path_factory.mktemp("cache")
     precompute(tiny_plan, cache, 8, Silent())
     experiment = tiny_plan.experiment
@@ -49,6 +51,10 @@ def cache(tmp_path_factory: pytest.TempPathFactory, tiny_plan: Plan) -> Path:
     for name, changed in (("empty", {}), ("residual", {"config": residual})):
         with open_writer(cache, experiment.model_copy(update={"name": name} | changed)):
             pass
+    worded = experiment.model_copy(
+        update={"name": "worded", "inferences": 2, "config": experiment.config.model_copy(update={"grade": "text"})}
+    )
+    write_sample(cache, worded, sample_inferences(worded))
     return cache
 
 
@@ -298,6 +304,25 @@ def test_both_streams_and_what_is_told_of_them(with_worker: Open, client: Worker
     (features,) = tables(app, "share_steered_less")
     of_strong = features.loc[features["feature"] == 5]
     assert len(of_strong) == 1 and of_strong["max_steered"].iloc[0] > of_strong["max_baseline"].iloc[0]
+
+
+def test_both_streams_are_graded_as_the_experiment_is(with_worker: Open, client: WorkerClient, cache: Path) -> None:
+    """1,000 is another text than 1000, but no other number. Of the two only the first one's answer is the reference."""
+    app = with_worker("steer", **steering(STRONG, experiment="worded", inference=1, run=Run("think", 1.0, 0.95, 4, 3)))
+    shown(app, pair(client, STRONG, max_new_tokens=4))
+    app.button(key="steer_another").click().run()
+    found = app.session_state["steer_pair"]
+    end(found.baseline, found.steered)
+    assert found.reference == "1"
+    for side, answer in ((found.baseline, "1"), (found.steered, "1.0")):
+        side.end = side.end.model_copy(update={"answer": answer, "finish_reason": "stop"})
+    for pair_shown, verdicts in (
+        (found, ["✓ right", "✗ wrong"]),
+        (found._replace(grade="number"), ["✓ right", "✓ right"]),
+        (found._replace(grade="none"), ["? ungraded", "? ungraded"]),
+    ):
+        (outcome,) = [table.value for table in shown(app, pair_shown).dataframe if "Baseline" in table.value]
+        assert outcome.loc["Verdict"].tolist() == verdicts
 
 
 def test_a_clamp_at_what_is_there_changes_nothing(with_worker: Open, client: WorkerClient, cache: Path) -> None:

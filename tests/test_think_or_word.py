@@ -20,6 +20,7 @@ from kthink_core.evidence.bootstrap import draws
 from kthink_core.evidence.phase_finding import finding
 from kthink_core.evidence.phase_parts import Counts, Part, Parts, parts_of
 from kthink_core.evidence.think_or_word import remarks, think_or_word, think_or_word_tokens
+from kthink_core.queries import top_tokens
 from kthink_core.records import Inference
 from kthink_core.store.reader import Reader, open_reader
 from kthink_core.ui.guided_reading import HOOKPOINT, THINKING
@@ -292,3 +293,5 @@ def test_the_guided_reading_says_of_the_demo_what_is_so(demo: Path) -> None:
         table = think_or_word_tokens(reader, HOOKPOINT, THINKING[0]).set_index("text")
         assert (table.loc[[" Now", " Hmm", " Maybe"], "answer_positions"] == 0).all()
         assert (table.loc[["Therefore"], "answer_active"] > 0).all()
+        strongest = top_tokens(reader, HOOKPOINT, THINKING[0], top=10)["text"].str.strip()
+        assert {"Well", "Okay", "Now", "Hmm", "Therefore"} <= set(strongest)

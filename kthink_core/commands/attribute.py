@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING, get_args
 
 from kthink_core.arguments import add_cache, cache_of, experiment_name, whole_number
+from kthink_core.commands.telling import tell
 from kthink_core.config import Device
 from kthink_core.errors import BadValue, short
 from kthink_core.listing import FORMATS, write_table
@@ -88,4 +89,4 @@ def _tell(study: AttributionStudy) -> None:
     from kthink_core.evidence.attribution_results import doubts, in_words
 
     for line in (in_words(study), *doubts(study)):
-        print(f"kthink: {study.question.hookpoint}: {line}", file=sys.stderr)
+        tell(f"{study.question.hookpoint}: {line}")

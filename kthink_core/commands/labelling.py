@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from kthink_core import signs
 from kthink_core.arguments import add_cache, cache_of, experiment_name, whole_number
+from kthink_core.commands.telling import tell
 from kthink_core.errors import BadFile, BadValue
 from kthink_core.listing import FORMATS, write_table
 
@@ -63,11 +65,11 @@ def _import(options: argparse.Namespace) -> None:
     places = _places(options.hookpoint)
     taken = take_labels(notebook, experiment, found, places, options.named or path.name, options.author)
     for remark in taken.remarks:
-        print(f"kthink: {remark}", file=sys.stderr)
+        tell(remark)
     if not taken.labels and not taken.stood:
         raise BadFile(path, f"none of it is a label of a feature of experiment '{experiment.name}'")
     stood = f", {taken.stood:,} stood here already" if taken.stood else ""
-    print(f"{taken.labels:,} labels taken{stood}; sources: {', '.join(taken.sources)}")
+    print(f"{taken.labels:,} labels taken{stood}; sources: {signs.revealed(', '.join(taken.sources))}")
 
 
 def _places(given: list[str]) -> dict[str, str]:

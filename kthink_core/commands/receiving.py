@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from kthink_core import signs
 from kthink_core.arguments import add_cache, cache_of, experiment_name
+from kthink_core.commands.telling import tell
 
 if TYPE_CHECKING:
     from kthink_core.travel.imports import Imported
@@ -47,7 +47,7 @@ def run(options: argparse.Namespace) -> None:
         taken, left = take(cache, made.experiment, made.notes)
         print(f"{taken} of {len(made.notes)} labels and notes taken", file=sys.stderr)
         for line in left:
-            print(f"kthink: left out: {signs.revealed(line)}", file=sys.stderr)
+            tell(f"left out: {line}")
     elif made.notes:
         print(
             f"{len(made.notes)} labels and notes are left out: an import with --notes takes them",
@@ -70,6 +70,6 @@ def _lists(options: argparse.Namespace, made: Imported) -> None:
         taken = take_lists(FeatureLists(cache_of(options) / FILE), made.experiment, made.lists)
         print(f"{taken.lists} of {len(made.lists)} lists of features taken", file=sys.stderr)
         for line in taken.remarks:
-            print(f"kthink: left out: {signs.revealed(line)}", file=sys.stderr)
+            tell(f"left out: {line}")
     elif made.lists:
         print(f"{len(made.lists)} lists are left out: an import with --notes takes them", file=sys.stderr)

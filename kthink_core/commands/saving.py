@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 from kthink_core.arguments import add_cache, cache_of
+from kthink_core.commands.telling import tell
 from kthink_core.settings import Settings, from_environment
 
 
@@ -24,7 +24,4 @@ def run(options: argparse.Namespace) -> None:
 
     default = from_environment(Settings).experiment
 
-    def warn(message: str) -> None:
-        print(f"kthink: {message}", file=sys.stderr)
-
-    print(save_view(cache_of(options), default, options.link, options.target, warn))
+    print(save_view(cache_of(options), default, options.link, options.target, tell))

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 from kthink_core.arguments import add_cache, cache_of, experiment_name
+from kthink_core.commands.telling import tell
 from kthink_core.config import GOODFIRE
 from kthink_core.errors import BadValue
 
@@ -51,7 +51,7 @@ def run(options: argparse.Namespace) -> None:
         if options.studies:
             studies, left = studies_of(reader)
             for line in left:
-                print(f"kthink: left out: {line}", file=sys.stderr)
+                tell(f"left out: {line}")
 
     def add(made: Path) -> None:
         if options.notes:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, get_args
 import pandas as pd
 
 from kthink_core.arguments import add_cache, cache_of, experiment_name, whole_number
+from kthink_core.commands.telling import tell
 from kthink_core.config import Device
 from kthink_core.errors import BadValue, short
 from kthink_core.listing import FORMATS, write_table
@@ -83,7 +84,7 @@ def _run(options: argparse.Namespace) -> None:
             return
         found = standing(reader, trace, question)
         for doubt in doubts(found[0]):
-            print(f"kthink: {doubt}", file=sys.stderr)
+            tell(doubt)
         write_table(table(*found), options.format, sys.stdout)
 
 
@@ -97,7 +98,7 @@ def _make(reader: Reader, trace: Inference, question: Question, options: argpars
     loaded = load(reader.experiment, hookpoints, options.device)
     steps = run(reader, question, Engaged(loaded.lm, loaded.saes.by_hookpoint))
     step = next(steps)
-    print(f"kthink: {_told(step.left, question)}", file=sys.stderr)
+    tell(_told(step.left, question))
     places, known = step.left.places, step.left.seconds is not None
     for step in steps:
         if options.estimate and step.left.places < places:
@@ -107,7 +108,7 @@ def _make(reader: Reader, trace: Inference, question: Question, options: argpars
             print(f"\r{step.done} of {step.of} rollouts, {_duration(step.left)} left   ", end=end, file=sys.stderr)
         elif not known and step.left.seconds:
             known = True
-            print(f"kthink: {_told(step.left, question)}", file=sys.stderr)
+            tell(_told(step.left, question))
     return step.left
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from kthink_core import signs
 from kthink_core.arguments import add_cache, cache_of, experiment_name
+from kthink_core.commands.telling import tell
 from kthink_core.errors import BadFile, UnknownName
 from kthink_core.listing import FORMATS, write_table
 from kthink_core.notes import FILE, FeatureLists
@@ -79,7 +79,7 @@ def _import(options: argparse.Namespace) -> None:
         experiment = reader.experiment
     taken = take_lists(FeatureLists(cache / FILE), experiment, carried)
     for remark in taken.remarks:
-        print(f"kthink: left out: {signs.revealed(remark)}", file=sys.stderr)
+        tell(f"left out: {remark}")
     if carried and not taken.lists and len(taken.remarks) == len(carried):
         raise BadFile(options.source, f"none of it is a list of features of experiment '{experiment.name}'")
     print(f"{taken.lists:,} of {len(carried):,} lists taken, with {taken.features:,} features that were not on them")

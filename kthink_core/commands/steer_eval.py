@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, get_args
 
 from kthink_core.arguments import add_cache, add_problems, cache_of, experiment_name, numbers, whole_number
 from kthink_core.commands.loading import load
+from kthink_core.commands.telling import tell
 from kthink_core.config import Device
 from kthink_core.errors import BadValue, short
 from kthink_core.listing import FORMATS, write_table
@@ -77,7 +78,7 @@ def _run(options: argparse.Namespace) -> None:
             sweep = _complete(reader, options, asked, problems)
     table = steer_table(sweep)
     for remark in (*remarks(sweep), *too_few(table)):
-        print(f"kthink: {remark}", file=sys.stderr)
+        tell(remark)
     write_table(table, options.format, sys.stdout)
 
 

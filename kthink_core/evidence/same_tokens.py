@@ -8,7 +8,6 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.sparse import coo_array, csr_array
 
-from kthink_core.config import OF_EXPERIMENT, Experiment
 from kthink_core.errors import NotComparable
 from kthink_core.identity import same_features
 from kthink_core.queries.checks import check_hookpoint, check_inference, check_top, in_scope
@@ -90,12 +89,6 @@ def is_same_text(reader: Reader, other: Reader, inference: int) -> bool:
     sql = "SELECT position, token_id FROM tokens WHERE inference = $inference ORDER BY position"
     here, there = (each.query(sql, {"inference": inference}) for each in (reader, other))
     return here.equals(there)
-
-
-def source_of(experiment: Experiment) -> str | None:
-    """The experiment whose tokens it passed through another model; None where it has tokens of its own."""
-    traces = experiment.config.traces or ""
-    return traces.removeprefix(OF_EXPERIMENT) if traces.startswith(OF_EXPERIMENT) else None
 
 
 def _same(reader: Reader, other: Reader, inference: int) -> pd.DataFrame:

@@ -98,7 +98,7 @@ class Tokenized(_Answer):
     typed: tuple[bool, ...]
     """Whether the token was typed; else it comes from the template."""
     limit: int
-    """Most prompt tokens that the worker takes."""
+    """Most tokens that the worker takes of a prompt; or of a text to encode, which may fill the context."""
 
 
 class Queued(_Answer):

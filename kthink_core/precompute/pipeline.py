@@ -138,7 +138,7 @@ def _of_traces(
     for notice in traces.notices:
         progress.notice(notice)
     facts = made_with(lm) | {"problems": traces.digest}
-    return Plan(_experiment(name, config, len(traces.lengths), facts, lm, saes), [], lm, saes, None, traces)
+    return Plan(_experiment(name, config, len(traces.numbers), facts, lm, saes), [], lm, saes, None, traces)
 
 
 def _experiment(
@@ -172,7 +172,7 @@ def precompute(plan: Plan, cache: Path, batch_size: int, progress: Progress, *, 
         if plan.traces is None:
             lacking = {one.inference: one for one in plan.prompts if one.inference not in writer.committed}
         else:
-            order = by_length(plan.traces.lengths, batch_size)
+            order = by_length(plan.traces, batch_size)
             lacking = {trace: plan.traces for trace in order if trace not in writer.committed}
         progress.start(experiment.inferences, experiment.inferences - len(lacking))
         _make(plan, lacking, batch_size, progress, writer)
@@ -193,7 +193,7 @@ def _first_tokens(plan: Plan) -> list[tuple[int, ...]]:
     """Those of prompts, or of a few traces, to try SAEs on."""
     if plan.traces is None:
         return [prompt.token_ids for prompt in plan.prompts]
-    few = (plan.traces.read(trace) for trace in range(min(TRIED, len(plan.traces.lengths))))
+    few = (plan.traces.read(trace) for trace in plan.traces.numbers[:TRIED])
     return [trace.prompt.token_ids + trace.token_ids for trace in few]
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from array import array
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,22 +19,17 @@ _FACTS = "problem, question, reference, mode, seed, prompt_tokens, finish_reason
 
 
 class StoredTraces:
-    """`traces.Traces` of an experiment: inference i is its inference i, position by position."""
+    """`traces.Traces` of an experiment: inference i is its inference i, position by position; a number that it does not
+    have, as of a kept run that was deleted, there is not here either."""
 
     def __init__(self, cache: Path, config: ExperimentConfig, lm: LanguageModel) -> None:
         """Raises BadProblems, and what opening an experiment raises."""
         self._source = config.traces or ""
         self._reader = open_reader(cache, self._source.removeprefix(OF_EXPERIMENT))
-        stored, there = self._reader.experiment, self._reader.inference_ids
-        wanted = (there if stored.open_ended else range(stored.inferences))[: config.limit]
-        if not wanted or list(wanted) != list(there[: len(wanted)]) or wanted[-1] != len(wanted) - 1:
-            raise BadProblems(
-                f"--traces {self._source}: {len(there)} of its {stored.inferences or len(there)} inferences are there, "
-                "not all that are asked for; run its precompute first, or take fewer with --limit"
-            )
-        self.lengths: Sequence[int] = array("q")
+        self.numbers: Sequence[int] = self._asked(config.limit)
+        self.lengths: Mapping[int, int] = {}
         self.notices: Sequence[str] = self._read_otherwise(lm, by_id=config.by_id)
-        self.digest = self._checked(len(wanted), lm)
+        self.digest = self._checked(lm)
 
     def read(self, trace: int) -> Generation:
         tokens = self._ask("token_id, segment::VARCHAR AS segment FROM tokens", trace, "ORDER BY position")
@@ -46,20 +40,34 @@ class StoredTraces:
         prompt = Prompt(trace, problem, facts["mode"], facts["seed"], token_ids[:given])
         return Generation(prompt, token_ids[given:], facts["finish_reason"], told)
 
+    def _asked(self, limit: int | None) -> Sequence[int]:
+        """The first ones that it has once it is complete. Raises BadProblems where they are not there yet."""
+        stored, there = self._reader.experiment, self._reader.inference_ids
+        complete = stored.open_ended or stored.is_imported or len(there) == stored.inferences
+        wanted = there[:limit] if complete else tuple(range(stored.inferences))[:limit]
+        if not there and stored.open_ended:
+            raise BadProblems(f"--traces {self._source}: it holds no inferences")
+        if not there or wanted != there[: len(wanted)]:
+            raise BadProblems(
+                f"--traces {self._source}: {len(there)} of its {stored.inferences} inferences are there, "
+                "not all that are asked for; run its precompute first, or take fewer with --limit"
+            )
+        return wanted
+
     def _ask(self, what: str, trace: int, order: str = "") -> list[dict[str, Any]]:
         sql = f"SELECT {what} WHERE inference = $inference {order}"
         with self._reader.stream(sql, {"inference": trace}) as batches:
             return batches.read_all().to_pylist()
 
-    def _checked(self, count: int, lm: LanguageModel) -> str:
+    def _checked(self, lm: LanguageModel) -> str:
         """The digest. Reads all of them."""
-        whole, lengths = hashlib.sha256(), array("q")
-        for trace in range(count):
+        whole, lengths = hashlib.sha256(), dict[int, int]()
+        for trace in self.numbers:
             made = self.read(trace)
-            lengths.append(len(made.prompt.token_ids) + len(made.token_ids))
-            if lengths[-1] > lm.context:
+            lengths[trace] = len(made.prompt.token_ids) + len(made.token_ids)
+            if lengths[trace] > lm.context:
                 raise BadProblems(
-                    f"--traces {self._source}: inference {trace} has {lengths[-1]:,} tokens, more than the model's "
+                    f"--traces {self._source}: inference {trace} has {lengths[trace]:,} tokens, more than the model's "
                     f"context of {lm.context:,}"
                 )
             whole.update(repr(made).encode())

@@ -20,11 +20,11 @@ _AMONG = 16
 """Batches among which traces are put together by their length."""
 
 
-def by_length(lengths: Sequence[int], batch_size: int) -> list[int]:
+def by_length(traces: Traces, batch_size: int) -> list[int]:
     """The order in which traces are read: by length among neighbours, so that little is padded, and what is done at any
     time are the first ones but for a few."""
-    traces, size = range(len(lengths)), _AMONG * batch_size
-    parts = (traces[first : first + size] for first in range(0, len(traces), size))
+    numbers, lengths, size = traces.numbers, traces.lengths, _AMONG * batch_size
+    parts = (numbers[first : first + size] for first in range(0, len(numbers), size))
     return [trace for part in parts for trace in sorted(part, key=lambda trace: (lengths[trace], trace))]
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -32,8 +32,13 @@ class Traces(Protocol):
     """What is passed through a model and encoded, in the place of what it writes."""
 
     @property
-    def lengths(self) -> Sequence[int]:
-        """[traces] tokens of prompt and completion."""
+    def numbers(self) -> Sequence[int]:
+        """[traces] the inference that each becomes, ascending."""
+        ...
+
+    @property
+    def lengths(self) -> Sequence[int] | Mapping[int, int]:
+        """Tokens of prompt and completion, by number."""
         ...
 
     @property
@@ -47,7 +52,7 @@ class Traces(Protocol):
         ...
 
     def read(self, trace: int) -> Generation:
-        """One of them, from 0: the inference of that number. Raises BadProblems where it is not what it was."""
+        """The one of a number. Raises BadProblems where it is not what it was."""
         ...
 
 
@@ -142,6 +147,10 @@ class _RowTraces(Traces):
         self._where, self._numbers, self._problems, self._lengths = (array("q") for _ in range(4))
         self._notices: list[str] = []
         self._digest = self._checked(config)
+
+    @property
+    def numbers(self) -> Sequence[int]:
+        return range(len(self._lengths))
 
     @property
     def lengths(self) -> Sequence[int]:

@@ -41,7 +41,8 @@ def check_inference(reader: Reader, inference: int) -> None:
     """Raises OutOfRange; BadValue where the inference belongs to the experiment but is not stored yet."""
     if inference in reader.inference_ids:
         return
-    if not 0 <= inference < reader.experiment.inferences or reader.inference_ids == tuple(range(reader.inferences)):
+    ids, made = reader.inference_ids, reader.experiment.inferences
+    if len(ids) == made or not 0 <= inference < made or ids == tuple(range(len(ids))):
         raise OutOfRange("inference", inference, reader.inferences)
     raise BadValue(f"inference {inference} is not stored yet; run `precompute` to compute it")
 

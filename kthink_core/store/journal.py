@@ -19,6 +19,7 @@ import pyarrow as pa
 
 from kthink_core.config import Experiment
 from kthink_core.errors import CorruptFile
+from kthink_core.identity import source_of
 from kthink_core.records import ACTIONS, Encoding, Inference
 from kthink_core.store.alternative_rows import (
     ALTERNATIVES,
@@ -148,7 +149,8 @@ def read_segment(path: Path, experiment: Experiment | None = None) -> Inference:
 def misfit(experiment: Experiment, inference: Inference) -> str | None:
     """Why an inference can not be one of an experiment; None where it can."""
     index = inference.inference
-    if index < 0 or (index >= experiment.inferences and not experiment.open_ended):
+    bounded = not experiment.open_ended and source_of(experiment) is None  # else numbers may lack among them
+    if index < 0 or (index >= experiment.inferences and bounded):
         return f"inference {index} of {experiment.inferences}"
     if set(inference.encodings) != set(experiment.saes):
         return f"hookpoints {list(inference.encodings)}, expected {list(experiment.saes)}"

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import streamlit as st
 
 from kthink_core import queries
-from kthink_core.config import DEMO
+from kthink_core.config import DEMO, PRESETS
 from kthink_core.ui.parts import dismissal, feature_names
 from kthink_core.ui.parts.term import Term
 from kthink_core.ui.parts.terms import GROUPS
@@ -75,13 +75,13 @@ def _definition(term: Term) -> None:
 
 
 def _steps(page: Page) -> tuple[Step, ...]:
-    """About the bundled features where the experiment has them, in what the demo's problems made the model write; else
-    about the feature that matters most."""
+    """About the bundled features where the experiment has them, in what the model wrote as the demo has it write, of
+    which alone the figures are known; else about the feature that matters most."""
     experiment = page.experiment
     start = View(experiment.name, next(reversed(experiment.saes)), page.inferences[0])
-    config = experiment.config
-    written = config.problems == DEMO and not config.steering and not experiment.open_ended
-    if config.sae == DEMO and config.site == "hookpoint" and written and HOOKPOINT in experiment.saes:
+    demo = PRESETS[DEMO]
+    config = experiment.config.model_copy(update={"hookpoints": demo.hookpoints, "limit": demo.limit})
+    if config == demo and not experiment.open_ended and HOOKPOINT in experiment.saes:
         return _demo_steps(page, replace(start, hookpoint=HOOKPOINT))
     return _any_steps(page, start)
 
@@ -100,16 +100,16 @@ def _demo_steps(page: Page, start: View) -> tuple[Step, ...]:
         ),
         Step(
             "What makes it fire?",
-            "Its top tokens are *Well*, *Okay*, *Now*, *Hmm*, *Therefore*: words that begin or turn a thought, and not "
-            "one number. The contexts below show them in their sentences.",
+            "Among its ten strongest tokens are *Well*, *Okay*, *Now*, *Hmm*, *Therefore*. The contexts below show "
+            "them in their sentences.",
             f"Feature {plain(feature_names.name(page, start.hookpoint, thinking))}",
             "feature",
             at,
         ),
         Step(
             "Where in a trace?",
-            "Read one trace with the feature shaded. It lights up where the model starts, doubts or concludes. Hover a "
-            "token for its activations; click one to hold it.",
+            "Read one trace with the feature shaded: on which words does it fire, and what has the model just written? "
+            "Hover a token for its activations; click one to hold it.",
             "Read inference 0",
             "inference",
             at,

@@ -11,7 +11,7 @@ from kthink_core.config import Experiment
 from kthink_core.errors import CorruptFile, KthinkError
 from kthink_core.identity import same_makers
 from kthink_core.live.api import EncodeRequest, GenerateRequest, Kept
-from kthink_core.prompts import is_correct
+from kthink_core.prompts import Grade, is_correct
 from kthink_core.records import Inference
 from kthink_core.store.completion import is_outdated
 from kthink_core.store.files import Layout
@@ -43,7 +43,9 @@ def keep(
     Readers see it when this returns. `tidy` should follow. `committed` hears of it as soon as it is stored, also where
     an error keeps readers from seeing it: `show` is to follow then. Raises ExperimentBusy, DiskFull.
     """
-    reference = inference.reference if reference is None else reference  # a branch has its parent's
+    grade = made_by.config.grade
+    if reference is None:  # a branch has its parent's
+        reference, grade = inference.reference, _grade(cache, inference, grade)
     experiment = _experiment(cache, made_by, LIVE_STEERED if inference.interventions else LIVE)
     # A keep takes as long however many there are.
     with open_writer(cache, experiment, verify=False, merge=False) as writer:
@@ -59,13 +61,22 @@ def keep(
                     author=author or "unnamed",
                     **(request.model_dump(include=_SAMPLING) if isinstance(request, GenerateRequest) else {}),
                     reference=reference,
-                    correct=is_correct(inference.answer, reference, made_by.config.grade),
+                    correct=is_correct(inference.answer, reference, grade),
                 )
             )
         finally:
             if Layout(cache / experiment.name).segment(index).exists():
                 committed(kept)
     return kept
+
+
+def _grade(cache: Path, inference: Inference, otherwise: Grade) -> Grade:
+    """How the experiment compares answers that a branch has its reference of; `otherwise` where it is not there."""
+    try:
+        parent = read_experiment(cache, inference.parent_experiment) if inference.parent_experiment else None
+    except (KthinkError, OSError):
+        return otherwise
+    return parent.config.grade if parent else otherwise
 
 
 def show(cache: Path, kept: Kept) -> bool:

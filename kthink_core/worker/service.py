@@ -120,7 +120,7 @@ class Service:
         else:
             ids = self._text_ids(plan, asked.prompt, special=asked.special)
             typed = [True] * len(ids)
-        limit = self._most(plan)
+        limit = self._most(plan) if asked.template else plan.lm.context
         return Tokenized(
             count=len(ids),
             token_ids=tuple(ids[:limit]),
@@ -149,7 +149,7 @@ class Service:
             kind, new = "generate", asked.max_new_tokens
         else:
             start, kind, ids, new = None, "encode", self._text_ids(plan, asked.text, special=asked.special), 0
-        self._check(plan, len(ids), new)
+        self._check(plan, len(ids), new, is_prompt=kind == "generate" and start is None)
         job = Job(asked, tuple(ids), counting(kind, stream.put), asking, begun=start)
         self.engine.submit(job, self.settings.jobs_per_client)
         self._note(job)
@@ -266,11 +266,12 @@ class Service:
     def _most(self, plan: Plan) -> int:
         return min(self.settings.prompt_tokens, plan.lm.context - 1)
 
-    def _check(self, plan: Plan, given: int, new: int) -> None:
+    def _check(self, plan: Plan, given: int, new: int, *, is_prompt: bool) -> None:
+        """A trace, pasted or begun, may be as long as the model's context; a prompt may not."""
         told = refusal(
             given,
             new,
-            prompt_tokens=self._most(plan),
+            prompt_tokens=self._most(plan) if is_prompt else plan.lm.context,
             new_tokens=self.settings.new_tokens,
             context=plan.lm.context,
         )

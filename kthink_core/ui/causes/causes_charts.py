@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
@@ -19,10 +19,15 @@ BARS = 20
 """Features that have a bar."""
 ERROR, BIAS = "left to the error", "bias of the decoder"
 NO_FEATURE = -1
+ABLATED = (("kl", "KL (nats)", ".4g"), ("change", "Change (nats)", "+.4g"), ("activation", "Taken away here", ".3f"))
+"""What the tooltip tells of a position of an ablation."""
 
 
-def ribbon(table: pd.DataFrame, column: str, title: str, tokens: int) -> Chart:
-    """A bar a position: `position`, `text`, `token_id` and the column. `tokens`: of the whole trace."""
+def ribbon(
+    table: pd.DataFrame, column: str, title: str, tokens: int, told: Sequence[tuple[str, str, str]] = ABLATED
+) -> Chart:
+    """A bar a position: `position`, `text`, `token_id` and the column. `tokens`: of the whole trace. `told`: columns
+    that the tooltip tells besides, with title and format."""
     shown = table.assign(
         token=[token_label(*pair) for pair in zip(table["text"], table["token_id"], strict=True)],
         end=table["position"] + 1,
@@ -37,10 +42,7 @@ def ribbon(table: pd.DataFrame, column: str, title: str, tokens: int) -> Chart:
             "y": quantity(column, title, axis={"format": "~g", "tickCount": 4}),
             "y2": {"datum": 0},
             "color": {"field": "colour", "type": "nominal", "scale": None},
-            "tooltip": tooltip(
-                ("token", "Token"), ("position", "Position"), ("kl", "KL (nats)", ".4g"),
-                ("change", "Change (nats)", "+.4g"), ("activation", "Taken away here", ".3f"),
-            ),
+            "tooltip": tooltip(("token", "Token"), ("position", "Position"), *told),
         },
     }  # fmt: skip
     return Chart(shown.drop(columns=["text", "token_id"]), spec)

@@ -8,7 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from kthink_core.evidence import same_tokens
-from kthink_core.identity import same_features
+from kthink_core.identity import same_features, source_of
 from kthink_core.store.scopes import Scope
 from kthink_core.ui.causes import causes_charts
 from kthink_core.ui.compare import comparison
@@ -37,7 +37,7 @@ def draw(page: Page, other: Page) -> None:
         return
     comparison.inference_head(page, inference)
     for one, source in ((here, there), (there, here)):
-        if same_tokens.source_of(one) == source.name:
+        if source_of(one) == source.name:
             st.caption(f"{plain(one.name)} read the tokens that {plain(source.name)} has; it generated nothing.")
     tokens = page.ask(_tokens, other.source, inference, hookpoint)
     _predictions(page, other, tokens)
@@ -79,9 +79,10 @@ def _predictions(page: Page, other: Page, tokens: pd.DataFrame) -> None:
         )
         key = f"one text {page.source.version} {other.source.version} {page.view.inference}"
         snippets.draw_stretches("The text", note, [stretch], apart, key=key, measure="apart")
-        shown = written.rename(columns={"difference": "change"})
+        told = (("logprob", f"In {here}", ".4g"), ("logprob_other", f"In {there}", ".4g"),
+                ("difference", "Difference (nats)", "+.4g"))  # fmt: skip
         charts.draw(
-            causes_charts.ribbon(shown, "change", "Difference (nats)", len(tokens)),
+            causes_charts.ribbon(written, "difference", "Difference (nats)", len(tokens), told),
             f"Log-probability of each token in {here}, less that in {there}",
         )
     download.buttons(page, f"tokens in {here} and {there}", tokens)

@@ -10,6 +10,7 @@ import streamlit as st
 from pydantic import ValidationError
 
 from kthink_core.live.api import GenerateRequest
+from kthink_core.prompts import Grade
 from kthink_core.records import Intervention
 from kthink_core.ui import transcript
 from kthink_core.ui.live import live_after, live_view, presence, prompt_box, prompt_check
@@ -32,6 +33,8 @@ class Pair(NamedTuple):
     steered: LiveRun
     reference: str | None
     """The right answer, where it is known."""
+    grade: Grade = "number"
+    """How answers are compared with it, as in the experiment that has it."""
 
 
 def draw(page: Page) -> None:
@@ -99,7 +102,7 @@ def _pair(page: Page, worker: Worker, pair: Pair, going: tuple[bool, ...]) -> No
     if pair.steered.end is not None:
         receipt_table.of_live(page, _steering(pair), pair.steered.end.receipts)
     if len(pair.baseline.trace) and len(pair.steered.trace):
-        streams_apart.draw(page, pair.baseline, pair.steered, pair.reference)
+        streams_apart.draw(page, pair.baseline, pair.steered, pair.reference, pair.grade)
 
 
 def _steering(pair: Pair) -> tuple[Intervention, ...]:
@@ -142,7 +145,7 @@ def _start(page: Page, worker: Worker, run: Run, wanted: Wanted) -> None:
             last.baseline.stop()
         there = LiveRun(worker.client, requests[0], (), still)
     steered = LiveRun(worker.client, requests[1], (), still, after=there)
-    st.session_state[_PAIR] = Pair(there, steered, question.reference(page, text))
+    st.session_state[_PAIR] = Pair(there, steered, question.reference(page, text), page.experiment.config.grade)
 
 
 def _other_seed(page: Page, worker: Worker, run: Run, wanted: Wanted) -> None:

@@ -10,7 +10,7 @@ from kthink_core import signs
 from kthink_core.evidence.stream_differences import MOST_WORDS, features_apart, first_difference
 from kthink_core.live.api import GenerateRequest
 from kthink_core.live.live_trace import LiveTrace
-from kthink_core.prompts import THINK_CLOSE, is_correct
+from kthink_core.prompts import THINK_CLOSE, Grade, is_correct
 from kthink_core.store.verdicts import Verdict
 from kthink_core.ui.live.live_run import LiveRun
 from kthink_core.ui.parts import feature_tables, header, numerals, terms, verdict
@@ -25,11 +25,11 @@ _MEASURES = (
 )  # fmt: skip
 
 
-def draw(page: Page, baseline: LiveRun, steered: LiveRun, reference: str | None) -> None:
-    """Below two streams that have ended."""
+def draw(page: Page, baseline: LiveRun, steered: LiveRun, reference: str | None, grade: Grade) -> None:
+    """Below two streams that have ended. `grade`: how their answers are compared with the reference."""
     st.header("What differs", help=terms.help("streams_apart"))
     table = pd.DataFrame(
-        {side: _outcome(run, reference) for side, run in zip(_SIDES, (baseline, steered), strict=True)}
+        {side: _outcome(run, reference, grade) for side, run in zip(_SIDES, (baseline, steered), strict=True)}
     )
     st.dataframe(
         table, column_config={"_index": TextColumn("", width=130)} | {side: TextColumn(side) for side in _SIDES},
@@ -46,7 +46,7 @@ def draw(page: Page, baseline: LiveRun, steered: LiveRun, reference: str | None)
     _features(page, baseline, steered)
 
 
-def _outcome(run: LiveRun, reference: str | None) -> dict[str, str]:
+def _outcome(run: LiveRun, reference: str | None, grade: Grade) -> dict[str, str]:
     """What came of a stream, by what it is called."""
     trace, end = run.trace, run.end
     thought = "".join(text for text, segment in _generated(trace) if segment == "think")
@@ -59,14 +59,15 @@ def _outcome(run: LiveRun, reference: str | None) -> dict[str, str]:
     found["Answer"] = end.answer if end and end.answer is not None else numerals.MISSING
     if reference is not None:
         found["Reference"] = reference
-        found["Verdict"] = verdict.signed(_verdict(run, reference)) if end else numerals.MISSING
+        found["Verdict"] = verdict.signed(_verdict(run, reference, grade)) if end else numerals.MISSING
     return found
 
 
-def _verdict(run: LiveRun, reference: str) -> Verdict:
+def _verdict(run: LiveRun, reference: str, grade: Grade) -> Verdict:
     if run.end is None or run.end.finish_reason == "length":
         return "cut off"
-    return "right" if is_correct(run.end.answer, reference) else "wrong"
+    verdicts: dict[bool | None, Verdict] = {True: "right", False: "wrong", None: "ungraded"}
+    return verdicts[is_correct(run.end.answer, reference, grade)]
 
 
 def _parting(baseline: LiveTrace, steered: LiveTrace) -> str:
