@@ -101,7 +101,7 @@ class TestInference:
         )  # fmt: skip
         data = transcript(app)
         assert data["shade"] == "entropy" and data["alternatives"] and data["branches"]
-        assert data["features"] == [12, 3, 7]
+        assert data["features"] == [12, 3, 7] and data["last"] == 63
         assert (data["basis"], data["locked"]) == ("experiment", 3)
         assert (data["span"], data["position"]) == ([12, 20], 15)
         ranked = ask(cache, "ranked_features", 1, DEEPEST, "generated", "lift", 100)

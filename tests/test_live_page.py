@@ -128,6 +128,7 @@ def test_after_a_run(with_worker: Open, client: WorkerClient, tab: str) -> None:
     assert not app.exception
     shown = transcript(app)
     assert shown["texts"] == run.trace.texts and "<b>Two?</b>" in "".join(shown["texts"])
+    assert shown["last"] == 127
     written = [sum((segment == "prompt") == of for segment in run.trace.segments) for of in (True, False)]
     assert f"Done, {written[0]} prompt + {written[1]} generated tokens" in texts(app).replace("\\", "")
     if tab == "unusual":

@@ -119,6 +119,7 @@ def draw(
         drawn.ranked,
         alternatives=drawn.alternatives,
         hookpoint=hookpoint,
+        last=page.experiment.saes[hookpoint].num_latents - 1,
         features=reading.shown,
         maxima=maxima,
         scope=reading.scope,
