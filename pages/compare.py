@@ -34,6 +34,8 @@ def two_features(page: Page, feature: int) -> None:
 def two_inferences(page: Page, feature: int) -> None:
     """Of one experiment or two: what differs, and both under one feature."""
     other = second_side.choose(page)
+    if other is None:
+        return
     names = side_names(page, other)
     elsewhere = None if page.view.other is None else other
     difference_list.draw(page, elsewhere, Asked(page.view.inference, other.view.inference), names)
@@ -43,6 +45,8 @@ def two_inferences(page: Page, feature: int) -> None:
 def two_spans(page: Page, feature: int) -> None:
     """Of one inference or two: what differs, and both marked."""
     view, other = page.view, second_side.choose(page)
+    if other is None:
+        return
     if view.span is None or view.pair.span is None:
         header.nothing("Mark a stretch of tokens on either side.")
     else:

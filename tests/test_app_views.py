@@ -9,9 +9,12 @@ from pathlib import Path
 import pytest
 
 from kthink_core import queries
+from kthink_core.errors import BadValue
 from kthink_core.evidence.difference_table import differences
 from kthink_core.notes import FILE, FeatureSubject, Notebook
+from kthink_core.saved import view_page
 from kthink_core.store.reader import open_reader
+from kthink_core.ui.parts.writing import plain
 from kthink_core.ui.view.permalink import PLOTS, SECTIONS
 from tests.app_samples import HOOKPOINTS, SILENT, sample_experiment, write_experiment
 from tests.app_visits import Open, at_link, payloads, tables, texts, transcript, visiting
@@ -360,6 +363,19 @@ class TestDifferences:
         app.selectbox(key="choose_second_experiment").set_value("elsewhere").run()
         assert app.query_params["other"] == "elsewhere"
         assert "they differ in SAE" in texts(app) and not tables(app, "positions_a")
+
+    def test_a_second_inference_that_is_not_there_is_told_and_the_nearest_shown(self, visit: Open, cache: Path) -> None:
+        app = visit("compare", experiment="demo", inference="1", other="again", pair="inferences.9")
+        told = [warning.value for warning in app.warning]
+        assert told == [plain("The link's second inference 9 is not among 0 to 3: showing 3.")]
+        assert [data["trace"] for data in payloads(app, "bands")] == ["demo inference 1", "again inference 3"]
+        link = {"experiment": "demo", "inference": "1", "other": "again", "pair": "inferences.9"}
+        assert "Inference 3 of again" in view_page("compare", cache, "demo", link)
+        app = at_link(app, other="begun")
+        assert "No inference of begun is committed yet" in texts(app) and not payloads(app, "bands")
+        assert app.selectbox(key="choose_second_experiment").value == "begun"
+        with pytest.raises(BadValue, match="no inference of experiment 'begun'"):
+            view_page("compare", cache, "demo", link | {"other": "begun"})
 
     def test_two_spans_are_taken_from_a_marked_one_and_marked_on_either_side(self, visit: Open) -> None:
         app = visit("compare", experiment="demo", inference="1", span="10.20")

@@ -26,6 +26,7 @@ from kthink_core.store.reader import open_reader
 from kthink_core.store.writer import open_writer
 from kthink_core.ui.live.live_run import LiveRun
 from kthink_core.ui.live.live_view import SILENT
+from kthink_core.ui.parts.writing import plain
 from kthink_core.ui.view.permalink import AFTER
 from tests.app_visits import Open, at_link, payloads, tables, texts, transcript, visiting
 from tests.worker_process import working
@@ -162,7 +163,8 @@ def test_what_is_unusual_is_said_beside_the_experiment_that_the_link_names(
     for feature, percentile in zip(table["feature"], table["percentile"], strict=True):
         assert percentile == 100 * (stored.get(feature, 0.0) < maxima[feature])
     app = at_link(app, measure="foreign")
-    assert "foreign has no inference of the same model, SAEs and capture site." in texts(app)
+    told = [warning.value for warning in app.warning]
+    assert told == [plain("The link's measure 'foreign' has no inference of the same model, SAEs and capture site.")]
     assert "Compared with the 3 inferences of tiny." in texts(app)
 
 
@@ -372,8 +374,8 @@ def test_a_pasted_trace_is_told_apart_and_kept(with_worker: Open, client: Worker
 def test_firings_of_watched_features_are_marked_and_listed(with_worker: Open, client: WorkerClient) -> None:
     app = with_worker("live", experiment="tiny")
     hookpoint = app.session_state["view"].hookpoint
-    plain = ended(client, REQUEST)
-    latents = plain.trace.latents(hookpoint, "generated")
+    unwatched = ended(client, REQUEST)
+    latents = unwatched.trace.latents(hookpoint, "generated")
     feature = int(latents["feature"].iloc[0])
     own = latents[latents["feature"] == feature]
     threshold = 1.001 * own["activation"].median()  # beside it: what passes together differs in the last bits

@@ -7,6 +7,9 @@ from dataclasses import replace
 import streamlit as st
 
 from kthink_core import queries
+from kthink_core.ui.parts import header
+from kthink_core.ui.parts.writing import plain
+from kthink_core.ui.view import choice_link
 from kthink_core.ui.view.page import Page, beside, go
 from kthink_core.ui.view.pair_link import Pair
 from kthink_core.ui.view.permalink import View
@@ -14,13 +17,12 @@ from kthink_core.ui.view.permalink import View
 Span = tuple[int, int]
 
 
-def choose(page: Page) -> Page:
-    """The choice of both; what is chosen, as a page at that inference. Raises KthinkError."""
+def choose(page: Page) -> Page | None:
+    """The choice of both; what is chosen, as a page at that inference. None, which the page says, where the experiment
+    that the link names has no inference yet. Raises KthinkError."""
     view, here = page.view, page.experiment.name
     there = page if view.other is None else beside(page, view.other)
-    number = view.against if view.other is None else view.pair.there
-    if number is None or number not in there.inferences:
-        number = view.inference if view.inference in there.inferences else there.inferences[0]
+    number = _number(view, there)
     st.session_state["choose_second_experiment"] = there.experiment.name
     st.session_state["choose_against"] = number
 
@@ -38,16 +40,36 @@ def choose(page: Page) -> Page:
 
     names = [status.name for status in page.statuses if status.experiment is not None]
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        first, last = there.inferences[0], there.inferences[-1]
-        st.number_input(
-            f"Second inference ({first} to {last})", first, last, step=1, key="choose_against",
-            on_change=inference_chosen, width=300,
-        )  # fmt: skip
+        if there.inferences:
+            first, last = there.inferences[0], there.inferences[-1]
+            st.number_input(
+                f"Second inference ({first} to {last})", first, last, step=1, key="choose_against",
+                on_change=inference_chosen, width=300,
+            )  # fmt: skip
         if len(names) > 1:
             st.selectbox(
                 "Of experiment", names, key="choose_second_experiment", on_change=other_chosen, width=300
             )  # fmt: skip
+    if number is None:
+        header.nothing(f"No inference of {plain(there.experiment.name)} is committed yet.")
+        return None
     return replace(there, view=replace(there.view, inference=number))
+
+
+def _number(view: View, there: Page) -> int | None:
+    """Of the second inference: the link's, else that of the first one, if there is one. Says so where the link's does
+    not exist."""
+    wanted, problems = view.against if view.other is None else view.pair.there, list[str]()
+    if not there.inferences:
+        return None
+    if wanted in there.inferences:
+        return wanted
+    if wanted is None:
+        return view.inference if view.inference in there.inferences else there.inferences[0]
+    nearest = choice_link.nearest("second inference", wanted, there.inferences, problems)
+    for message in problems:
+        st.warning(plain(message), icon=":material/link_off:")
+    return nearest
 
 
 def _what(view: View) -> str:

@@ -230,8 +230,6 @@ def unusual(reading: Reading) -> None:
         counts = {status.name: status.committed for status in page.statuses}
         titles = {name: f"{name} ({counts.get(name, 0)} inferences)" for name in names}
         choices.select("Compare with", "measure", titles, page, chosen=whole.experiment.name)
-    if page.view.measure is not None and page.view.measure not in names:
-        st.caption(f"{plain(page.view.measure)} has no inference of the same model, SAEs and capture site.")
     if whole is None or not whole.inferences:
         header.nothing("There is no stored inference yet to compare with.")
         return

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 
 from kthink_core.errors import KthinkError
-from kthink_core.ui.view.measures import measures_of
+from kthink_core.ui.view.measures import choice_of
 from kthink_core.ui.view.page import Page, beside
 
 
@@ -25,6 +25,4 @@ def yardstick(page: Page) -> Page | None:
 def choice(page: Page) -> list[str]:
     """The experiments that a trace of the page can be measured by, the one that is taken unless the link says otherwise
     first."""
-    own = [] if page.experiment.open_ended else [page.experiment.name]
-    others = measures_of(page.experiment, page.view.hookpoint, page.statuses)
-    return [*own, *(name for name in others if name not in own)]
+    return choice_of(page.experiment, page.view.hookpoint, page.statuses)
