@@ -71,14 +71,16 @@ def side_by_side(page: Page, other: Page, feature: int, *, spans: bool = False) 
     base = None if view.other is None else page
     same = base is None or same_features(page.experiment, other.experiment, view.hookpoint)
     scale = comparison.scale(page, other, (feature,)) if same else None
+    named = base is not None
     left, right = st.columns(2, gap="medium")
     with left:
-        comparison.inference(page, view.inference, feature, "here", scale, span=view.span if spans else None,
+        comparison.inference(page, view.inference, feature, "here", scale, named=named,
+                             span=view.span if spans else None,
                              marked=(lambda span: replace(view, span=span)) if spans else None)  # fmt: skip
     with right:
         comparison.inference(
             other, other.view.inference, feature if same else comparison.first_feature(other), "there", scale, base,
-            span=view.pair.span if spans else None,
+            named=named, span=view.pair.span if spans else None,
             marked=(lambda span: replace(view, pair=view.pair._replace(span=span))) if spans else None,
         )  # fmt: skip
 

@@ -325,7 +325,7 @@ class TestCompare:
 
     def test_an_inference_of_a_problem_that_the_other_lacks(self, visit: Open) -> None:
         app = visit("compare", experiment="demo", inference="5", other="again")
-        assert "It has no inference of this problem" in texts(app)
+        assert "again has no inference of this problem" in texts(app)
         assert len(payloads(app, "bands")) == 1
 
     def test_two_experiments_with_different_saes(self, visit: Open) -> None:
@@ -385,6 +385,21 @@ class TestDifferences:
         assert [data["trace"] for data in payloads(app, "bands")] == ["demo inference 1"] * 2
         assert [data["span"] for data in payloads(app, "bands")] == [[10, 20], [21, int(link["pair"].split(".")[2])]]
         assert len(tables(app, "positions_a")) == 1 and not app.exception
+
+    def test_the_second_experiment_stays_from_mode_to_mode_and_each_side_is_named(self, visit: Open) -> None:
+        app = visit("compare", experiment="demo", inference="1", other="modes")
+        for mode in ("inferences", "spans", "experiments", "spans", "inferences", "experiments"):
+            app.segmented_control(key="choose_compared").set_value(mode).run()
+            assert app.query_params["other"] == "modes" and not app.exception
+            assert [data["trace"] for data in payloads(app, "bands")] == ["demo inference 1", "modes inference 1"]
+            heads = [head.value for head in app.header if head.value.startswith("Inference ")]
+            assert heads == ["Inference 1 of demo", "Inference 1 of modes"]
+            marked = [data["span"] for data in payloads(app, "bands")]
+            assert all(marked) if mode == "spans" else marked == [None, None]
+        app.segmented_control(key="choose_compared").set_value("features").run()
+        assert "other" not in app.query_params
+        app.segmented_control(key="choose_compared").set_value("experiments").run()
+        assert app.query_params["other"] == "modes"
 
     def test_two_experiments_lead_to_the_traces_in_which_a_feature_is_strongest(self, visit: Open) -> None:
         app = visit("compare", experiment="demo", other="again", facet="features")
