@@ -398,6 +398,35 @@ def test_what_is_no_feature_cannot_be_watched(with_worker: Open) -> None:
     assert [entry.label for entry in app.number_input if entry.label.endswith(" above")] == ["3 above"]
 
 
+@pytest.mark.parametrize(
+    ("link", "told"),
+    [
+        ({}, "Neither its prompt nor its settings are in the link."),
+        ({"sent": "think_0.3_0.95_30_0"}, "Its settings are filled in; its prompt is not in the link."),
+        ({"prompt": "Two?"}, "Its prompt is filled in: run it again."),
+        ({"prompt": "Two?", "sent": "think_0.3_0.95_30_0"}, "Its prompt and settings are filled in: run it again."),
+    ],
+)
+def test_of_a_run_that_is_gone_the_page_says_what_is_filled_in(
+    with_worker: Open, link: dict[str, str], told: str
+) -> None:
+    app = with_worker("live", experiment="tiny", live="0123456789abcdef" * 2, **link)
+    assert "The run of this link is not here any more" in texts(app) and told in texts(app)
+    assert payloads(app, "taken")[0]["text"] == link.get("prompt", "")
+    assert app.number_input(key="live_temperature").value == (0.3 if "sent" in link else 0.6)
+
+
+def test_a_link_fills_the_watchlist_once(with_worker: Open) -> None:
+    app = with_worker("live", experiment="tiny", watch="7_1.5~9_0")
+    hookpoint = app.session_state["view"].hookpoint
+    assert app.multiselect(key=f"watch {hookpoint}").value == [7, 9]
+    assert app.number_input(key=f"watch {hookpoint} 7").value == 1.5
+    app.multiselect(key=f"watch {hookpoint}").set_value([9]).run()
+    assert app.multiselect(key=f"watch {hookpoint}").value == [9]
+    app = at_link(app, watch="3_0")
+    assert app.multiselect(key=f"watch {hookpoint}").value == [3]
+
+
 def test_settings_outlive_a_visit_to_another_page(with_worker: Open) -> None:
     app = with_worker("live", experiment="tiny")
     app.number_input(key="live_temperature").set_value(1.5).run()

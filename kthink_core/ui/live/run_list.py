@@ -38,18 +38,24 @@ def draw(page: Page) -> None:
 
 
 def _gone(page: Page) -> None:
-    told = "Its prompt and settings are filled in: run it again." if page.view.prompt else (
-        "Its settings are filled in; its prompt is not in the link."
-    )  # fmt: skip
     if page.view.live and (kept := _kept(page)) is not None:
         st.info("The run of this link was kept: it is remembered there.", icon=":material/bookmark:")
         link("inference", kept, f"Inference {kept.inference} of {plain(kept.experiment)}")
         return
     st.info(
         "The run of this link is not here any more: runs are remembered for "
-        f"{_days(history.shelf().days)}, and can be deleted. {told}",
+        f"{_days(history.shelf().days)}, and can be deleted. {_filled(page.view)}",
         icon=":material/history:",
     )
+
+
+def _filled(view: View) -> str:
+    """What of a run its link still has."""
+    if view.prompt:
+        return f"Its prompt {'and settings are' if view.sent else 'is'} filled in: run it again."
+    if view.sent:
+        return "Its settings are filled in; its prompt is not in the link."
+    return "Neither its prompt nor its settings are in the link."
 
 
 def _kept(page: Page) -> View | None:

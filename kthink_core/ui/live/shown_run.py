@@ -17,7 +17,7 @@ from kthink_core.ui.view.page import Page, go
 from kthink_core.ui.view.permalink import MOST_FEATURES, View, without_run
 
 RUN = "live_run"
-_TAKEN, _GONE = "live_link_taken", "live_run_gone"
+_TAKEN, _WATCHED, _GONE = "live_link_taken", "live_link_watched", "live_run_gone"
 _LARGEST = 2**53 - 1
 """Whole number of a form: a browser knows no larger one."""
 
@@ -28,6 +28,7 @@ def take(page: Page) -> Page:
     named = (view.live, view.prompt, view.sent)
     if not any(named):
         if run is None or not run.id:
+            _fill_watchlist(view)
             return page
         view = linked(page, run, view)
         go(view)
@@ -127,6 +128,14 @@ def _taken(view: View) -> None:
 
 def _watched(view: View) -> tuple[Watch, ...]:
     return tuple(Watch(view.hookpoint, feature, threshold) for feature, threshold in view.watch)
+
+
+def _fill_watchlist(view: View) -> None:
+    """Put into the form what a link without a run watches, once: it may be changed there."""
+    watched = (view.hookpoint, view.watch)
+    if view.watch and st.session_state.get(_WATCHED) != watched:
+        st.session_state[_WATCHED] = watched
+        _fill(view, "", _watched(view))
 
 
 def _fill(view: View, text: str, watched: Sequence[Watch]) -> None:
