@@ -162,10 +162,16 @@ def test_what_is_unusual_is_said_beside_the_experiment_that_the_link_names(
         stored = reader.query(sql, [app.session_state["view"].hookpoint]).set_index("feature")["m"]
     for feature, percentile in zip(table["feature"], table["percentile"], strict=True):
         assert percentile == 100 * (stored.get(feature, 0.0) < maxima[feature])
+    called, lines = dict(zip(table["feature"], table["tokens"], strict=True)), transcript(app)["lines"]
     app = at_link(app, measure="foreign")
     told = [warning.value for warning in app.warning]
     assert told == [plain("The link's measure 'foreign' has no inference of the same model, SAEs and capture site.")]
     assert "Compared with the 3 inferences of tiny." in texts(app)
+    (table,) = tables(app, "percentile")
+    again = dict(zip(table["feature"], table["tokens"], strict=True))
+    both = called.keys() & again.keys()
+    assert both and {feature: called[feature] for feature in both} == {feature: again[feature] for feature in both}
+    assert transcript(app)["lines"] == lines, "what features are called does not follow what is compared with"
 
 
 def test_after_a_run_beside_an_experiment_without_an_inference(with_worker: Open, client: WorkerClient) -> None:
