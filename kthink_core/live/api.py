@@ -182,6 +182,8 @@ class Done(_Answer):
     seconds: float = 0.0
     receipts: tuple[Receipt, ...] = ()
     """What each intervention did, in the order of the request."""
+    most: dict[str, int] = {}
+    """By hookpoint whose SAE has no fixed k: as many features are kept of a position at most, the strongest."""
 
 
 class Failed(_Answer):
