@@ -87,7 +87,7 @@ def _list(page: Page, runs: list[Remembered], days: float) -> None:
     rows = [_row(page, run) for run in runs]
 
     def open_run(row: int) -> None:
-        go(View(runs[row].experiment, page.view.hookpoint, live=runs[row].run))
+        go(shown_run.link_to(page, runs[row].run, runs[row].experiment))
 
     key = f"live runs {runs[0].run} {len(runs)}"
     clicks.table(pd.DataFrame(rows), columns, key, open_run, rows=8, described="Your live runs, the newest first")

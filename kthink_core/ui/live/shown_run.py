@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 import streamlit as st
 
-from kthink_core.errors import encodable
+from kthink_core.errors import KthinkError, encodable
 from kthink_core.live.api import EncodeRequest, GenerateRequest
 from kthink_core.live.watchlist import Watch
 from kthink_core.ui.live import history, prompt_box
 from kthink_core.ui.live.run_state import RunState
 from kthink_core.ui.view import live_link, steer_link
-from kthink_core.ui.view.page import Page, go
+from kthink_core.ui.view.page import Page, beside, go
 from kthink_core.ui.view.permalink import MOST_FEATURES, View, without_run
 
 RUN = "live_run"
@@ -73,6 +74,18 @@ def begun(page: Page, run: RunState) -> None:
     view = linked(page, run, page.view)
     go(view)
     _taken(view)
+
+
+def link_to(page: Page, run: str, experiment: str) -> View:
+    """The whole view of a remembered run, as far as it is there: to be in the link at once, or Back would only take
+    away what the page then adds."""
+    view = View(experiment, page.view.hookpoint, live=run)
+    found = _found(replace(page, view=view))
+    with suppress(KthinkError, OSError):  # the page says what is wrong with the experiment
+        there = page if experiment == page.experiment.name else beside(page, experiment)
+        view = replace(view, hookpoint=there.view.hookpoint, inference=there.view.inference)
+        return view if found is None else linked(there, found, view)
+    return view
 
 
 def left(page: Page) -> None:
