@@ -34,6 +34,8 @@ def two_features(page: Page, feature: int) -> None:
 def two_inferences(page: Page, feature: int) -> None:
     """Of one experiment or two: what differs, and both under one feature."""
     other = second_side.choose(page)
+    if other is None:
+        return
     names = side_names(page, other)
     elsewhere = None if page.view.other is None else other
     difference_list.draw(page, elsewhere, Asked(page.view.inference, other.view.inference), names)
@@ -43,6 +45,8 @@ def two_inferences(page: Page, feature: int) -> None:
 def two_spans(page: Page, feature: int) -> None:
     """Of one inference or two: what differs, and both marked."""
     view, other = page.view, second_side.choose(page)
+    if other is None:
+        return
     if view.span is None or view.pair.span is None:
         header.nothing("Mark a stretch of tokens on either side.")
     else:
@@ -67,14 +71,16 @@ def side_by_side(page: Page, other: Page, feature: int, *, spans: bool = False) 
     base = None if view.other is None else page
     same = base is None or same_features(page.experiment, other.experiment, view.hookpoint)
     scale = comparison.scale(page, other, (feature,)) if same else None
+    named = base is not None
     left, right = st.columns(2, gap="medium")
     with left:
-        comparison.inference(page, view.inference, feature, "here", scale, span=view.span if spans else None,
+        comparison.inference(page, view.inference, feature, "here", scale, named=named,
+                             span=view.span if spans else None,
                              marked=(lambda span: replace(view, span=span)) if spans else None)  # fmt: skip
     with right:
         comparison.inference(
             other, other.view.inference, feature if same else comparison.first_feature(other), "there", scale, base,
-            span=view.pair.span if spans else None,
+            named=named, span=view.pair.span if spans else None,
             marked=(lambda span: replace(view, pair=view.pair._replace(span=span))) if spans else None,
         )  # fmt: skip
 

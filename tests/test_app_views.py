@@ -10,10 +10,13 @@ from pathlib import Path
 import pytest
 
 from kthink_core import queries
+from kthink_core.errors import BadValue
 from kthink_core.evidence.difference_table import differences
 from kthink_core.notes import FILE, FeatureSubject, Notebook
+from kthink_core.saved import view_page
 from kthink_core.store.reader import open_reader
 from kthink_core.store.writer import open_writer
+from kthink_core.ui.parts.writing import plain
 from kthink_core.ui.view.permalink import PLOTS, SECTIONS
 from tests.app_samples import HOOKPOINTS, SILENT, sample_experiment, sample_inference, write_experiment
 from tests.app_visits import Open, at_link, payloads, tables, texts, transcript, visiting
@@ -122,7 +125,7 @@ class TestInference:
         )  # fmt: skip
         data = transcript(app)
         assert data["shade"] == "entropy" and data["alternatives"] and data["branches"]
-        assert data["features"] == [12, 3, 7]
+        assert data["features"] == [12, 3, 7] and data["last"] == 63
         assert (data["basis"], data["locked"]) == ("experiment", 3)
         assert (data["span"], data["position"]) == ([12, 20], 15)
         ranked = ask(cache, "ranked_features", 1, DEEPEST, "generated", "lift", 100)
@@ -343,7 +346,7 @@ class TestCompare:
 
     def test_an_inference_of_a_problem_that_the_other_lacks(self, visit: Open) -> None:
         app = visit("compare", experiment="demo", inference="5", other="again")
-        assert "It has no inference of this problem" in texts(app)
+        assert "again has no inference of this problem" in texts(app)
         assert len(payloads(app, "bands")) == 1
 
     def test_two_experiments_with_different_saes(self, visit: Open) -> None:
@@ -382,6 +385,19 @@ class TestDifferences:
         assert app.query_params["other"] == "elsewhere"
         assert "they differ in SAE" in texts(app) and not tables(app, "positions_a")
 
+    def test_a_second_inference_that_is_not_there_is_told_and_the_nearest_shown(self, visit: Open, cache: Path) -> None:
+        app = visit("compare", experiment="demo", inference="1", other="again", pair="inferences.9")
+        told = [warning.value for warning in app.warning]
+        assert told == [plain("The link's second inference 9 is not among 0 to 3: showing 3.")]
+        assert [data["trace"] for data in payloads(app, "bands")] == ["demo inference 1", "again inference 3"]
+        link = {"experiment": "demo", "inference": "1", "other": "again", "pair": "inferences.9"}
+        assert "Inference 3 of again" in view_page("compare", cache, "demo", link)
+        app = at_link(app, other="begun")
+        assert "No inference of begun is committed yet" in texts(app) and not payloads(app, "bands")
+        assert app.selectbox(key="choose_second_experiment").value == "begun"
+        with pytest.raises(BadValue, match="no inference of experiment 'begun'"):
+            view_page("compare", cache, "demo", link | {"other": "begun"})
+
     def test_two_spans_are_taken_from_a_marked_one_and_marked_on_either_side(self, visit: Open) -> None:
         app = visit("compare", experiment="demo", inference="1", span="10.20")
         app.segmented_control(key="choose_compared").set_value("spans").run()
@@ -390,6 +406,21 @@ class TestDifferences:
         assert [data["trace"] for data in payloads(app, "bands")] == ["demo inference 1"] * 2
         assert [data["span"] for data in payloads(app, "bands")] == [[10, 20], [21, int(link["pair"].split(".")[2])]]
         assert len(tables(app, "positions_a")) == 1 and not app.exception
+
+    def test_the_second_experiment_stays_from_mode_to_mode_and_each_side_is_named(self, visit: Open) -> None:
+        app = visit("compare", experiment="demo", inference="1", other="modes")
+        for mode in ("inferences", "spans", "experiments", "spans", "inferences", "experiments"):
+            app.segmented_control(key="choose_compared").set_value(mode).run()
+            assert app.query_params["other"] == "modes" and not app.exception
+            assert [data["trace"] for data in payloads(app, "bands")] == ["demo inference 1", "modes inference 1"]
+            heads = [head.value for head in app.header if head.value.startswith("Inference ")]
+            assert heads == ["Inference 1 of demo", "Inference 1 of modes"]
+            marked = [data["span"] for data in payloads(app, "bands")]
+            assert all(marked) if mode == "spans" else marked == [None, None]
+        app.segmented_control(key="choose_compared").set_value("features").run()
+        assert "other" not in app.query_params
+        app.segmented_control(key="choose_compared").set_value("experiments").run()
+        assert app.query_params["other"] == "modes"
 
     def test_two_experiments_lead_to_the_traces_in_which_a_feature_is_strongest(self, visit: Open) -> None:
         app = visit("compare", experiment="demo", other="again", facet="features")

@@ -137,6 +137,16 @@ def test_a_run_is_found_again_opened_kept_and_deleted(visit: Visit, place: Place
     settled(second)
     second.get_by_text("Your runs").click()
     expect(second.get_by_text("A click opens a run")).to_be_visible()
+    settled(second)
+    rows = second.locator("[data-testid=stExpanderDetails] [data-testid=stDataFrame]")
+    first, last = (re.compile(re.findall("live=[0-9a-f]{32}", own)[0]) for own in (link, kept_link))
+    for row, own in ((1, first), (0, last)):
+        rows.click(position={"x": 300, "y": 35 * (row + 1) + 17})
+        second.wait_for_url(own)
+        settled(second)
+    second.go_back()
+    second.wait_for_url(first)
+    expect(second.locator(".transcript")).to_contain_text("<i>Remember</i> me")
     cookie = next(each for each in page.context.cookies() if each["name"] == COOKIE)
     assert cookie["httpOnly"] and cookie["sameSite"] == "Lax" and cookie["value"] not in page.url
     second.close()

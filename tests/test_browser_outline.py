@@ -129,6 +129,12 @@ def test_a_trace_is_searched(visit: Visit) -> None:
     expect(page.get_by_text("sought 12")).to_be_visible()  # the link holds it
     expect(hit).to_have_count(len(fires(12, 300)))
 
+    finder.fill("feature:100")
+    expect(found).to_have_text("This SAE has features 0 to 99")
+    expect(page.get_by_text("sought None")).to_be_visible()  # the link holds none that there is not
+    finder.fill("feature:12")
+    expect(page.get_by_text("sought 12")).to_be_visible()
+
     page.get_by_role("button", name="More").click()  # what comes is searched, too
     expect(tokens(page)).to_have_count(307)
     expect(hit).to_have_count(len(fires(12, 307)))

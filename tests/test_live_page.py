@@ -27,6 +27,7 @@ from kthink_core.store.reader import open_reader
 from kthink_core.store.writer import open_writer
 from kthink_core.ui.live.live_run import LiveRun
 from kthink_core.ui.live.live_view import SILENT
+from kthink_core.ui.parts.writing import plain
 from kthink_core.ui.view.permalink import AFTER
 from tests.app_visits import Open, at_link, payloads, tables, texts, transcript, visiting
 from tests.worker_process import working
@@ -137,6 +138,7 @@ def test_after_a_run(with_worker: Open, client: WorkerClient, tab: str) -> None:
     assert not app.exception
     shown = transcript(app)
     assert shown["texts"] == run.trace.texts and "<b>Two?</b>" in "".join(shown["texts"])
+    assert shown["last"] == 127
     written = [sum((segment == "prompt") == of for segment in run.trace.segments) for of in (True, False)]
     assert f"Done, {written[0]} prompt + {written[1]} generated tokens" in texts(app).replace("\\", "")
     if tab == "unusual":
@@ -169,9 +171,16 @@ def test_what_is_unusual_is_said_beside_the_experiment_that_the_link_names(
         stored = reader.query(sql, [app.session_state["view"].hookpoint]).set_index("feature")["m"]
     for feature, percentile in zip(table["feature"], table["percentile"], strict=True):
         assert percentile == 100 * (stored.get(feature, 0.0) < maxima[feature])
+    called, lines = dict(zip(table["feature"], table["tokens"], strict=True)), transcript(app)["lines"]
     app = at_link(app, measure="foreign")
-    assert "foreign has no inference of the same model, SAEs and capture site." in texts(app)
+    told = [warning.value for warning in app.warning]
+    assert told == [plain("The link's measure 'foreign' has no inference of the same model, SAEs and capture site.")]
     assert "Compared with the 3 inferences of tiny." in texts(app)
+    (table,) = tables(app, "percentile")
+    again = dict(zip(table["feature"], table["tokens"], strict=True))
+    both = called.keys() & again.keys()
+    assert both and {feature: called[feature] for feature in both} == {feature: again[feature] for feature in both}
+    assert transcript(app)["lines"] == lines, "what features are called does not follow what is compared with"
 
 
 def test_after_a_run_beside_an_experiment_without_an_inference(with_worker: Open, client: WorkerClient) -> None:
@@ -382,8 +391,8 @@ def test_a_pasted_trace_is_told_apart_and_kept(with_worker: Open, client: Worker
 def test_firings_of_watched_features_are_marked_and_listed(with_worker: Open, client: WorkerClient) -> None:
     app = with_worker("live", experiment="tiny")
     hookpoint = app.session_state["view"].hookpoint
-    plain = ended(client, REQUEST)
-    latents = plain.trace.latents(hookpoint, "generated")
+    unwatched = ended(client, REQUEST)
+    latents = unwatched.trace.latents(hookpoint, "generated")
     feature = int(latents["feature"].iloc[0])
     own = latents[latents["feature"] == feature]
     threshold = 1.001 * own["activation"].median()  # beside it: what passes together differs in the last bits
@@ -404,6 +413,35 @@ def test_what_is_no_feature_cannot_be_watched(with_worker: Open) -> None:
     assert not app.exception
     assert texts(app).count("is no feature of") == 4 and "go from 0 to 127" in texts(app)
     assert [entry.label for entry in app.number_input if entry.label.endswith(" above")] == ["3 above"]
+
+
+@pytest.mark.parametrize(
+    ("link", "told"),
+    [
+        ({}, "Neither its prompt nor its settings are in the link."),
+        ({"sent": "think_0.3_0.95_30_0"}, "Its settings are filled in; its prompt is not in the link."),
+        ({"prompt": "Two?"}, "Its prompt is filled in: run it again."),
+        ({"prompt": "Two?", "sent": "think_0.3_0.95_30_0"}, "Its prompt and settings are filled in: run it again."),
+    ],
+)
+def test_of_a_run_that_is_gone_the_page_says_what_is_filled_in(
+    with_worker: Open, link: dict[str, str], told: str
+) -> None:
+    app = with_worker("live", experiment="tiny", live="0123456789abcdef" * 2, **link)
+    assert "The run of this link is not here any more" in texts(app) and told in texts(app)
+    assert payloads(app, "taken")[0]["text"] == link.get("prompt", "")
+    assert app.number_input(key="live_temperature").value == (0.3 if "sent" in link else 0.6)
+
+
+def test_a_link_fills_the_watchlist_once(with_worker: Open) -> None:
+    app = with_worker("live", experiment="tiny", watch="7_1.5~9_0")
+    hookpoint = app.session_state["view"].hookpoint
+    assert app.multiselect(key=f"watch {hookpoint}").value == [7, 9]
+    assert app.number_input(key=f"watch {hookpoint} 7").value == 1.5
+    app.multiselect(key=f"watch {hookpoint}").set_value([9]).run()
+    assert app.multiselect(key=f"watch {hookpoint}").value == [9]
+    app = at_link(app, watch="3_0")
+    assert app.multiselect(key=f"watch {hookpoint}").value == [3]
 
 
 def test_settings_outlive_a_visit_to_another_page(with_worker: Open) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from string import ascii_letters, digits
 from typing import get_args
 
@@ -287,6 +287,11 @@ def test_an_unknown_experiment_falls_to_the_nearest_else_the_default() -> None:
     assert parse_experiment({"experiment": "demo2"}, names, "first")[0] == "demo-2"
     assert parse_experiment({"experiment": "?"}, names, "first")[0] == "first"
     assert parse_experiment({}, names, "gone") == ("first", [])
+
+
+def test_another_experiment_is_told_where_there_is_no_other() -> None:
+    view, (message,) = parse({"other": "gone"}, replace(BOUNDS, others=()))
+    assert view.other is None and message.startswith("The link's other 'gone' does not exist")
 
 
 def test_an_experiment_without_inferences_takes_any_link() -> None:

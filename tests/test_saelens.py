@@ -29,7 +29,8 @@ from kthink_core.precompute.progress import Silent
 from kthink_core.records import Inference
 from kthink_core.store.reader import Reader, open_reader
 from kthink_core.store.writer import open_writer
-from tests.app_visits import tables, transcript, visiting
+from kthink_core.ui.live.run_state import RunName, RunState
+from tests.app_visits import tables, texts, transcript, visiting
 from tests.worker_process import request, working
 
 CPU = torch.device("cpu")
@@ -299,14 +300,30 @@ def test_it_is_stored_position_by_position(made: Made, reader: Reader, bundle: L
 
 
 def test_live_and_from_the_command_line(
-    made: Made, reader: Reader, bundle: LanguageModel, capsys: pytest.CaptureFixture[str]
+    made: Made,
+    reader: Reader,
+    bundle: LanguageModel,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A worker streams as much as fires; a feature is taken out, attributed to, and steered as any."""
+    """A worker streams as much as fires, and Live says where that is bounded; a feature is taken out, attributed to,
+    and steered as any."""
     with working(made.plan, cache=made.cache) as (settings, _):
         events = list(WorkerClient(settings).generate(request()))
     assert isinstance(events[-1], Done)
     kept = [ids for event in events if isinstance(event, Tokens) for ids in event.latents[HOOKPOINT].features]
     assert len({len(ids) for ids in kept}) > 3 and max(map(len, kept)) <= MOST
+    run = RunState(request(), (), RunName("ab" * 16, experiment="lens", mark=reader.experiment.mark))
+    run.end = events[-1]
+    for event in events:
+        if isinstance(event, Tokens):
+            run.trace.add(event)
+    monkeypatch.setenv("KTHINK_WORKER_URL", "http://127.0.0.1:9")
+    with visiting(made.cache, monkeypatch) as opened:
+        app = opened("live", experiment="lens", hookpoint=HOOKPOINT)
+        app.session_state["live_run"] = run
+        full = sum(len(ids) == MOST for ids in kept)
+        assert full and f"At {full} of {len(kept)} positions {MOST} features fire" in texts(app.run())
 
     trace = reader.inference(0)
     wanted = made.activations(bundle, trace)

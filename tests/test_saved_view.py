@@ -166,7 +166,7 @@ def test_the_transcript_holds_every_token_and_firing(cache: Path) -> None:
         tracks = queries.feature_tracks(reader, 0, HOOKPOINTS[1], tuple(data["tracks"]["features"]))
         hover = queries.token_features(reader, 0, HOOKPOINTS[1])
         stands = queries.span_features(reader, 0, HOOKPOINTS[1], 12, 20)
-    assert data["texts"] == tokens["text"].tolist() and data["span"] == [12, 20]
+    assert data["texts"] == tokens["text"].tolist() and data["span"] == [12, 20] and data["last"] == 63
     assert set(PAYLOADS) <= set(data["texts"])
     tracks = tracks.sort_values(["feature", "position"])
     assert unpacked(data["tracks"]["positions"]) == tracks["position"].tolist()

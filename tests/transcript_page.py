@@ -43,6 +43,7 @@ transcript.draw(
     hookpoint="layers.4.mlp",
     features=features,
     maxima=MAXIMA,
+    last=99,
     labels={3: "counts <b>things</b>", 5: "a label that is much longer than there is room for beside the numbers"},
     scope=case.scope,
     span=span,

@@ -184,6 +184,8 @@ class Done(_Answer):
     """What each intervention did, in this order:"""
     interventions: tuple[Intervention, ...] = ()
     """Those of the request, or of a branch those of its trace; an older worker tells none."""
+    most: dict[str, int] = {}
+    """By hookpoint whose SAE has no fixed k: as many features are kept of a position at most, the strongest."""
 
 
 class Failed(_Answer):

@@ -228,6 +228,11 @@ class LiveTrace:
         counts = counts.assign(rest=rest, span_size=size, rest_size=len(self) - size)
         return standing_out(counts.reset_index(), top)
 
+    def full(self, hookpoint: str, most: int) -> int:
+        """Positions at which as many features fire as that, or more."""
+        rows = self._latents.get(hookpoint, _Rows())
+        return int((np.bincount(np.array(rows.position, np.int64)) >= most).sum())
+
     def steps(self, hookpoint: str, grain: Grain, top: int = 3) -> pd.DataFrame:
         """The outline of what has come: as `queries.steps`."""
         return outline.steps(self.tokens(), self.latents(hookpoint), grain, top)

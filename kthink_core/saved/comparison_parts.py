@@ -17,6 +17,7 @@ from kthink_core.saved import part, transcript_part
 from kthink_core.saved.found_view import Opened
 from kthink_core.saved.part import Column, Part
 from kthink_core.ui.parts import naming, verdict_words
+from kthink_core.ui.view.choice_link import nearest
 from kthink_core.ui.view.permalink import SCALES
 
 COUNTED = 30
@@ -93,8 +94,12 @@ def _pair(opened: Opened, other: Opened | None) -> tuple[str, list[Part]]:
     """Two inferences or two spans, of one experiment or two, and the features that differ."""
     view, base = opened.view, other or opened
     number = view.pair.there if other is not None else view.against
-    if number is None or number not in base.reader.inference_ids:
-        number = view.inference if view.inference in base.reader.inference_ids else base.reader.inference_ids[0]
+    if not base.inferences:
+        raise BadValue(f"no inference of experiment '{base.experiment.name}' is committed yet")
+    if number is None:
+        number = view.inference if view.inference in base.inferences else base.inferences[0]
+    elif number not in base.inferences:
+        number = nearest("second inference", number, base.inferences, [])
     there = base.at(replace(base.view, inference=number))
     same = other is None or same_features(opened.experiment, other.experiment, view.hookpoint)
     spans = (view.span, view.pair.span) if view.pair.what == "spans" else (None, None)

@@ -72,6 +72,7 @@ def inference(opened: Opened, shown: Sequence[int], *, placed: bool = True, scal
             ranked,
             alternatives=trace.alternatives(),
             hookpoint=view.hookpoint,
+            last=opened.experiment.saes[view.hookpoint].num_latents - 1,
             features=shown,
             maxima=opened.maxima(everyone) | dict(scale.experiments if scale else {}),
             labels=labels,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 from kthink_core.live.api import AnyRequest, Event, JobState
@@ -31,6 +32,8 @@ class Outcome(NamedTuple):
     receipts: tuple[Receipt, ...] = ()
     """Of what it was steered with, in this order:"""
     interventions: tuple[Intervention, ...] = ()
+    most: Mapping[str, int] = MappingProxyType({})
+    """How many features are kept of a position at most, by hookpoint where that is bounded."""
 
 
 Work = Callable[["Plan", Callable[[], None]], Iterator[Event | Outcome]]

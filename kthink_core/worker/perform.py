@@ -24,7 +24,7 @@ def perform(plan: Plan, job: Job, pause: Callable[[], None]) -> Iterator[Event |
     known = plan.saes.by_hookpoint
     asked = {hookpoint: known[hookpoint] for hookpoint in request.hookpoints or known}
     saes = plan.saes._replace(by_hookpoint=asked)
-    site = plan.experiment.config.site
+    site, most = plan.experiment.config.site, {name: sae.shape.most for name, sae in asked.items() if sae.shape.most}
     if isinstance(request, EncodeRequest):
         stored = None
         for part in encode_text(plan.lm, saes, site, job.token_ids):
@@ -32,7 +32,7 @@ def perform(plan: Plan, job: Job, pause: Callable[[], None]) -> Iterator[Event |
                 stored = part if len(asked) == len(known) else None
             else:
                 yield part
-        yield Outcome(inference=stored)
+        yield Outcome(inference=stored, most=most)
         return
     assert isinstance(request, GenerateRequest)  # what is neither has work of its own
     begun = job.begun
@@ -51,6 +51,6 @@ def perform(plan: Plan, job: Job, pause: Callable[[], None]) -> Iterator[Event |
                     parent_position=begun.position,
                 )
             whole = part if len(asked) == len(known) else None
-            yield Outcome(part.finish_reason, part.answer, whole, part.receipts, part.interventions)
+            yield Outcome(part.finish_reason, part.answer, whole, part.receipts, part.interventions, most)
         else:
             yield part

@@ -5,8 +5,8 @@ import test from "node:test";
 import { TRANSCRIPT, load } from "./scripts.mjs";
 import { SENT, floats, small } from "./traces.mjs";
 
-const { cutAlike, extentOf, hitsOf, readFacts, readOutline, readSought, standingOut, stepAt } = await load(
-  TRANSCRIPT, "cutAlike", "extentOf", "hitsOf", "readFacts", "readOutline", "readSought", "standingOut", "stepAt",
+const { cutAlike, extentOf, foundText, hitsOf, readFacts, readOutline, readSought, standingOut, stepAt } = await load(
+  TRANSCRIPT, "cutAlike", "extentOf", "foundText", "hitsOf", "readFacts", "readOutline", "readSought", "standingOut", "stepAt",
 );
 const NOTHING = { outline: null, sought: null };
 const found = (texts, typed) =>
@@ -44,6 +44,16 @@ test("a token is found by its id, a feature where it fires", () => {
   assert.deepEqual(hitsOf(facts, readSought("#4")), [[3, 3]]);
   assert.deepEqual(hitsOf(facts, readSought("feature:7")), [[0, 0], [2, 2], [5, 5]]);
   assert.deepEqual(hitsOf(facts, readSought("feature:1")), []);
+});
+
+test("beside what is sought stands how many places there are, and of a feature that is none, which there are", () => {
+  const told = (typed, last, hits = 0, now = null) =>
+    foundText(readFacts({ ...SENT, ...NOTHING, last }), readSought(typed), hits, now);
+  assert.equal(told("feature:12", 11), "This SAE has features 0 to 11");
+  assert.equal(told("feature:11", 11), "none yet"); // it is being asked for
+  assert.equal(told("feature:12", null), "none yet");
+  assert.deepEqual([told("feature:7", 11, 3), told("feature:7", 11, 3, 1), told("feature:9", 11, 2)], ["3", "2 of 3", "2 or more"]);
+  assert.deepEqual([told("#12", 11), told("absent", 11), told("", 11)], ["none", "none", ""]);
 });
 
 const steps = (...firsts) => readOutline({

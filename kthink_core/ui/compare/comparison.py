@@ -30,6 +30,8 @@ NAMES: dict[What, str] = {
     "spans": "Two spans",
     "experiments": "Two experiments",
 }
+_OTHER = "compared experiment"
+"""The one that was last beside the view's, on this visit."""
 SCALE_NAMES = dict(zip(SCALES, ("both sides by one maximum", "each side by its own"), strict=True))
 
 
@@ -39,11 +41,14 @@ def choose(page: Page) -> What:
     alone = replace(view, other=None, against=None, pair=NONE)
     views: dict[What, View] = {"features": alone}
     others = _others(page)
-    if len(page.inferences) > 1 or view.pair.what == "inferences":
+    if view.other is not None:
+        views["inferences"] = second_side.two_inferences(view)
+    elif len(page.inferences) > 1 or view.pair.what == "inferences":
         views["inferences"] = replace(alone, against=_next(page.inferences, view.inference))
-    views["spans"] = second_side.two_spans(page)
+    views["spans"] = second_side.two_spans(page, view.other)
     if others:
-        views["experiments"] = replace(alone, other=others[0])
+        st.session_state[_OTHER] = last = view.other or st.session_state.get(_OTHER)
+        views["experiments"] = replace(alone, other=last if last in others else others[0])
     now: What = "experiments" if view.other else "inferences" if view.against is not None else "features"
     if view.pair.what:
         now = "spans" if view.pair.what == "spans" else "inferences"
@@ -133,13 +138,15 @@ def inference(
     scale: reading.Scale | None,
     base: Page | None = None,
     *,
+    named: bool = False,
     span: tuple[int, int] | None = None,
     marked: Callable[[tuple[int, int]], View] | None = None,
 ) -> None:
     """One inference of two. `key` tells its transcript from the other's. `base` is the page where that is of another
-    experiment. `span`: what is marked in it; `marked` makes the view in which another stretch is."""
+    experiment. `named`: with its experiment's name. `span`: what is marked in it; `marked` makes the view in which
+    another stretch is."""
     view = page.view
-    inference_head(page, number)
+    inference_head(page, number, named=named)
     everything = page.ask(queries.feature_inferences, view.hookpoint, feature, view.scope)
     own = next((row for row in everything.to_dict("records") if row["inference"] == number), None)
     if own is None:
@@ -173,11 +180,11 @@ def first_feature(page: Page) -> int:
     return int(ranked["feature"].iloc[0]) if len(ranked) else 0
 
 
-def inference_head(page: Page, number: int) -> None:
-    """What an inference is, and the way to its own page."""
+def inference_head(page: Page, number: int, *, named: bool = False) -> None:
+    """What an inference is, of which experiment where it is `named`, and the way to its own page."""
     stored = page.ask(queries.inferences).set_index("inference").loc[number]
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
-        st.header(f"Inference {number}", width="content")
+        st.header(f"Inference {number}{f' of {plain(page.experiment.name)}' if named else ''}", width="content")
         link("inference", at_inference(page.view, number), "Read it alone", ":material/notes:")
     verdict.line(stored, sampled=page.experiment.config.traces is None)
     st.text(stored["question"])

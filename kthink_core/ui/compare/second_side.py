@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 
 import streamlit as st
 
 from kthink_core import queries
+from kthink_core.errors import KthinkError
+from kthink_core.ui.parts import header
+from kthink_core.ui.parts.writing import plain
+from kthink_core.ui.view import choice_link
 from kthink_core.ui.view.page import Page, beside, go
 from kthink_core.ui.view.pair_link import Pair
 from kthink_core.ui.view.permalink import View
 
-Span = tuple[int, int]
 
-
-def choose(page: Page) -> Page:
-    """The choice of both; what is chosen, as a page at that inference. Raises KthinkError."""
+def choose(page: Page) -> Page | None:
+    """The choice of both; what is chosen, as a page at that inference. None, which the page says, where the experiment
+    that the link names has no inference yet. Raises KthinkError."""
     view, here = page.view, page.experiment.name
     there = page if view.other is None else beside(page, view.other)
-    number = view.against if view.other is None else view.pair.there
-    if number is None or number not in there.inferences:
-        number = view.inference if view.inference in there.inferences else there.inferences[0]
+    problems: list[str] = []
+    number = _number(view, there, problems)
+    for message in problems:
+        st.warning(plain(message), icon=":material/link_off:")
     st.session_state["choose_second_experiment"] = there.experiment.name
     st.session_state["choose_against"] = number
 
@@ -38,29 +43,64 @@ def choose(page: Page) -> Page:
 
     names = [status.name for status in page.statuses if status.experiment is not None]
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        first, last = there.inferences[0], there.inferences[-1]
-        st.number_input(
-            f"Second inference ({first} to {last})", first, last, step=1, key="choose_against",
-            on_change=inference_chosen, width=300,
-        )  # fmt: skip
+        if there.inferences:
+            first, last = there.inferences[0], there.inferences[-1]
+            st.number_input(
+                f"Second inference ({first} to {last})", first, last, step=1, key="choose_against",
+                on_change=inference_chosen, width=300,
+            )  # fmt: skip
         if len(names) > 1:
             st.selectbox(
                 "Of experiment", names, key="choose_second_experiment", on_change=other_chosen, width=300
             )  # fmt: skip
+    if number is None:
+        header.nothing(f"No inference of {plain(there.experiment.name)} is committed yet.")
+        return None
     return replace(there, view=replace(there.view, inference=number))
+
+
+def _number(view: View, there: Page, problems: list[str]) -> int | None:
+    """Of the second inference: the link's, else that of the first one; None where there is none yet. Adds a line where
+    the link's does not exist."""
+    wanted = view.against if view.other is None else view.pair.there
+    if not there.inferences:
+        return None
+    if wanted is None:
+        return view.inference if view.inference in there.inferences else there.inferences[0]
+    if wanted in there.inferences:
+        return wanted
+    return choice_link.nearest("second inference", wanted, there.inferences, problems)
 
 
 def _what(view: View) -> str:
     return view.pair.what or "inferences"
 
 
-def two_spans(page: Page) -> View:
+def two_inferences(view: View) -> View:
+    """The view in which its inference is compared with one of its other experiment."""
+    return replace(view, against=None, pair=Pair("inferences", None, view.pair.there))
+
+
+def two_spans(page: Page, other: str | None = None) -> View:
     """The view in which two spans of its inference are compared: the marked one, else the first half of what was
-    written, and what follows it, else what goes before."""
+    written, and what follows it, else what goes before. With the view's other experiment, the marked one and the first
+    half of what was written there."""
     view = page.view
-    stored = page.ask(queries.inferences).set_index("inference").loc[view.inference]
+    first, last, end = _first_half(page, view.inference)
+    first, last = view.span or (first, last)
+    second = (last + 1, end - 1) if last + 1 < end else (0, max(first - 1, 0))
+    number: int | None = None
+    if other is not None:
+        with suppress(KthinkError, OSError):  # what is then shown says what is wrong with it
+            there = beside(page, other)
+            number = _number(view, there, [])
+            second = second if number is None else _first_half(there, number)[:2]
+    return replace(view, other=other, against=None, span=(first, last), pair=Pair("spans", second, number))
+
+
+def _first_half(page: Page, inference: int) -> tuple[int, int, int]:
+    """First and last position of the first half of what was written, and how many positions there are."""
+    stored = page.ask(queries.inferences).set_index("inference").loc[inference]
     begin = int(stored["prompt_tokens"])
     end = begin + int(stored["generated_tokens"])
-    first, last = view.span or (begin, max(begin + (end - begin) // 2 - 1, begin))
-    rest = (last + 1, end - 1) if last + 1 < end else (0, max(first - 1, 0))
-    return replace(view, other=None, against=None, span=(first, last), pair=Pair("spans", rest))
+    return begin, max(begin + (end - begin) // 2 - 1, begin), end

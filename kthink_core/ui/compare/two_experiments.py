@@ -102,15 +102,15 @@ def traces(page: Page, other: Page, table: pd.DataFrame, feature: int) -> None:
     scale = comparison.scale(page, beside, (feature,)) if same and there is not None else None
     left, right = st.columns(2, gap="medium")
     with left:
-        st.markdown(f"**{plain(page.experiment.name)}**")
-        comparison.inference(page, page.view.inference, feature, "here", scale)
+        comparison.inference(page, page.view.inference, feature, "here", scale, named=True)
     with right:
-        st.markdown(f"**{plain(other.experiment.name)}**")
         if there is None:
-            header.nothing("It has no inference of this problem. Choose another one above.")
+            header.nothing(
+                f"{plain(other.experiment.name)} has no inference of this problem. Choose another one above."
+            )
             return
         shown = feature if same else comparison.first_feature(beside)
-        comparison.inference(beside, there, shown, "there", scale, page)
+        comparison.inference(beside, there, shown, "there", scale, page, named=True)
 
 
 def shared_problems(page: Page, other: Page) -> pd.DataFrame:

@@ -24,7 +24,7 @@ from kthink_core.ui.parts.writing import plain, visible
 from kthink_core.ui.view import choices
 from kthink_core.ui.view.page import Page
 from kthink_core.ui.view.permalink import AFTER, STEPS
-from kthink_core.ui.view.yardstick import choice, yardstick
+from kthink_core.ui.view.yardstick import choice, compared, yardstick
 
 TITLES: dict[str, str] = dict(zip(AFTER, ("Unusual here", "Features", *inference_charts.BY_NAME), strict=True))
 """Of the tabs, by what the link calls them."""
@@ -119,6 +119,7 @@ def draw(
         drawn.ranked,
         alternatives=drawn.alternatives,
         hookpoint=hookpoint,
+        last=page.experiment.saes[hookpoint].num_latents - 1,
         features=reading.shown,
         maxima=maxima,
         scope=reading.scope,
@@ -224,13 +225,11 @@ def tab(reading: Reading, name: str, ranked: pd.DataFrame) -> None:
 def unusual(reading: Reading) -> None:
     """The features of a typed prompt by how rarely a stored inference has a larger maximum."""
     page = reading.page
-    whole, names = yardstick(page), choice(page)
+    whole, names = compared(page), choice(page)
     if len(names) > 1 and whole is not None:
         counts = {status.name: status.committed for status in page.statuses}
         titles = {name: f"{name} ({counts.get(name, 0)} inferences)" for name in names}
         choices.select("Compare with", "measure", titles, page, chosen=whole.experiment.name)
-    if page.view.measure is not None and page.view.measure not in names:
-        st.caption(f"{plain(page.view.measure)} has no inference of the same model, SAEs and capture site.")
     if whole is None or not whole.inferences:
         header.nothing("There is no stored inference yet to compare with.")
         return
@@ -242,7 +241,7 @@ def unusual(reading: Reading) -> None:
     )
     measures = ("percentile", "max_activation", "stored_maximum", "excess", "active_inferences")
     name = f"unusual features of {reading.called}"
-    _table(reading, table.head(50), measures, name)
+    _table(reading, table.head(50), measures, name, measured=whole)
 
 
 def percentiles(reading: Reading, whole: Page) -> pd.DataFrame:
@@ -261,15 +260,18 @@ def _table(
     name: str,
     nothing: str = "No feature fires here.",
     scope: Scope | None = None,
+    measured: Page | None = None,
 ) -> None:
-    """A table of features beside what the yardstick says of them. A click makes one the main one."""
+    """A table of features beside what the yardstick, or another experiment that they are `measured` by, says of them. A
+    click makes one the main one."""
     if table.empty:
         header.nothing(nothing)
         return
     page = reading.page
     feature_tables.draw(
-        page, table, measures, reading.choose, name=name, whole=yardstick(page), scope=scope or reading.scope
-    )
+        page, table, measures, reading.choose, name=name, whole=yardstick(page), measured=measured,
+        scope=scope or reading.scope,
+    )  # fmt: skip
 
 
 def _plotted(reading: Reading, name: str) -> pd.DataFrame:

@@ -16,19 +16,19 @@ from kthink_core.ui.inference import trace_parts
 from kthink_core.ui.inference.trace_parts import Reading
 from kthink_core.ui.live.run_state import RunState
 from kthink_core.ui.view.page import Page
-from kthink_core.ui.view.yardstick import yardstick
+from kthink_core.ui.view.yardstick import compared
 
 
 def seen(page: Page, run: RunState) -> KeepRequest:
     """At the hookpoint shown and at those watched, beside the experiment that is compared with."""
     watched = tuple(Watched(*each) for each in run.watched)[:MOST_WATCHED]
-    whole, compared = yardstick(page), list[Comparison]()
+    whole, found = compared(page), list[Comparison]()
     hookpoints = dict.fromkeys([page.view.hookpoint, *(each.hookpoint for each in watched)])
     for hookpoint in [each for each in hookpoints if whole is not None and each in whole.experiment.saes]:
         if whole is not None and whole.inferences:
             with suppress(KthinkError, OSError):  # the page says what is wrong with the experiment
-                compared.append(_compared(page, whole, run, hookpoint))
-    return KeepRequest(run=run.id or None, watched=watched, compared=tuple(compared)[:MOST_COMPARED])
+                found.append(_compared(page, whole, run, hookpoint))
+    return KeepRequest(run=run.id or None, watched=watched, compared=tuple(found)[:MOST_COMPARED])
 
 
 def is_deleted(page: Page, kept: Kept) -> bool:

@@ -17,7 +17,7 @@ from kthink_core.ui.inference.trace_parts import Drawn, Reading
 from kthink_core.ui.live import branch_panel, live_after
 from kthink_core.ui.live.presence import Worker, visitor
 from kthink_core.ui.live.run_state import RunState
-from kthink_core.ui.parts import feature_names, header
+from kthink_core.ui.parts import feature_names, header, terms
 from kthink_core.ui.parts.writing import plain
 from kthink_core.ui.view.page import Page, go, lead, with_features
 from kthink_core.ui.view.permalink import MOST_FEATURES
@@ -96,6 +96,8 @@ def _trace(
     if silence >= SILENT:  # on the same line: what is below stays in place
         status = f"{status.rstrip('.')}. Nothing has come for {silence:.0f} seconds: the worker is busy, or it hangs."
     st.caption(plain(status))
+    if not going:
+        _bounded(run, view.hookpoint)
     if run.forgotten:
         st.warning(plain(run.forgotten), icon=":material/history_toggle_off:")
     if run.trouble:
@@ -131,6 +133,18 @@ def _trace(
         st.session_state[f"{name}_span"] = (run, chosen.span)
         go(chosen.into(view if chosen.features == shown else with_features(view, chosen.features)))
         st.rerun()
+
+
+def _bounded(run: RunState, hookpoint: str) -> None:
+    """Where the SAE has no fixed k: at how many positions more features may fire than are kept."""
+    most = None if run.end is None else run.end.most.get(hookpoint)
+    full = 0 if most is None else run.trace.full(hookpoint, most)
+    if full:
+        st.caption(
+            f"At {full:,} of {len(run.trace):,} positions {most:,} features fire: no more are kept of a position, and "
+            "others may fire there, too.",
+            help=terms.help("cut"),
+        )
 
 
 def _look(name: str, position: int) -> None:

@@ -41,18 +41,24 @@ def _gone(page: Page) -> None:
     if problem := shown_run.unreadable():
         st.error(f"The run of this link cannot be read: {plain(problem)}", icon=":material/error:")
         return
-    told = "Its prompt and settings are filled in: run it again." if page.view.prompt else (
-        "Its settings are filled in; its prompt is not in the link."
-    )  # fmt: skip
     if page.view.live and (kept := _kept(page)) is not None:
         st.info("The run of this link was kept: it is remembered there.", icon=":material/bookmark:")
         link("inference", kept, f"Inference {kept.inference} of {plain(kept.experiment)}")
         return
     st.info(
         "The run of this link is not here any more: runs are remembered for "
-        f"{_days(history.shelf().days)}, and can be deleted. {told}",
+        f"{_days(history.shelf().days)}, and can be deleted. {_filled(page.view)}",
         icon=":material/history:",
     )
+
+
+def _filled(view: View) -> str:
+    """What of a run its link still has."""
+    if view.prompt:
+        return f"Its prompt {'and settings are' if view.sent else 'is'} filled in: run it again."
+    if view.sent:
+        return "Its settings are filled in; its prompt is not in the link."
+    return "Neither its prompt nor its settings are in the link."
 
 
 def _kept(page: Page) -> View | None:
@@ -84,7 +90,7 @@ def _list(page: Page, runs: list[Remembered], days: float) -> None:
     rows = [_row(page, run) for run in runs]
 
     def open_run(row: int) -> None:
-        go(View(runs[row].experiment, page.view.hookpoint, live=runs[row].run))
+        go(shown_run.link_to(page, runs[row].run, runs[row].experiment))
 
     key = f"live runs {runs[0].run} {len(runs)}"
     clicks.table(pd.DataFrame(rows), columns, key, open_run, rows=8, described="Your live runs, the newest first")

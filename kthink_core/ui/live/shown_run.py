@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 import streamlit as st
 
-from kthink_core.errors import encodable, in_words
+from kthink_core.errors import KthinkError, encodable, in_words
 from kthink_core.live.api import EncodeRequest, GenerateRequest
 from kthink_core.live.watchlist import Watch
 from kthink_core.ui.live import history, prompt_box
 from kthink_core.ui.live.run_state import RunState
 from kthink_core.ui.view import live_link, steer_link
-from kthink_core.ui.view.page import Page, go
+from kthink_core.ui.view.page import Page, beside, go
 from kthink_core.ui.view.permalink import MOST_FEATURES, View, without_run
 
 RUN = "live_run"
-_TAKEN, _GONE, _UNREADABLE = "live_link_taken", "live_run_gone", "live_run_unreadable"
+_TAKEN, _WATCHED, _GONE = "live_link_taken", "live_link_watched", "live_run_gone"
+_UNREADABLE = "live_run_unreadable"
 _LARGEST = 2**53 - 1
 """Whole number of a form: a browser knows no larger one."""
 
@@ -28,6 +30,7 @@ def take(page: Page) -> Page:
     named = (view.live, view.prompt, view.sent)
     if not any(named):
         if run is None or not run.id:
+            _fill_watchlist(view)
             return page
         view = linked(page, run, view)
         go(view)
@@ -77,6 +80,18 @@ def begun(page: Page, run: RunState) -> None:
     view = linked(page, run, page.view)
     go(view)
     _taken(view)
+
+
+def link_to(page: Page, run: str, experiment: str) -> View:
+    """The whole view of a remembered run, as far as it is there: to be in the link at once, or Back would only take
+    away what the page then adds."""
+    view = View(experiment, page.view.hookpoint, live=run)
+    found = _found(replace(page, view=view))
+    with suppress(KthinkError, OSError):  # the page says what is wrong with the experiment
+        there = page if experiment == page.experiment.name else beside(page, experiment)
+        view = replace(view, hookpoint=there.view.hookpoint, inference=there.view.inference)
+        return view if found is None else linked(there, found, view)
+    return view
 
 
 def left(page: Page) -> None:
@@ -137,6 +152,14 @@ def _taken(view: View) -> None:
 
 def _watched(view: View) -> tuple[Watch, ...]:
     return tuple(Watch(view.hookpoint, feature, threshold) for feature, threshold in view.watch)
+
+
+def _fill_watchlist(view: View) -> None:
+    """Put into the form what a link without a run watches, once: it may be changed there."""
+    watched = (view.hookpoint, view.watch)
+    if view.watch and st.session_state.get(_WATCHED) != watched:
+        st.session_state[_WATCHED] = watched
+        _fill(view, "", _watched(view))
 
 
 def _fill(view: View, text: str, watched: Sequence[Watch]) -> None:

@@ -138,6 +138,7 @@ def draw(
     texts: Mapping[int, str] | None = None,
     narrow: bool = False,
     whole: Page | None = None,
+    measured: Page | None = None,
     rows_of_file: Callable[[], pd.DataFrame] | None = None,
     most: int | None = None,
     scope: Scope | None = None,
@@ -149,12 +150,14 @@ def draw(
     A click on a row calls `go` with its feature. `name` tells this table from others of the page and names the file.
     `bars_to` says what a full bar is where it is not the column's largest value. `texts` are the features' `tokens`
     where the caller has them. A `narrow` table has labels and tokens in one column. `whole` is the experiment that
-    tells tokens and numbers of inferences, where it is another than the page's. `rows_of_file` asks for the rows that
+    tells tokens, where it is another than the page's, `measured` the one that figures are of, where it is another than
+    that. `rows_of_file` asks for the rows that
     the files hold where these are more than the table's, `most` at most. `scope` is what they count, the view's unless
     another is named. `titles` are those of some measures where their own do not tell enough. `partners` names the
     features of a measure `feature_other`.
     """
     whole = whole or page
+    measured = measured or whole
     hookpoint = hookpoint or page.view.hookpoint
     features = tuple(int(feature) for feature in table["feature"])
     labels = note_panel.labels(page, hookpoint, features)
@@ -170,7 +173,7 @@ def draw(
     verdicts = injection_badge.verdicts(page, hookpoint)
     if any(feature in verdicts for feature in features):
         shown["verdict"] = [verdicts.get(feature, "") for feature in features]
-    known = _measures(len(whole.inferences))
+    known = _measures(len(measured.inferences))
     columns: dict[str, ColumnConfig] = {
         "feature": NumberColumn("Feature", format="%d", width=55 if narrow else 65, pinned=True),
         "label": TextColumn("Label", width=120),
@@ -203,7 +206,7 @@ def draw(
         download.buttons(
             page, f"{name} {hookpoint}",
             of_file, hookpoint=hookpoint, scope=counted, rows=len(table) if most is None else f"all, {most} at most",
-            measured_by=whole.experiment.name,
+            measured_by=measured.experiment.name,
         )  # fmt: skip
         list_dialog.button(page, features, key=f"{name} {hookpoint}", hookpoint=hookpoint)
 

@@ -52,6 +52,7 @@ def payload(
     bases: Mapping[str, str] = ALONE,
     branches: bool = False,
     visit: int = 0,
+    last: int | None = None,
 ) -> dict[str, Any]:
     """Everything as plain values; texts stay as they are, the browser sets them as text. Arguments as for `draw`.
 
@@ -68,6 +69,7 @@ def payload(
     return {
         "trace": trace,
         "hookpoint": hookpoint,
+        "last": last,
         "scope": scope,
         "texts": tokens["text"].tolist(),
         "bands": [

@@ -78,6 +78,7 @@ def draw(
     shared: Mapping[int, float] | None = None,
     bases: Mapping[str, str] = ALONE,
     branches: bool = False,
+    last: int | None = None,
     key: str = "transcript",
     choose: Callable[[Selection], None] = lambda _: None,
 ) -> Selection:
@@ -97,7 +98,8 @@ def draw(
     `outline` is the answer of `queries.steps` of the `grain`, one of `grains`, which may be chosen instead.
     `basis`, `locked`, `shade`, `grain` and `sought` are what is chosen at first, and change with what is given.
     Activations are divided by the larger of the trace's maximum and that in `shared`, by feature; `bases` says both
-    bases in words. `branches`: whether the tooltip offers to go on from a position.
+    bases in words. `branches`: whether the tooltip offers to go on from a position. `last` is the largest number that a
+    feature has there.
 
     `choose` is called before the next run with what the person has just chosen: a page that keeps its view in the link
     writes it there, and that run already shows it. In a fragment, which has a run of its own, compare what is returned.
@@ -140,6 +142,7 @@ def draw(
         shared=shared,
         bases=bases,
         branches=branches,
+        last=last,
     )
     answer = _component(
         data=data,

@@ -27,6 +27,12 @@ function hitsOf(facts, { kind, number, text }) {
   return found;
 }
 
+// Whether what is sought is a feature that the SAE does not have.
+/** @param {Facts} facts @param {Sought | null} sought @returns {boolean} */
+function isBeyond({ last }, sought) {
+  return sought?.kind === "feature" && last !== null && sought.number > last;
+}
+
 // In whatever letters; any white space stands for any other.
 /** @param {Facts} facts @param {string} text @returns {Span[]} */
 function textHits(facts, text) {
@@ -96,7 +102,7 @@ function newFinder(view) {
 function find(view, goes) {
   const sought = readSought(view.finder.value);
   view.hits = sought ? hitsOf(view.facts, sought) : [];
-  view.sought = sought?.kind === "feature" ? sought.number : null;
+  view.sought = sought?.kind === "feature" && !isBeyond(view.facts, sought) ? sought.number : null;
   clearTimeout(view.telling);
   if (view.sought !== view.facts.sought) view.telling = setTimeout(() => tell(view), PAUSE);
   markHits(view);
@@ -141,14 +147,29 @@ function goToHit(view, index) {
 
 /** @param {View} view */
 function tellHits(view) {
-  const { facts, hits, hit: now, sought } = view;
-  const isPart = sought !== null && !trackOf(facts, sought).whole;
-  const count = `${hits.length.toLocaleString("en")}${isPart ? " or more" : ""}`;
-  view.found.title = isPart ? "Only where the feature is among the first of a token: the others are being asked for" : "";
-  if (!view.finder.value) view.found.textContent = "";
-  else if (!hits.length) view.found.textContent = isPart ? "none yet" : "none";
-  else view.found.textContent = now === null ? count : `${now + 1} of ${count}`;
-  if (view.finder.value && view.shadow.activeElement === view.finder) say(view, `${view.found.textContent} found`);
+  const { facts, hits, hit: now, finder, found } = view;
+  const sought = readSought(finder.value);
+  const beyond = isBeyond(facts, sought);
+  found.title = !beyond && isPart(facts, sought) ? "Only where the feature is among the first of a token: the others are being asked for" : "";
+  found.textContent = foundText(facts, sought, hits.length, now);
+  if (sought && view.shadow.activeElement === finder) say(view, beyond ? found.textContent : `${found.textContent} found`);
+}
+
+// What stands beside what is sought.
+/** @param {Facts} facts @param {Sought | null} sought @param {number} hits @param {number | null} now @returns {string} */
+function foundText(facts, sought, hits, now) {
+  if (!sought) return "";
+  if (isBeyond(facts, sought)) return `This SAE has features 0 to ${facts.last}`;
+  const more = isPart(facts, sought);
+  if (!hits) return more ? "none yet" : "none";
+  const count = `${hits.toLocaleString("en")}${more ? " or more" : ""}`;
+  return now === null ? count : `${now + 1} of ${count}`;
+}
+
+// Whether it is a feature of which not all firings are here.
+/** @param {Facts} facts @param {Sought | null} sought @returns {boolean} */
+function isPart(facts, sought) {
+  return sought?.kind === "feature" && !trackOf(facts, sought.number).whole;
 }
 
 // What the page says is sought: a link brought it, or it was taken back.

@@ -44,6 +44,8 @@ interface Standing {
 interface Delivered {
   trace: string;
   hookpoint: string;
+  /** The largest number that a feature has there; null: not known. */
+  last: number | null;
   scope: string;
   texts: string[];
   bands: Band[];

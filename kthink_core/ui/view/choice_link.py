@@ -43,14 +43,25 @@ def index(parameters: Mapping[str, str], parameter: str, known: Sequence[int], p
     number = int(given)
     if number in known:
         return number
-    nearest = min(max(number, known[0]), known[-1])
-    if nearest not in known:
-        nearest = min(known, key=lambda other: abs(other - number))
-    problems.append(f"The link's {parameter} {given} is not among {known[0]} to {known[-1]}: showing {nearest}.")
-    return nearest
+    return nearest(parameter, number, known, problems)
+
+
+def nearest(parameter: str, number: int, known: Sequence[int], problems: list[str]) -> int:
+    """The nearest of `known`, ascending and not empty, to a number that is not among them."""
+    found = min(max(number, known[0]), known[-1])
+    if found not in known:
+        found = min(known, key=lambda other: abs(other - number))
+    problems.append(f"The link's {parameter} {number} is not among {known[0]} to {known[-1]}: showing {found}.")
+    return found
 
 
 def one_of(parameters: Mapping[str, str], parameter: str, known: Sequence[str], problems: list[str]) -> str | None:
-    """The named one of `known`, or the one with the nearest name, else the first; None where none is named, or nothing
-    is known."""
-    return name(parameters, parameter, known, known[0], problems) if parameter in parameters and known else None
+    """The named one of `known`, or the one with the nearest name, else the first; None where none is named, or there is
+    none."""
+    given = parameters.get(parameter)
+    if given is None:
+        return None
+    if known:
+        return name(parameters, parameter, known, known[0], problems)
+    problems.append(f"The link's {parameter} '{short(given)}' does not exist, and no other does: showing none.")
+    return None

@@ -24,6 +24,13 @@ def measures_of(experiment: Experiment, hookpoint: str, statuses: Iterable[Exper
     return [name for *_, name in sorted(whole)]
 
 
+def choice_of(experiment: Experiment, hookpoint: str, statuses: Iterable[ExperimentStatus]) -> list[str]:
+    """The experiments that a trace beside an experiment can be measured by, the one that is taken unless the link says
+    otherwise first: itself, but for kept runs, which are chosen by hand and say nothing of what is usual."""
+    own = [] if experiment.open_ended else [experiment.name]
+    return [*own, *(name for name in measures_of(experiment, hookpoint, statuses) if name not in own)]
+
+
 def _settings(experiment: Experiment) -> dict[str, object]:
     """What runs of one worker share, whatever they are asked."""
     return experiment.config.model_dump(exclude={"problems", "limit", "seed"})

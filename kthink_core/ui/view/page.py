@@ -19,6 +19,7 @@ from kthink_core.settings import Settings, from_environment
 from kthink_core.store.reader import ExperimentStatus
 from kthink_core.ui.parts.writing import plain
 from kthink_core.ui.view import cache, experiments, permalink, visitor
+from kthink_core.ui.view.measures import choice_of
 from kthink_core.ui.view.permalink import MOST_FEATURES, View
 
 Arguments = ParamSpec("Arguments")
@@ -82,6 +83,9 @@ def open_page(*, of_run: bool = False) -> Page:
     view, more = permalink.parse(parameters, permalink.Bounds(name, reader.inference_ids, latents, others))
     view = view if of_run else permalink.without_run(view)
     if not of_run and not reader.experiment.open_ended:  # its inferences are measured by itself
+        view = replace(view, measure=None)
+    if view.measure is not None and view.measure not in choice_of(reader.experiment, view.hookpoint, statuses):
+        more.append(f"The link's measure '{view.measure}' has no inference of the same model, SAEs and capture site.")
         view = replace(view, measure=None)
     wanted = parameters.get("experiment", settings.experiment)
     unreadable = [status.problem for status in statuses if status.problem and status.name == wanted]
