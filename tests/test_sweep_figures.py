@@ -29,7 +29,8 @@ from tests.sweep_samples import made_up
 
 
 def value(run: Run, measure: Measure) -> float:
-    found = {"accuracy": run.correct, "tokens": run.tokens, "closed": run.closed, "repetition": run.repetition}[measure]
+    right = run.correct and run.finish_reason == "stop"
+    found = {"accuracy": right, "tokens": run.tokens, "closed": run.closed, "repetition": run.repetition}[measure]
     assert found is not None
     return float(found)
 
@@ -44,9 +45,9 @@ def resampled(by_problem: list[list[float]]) -> tuple[float, float]:
     return float(low), float(high)
 
 
-@pytest.mark.parametrize("missing", [0.0, 0.3])
-def test_every_figure_is_that_of_plain_loops(missing: float) -> None:
-    sweep = made_up(missing=missing, seed=3)
+@pytest.mark.parametrize(("missing", "cut"), [(0.0, 0.4), (0.3, 0.0)])
+def test_every_figure_is_that_of_plain_loops(missing: float, cut: float) -> None:
+    sweep = made_up(missing=missing, seed=3, cut=cut)
     table = figures(sweep)
     assert tuple(table) == COLUMNS
     assert table["measure"].tolist() == [name for name in MEASURES for _ in sweep.arms]
@@ -115,13 +116,13 @@ def solved(sweep: Sweep, arm: int) -> dict[int, bool]:
     found: dict[int, list[bool]] = {}
     for run in sweep.runs:
         if run.arm == arm:
-            found.setdefault(run.problem, []).append(bool(run.correct))
+            found.setdefault(run.problem, []).append(bool(value(run, "accuracy")))
     return {problem: sum(right) > len(right) / 2 for problem, right in found.items()}
 
 
 @pytest.mark.parametrize("samples", [1, 2, 3])
 def test_the_table_pairs_problems_not_runs(samples: int) -> None:
-    sweep = made_up(problems=12, samples=samples, seed=samples)
+    sweep = made_up(problems=12, samples=samples, seed=samples, cut=0.3)
     table = steer_table(sweep)
     assert tuple(table) == STEERED and len(table) == len(sweep.arms) - 1
     before = solved(sweep, 0)
@@ -172,6 +173,19 @@ def test_runs_say_what_steering_did() -> None:
     assert table["positions"].isna().sum() == 4 and table["feature"].isna().sum() == 4
     assert table["change"].dropna().unique().tolist() == [0.5] and table["after"].dropna().unique().tolist() == [1.2]
     assert table["seed"].tolist()[:4] == [4, 6, 5, 7]
+
+
+def test_what_was_cut_off_at_the_limit_has_no_answer_and_solves_nothing() -> None:
+    """Although its answer stands in it and is right, as older sweeps store it, too."""
+    sweep = made_up(cut=1.0)
+    assert any(run.correct for run in sweep.runs) and all(run.answer for run in sweep.runs)
+    accuracy = figures(sweep).query("measure == 'accuracy'")
+    assert (accuracy["mean"] == 0).all() and (accuracy["runs"] == 15).all()
+    solved_of = steer_table(sweep)
+    assert (solved_of[["accuracy_baseline", "accuracy", "b", "c"]] == 0).all(axis=None)
+    told = runs(sweep)
+    assert told["answer"].isna().all() and not told["correct"].any()
+    assert runs(made_up(cut=1.0, referenced=False))["correct"].isna().all()
 
 
 def test_benjamini_hochberg_by_hand() -> None:

@@ -28,9 +28,10 @@ def steer_table(sweep: Sweep) -> pd.DataFrame:
     """A row for each arm but the baseline: `COLUMNS`.
 
     n: problems that baseline and arm have both tried, with a reference. A problem counts as solved where more than half
-    of the samples that both have are right: with one sample, where that is. b: solved by the baseline alone; c: by the
-    arm alone; p: McNemar's, exact; p_holm: corrected for all rows. difference: of accuracies, low to high the 95 %
-    interval by the bootstrap over problems; length: mean generated tokens of the runs that both have, likewise.
+    of the samples that both have are right: with one sample, where that is; what was cut off has no answer. b: solved
+    by the baseline alone; c: by the arm alone; p: McNemar's, exact; p_holm: corrected for all rows. difference: of
+    accuracies, low to high the 95 % interval by the bootstrap over problems; length: mean generated tokens of the runs
+    that both have, likewise.
     """
     right, lengths = values_of(sweep, "accuracy"), values_of(sweep, "tokens")
     rows = []

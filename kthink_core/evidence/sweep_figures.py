@@ -29,7 +29,7 @@ RUN_COLUMNS = (
 )  # fmt: skip
 
 _VALUE: dict[Measure, Callable[[Run], float | None]] = {
-    "accuracy": lambda run: run.correct,
+    "accuracy": lambda run: run.solved,
     "tokens": lambda run: run.tokens,
     "closed": lambda run: run.closed,
     "repetition": lambda run: run.repetition,
@@ -48,7 +48,8 @@ def values_of(sweep: Sweep, measure: Measure) -> NDArray[np.float64]:
 def figures(sweep: Sweep) -> pd.DataFrame:
     """A row for each arm and measure, the baseline's first, where its feature and strength are null: `COLUMNS`.
 
-    mean: over `runs` of so many `problems`, with its 95 % interval; difference: to the baseline over the runs that both
+    accuracy: the share of right answers; a run that was cut off at the limit has none. mean: over `runs` of so many
+    `problems`, with its 95 % interval; difference: to the baseline over the runs that both
     have, of the same problem at the same seed, with its interval and p (paired_means.py). q: p corrected for all the
     differences of the sweep (Benjamini and Hochberg 1995): of those called different at q ≤ 0.05, 5 % are expected to
     be none.
@@ -119,7 +120,8 @@ def benjamini_hochberg(p: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def runs(sweep: Sweep) -> pd.DataFrame:
     """A row for each run, arm by arm: `RUN_COLUMNS`. positions: at how many generated ones steering acted; medians over
-    these of change, ‖Δh‖ / ‖h‖ of the vector, and of the feature's activation before and after."""
+    these of change, ‖Δh‖ / ‖h‖ of the vector, and of the feature's activation before and after. A run that was cut off
+    at the limit (finish_reason `length`) has no answer and is not correct."""
     arms = sweep.arms
     rows = [
         {
@@ -132,7 +134,9 @@ def runs(sweep: Sweep) -> pd.DataFrame:
             "change": run.receipt and run.receipt.change_median,
             "before": run.receipt and run.receipt.before_median,
             "after": run.receipt and run.receipt.after_median,
-            **run.model_dump(exclude={"arm", "receipt"}),
+            **run.model_dump(exclude={"arm", "receipt", "answer", "correct"}),
+            "answer": run.final,
+            "correct": run.solved,
         }
         for run in sorted(sweep.runs, key=lambda run: run.key)
         for arm in [arms[run.arm]]

@@ -134,7 +134,7 @@ def _texts(page: Page, id: str, sweep: Sweep, called: Mapping[str, str]) -> None
             "seed": [run.seed for run, _ in rows],
             "before": [_outcome(base) for _, base in rows],
             "after": [_outcome(run) for run, _ in rows],
-            "answer": [visible(run.answer) if run.answer is not None else numerals.MISSING for run, _ in rows],
+            "answer": [numerals.MISSING if run.final is None else visible(run.final) for run, _ in rows],
             "reference": [visible(sweep.questions[run.problem].reference or numerals.MISSING) for run, _ in rows],
             "tokens": [run.tokens for run, _ in rows],
             "change": [_change(run) for run, _ in rows],
@@ -180,7 +180,7 @@ def _outcome(run: Run | None) -> str:
         return numerals.MISSING
     if run.finish_reason == "length":
         return "cut off"
-    return {True: "right", False: "wrong", None: "ungraded"}[run.correct]
+    return {True: "right", False: "wrong", None: "ungraded"}[run.solved]
 
 
 def _change(run: Run) -> str:
