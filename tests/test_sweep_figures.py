@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import chain, product
 from statistics import fmean
 
@@ -24,6 +25,7 @@ from kthink_core.evidence.sweep_figures import (
     remarks,
     runs,
 )
+from kthink_core.records import Check
 from kthink_core.store.sweeps import Run, Sweep
 from tests.sweep_samples import made_up
 
@@ -173,6 +175,26 @@ def test_runs_say_what_steering_did() -> None:
     assert table["positions"].isna().sum() == 4 and table["feature"].isna().sum() == 4
     assert table["change"].dropna().unique().tolist() == [0.5] and table["after"].dropna().unique().tolist() == [1.2]
     assert table["seed"].tolist()[:4] == [4, 6, 5, 7]
+
+
+def test_what_was_tried_on_a_run_is_told_and_what_does_not_hold_loudly() -> None:
+    held, broken = Check("as it is", 1e-8, 1e-6), Check("as it is", 0.5, 1e-6)
+    sweep = made_up(problems=4, samples=1)
+    checks = {(1, 0, 0): (held, Check("silent", 0.0, 0.0)), (2, 0, 0): (held,), (2, 1, 0): (broken,)}
+    given = [
+        run.model_copy(update={"receipt": run.receipt and replace(run.receipt, checks=checks.get(run.key, ()))})
+        for run in sweep.runs
+    ]
+    tried = Sweep.model_validate_json(sweep.model_copy(update={"runs": tuple(given)}).model_dump_json())
+    table, each = steer_table(tried), runs(tried)
+    said = ["as it is 1e-08 of 1e-06; silent 0 of 0", "as it is 0.5 of 1e-06", "", ""]
+    assert table["checks"].fillna("").tolist() == said
+    assert table["checks_failed"].tolist() == [0, 1, 0, 0]
+    assert (table["change"] == 0.5).all() and (table["change_max"] == 0.9).all()
+    assert each["change_max"].dropna().tolist() == [0.9] * 16 and each["checks"].notna().sum() == 3
+    (told,) = [remark for remark in remarks(tried) if "does not hold" in remark]
+    assert "in 1 of 2 runs" in told and "layers.0.mlp:7 clamp 1.5×: as it is 0.5 of 1e-06." in told
+    assert not any("hold" in remark for remark in remarks(sweep))
 
 
 def test_what_was_cut_off_at_the_limit_has_no_answer_and_solves_nothing() -> None:

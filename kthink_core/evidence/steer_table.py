@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 
 from kthink_core.evidence.mcnemar import exact_p, holm
 from kthink_core.evidence.paired_means import mean
-from kthink_core.evidence.sweep_figures import values_of
+from kthink_core.evidence.sweep_figures import steered, values_of
 from kthink_core.store.sweeps import Sweep
 
 COLUMNS = (
     "hookpoint", "feature", "action", "strength", "value", "n", "accuracy_baseline", "accuracy", "difference",
     "difference_low", "difference_high", "b", "c", "p", "p_holm", "length_baseline", "length", "length_difference",
-    "length_low", "length_high",
+    "length_low", "length_high", "change", "change_max", "checks", "checks_failed",
 )  # fmt: skip
 DISCORDANT = 6
 """Pairs that turn out differently, below which no exact p is under 0.05."""
@@ -31,10 +31,12 @@ def steer_table(sweep: Sweep) -> pd.DataFrame:
     of the samples that both have are right: with one sample, where that is; what was cut off has no answer. b: solved
     by the baseline alone; c: by the arm alone; p: McNemar's, exact; p_holm: corrected for all rows. difference: of
     accuracies, low to high the 95 % interval by the bootstrap over problems; length: mean generated tokens of the runs
-    that both have, likewise.
+    that both have, likewise. change, change_max: median over the runs of each run's median of ‖Δh‖ / ‖h‖, and the
+    largest; checks: text, what was tried on a run of each batch (receipts.py), the worst value found, the most that it
+    may be; checks_failed: runs on which one does not hold, which are not what was asked for.
     """
     right, lengths = values_of(sweep, "accuracy"), values_of(sweep, "tokens")
-    rows = []
+    rows, receipts = [], steered(sweep)
     for number, arm in enumerate(sweep.arms):
         if arm.target is None or arm.intervention is None:
             continue
@@ -67,9 +69,14 @@ def steer_table(sweep: Sweep) -> pd.DataFrame:
                 "length_difference": longer.value,
                 "length_low": longer.low,
                 "length_high": longer.high,
+                "change": receipts[number].change,
+                "change_max": receipts[number].change_max,
+                "checks": receipts[number].text,
+                "checks_failed": receipts[number].failed,
             }
         )
     table = pd.DataFrame(rows, columns=list(COLUMNS))
+    table = table.astype({"change": "float64", "change_max": "float64"})
     return table.assign(p_holm=holm(table["p"].to_numpy(np.float64)))
 
 

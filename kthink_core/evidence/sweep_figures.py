@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from kthink_core.evidence.paired_means import ALL_SIGNS, mean, sign_flip_p
+from kthink_core.evidence.pooled_receipts import Pooled, failure, pooled
 from kthink_core.store.sweeps import Run, Sweep
 
 Measure = Literal["accuracy", "tokens", "closed", "repetition"]
@@ -25,7 +26,8 @@ COLUMNS = (
 )  # fmt: skip
 RUN_COLUMNS = (
     "hookpoint", "feature", "action", "strength", "problem", "sample", "seed", "tokens", "finish_reason", "closed",
-    "repetition", "answer", "reference", "correct", "positions", "change", "before", "after", "text",
+    "repetition", "answer", "reference", "correct", "positions", "change", "before", "after", "text", "change_max",
+    "checks",
 )  # fmt: skip
 
 _VALUE: dict[Measure, Callable[[Run], float | None]] = {
@@ -120,8 +122,9 @@ def benjamini_hochberg(p: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def runs(sweep: Sweep) -> pd.DataFrame:
     """A row for each run, arm by arm: `RUN_COLUMNS`. positions: at how many generated ones steering acted; medians over
-    these of change, ‖Δh‖ / ‖h‖ of the vector, and of the feature's activation before and after. A run that was cut off
-    at the limit (finish_reason `length`) has no answer and is not correct."""
+    these of change, ‖Δh‖ / ‖h‖ of the vector, and of the feature's activation before and after; change_max: the largest
+    of change; checks: of one run of each batch, what was tried on it, the value found, the most that it may be. A run
+    that was cut off at the limit (finish_reason `length`) has no answer and is not correct."""
     arms = sweep.arms
     rows = [
         {
@@ -134,6 +137,8 @@ def runs(sweep: Sweep) -> pd.DataFrame:
             "change": run.receipt and run.receipt.change_median,
             "before": run.receipt and run.receipt.before_median,
             "after": run.receipt and run.receipt.after_median,
+            "change_max": run.receipt and run.receipt.change_max,
+            "checks": run.receipt and pooled([run.receipt]).text,
             **run.model_dump(exclude={"arm", "receipt", "answer", "correct"}),
             "answer": run.final,
             "correct": run.solved,
@@ -141,14 +146,27 @@ def runs(sweep: Sweep) -> pd.DataFrame:
         for run in sorted(sweep.runs, key=lambda run: run.key)
         for arm in [arms[run.arm]]
     ]
-    whole, real = ("feature", "positions"), ("strength", "change", "before", "after")
+    whole, real = ("feature", "positions"), ("strength", "change", "before", "after", "change_max")
     types = dict.fromkeys(whole, "Int64") | dict.fromkeys(real, "float64")
     return pd.DataFrame(rows, columns=list(RUN_COLUMNS)).astype(types)
 
 
+def steered(sweep: Sweep) -> list[Pooled]:
+    """Of each arm, the baseline first, what the receipts of its runs come to."""
+    return [
+        pooled(run.receipt for run in sweep.runs if run.arm == arm and run.receipt) for arm in range(len(sweep.arms))
+    ]
+
+
+def failures(sweep: Sweep) -> list[str]:
+    """A sentence for each arm of which a check does not hold."""
+    where = [f"{arm.target.name} {sweep.asked.action} {arm.strength:g}×" if arm.target else "" for arm in sweep.arms]
+    return [told for of, arm in zip(steered(sweep), where, strict=True) if (told := failure(of, arm))]
+
+
 def remarks(sweep: Sweep) -> list[str]:
-    """What there is too little of to believe the figures, a sentence each."""
-    told = []
+    """What does not hold, and what there is too little of to believe the figures, a sentence each."""
+    told = failures(sweep)
     if not sweep.complete:
         told.append(f"The sweep is not complete: {len(sweep.runs):,} of {sweep.of:,} runs are done.")
     problems = len(sweep.questions)
