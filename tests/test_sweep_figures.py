@@ -27,6 +27,7 @@ from kthink_core.evidence.sweep_figures import (
 )
 from kthink_core.records import Check
 from kthink_core.store.sweeps import Run, Sweep
+from tests.share_intervals import newcombe_of, wilson_of
 from tests.sweep_samples import made_up
 
 
@@ -60,7 +61,8 @@ def test_every_figure_is_that_of_plain_loops(missing: float, cut: float) -> None
         assert row.runs == len(own) and row.problems == len({problem for problem, _ in own})
         assert row.mean == pytest.approx(fmean(own.values()))
         grouped = [[v for (p, _), v in own.items() if p == problem] for problem in sorted({p for p, _ in own})]
-        assert (row.low, row.high) == pytest.approx(resampled(grouped))
+        ends = wilson_of(grouped) if measure in ("accuracy", "closed") else resampled(grouped)
+        assert (row.low, row.high) == pytest.approx(ends)
         if not number:
             assert np.isnan([row.difference, row.p, row.q]).all() and np.isnan(row.strength)
             continue
@@ -68,7 +70,11 @@ def test_every_figure_is_that_of_plain_loops(missing: float, cut: float) -> None
         apart = [[own[key] - base[key] for key in both if key[0] == p] for p in sorted({p for p, _ in both})]
         assert row.baseline == pytest.approx(fmean(base[key] for key in both))
         assert row.difference == pytest.approx(fmean(chain(*apart)))
-        assert (row.difference_low, row.difference_high) == pytest.approx(resampled(apart))
+        ends = resampled(apart)
+        if measure in ("accuracy", "closed"):
+            ends = newcombe_of(*([[of[key] for key in both if key[0] == p] for p in sorted({p for p, _ in both})]
+                                 for of in (own, base)))  # fmt: skip
+        assert (row.difference_low, row.difference_high) == pytest.approx(ends)
         sums = [sum(own) for own in apart]
         ways = [
             abs(sum(s * sign for s, sign in zip(sums, signs, strict=True)))
@@ -136,8 +142,8 @@ def test_the_table_pairs_problems_not_runs(samples: int) -> None:
         assert row.accuracy_baseline == pytest.approx(fmean(before.values()))
         assert row.accuracy == pytest.approx(fmean(after.values()))
         assert row.difference == pytest.approx((row.c - row.b) / 12)
-        apart = [[float(after[p]) - before[p]] for p in sorted(before)]
-        assert (row.difference_low, row.difference_high) == pytest.approx(resampled(apart))
+        ends = newcombe_of(*([[float(of[p])] for p in sorted(before)] for of in (after, before)))
+        assert (row.difference_low, row.difference_high) == pytest.approx(ends)
         few, both = min(row.b, row.c), row.b + row.c
         ways = [min(sum(way), both - sum(way)) <= few for way in product((0, 1), repeat=both)]
         assert row.p == pytest.approx(fmean(ways) if few * 2 != both else 1)

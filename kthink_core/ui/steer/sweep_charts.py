@@ -46,9 +46,9 @@ def draw(page: Page, id: str, sweep: Sweep, table: pd.DataFrame) -> None:
             header.nothing(plain(remark))
     st.header("Against strength", help=terms.help("sweep_interval"))
     st.caption(
-        "Bars are 95 % intervals over problems; the grey line and band are the baseline and its interval. A dot "
-        "without a bar has an interval without width: all problems gave the same, which does not mean that others "
-        f"would. Rings under “{TITLES['closed']}”: the share that ended by itself, not cut off at the limit."
+        "Bars are 95 % intervals over problems; the grey line and band are the baseline and its interval. A length or "
+        "repetition without a bar has an interval without width: all problems gave the same, which does not mean that "
+        f"others would. Rings under “{TITLES['closed']}”: the share that ended by itself, not cut off at the limit."
     )
     ended = [count / runs if runs else float("nan") for count, runs in ended_by_itself(sweep)]
     called = names_of(page, sweep)
