@@ -201,6 +201,11 @@ class Check:
     def holds(self) -> bool:
         return self.value <= self.most
 
+    @property
+    def text(self) -> str:
+        """`as it is 3e-08 of 1e-06`: the value found, the most that it may be."""
+        return f"{self.name} {self.value:.3g} of {self.most:g}"
+
 
 @dataclass(frozen=True)
 class Receipt:

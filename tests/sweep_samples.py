@@ -22,9 +22,10 @@ def made_up(
     seed: int = 0,
     missing: float = 0.0,
     referenced: bool = True,
+    cut: float = 0.0,
 ) -> Sweep:
-    """A sweep whose runs are drawn at random; a share of them is missing."""
-    random = np.random.default_rng(seed)
+    """A sweep whose runs are drawn at random; a share of them is missing, one `cut` off with its answer written."""
+    random, ends = np.random.default_rng(seed), np.random.default_rng(seed)
     asked_problems = [Problem(at, f"question {at}", str(at) if referenced else None) for at in range(problems)]
     asked = Asked(
         targets=tuple(Target(hookpoint="layers.0.mlp", feature=7 + at, maximum=2.0) for at in range(features)),
@@ -34,7 +35,8 @@ def made_up(
     runs = [
         Run(
             arm=arm, problem=problem, sample=sample, seed=asked.seed_of(problem, sample),
-            tokens=int(random.integers(5, 50)), finish_reason="stop", closed=bool(random.random() < 0.7),
+            tokens=int(random.integers(5, 50)), closed=bool(random.random() < 0.7),
+            finish_reason="length" if ends.random() < cut else "stop",
             repetition=float(random.random()), answer=str(problem),
             correct=bool(random.random() < 0.5) if referenced else None, text=f"<think>arm {arm}",
             receipt=Receipt(0, 9, 0.5, 0.9, 0.0, 1.0, 1.2, 1.9) if arm else None,

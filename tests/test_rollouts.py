@@ -173,7 +173,8 @@ class TestRollouts:
                 prompt = made.prompts[0]._replace(seed=seed, token_ids=before)
                 ((alone, _),) = generate(made.lm, [prompt], Sampling(0.6, 0.95, LIMIT - written), (), "hookpoint")
                 whole = (*before[trace.prompt_tokens :], *alone.token_ids)
-                assert place.answers[row] == final_answer(text_of(made.lm.tokenizer, whole, special=False))
+                answer = final_answer(text_of(made.lm.tokenizer, whole, special=False))
+                assert place.answers[row] == (answer if alone.finish_reason == "stop" else None)
                 if place.repeats:
                     text = text_of(made.lm.tokenizer, alone.token_ids).split(".")[0].split("?")[0]
                     same = study.sentences[0].text.strip().rstrip(".?")
@@ -185,6 +186,17 @@ class TestRollouts:
         at, sampling = trace.prompt_tokens + 10, Sampling(0.6, 0.95, 10)
         found = dict(roll_out(made.lm, "hookpoint", trace, at, [1, 2], sampling, None, None))
         assert [(one.answer, one.tokens) for one in found.values()] == [(None, 0)] * 2
+
+    def test_what_is_cut_off_has_no_answer_though_one_was_written(self, made: Plan, cache: Path) -> None:
+        with open_reader(cache, "thoughts") as reader:
+            trace = reader.inference(0)
+        written = next(
+            many for many in range(LIMIT) if final_answer("".join(trace.texts[trace.prompt_tokens :][:many]))
+        )
+        for limit, answer in ((written, None), (LIMIT, trace.answer)):
+            at, sampling = trace.prompt_tokens + written, Sampling(0.0, 1.0, limit)
+            ((_, one),) = roll_out(made.lm, "hookpoint", trace, at, [1], sampling, None, None)
+            assert one.answer == answer
 
     def test_the_traces_own_steering_goes_on(self, made: Plan, cache: Path, engaged: Engaged) -> None:
         done = Intervention(HOOKPOINT, 1075, "add", 25.0)

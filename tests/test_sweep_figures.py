@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import chain, product
 from statistics import fmean
 
@@ -24,12 +25,15 @@ from kthink_core.evidence.sweep_figures import (
     remarks,
     runs,
 )
+from kthink_core.records import Check
 from kthink_core.store.sweeps import Run, Sweep
+from tests.share_intervals import newcombe_of, wilson_of
 from tests.sweep_samples import made_up
 
 
 def value(run: Run, measure: Measure) -> float:
-    found = {"accuracy": run.correct, "tokens": run.tokens, "closed": run.closed, "repetition": run.repetition}[measure]
+    right = run.correct and run.finish_reason == "stop"
+    found = {"accuracy": right, "tokens": run.tokens, "closed": run.closed, "repetition": run.repetition}[measure]
     assert found is not None
     return float(found)
 
@@ -44,9 +48,9 @@ def resampled(by_problem: list[list[float]]) -> tuple[float, float]:
     return float(low), float(high)
 
 
-@pytest.mark.parametrize("missing", [0.0, 0.3])
-def test_every_figure_is_that_of_plain_loops(missing: float) -> None:
-    sweep = made_up(missing=missing, seed=3)
+@pytest.mark.parametrize(("missing", "cut"), [(0.0, 0.4), (0.3, 0.0)])
+def test_every_figure_is_that_of_plain_loops(missing: float, cut: float) -> None:
+    sweep = made_up(missing=missing, seed=3, cut=cut)
     table = figures(sweep)
     assert tuple(table) == COLUMNS
     assert table["measure"].tolist() == [name for name in MEASURES for _ in sweep.arms]
@@ -57,7 +61,8 @@ def test_every_figure_is_that_of_plain_loops(missing: float) -> None:
         assert row.runs == len(own) and row.problems == len({problem for problem, _ in own})
         assert row.mean == pytest.approx(fmean(own.values()))
         grouped = [[v for (p, _), v in own.items() if p == problem] for problem in sorted({p for p, _ in own})]
-        assert (row.low, row.high) == pytest.approx(resampled(grouped))
+        ends = wilson_of(grouped) if measure in ("accuracy", "closed") else resampled(grouped)
+        assert (row.low, row.high) == pytest.approx(ends)
         if not number:
             assert np.isnan([row.difference, row.p, row.q]).all() and np.isnan(row.strength)
             continue
@@ -65,7 +70,11 @@ def test_every_figure_is_that_of_plain_loops(missing: float) -> None:
         apart = [[own[key] - base[key] for key in both if key[0] == p] for p in sorted({p for p, _ in both})]
         assert row.baseline == pytest.approx(fmean(base[key] for key in both))
         assert row.difference == pytest.approx(fmean(chain(*apart)))
-        assert (row.difference_low, row.difference_high) == pytest.approx(resampled(apart))
+        ends = resampled(apart)
+        if measure in ("accuracy", "closed"):
+            ends = newcombe_of(*([[of[key] for key in both if key[0] == p] for p in sorted({p for p, _ in both})]
+                                 for of in (own, base)))  # fmt: skip
+        assert (row.difference_low, row.difference_high) == pytest.approx(ends)
         sums = [sum(own) for own in apart]
         ways = [
             abs(sum(s * sign for s, sign in zip(sums, signs, strict=True)))
@@ -115,13 +124,13 @@ def solved(sweep: Sweep, arm: int) -> dict[int, bool]:
     found: dict[int, list[bool]] = {}
     for run in sweep.runs:
         if run.arm == arm:
-            found.setdefault(run.problem, []).append(bool(run.correct))
+            found.setdefault(run.problem, []).append(bool(value(run, "accuracy")))
     return {problem: sum(right) > len(right) / 2 for problem, right in found.items()}
 
 
 @pytest.mark.parametrize("samples", [1, 2, 3])
 def test_the_table_pairs_problems_not_runs(samples: int) -> None:
-    sweep = made_up(problems=12, samples=samples, seed=samples)
+    sweep = made_up(problems=12, samples=samples, seed=samples, cut=0.3)
     table = steer_table(sweep)
     assert tuple(table) == STEERED and len(table) == len(sweep.arms) - 1
     before = solved(sweep, 0)
@@ -133,8 +142,8 @@ def test_the_table_pairs_problems_not_runs(samples: int) -> None:
         assert row.accuracy_baseline == pytest.approx(fmean(before.values()))
         assert row.accuracy == pytest.approx(fmean(after.values()))
         assert row.difference == pytest.approx((row.c - row.b) / 12)
-        apart = [[float(after[p]) - before[p]] for p in sorted(before)]
-        assert (row.difference_low, row.difference_high) == pytest.approx(resampled(apart))
+        ends = newcombe_of(*([[float(of[p])] for p in sorted(before)] for of in (after, before)))
+        assert (row.difference_low, row.difference_high) == pytest.approx(ends)
         few, both = min(row.b, row.c), row.b + row.c
         ways = [min(sum(way), both - sum(way)) <= few for way in product((0, 1), repeat=both)]
         assert row.p == pytest.approx(fmean(ways) if few * 2 != both else 1)
@@ -172,6 +181,39 @@ def test_runs_say_what_steering_did() -> None:
     assert table["positions"].isna().sum() == 4 and table["feature"].isna().sum() == 4
     assert table["change"].dropna().unique().tolist() == [0.5] and table["after"].dropna().unique().tolist() == [1.2]
     assert table["seed"].tolist()[:4] == [4, 6, 5, 7]
+
+
+def test_what_was_tried_on_a_run_is_told_and_what_does_not_hold_loudly() -> None:
+    held, broken = Check("as it is", 1e-8, 1e-6), Check("as it is", 0.5, 1e-6)
+    sweep = made_up(problems=4, samples=1)
+    checks = {(1, 0, 0): (held, Check("silent", 0.0, 0.0)), (2, 0, 0): (held,), (2, 1, 0): (broken,)}
+    given = [
+        run.model_copy(update={"receipt": run.receipt and replace(run.receipt, checks=checks.get(run.key, ()))})
+        for run in sweep.runs
+    ]
+    tried = Sweep.model_validate_json(sweep.model_copy(update={"runs": tuple(given)}).model_dump_json())
+    table, each = steer_table(tried), runs(tried)
+    said = ["as it is 1e-08 of 1e-06; silent 0 of 0", "as it is 0.5 of 1e-06", "", ""]
+    assert table["checks"].fillna("").tolist() == said
+    assert table["checks_failed"].tolist() == [0, 1, 0, 0]
+    assert (table["change"] == 0.5).all() and (table["change_max"] == 0.9).all()
+    assert each["change_max"].dropna().tolist() == [0.9] * 16 and each["checks"].notna().sum() == 3
+    (told,) = [remark for remark in remarks(tried) if "does not hold" in remark]
+    assert "in 1 of 2 runs" in told and "layers.0.mlp:7 clamp 1.5×: as it is 0.5 of 1e-06." in told
+    assert not any("hold" in remark for remark in remarks(sweep))
+
+
+def test_what_was_cut_off_at_the_limit_has_no_answer_and_solves_nothing() -> None:
+    """Although its answer stands in it and is right, as older sweeps store it, too."""
+    sweep = made_up(cut=1.0)
+    assert any(run.correct for run in sweep.runs) and all(run.answer for run in sweep.runs)
+    accuracy = figures(sweep).query("measure == 'accuracy'")
+    assert (accuracy["mean"] == 0).all() and (accuracy["runs"] == 15).all()
+    solved_of = steer_table(sweep)
+    assert (solved_of[["accuracy_baseline", "accuracy", "b", "c"]] == 0).all(axis=None)
+    told = runs(sweep)
+    assert told["answer"].isna().all() and not told["correct"].any()
+    assert runs(made_up(cut=1.0, referenced=False))["correct"].isna().all()
 
 
 def test_benjamini_hochberg_by_hand() -> None:

@@ -33,6 +33,7 @@ from kthink_core.store.studies import list_studies, save_study
 from kthink_core.store.sweeps import Sweep
 from kthink_core.store.writer import open_writer
 from kthink_core.ui.live.job_watch import JobWatch
+from kthink_core.ui.parts.numerals import MISSING
 from kthink_core.ui.parts.writing import plain
 from tests.app_visits import PATIENCE, tables
 from tests.import_graph import ROOT
@@ -270,6 +271,8 @@ class TestPage:
         lengths = [np.mean([run.tokens for run in of]) for of in runs[:2]]
         difference = f"{lengths[1] - lengths[0]:+.1f} tokens".replace("+0.0", "0.0").replace("-", "−")
         assert shown["Length, tokens"][1].startswith(f"{lengths[1]:.1f}; {difference} (")
+        assert shown["Checks"][0] == MISSING and shown["Checks"][1].startswith("hold in 1 of 1 runs: as it is ")
+        assert shown["‖Δh‖ / ‖h‖"][0] == MISSING and " %, at most " in shown["‖Δh‖ / ‖h‖"][2]
         drawn = app.get("vega_lite_chart")
         assert len(drawn) == 3  # no reference: accuracy is not known
         code = [element.value for element in app.get("code")]
@@ -296,6 +299,29 @@ class TestPage:
             said = [element.value for kind in ("markdown", "caption", "info") for element in app.get(kind)]
             assert any(plain(evil) in each for each in said)
             assert not any("<script>" in each or ":red[" in each for each in said)
+        finally:
+            path.unlink()
+
+    def test_a_check_that_does_not_hold_is_an_error(
+        self, visit: Callable[..., AppTest], cache: Path, swept: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        with open_reader(cache, "tiny") as reader:
+            sweep = sweep_results.stored(reader, swept)
+            document = sweep.model_copy(update={"asked": sweep.asked.model_copy(update={"seed": 6})}).model_dump()
+            for run in document["runs"]:
+                for check in (run["receipt"] or {}).get("checks", ()):
+                    check["value"] = 0.5
+            broken = Sweep.model_validate(document)
+            path = save_study(reader.layout, KIND, broken.id, broken)
+        try:
+            app = visit(sweep=broken.id)
+            told = [error.value for error in app.error]
+            assert len(told) == len(sweep.arms) - 1 and all("A check does not hold in 1 of 1" in each for each in told)
+            where = ["--study", broken.id, "--experiment", "tiny", "--cache", str(cache), "--format", "json"]
+            assert main(["query", "steer-eval", *where]) == 0
+            out, err = capsys.readouterr()
+            assert [row["checks_failed"] for row in json.loads(out)] == [1] * len(told)
+            assert err.count("A check does not hold in 1 of 1 runs") == len(told)
         finally:
             path.unlink()
 

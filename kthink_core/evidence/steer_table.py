@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 
 from kthink_core.evidence.mcnemar import exact_p, holm
 from kthink_core.evidence.paired_means import mean
-from kthink_core.evidence.sweep_figures import values_of
+from kthink_core.evidence.paired_shares import difference_ends
+from kthink_core.evidence.sweep_figures import steered, values_of
 from kthink_core.store.sweeps import Sweep
 
 COLUMNS = (
     "hookpoint", "feature", "action", "strength", "value", "n", "accuracy_baseline", "accuracy", "difference",
     "difference_low", "difference_high", "b", "c", "p", "p_holm", "length_baseline", "length", "length_difference",
-    "length_low", "length_high",
+    "length_low", "length_high", "change", "change_max", "checks", "checks_failed",
 )  # fmt: skip
 DISCORDANT = 6
 """Pairs that turn out differently, below which no exact p is under 0.05."""
@@ -28,12 +29,16 @@ def steer_table(sweep: Sweep) -> pd.DataFrame:
     """A row for each arm but the baseline: `COLUMNS`.
 
     n: problems that baseline and arm have both tried, with a reference. A problem counts as solved where more than half
-    of the samples that both have are right: with one sample, where that is. b: solved by the baseline alone; c: by the
-    arm alone; p: McNemar's, exact; p_holm: corrected for all rows. difference: of accuracies, low to high the 95 %
-    interval by the bootstrap over problems; length: mean generated tokens of the runs that both have, likewise.
+    of the samples that both have are right: with one sample, where that is; what was cut off has no answer. b: solved
+    by the baseline alone; c: by the arm alone; p: McNemar's, exact; p_holm: corrected for all rows. difference: of
+    accuracies, low to high the 95 % interval of a difference of paired shares (Newcombe 1998, paired_shares.py);
+    length: mean generated tokens of the runs that both have, its interval by the bootstrap over problems. change,
+    change_max: median over the runs of each run's median of ‖Δh‖ / ‖h‖, and the largest; checks: text, what was tried
+    on a run of each batch (receipts.py), the worst value found, the most that it may be; checks_failed: runs on which
+    one does not hold, which are not what was asked for.
     """
     right, lengths = values_of(sweep, "accuracy"), values_of(sweep, "tokens")
-    rows = []
+    rows, receipts = [], steered(sweep)
     for number, arm in enumerate(sweep.arms):
         if arm.target is None or arm.intervention is None:
             continue
@@ -42,7 +47,7 @@ def steer_table(sweep: Sweep) -> pd.DataFrame:
         before, after = (_solved(values[there], both[there]) for values in (right[0], right[number]))
         n = int(there.sum())
         b, c = int((before & ~after).sum()), int((after & ~before).sum())
-        accuracy = mean(after.astype(np.float64) - before, np.ones(n, np.int64))
+        low, high = difference_ends(*np.array([[after], [before]], np.float64), np.ones((1, n), np.int64))
         ran = ~np.isnan(lengths[0]) & ~np.isnan(lengths[number])
         longer = mean(np.where(ran, lengths[number] - lengths[0], 0).sum(axis=1), ran.sum(axis=1))
         rows.append(
@@ -55,9 +60,9 @@ def steer_table(sweep: Sweep) -> pd.DataFrame:
                 "n": n,
                 "accuracy_baseline": before.mean() if n else np.nan,
                 "accuracy": after.mean() if n else np.nan,
-                "difference": accuracy.value,
-                "difference_low": accuracy.low,
-                "difference_high": accuracy.high,
+                "difference": (c - b) / n if n else np.nan,
+                "difference_low": float(low[0]),
+                "difference_high": float(high[0]),
                 "b": b,
                 "c": c,
                 "p": exact_p(b, c) if n else np.nan,
@@ -66,9 +71,14 @@ def steer_table(sweep: Sweep) -> pd.DataFrame:
                 "length_difference": longer.value,
                 "length_low": longer.low,
                 "length_high": longer.high,
+                "change": receipts[number].change,
+                "change_max": receipts[number].change_max,
+                "checks": receipts[number].text,
+                "checks_failed": receipts[number].failed,
             }
         )
     table = pd.DataFrame(rows, columns=list(COLUMNS))
+    table = table.astype({"change": "float64", "change_max": "float64"})
     return table.assign(p_holm=holm(table["p"].to_numpy(np.float64)))
 
 

@@ -10,14 +10,18 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from kthink_core.evidence.paired_means import ALL_SIGNS, mean, sign_flip_p
+from kthink_core.evidence.paired_means import ALL_SIGNS, Mean, mean, sign_flip_p
+from kthink_core.evidence.paired_shares import difference_ends, share_ends
+from kthink_core.evidence.pooled_receipts import Pooled, failure, pooled
 from kthink_core.store.sweeps import Run, Sweep
 
 Measure = Literal["accuracy", "tokens", "closed", "repetition"]
 MEASURES: tuple[Measure, ...] = get_args(Measure)
+SHARES: frozenset[Measure] = frozenset({"accuracy", "closed"})
+"""Those that are true or false of a run."""
 
 FEW_PROBLEMS = 20
-"""Below it an interval over problems says little."""
+"""Below it an interval by the bootstrap over problems is too narrow."""
 
 COLUMNS = (
     "hookpoint", "feature", "action", "strength", "value", "measure", "runs", "problems", "mean", "low", "high",
@@ -25,11 +29,12 @@ COLUMNS = (
 )  # fmt: skip
 RUN_COLUMNS = (
     "hookpoint", "feature", "action", "strength", "problem", "sample", "seed", "tokens", "finish_reason", "closed",
-    "repetition", "answer", "reference", "correct", "positions", "change", "before", "after", "text",
+    "repetition", "answer", "reference", "correct", "positions", "change", "before", "after", "text", "change_max",
+    "checks",
 )  # fmt: skip
 
 _VALUE: dict[Measure, Callable[[Run], float | None]] = {
-    "accuracy": lambda run: run.correct,
+    "accuracy": lambda run: run.solved,
     "tokens": lambda run: run.tokens,
     "closed": lambda run: run.closed,
     "repetition": lambda run: run.repetition,
@@ -48,17 +53,19 @@ def values_of(sweep: Sweep, measure: Measure) -> NDArray[np.float64]:
 def figures(sweep: Sweep) -> pd.DataFrame:
     """A row for each arm and measure, the baseline's first, where its feature and strength are null: `COLUMNS`.
 
-    mean: over `runs` of so many `problems`, with its 95 % interval; difference: to the baseline over the runs that both
-    have, of the same problem at the same seed, with its interval and p (paired_means.py). q: p corrected for all the
+    accuracy: the share of right answers; a run that was cut off at the limit has none. mean: over `runs` of so many
+    `problems`, with its 95 % interval; difference: to the baseline over the runs that both have, of the same problem at
+    the same seed, with its interval and p (paired_means.py). Intervals of accuracy and closed, which are shares, are
+    Wilson's, and Newcombe's of paired shares, a problem the unit (paired_shares.py); those of tokens and repetition are
+    by the bootstrap over problems, too narrow where these are few (paired_means.py). q: p corrected for all the
     differences of the sweep (Benjamini and Hochberg 1995): of those called different at q ≤ 0.05, 5 % are expected to
     be none.
     """
     rows = []
     for measure in MEASURES:
         values = values_of(sweep, measure)
-        for number, (arm, here) in enumerate(zip(sweep.arms, values, strict=True)):
-            given = ~np.isnan(here)
-            value = mean(np.nansum(here, axis=1), given.sum(axis=1))
+        means, compared = _means(measure, values), _compared(measure, values)
+        for number, (arm, mean_of, given) in enumerate(zip(sweep.arms, means, ~np.isnan(values), strict=True)):
             row: dict[str, object] = {
                 "hookpoint": arm.target and arm.target.hookpoint,
                 "feature": arm.target and arm.target.feature,
@@ -68,11 +75,11 @@ def figures(sweep: Sweep) -> pd.DataFrame:
                 "measure": measure,
                 "runs": int(given.sum()),
                 "problems": int(given.any(axis=1).sum()),
-                "mean": value.value,
-                "low": value.low,
-                "high": value.high,
+                "mean": mean_of.value,
+                "low": mean_of.low,
+                "high": mean_of.high,
             }
-            rows.append(row | (_compared(here, values[0]) if number else {}))
+            rows.append(row | (compared[number] if number else {}))
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     table["q"] = benjamini_hochberg(table["p"].to_numpy(np.float64))
     numbers = dict.fromkeys(("strength", "value", *COLUMNS[8:]), "float64")
@@ -81,19 +88,36 @@ def figures(sweep: Sweep) -> pd.DataFrame:
     )
 
 
-def _compared(arm: NDArray[np.float64], baseline: NDArray[np.float64]) -> dict[str, object]:
-    """[problems, samples] each."""
-    apart = arm - baseline
+def _means(measure: Measure, values: NDArray[np.float64]) -> list[Mean]:
+    """Of each arm of [arms, problems, samples]."""
+    sums, counts = np.nansum(values, axis=2), (~np.isnan(values)).sum(axis=2)
+    means = [mean(*own) for own in zip(sums, counts, strict=True)]
+    return _with_ends(means, share_ends(sums, counts)) if measure in SHARES else means
+
+
+def _compared(measure: Measure, values: NDArray[np.float64]) -> list[dict[str, object]]:
+    """Of each arm of [arms, problems, samples], the first against itself."""
+    apart = values - values[0]
     both = ~np.isnan(apart)
-    sums, counts = np.nansum(apart, axis=1), both.sum(axis=1)
-    difference = mean(sums, counts)
-    return {
-        "baseline": float(baseline[both].mean()) if both.any() else np.nan,
-        "difference": difference.value,
-        "difference_low": difference.low,
-        "difference_high": difference.high,
-        "p": sign_flip_p(sums[counts > 0]),
-    }
+    sums, counts = np.nansum(apart, axis=2), both.sum(axis=2)
+    differences = [mean(*own) for own in zip(sums, counts, strict=True)]
+    if measure in SHARES:
+        here, there = (np.where(both, of, 0).sum(axis=2) for of in (values, values[0]))
+        differences = _with_ends(differences, difference_ends(here, there, counts))
+    return [
+        {
+            "baseline": float(values[0][own].mean()) if own.any() else np.nan,
+            "difference": difference.value,
+            "difference_low": difference.low,
+            "difference_high": difference.high,
+            "p": sign_flip_p(total[count > 0]),
+        }
+        for own, difference, total, count in zip(both, differences, sums, counts, strict=True)
+    ]
+
+
+def _with_ends(means: list[Mean], ends: tuple[NDArray[np.float64], NDArray[np.float64]]) -> list[Mean]:
+    return [Mean(of.value, float(low), float(high)) for of, low, high in zip(means, *ends, strict=True)]
 
 
 def ended_by_itself(sweep: Sweep) -> list[tuple[int, int]]:
@@ -119,7 +143,9 @@ def benjamini_hochberg(p: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def runs(sweep: Sweep) -> pd.DataFrame:
     """A row for each run, arm by arm: `RUN_COLUMNS`. positions: at how many generated ones steering acted; medians over
-    these of change, ‖Δh‖ / ‖h‖ of the vector, and of the feature's activation before and after."""
+    these of change, ‖Δh‖ / ‖h‖ of the vector, and of the feature's activation before and after; change_max: the largest
+    of change; checks: of one run of each batch, what was tried on it, the value found, the most that it may be. A run
+    that was cut off at the limit (finish_reason `length`) has no answer and is not correct."""
     arms = sweep.arms
     rows = [
         {
@@ -132,19 +158,36 @@ def runs(sweep: Sweep) -> pd.DataFrame:
             "change": run.receipt and run.receipt.change_median,
             "before": run.receipt and run.receipt.before_median,
             "after": run.receipt and run.receipt.after_median,
-            **run.model_dump(exclude={"arm", "receipt"}),
+            "change_max": run.receipt and run.receipt.change_max,
+            "checks": run.receipt and pooled([run.receipt]).text,
+            **run.model_dump(exclude={"arm", "receipt", "answer", "correct"}),
+            "answer": run.final,
+            "correct": run.solved,
         }
         for run in sorted(sweep.runs, key=lambda run: run.key)
         for arm in [arms[run.arm]]
     ]
-    whole, real = ("feature", "positions"), ("strength", "change", "before", "after")
+    whole, real = ("feature", "positions"), ("strength", "change", "before", "after", "change_max")
     types = dict.fromkeys(whole, "Int64") | dict.fromkeys(real, "float64")
     return pd.DataFrame(rows, columns=list(RUN_COLUMNS)).astype(types)
 
 
+def steered(sweep: Sweep) -> list[Pooled]:
+    """Of each arm, the baseline first, what the receipts of its runs come to."""
+    return [
+        pooled(run.receipt for run in sweep.runs if run.arm == arm and run.receipt) for arm in range(len(sweep.arms))
+    ]
+
+
+def failures(sweep: Sweep) -> list[str]:
+    """A sentence for each arm of which a check does not hold."""
+    where = [f"{arm.target.name} {sweep.asked.action} {arm.strength:g}×" if arm.target else "" for arm in sweep.arms]
+    return [told for of, arm in zip(steered(sweep), where, strict=True) if (told := failure(of, arm))]
+
+
 def remarks(sweep: Sweep) -> list[str]:
-    """What there is too little of to believe the figures, a sentence each."""
-    told = []
+    """What does not hold, and what there is too little of to believe the figures, a sentence each."""
+    told = failures(sweep)
     if not sweep.complete:
         told.append(f"The sweep is not complete: {len(sweep.runs):,} of {sweep.of:,} runs are done.")
     problems = len(sweep.questions)
@@ -152,7 +195,7 @@ def remarks(sweep: Sweep) -> list[str]:
         told.append("With one problem there are no intervals: whether another would do the same stays open.")
     elif problems < FEW_PROBLEMS:
         least = f", and no difference has a p below {2.0 ** (1 - problems):.2g}" if problems <= ALL_SIGNS else ""
-        told.append(f"With {problems} problems intervals are rough{least}.")
+        told.append(f"With {problems} problems the intervals of length and repetition are rough, too narrow{least}.")
     if all(question.reference is None for question in sweep.questions):
         told.append("The problems have no reference answers: accuracy is not known.")
     if sweep.asked.mode == "bypass":

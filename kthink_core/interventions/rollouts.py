@@ -15,7 +15,7 @@ from kthink_core.model.out_of_memory import out_of_memory
 from kthink_core.model.sampling import Sampling
 from kthink_core.model.steering import Steering
 from kthink_core.prompts import final_answer
-from kthink_core.records import Inference, Problem, Prompt
+from kthink_core.records import Generation, Inference, Problem, Prompt
 from kthink_core.sentence_splitting import sentences
 
 BATCH = 128
@@ -26,7 +26,8 @@ class Rollout(NamedTuple):
     """One continuation."""
 
     answer: str | None
-    """The final answer of what stands before the place and what was written after it, together."""
+    """The final answer of what stands before the place and what was written after it, together; None, too, where it was
+    cut off at the limit."""
     tokens: int
     """Written."""
     repeats: bool
@@ -62,7 +63,7 @@ def roll_out(
             with out_of_memory():
                 for made, _ in generate(lm, rows, left, (), site, lambda *_: pause(), steering, written):
                     del going[made.prompt.inference]
-                    yield made.prompt.inference, _rollout(lm, trace, at, made.token_ids, sentence, words)
+                    yield made.prompt.inference, _rollout(lm, trace, at, made, sentence, words)
         except torch.OutOfMemoryError as error:
             torch.cuda.empty_cache()
             if len(rows) == 1:
@@ -74,10 +75,12 @@ _NO_PROBLEM = Problem(0, "", None)
 
 
 def _rollout(
-    lm: LanguageModel, trace: Inference, at: int, token_ids: Sequence[int], sentence: str | None, words: dict[int, str]
+    lm: LanguageModel, trace: Inference, at: int, made: Generation, sentence: str | None, words: dict[int, str]
 ) -> Rollout:
-    whole = [*map(int, trace.token_ids[trace.prompt_tokens : at]), *token_ids]
-    answer = final_answer(text_of(lm.tokenizer, whole, special=False))
+    token_ids, answer = made.token_ids, None
+    if made.finish_reason == "stop":
+        whole = [*map(int, trace.token_ids[trace.prompt_tokens : at]), *token_ids]
+        answer = final_answer(text_of(lm.tokenizer, whole, special=False))
     if sentence is None:
         return Rollout(answer, len(token_ids), repeats=False)
     words |= {token_id: token_text(lm.tokenizer, token_id) for token_id in {*token_ids} - words.keys()}

@@ -28,7 +28,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from kthink_core.config import Site
-from kthink_core.errors import OutOfMemory
+from kthink_core.errors import HookSkipped, OutOfMemory
 from kthink_core.model.hookpoints import Edit, decoder_layers, passing
 from kthink_core.model.language_model import LanguageModel
 from kthink_core.model.objective import Objective, value_of
@@ -143,6 +143,8 @@ def _gradients(
         edits |= {hookpoint: watched(hookpoint, edits.get(hookpoint)) for hookpoint in hookpoints}
         with passing(lm.model, (), site, edits), _layers_again(lm) if by_layer else _as_they_are():
             hidden = lm.model.base_model(input_ids=ids, use_cache=False).last_hidden_state[0]
+            if skipped := [name for name in hookpoints if name not in seen]:  # before `passing`: it looks at the end
+                raise HookSkipped(skipped)
             values, gradients = [], []
             for number, objective in enumerate(objectives, 1):
                 value = value_of(lm, hidden, ids[0], objective)

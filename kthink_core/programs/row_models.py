@@ -12,7 +12,7 @@ from kthink_core.listing import QUERIES
 WHOLE = frozenset({
     "active", "active_inferences", "active_negative", "active_other", "active_positive", "after_feature", "alike",
     "answer_active", "answer_positions", "apart", "b", "before_nodes", "began", "both", "c", "change_position",
-    "compared", "count", "cut", "differing", "family", "feature", "feature_other", "firing", "first",
+    "checks_failed", "compared", "count", "cut", "differing", "family", "feature", "feature_other", "firing", "first",
     "generated_tokens", "inference", "inference_a", "inference_b", "inferences", "inferences_a", "inferences_b",
     "kl_position", "labelings", "last", "marked", "members", "more_positions", "n", "n_a", "n_b", "near_marked",
     "near_misses", "needed", "negative_positions", "neither", "none_after", "none_before", "of", "of_a", "of_b",

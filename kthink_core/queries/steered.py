@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from kthink_core.queries.checks import check_inference, check_top
+from kthink_core.records import Check
 from kthink_core.store.reader import Reader
 
 MOST = 10_000
@@ -48,4 +49,4 @@ def steering_checks(reader: Reader, inference: int) -> pd.DataFrame:
 def _text(checks: Any) -> str | None:
     if checks is None:
         return None
-    return "; ".join(f"{check['name']} {check['value']:.3g} of {check['most']:g}" for check in checks)
+    return "; ".join(Check(**check).text for check in checks)

@@ -42,7 +42,7 @@ class Place(Document):
     position: Count
     """Of the first token that is written anew."""
     answers: tuple[Answer | None, ...] = Field(max_length=MOST_ROLLOUTS)
-    """[rollouts] in the order of the seeds; None where there was no final answer."""
+    """[rollouts] in the order of the seeds; None where there was no final answer, as where it was cut off."""
     repeats: tuple[bool, ...] = Field(max_length=MOST_ROLLOUTS)
     """[rollouts] whether the first sentence written is that of the trace again; empty after the last sentence."""
     tokens: Count

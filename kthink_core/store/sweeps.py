@@ -117,8 +117,9 @@ class Run(Document):
     repetition: Share
     """Share of its groups of four tokens that stood in it before."""
     answer: str | None = Field(max_length=1000)
+    """As it stands in the text, in one that was cut off, too: `final` is what counts."""
     correct: bool | None
-    """None where there is no reference."""
+    """Of `answer`, likewise: `solved` is what counts. None where there is no reference."""
     text: str = Field(max_length=LONGEST_TEXT)
     """Its beginning, where it is longer than is kept."""
     receipt: Receipt | None
@@ -127,6 +128,16 @@ class Run(Document):
     @property
     def key(self) -> tuple[int, int, int]:
         return self.arm, self.problem, self.sample
+
+    @property
+    def final(self) -> str | None:
+        """Its answer; a run that was cut off at the limit has none, whatever it had written by then."""
+        return self.answer if self.finish_reason == "stop" else None
+
+    @property
+    def solved(self) -> bool | None:
+        """Whether its answer is right; None where there is no reference."""
+        return self.correct and self.finish_reason == "stop"
 
 
 class Sweep(Study):

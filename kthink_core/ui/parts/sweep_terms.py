@@ -30,9 +30,12 @@ SWEEPS: dict[str, Term] = {
     ),
     "sweep_interval": Term(
         "Interval of a sweep's figure",
-        "95 %: percentiles 2.5 and 97.5 over 1,000 resamples of the problems, each with all its runs (Efron 1979). "
-        "Runs of one problem are no independent cases. With fewer than twenty problems it is rough, and where all runs "
-        "turn out the same it has no width, which does not mean that it is sure.",
+        "95 %. Of right answers and closed thoughts, shares of runs: Wilson's (1927), and of the difference to the "
+        "baseline Newcombe's of paired shares (1998, method 10); runs of one problem are no independent cases, so that "
+        "they count as many as would vary as much alone, and each problem once where all runs turn out the same. Of "
+        "length and repetition: percentiles 2.5 and 97.5 over 1,000 resamples of the problems, each with all its runs "
+        "(Efron 1979); with fewer than twenty problems too narrow, and without width where all runs are the same, "
+        "which does not mean that it is sure.",
     ),
     "sweep_p": Term(
         "p and q of a sweep",
@@ -45,7 +48,8 @@ SWEEPS: dict[str, Term] = {
         "Lost, won, and McNemar's p",
         "Lost: problems solved by the baseline alone; won: by the steered runs alone. Were steering without effect, "
         "either would be as likely: p is the chance of a split as uneven (McNemar 1947, exact). Of several samples of "
-        "a problem more than half must be right. With fewer than six such problems no p is below 0.05.",
+        "a problem more than half must be right. With fewer than six such problems no p is below 0.05. The interval of "
+        "the difference, in the download, is Newcombe's of paired shares (1998, method 10).",
         r"p = \min\Big(1,\; 2 \sum_{i \le \min(b, c)} \binom{b+c}{i}\, 2^{-(b+c)}\Big)",
     ),
     "holm": Term(

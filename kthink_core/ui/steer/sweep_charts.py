@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from kthink_core.evidence.sweep_figures import MEASURES, Measure, ended_by_itself, remarks
+from kthink_core.evidence.sweep_figures import MEASURES, Measure, ended_by_itself, failures, remarks
 from kthink_core.store.sweeps import Sweep
 from kthink_core.ui.parts import charts, download, feature_names, header, naming, terms
 from kthink_core.ui.parts.charts import Channel, Chart, category, quantity, tooltip
@@ -38,13 +38,17 @@ _APART = 0.012
 
 def draw(page: Page, id: str, sweep: Sweep, table: pd.DataFrame) -> None:
     """`table`: `sweep_figures.figures` of it."""
+    broken = failures(sweep)
+    for told in broken:
+        st.error(plain(told), icon=":material/error:")
     for remark in remarks(sweep):
-        header.nothing(plain(remark))
+        if remark not in broken:
+            header.nothing(plain(remark))
     st.header("Against strength", help=terms.help("sweep_interval"))
     st.caption(
-        "Bars are 95 % intervals over problems; the grey line and band are the baseline and its interval. A dot "
-        "without a bar has an interval without width: all problems gave the same, which does not mean that others "
-        f"would. Rings under “{TITLES['closed']}”: the share that ended by itself, not cut off at the limit."
+        "Bars are 95 % intervals over problems; the grey line and band are the baseline and its interval. A length or "
+        "repetition without a bar has an interval without width: all problems gave the same, which does not mean that "
+        f"others would. Rings under “{TITLES['closed']}”: the share that ended by itself, not cut off at the limit."
     )
     ended = [count / runs if runs else float("nan") for count, runs in ended_by_itself(sweep)]
     called = names_of(page, sweep)

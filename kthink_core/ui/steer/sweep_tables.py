@@ -10,8 +10,9 @@ import streamlit as st
 from streamlit.column_config import NumberColumn, TextColumn
 
 from kthink_core import signs
+from kthink_core.evidence.pooled_receipts import Pooled
 from kthink_core.evidence.steer_table import too_few
-from kthink_core.evidence.sweep_figures import MEASURES, Measure, ended_by_itself, runs
+from kthink_core.evidence.sweep_figures import MEASURES, Measure, ended_by_itself, runs, steered
 from kthink_core.store.sweeps import Arm, Run, Sweep
 from kthink_core.ui.live.live_view import ENDINGS
 from kthink_core.ui.parts import clicks, download, header, numerals, terms
@@ -42,12 +43,20 @@ def _figures(sweep: Sweep, table: pd.DataFrame, called: Mapping[str, str]) -> No
         columns[TITLES[measure]] = [_figure(measure, row) for row in rows]
         if measure == "closed":
             columns[ENDED] = [_of(ended, runs, "runs") for ended, runs in ended_by_itself(sweep)]
+    receipts = steered(sweep)
+    columns["‖Δh‖ / ‖h‖"] = [_share(of.change, of.change_max) for of in receipts]
+    columns["Checks"] = [_checked(of) for of in receipts]
     st.caption(
         "Of the baseline: the mean with its 95 % interval in brackets. Of the others: the mean, its difference to the "
         "baseline at the same problems and seeds, in brackets the 95 % interval of the difference, and q. A run that "
-        "was cut off at the limit may have closed its thought all the same, and still have written no answer."
+        "was cut off at the limit may have closed its thought all the same, and still has no answer. Checks are tried "
+        "on one run of each batch."
     )
-    config = {"Feature": TextColumn(pinned=True)}
+    config = {
+        "Feature": TextColumn(pinned=True),
+        "‖Δh‖ / ‖h‖": TextColumn(help=f"Median over the runs, and the largest. {terms.help('relative_change')}"),
+        "Checks": TextColumn(help=terms.help("steering_checks")),
+    }
     st.dataframe(pd.DataFrame(columns), hide_index=True, column_config=config, alt="Figures of the sweep")
 
 
@@ -125,7 +134,7 @@ def _texts(page: Page, id: str, sweep: Sweep, called: Mapping[str, str]) -> None
         "reference": TextColumn("Reference", width=90),
         "tokens": NumberColumn("Tokens", format="%d", width=70),
         "change": TextColumn(
-            "‖Δh‖ / ‖h‖, median", width=150, help=f"Over the positions steered. {terms.help('relative_change')}"
+            "‖Δh‖ / ‖h‖, median", width=170, help=f"Over the positions steered. {terms.help('relative_change')}"
         ),
     }
     shown = pd.DataFrame(
@@ -134,10 +143,12 @@ def _texts(page: Page, id: str, sweep: Sweep, called: Mapping[str, str]) -> None
             "seed": [run.seed for run, _ in rows],
             "before": [_outcome(base) for _, base in rows],
             "after": [_outcome(run) for run, _ in rows],
-            "answer": [visible(run.answer) if run.answer is not None else numerals.MISSING for run, _ in rows],
+            "answer": [numerals.MISSING if run.final is None else visible(run.final) for run, _ in rows],
             "reference": [visible(sweep.questions[run.problem].reference or numerals.MISSING) for run, _ in rows],
             "tokens": [run.tokens for run, _ in rows],
-            "change": [_change(run) for run, _ in rows],
+            "change": [
+                _share(run.receipt.change_median, run.receipt.change_max) if run.receipt else "" for run, _ in rows
+            ],
         }
     )
     st.caption("Click a row, or press Enter in it, to read it beside the baseline.")
@@ -180,12 +191,21 @@ def _outcome(run: Run | None) -> str:
         return numerals.MISSING
     if run.finish_reason == "length":
         return "cut off"
-    return {True: "right", False: "wrong", None: "ungraded"}[run.correct]
+    return {True: "right", False: "wrong", None: "ungraded"}[run.solved]
 
 
-def _change(run: Run) -> str:
-    share = run.receipt.change_median if run.receipt else None
-    return numerals.MISSING if share is None else numerals.percent(share)
+def _share(median: float | None, most: float | None) -> str:
+    """Of ‖Δh‖ / ‖h‖: `12.5 %, at most 40.1 %`."""
+    if median is None or most is None:
+        return numerals.MISSING
+    return f"{numerals.percent(median)}, at most {numerals.percent(most)}"
+
+
+def _checked(of: Pooled) -> str:
+    """What was tried on the runs of an arm: `hold in 2 of 2 runs: as it is 3e-08 of 1e-06; …`."""
+    if of.text is None:
+        return numerals.MISSING
+    return f"hold in {of.checked - of.failed} of {of.checked} runs: {of.text}"
 
 
 def _chance(p: float) -> str:

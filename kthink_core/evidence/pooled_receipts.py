@@ -1,0 +1,60 @@
+"""What the receipts of many steered runs come to: by how much vectors changed, and whether what was tried holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from statistics import median
+from typing import NamedTuple
+
+from kthink_core.records import Check, Receipt
+
+
+class Pooled(NamedTuple):
+    """Several receipts as one."""
+
+    change: float | None
+    """Median over the runs of each run's median of ‖Δh‖ / ‖h‖; None where nothing acted."""
+    change_max: float | None
+    checked: int
+    """Runs on which something was tried."""
+    failed: int
+    """Those of them on which something does not hold."""
+    checks: tuple[Check, ...]
+    """Of each name the one that is furthest beyond its limit, or else the largest."""
+
+    @property
+    def text(self) -> str | None:
+        """The checks in words; None where nothing was tried."""
+        return "; ".join(check.text for check in self.checks) or None
+
+
+def pooled(receipts: Iterable[Receipt]) -> Pooled:
+    found = list(receipts)
+    medians = [receipt.change_median for receipt in found if receipt.change_median is not None]
+    most = [receipt.change_max for receipt in found if receipt.change_max is not None]
+    tried = [receipt.checks for receipt in found if receipt.checks]
+    worst: dict[str, Check] = {}
+    for check in (check for checks in tried for check in checks):
+        worst[check.name] = max(worst.get(check.name, check), check, key=_badness)
+    return Pooled(
+        change=median(medians) if medians else None,
+        change_max=max(most, default=None),
+        checked=len(tried),
+        failed=sum(not all(check.holds for check in checks) for checks in tried),
+        checks=tuple(worst.values()),
+    )
+
+
+def failure(of: Pooled, where: str) -> str | None:
+    """A sentence on what does not hold of some runs, `where` they are; None where all does."""
+    broken = "; ".join(check.text for check in of.checks if not check.holds)
+    if not broken:
+        return None
+    return (
+        f"A check does not hold in {of.failed} of {of.checked} runs that were checked, {where}: {broken}. What these "
+        "runs show is not what was asked for."
+    )
+
+
+def _badness(check: Check) -> tuple[bool, float]:
+    return not check.holds, check.value
