@@ -18,9 +18,10 @@ from typing import NamedTuple
 from unittest.mock import patch
 
 from benchmarks.report import machine, markdown
-from kthink_core.config import ExperimentConfig, preset
+from kthink_core.config import ExperimentConfig
 from kthink_core.precompute.pipeline import Plan, plan, precompute
 from kthink_core.precompute.progress import Silent
+from kthink_core.presets import preset
 from kthink_core.store.files import Layout
 from kthink_core.store.reader import open_reader
 

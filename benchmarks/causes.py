@@ -19,7 +19,6 @@ import torch
 
 from benchmarks.report import machine, markdown
 from kthink_core import demo
-from kthink_core.config import preset
 from kthink_core.errors import BadValue
 from kthink_core.interventions.attributing import attribute
 from kthink_core.interventions.subject import Subject
@@ -30,6 +29,7 @@ from kthink_core.model.objective import Objective
 from kthink_core.model.sae_folders import hookpoints_in, load_saes
 from kthink_core.precompute.pipeline import Plan, plan, precompute
 from kthink_core.precompute.progress import Silent
+from kthink_core.presets import preset
 from kthink_core.store.causal_studies import RUNNER_UP, AttributionQuestion, AttributionStudy
 from kthink_core.store.reader import Reader, open_reader
 

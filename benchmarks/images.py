@@ -21,7 +21,7 @@ from benchmarks.containers import Container, Image, build, mounted
 from benchmarks.generating import generating
 from benchmarks.report import machine, markdown
 from benchmarks.served import ROOT, free_port
-from kthink_core.config import preset
+from kthink_core.presets import preset
 from kthink_core.store.completion import is_finished
 from tests.app_socket import visiting
 

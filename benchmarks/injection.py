@@ -13,7 +13,6 @@ from pathlib import Path
 
 from benchmarks.report import machine, markdown
 from kthink_core import queries
-from kthink_core.config import preset
 from kthink_core.evidence.injection_run import Materials, run
 from kthink_core.evidence.injection_test import LENGTH, TEXTS
 from kthink_core.model.feature_maxima import FeatureMaxima
@@ -21,6 +20,7 @@ from kthink_core.model.language_model import token_text
 from kthink_core.precompute.pipeline import Plan, plan, precompute
 from kthink_core.precompute.plain_texts import plain_texts
 from kthink_core.precompute.progress import Silent
+from kthink_core.presets import preset
 from kthink_core.store.reader import Reader, open_reader
 
 MANY = 50

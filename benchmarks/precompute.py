@@ -24,9 +24,10 @@ from transformers import LogitsProcessor, LogitsProcessorList
 from transformers.generation.utils import GenerateDecoderOnlyOutput
 
 from benchmarks.report import machine, markdown
-from kthink_core.config import ExperimentConfig, preset
+from kthink_core.config import ExperimentConfig
 from kthink_core.precompute.pipeline import Plan, plan, precompute
 from kthink_core.precompute.progress import Silent
+from kthink_core.presets import preset
 from kthink_core.records import Inference
 from kthink_core.store.journal import read_segment
 

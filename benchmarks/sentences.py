@@ -11,12 +11,12 @@ import time
 from pathlib import Path
 
 from benchmarks.report import machine, markdown
-from kthink_core.config import preset
 from kthink_core.evidence.rollout_plan import ROLLOUTS, Question
 from kthink_core.evidence.sentence_results import TRUSTED, table
 from kthink_core.interventions.sentence_run import Engaged, run
 from kthink_core.precompute.pipeline import plan, precompute
 from kthink_core.precompute.progress import Silent
+from kthink_core.presets import preset
 from kthink_core.store.reader import open_reader
 
 INFERENCE = 19

@@ -13,12 +13,12 @@ import time
 from typing import NamedTuple
 
 from benchmarks.report import machine, markdown
-from kthink_core.config import PRESETS
 from kthink_core.model.language_model import leave_a_core
 from kthink_core.model.sampling import Sampling
 from kthink_core.model.steering import Steering, steering
 from kthink_core.precompute.pipeline import Plan, plan
 from kthink_core.precompute.progress import Silent
+from kthink_core.presets import PRESETS
 from kthink_core.records import Inference, Intervention, Trigger
 from kthink_core.worker.stream import generate_live
 

@@ -11,13 +11,13 @@ import time
 from pathlib import Path
 
 from benchmarks.report import machine, markdown
-from kthink_core.config import preset
 from kthink_core.evidence.steer_table import steer_table
 from kthink_core.evidence.sweep_figures import figures
 from kthink_core.evidence.sweep_question import KIND, Wish, asked_of, begun, own_problems
 from kthink_core.interventions.sweep import Machine, run_sweep
 from kthink_core.precompute.pipeline import plan, precompute
 from kthink_core.precompute.progress import Silent
+from kthink_core.presets import preset
 from kthink_core.store.reader import open_reader
 from kthink_core.store.studies import made_with, save_study
 

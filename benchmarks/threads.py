@@ -47,11 +47,11 @@ def one_way(way: str) -> dict[str, float]:
 
 def alone() -> dict[str, float]:
     """Both workloads in this process."""
-    from kthink_core.config import preset
     from kthink_core.model.generate import steps
     from kthink_core.model.sampling import Sampling
     from kthink_core.precompute.pipeline import plan, precompute
     from kthink_core.precompute.progress import Silent
+    from kthink_core.presets import preset
 
     config = preset("demo")
     ready = plan("threads", config, "cpu", Silent())

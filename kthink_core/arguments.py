@@ -10,9 +10,10 @@ from typing import Any, get_args
 
 from pydantic import ValidationError
 
-from kthink_core.config import DEMO, MOST_ACTIVE, PRESETS, Dtype, ExperimentConfig, Site, check_name, preset
+from kthink_core.config import DEMO, MOST_ACTIVE, Dtype, ExperimentConfig, Site, check_name
 from kthink_core.documents import read_bounded
 from kthink_core.errors import BadFile, BadValue, encodable, in_words, short
+from kthink_core.presets import PRESETS, preset
 from kthink_core.prompts import INSTRUCTION, NONE, Grade, Mode
 from kthink_core.settings import Settings, from_environment
 

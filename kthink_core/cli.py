@@ -41,9 +41,10 @@ from kthink_core.commands import (
     upgrading,
 )
 from kthink_core.commands.telling import tell
-from kthink_core.config import BATCH_SIZE, Device, ExperimentConfig, preset
+from kthink_core.config import BATCH_SIZE, Device, ExperimentConfig
 from kthink_core.errors import BadValue, KthinkError, UnknownName, WorkerFailed, in_words
 from kthink_core.listing import FORMATS, QUERIES, experiments_table, query_table, write_table
+from kthink_core.presets import preset
 from kthink_core.query_options import OPTIONS
 from kthink_core.settings import AccessSettings, Settings, WorkerSettings, from_environment
 from kthink_core.store.completion import check_not_imported, is_finished

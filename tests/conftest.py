@@ -25,10 +25,11 @@ from streamlit.components.v2 import manifest_scanner
 
 from benchmarks.browser import chromium, open_browser
 from benchmarks.stand_in import SHAPES, make_stand_in
-from kthink_core.config import ExperimentConfig, preset
+from kthink_core.config import ExperimentConfig
 from kthink_core.model.language_model import LanguageModel, load_model
 from kthink_core.precompute.pipeline import Plan, plan, precompute
 from kthink_core.precompute.progress import Silent
+from kthink_core.presets import preset
 from kthink_core.store import writer
 from tests.browsing import Tabs, Visit, visiting
 from tests.worker_process import QUESTIONS

@@ -18,13 +18,14 @@ from sparsify import SparseCoder
 
 from kthink_core import arguments
 from kthink_core.commands import own_traces
-from kthink_core.config import DEMO, DEMO_RESIDUAL, PRESETS, Experiment, companion
+from kthink_core.config import DEMO, Experiment
 from kthink_core.errors import KthinkError
 from kthink_core.evidence import capture_sites
 from kthink_core.identity import sites_apart
 from kthink_core.model.language_model import LanguageModel
 from kthink_core.precompute.pipeline import Plan, plan, plan_with, precompute
 from kthink_core.precompute.progress import Silent
+from kthink_core.presets import DEMO_RESIDUAL, PRESETS, companion
 from kthink_core.prompts import Segment
 from kthink_core.records import Inference
 from kthink_core.store.completion import is_finished

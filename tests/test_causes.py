@@ -18,7 +18,6 @@ from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
 from kthink_core.cli import main
-from kthink_core.config import preset
 from kthink_core.errors import WorkerRefused
 from kthink_core.evidence.rank_correlation import rank_correlation
 from kthink_core.live.api import Done, Progressed, Studied
@@ -28,6 +27,7 @@ from kthink_core.model.language_model import LanguageModel
 from kthink_core.model.sae_folders import load_saes
 from kthink_core.precompute.pipeline import Plan, plan
 from kthink_core.precompute.progress import Silent
+from kthink_core.presets import preset
 from kthink_core.records import Inference
 from kthink_core.settings import WorkerSettings
 from kthink_core.store.causal_studies import (

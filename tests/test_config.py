@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from kthink_core.config import PRESETS, ExperimentConfig, check_name
+from kthink_core.config import ExperimentConfig, check_name
 from kthink_core.errors import BadValue
+from kthink_core.presets import PRESETS
 from kthink_core.settings import Settings, WorkerSettings, from_environment
 
 

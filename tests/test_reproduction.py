@@ -14,9 +14,9 @@ import torch
 from sparsify import SparseCoder
 
 from kthink_core.cli import main
-from kthink_core.config import preset
 from kthink_core.errors import BadFile
 from kthink_core.model.language_model import LanguageModel
+from kthink_core.presets import preset
 from kthink_core.prompts import prompt_ids
 from kthink_core.reproduction.count_figures import binomial_range, count_figures
 from kthink_core.reproduction.published import ARTICLE, read_published

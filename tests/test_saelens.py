@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from kthink_core import demo
 from kthink_core.cli import main
-from kthink_core.config import ExperimentConfig, preset
+from kthink_core.config import ExperimentConfig
 from kthink_core.errors import BadFile, KthinkError, MissingFiles, UnknownName, UnsupportedSae
 from kthink_core.evidence.passport import passport
 from kthink_core.live.api import Done, Tokens
@@ -26,6 +26,7 @@ from kthink_core.model.sae import Latents, Sae
 from kthink_core.model.sae_folders import check_hookpoints, hookpoints_in, load_saes
 from kthink_core.precompute.pipeline import Plan, plan, precompute
 from kthink_core.precompute.progress import Silent
+from kthink_core.presets import preset
 from kthink_core.records import Inference
 from kthink_core.store.reader import Reader, open_reader
 from kthink_core.store.writer import open_writer

@@ -20,8 +20,8 @@ import pytest
 
 from benchmarks.generating import generating
 from benchmarks.served import free_port
-from kthink_core.config import PRESETS
 from kthink_core.live import healthy
+from kthink_core.presets import PRESETS
 from kthink_core.settings import WorkerSettings, from_environment
 from kthink_core.store.completion import is_finished
 from kthink_core.store.reader import open_reader

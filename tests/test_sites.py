@@ -16,7 +16,7 @@ from torch import Tensor
 
 from kthink_core import demo
 from kthink_core.cli import main
-from kthink_core.config import ExperimentConfig, preset
+from kthink_core.config import ExperimentConfig
 from kthink_core.errors import UnknownName, UnsupportedSae, WrongSite
 from kthink_core.model import sites
 from kthink_core.model.language_model import LanguageModel
@@ -36,6 +36,7 @@ from kthink_core.precompute.pipeline import Plan, plan, precompute
 from kthink_core.precompute.problems import load_problems
 from kthink_core.precompute.progress import Silent
 from kthink_core.precompute.site_check import check_site
+from kthink_core.presets import preset
 from kthink_core.prompts import prompt_ids
 from kthink_core.store.manifest import committed_count
 from kthink_core.worker.background import background

@@ -200,7 +200,7 @@ def _tokens(one: Opened, other: Opened) -> Part:
     features = transcript_part.with_labels(one, feature_differences(one.reader, *asked, view.scope, _LISTED))
     likes = features["feature_other"]
     called = other.at(replace(other.view, hookpoint=view.hookpoint)).names(likes.dropna().astype(int).tolist())
-    features = features.assign(called_other=likes.map(called))
+    features = features.assign(called_other=[called.get(like) for like in likes])
     title = f"Features that differ, inference {view.inference} in {names}"
     first = part.table(title, f"features in {names}", features, _APART)
     tokens = token_differences(one.reader, *asked)

@@ -9,7 +9,8 @@ from typing import NamedTuple
 import streamlit as st
 
 from kthink_core import queries
-from kthink_core.config import DEMO, PRESETS
+from kthink_core.config import DEMO
+from kthink_core.presets import PRESETS
 from kthink_core.ui.parts import dismissal, feature_names
 from kthink_core.ui.parts.term import Term
 from kthink_core.ui.parts.terms import GROUPS

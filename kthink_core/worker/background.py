@@ -8,9 +8,9 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from kthink_core.config import companion, preset
 from kthink_core.precompute.pipeline import Plan, plan_with, precompute
 from kthink_core.precompute.progress import Silent
+from kthink_core.presets import companion, preset
 from kthink_core.records import Inference
 from kthink_core.worker.engine import Engine, Stopped
 from kthink_core.worker.keeping import Keeping

@@ -98,7 +98,8 @@ class _Growing:
         steering: Steering | None,
         begun: Begun | None,
     ) -> None:
-        self._lm, self._saes, self._prompt, self._site, self._steering = lm, saes, prompt, site, steering
+        self._lm, self._saes, self._prompt, self._steering = lm, saes, prompt, steering
+        self._site: Site = site
         self._given = begun.given if begun else len(prompt.token_ids)
         """Tokens of the prompt."""
         self._notes: list[Notes] = []

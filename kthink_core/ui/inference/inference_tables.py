@@ -36,7 +36,7 @@ def draw(page: Page, table: pd.DataFrame, go: Callable[[int], None]) -> None:
         "reference": TextColumn("Reference", width=90),
         "question": TextColumn("Question", width="large"),
     }
-    if table["tags"].notna().any():
+    if any(isinstance(tags, str) for tags in table["tags"]):
         shown.insert(6, "tags", [visible(tags) if isinstance(tags, str) else "" for tags in table["tags"]])
         columns["tags"] = TextColumn("Tags", width=120)
     of = table["inference"].tolist()

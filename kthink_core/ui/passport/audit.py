@@ -11,18 +11,10 @@ import pandas as pd
 import streamlit as st
 from streamlit.column_config import NumberColumn, TextColumn
 
-from kthink_core.config import (
-    DEMO,
-    DEMO_RESIDUAL,
-    GENERATING,
-    OF_EXPERIMENT,
-    PRESETS,
-    Experiment,
-    ExperimentConfig,
-    Site,
-)
+from kthink_core.config import DEMO, GENERATING, OF_EXPERIMENT, Experiment, ExperimentConfig, Site
 from kthink_core.evidence import capture_sites
 from kthink_core.identity import sites_apart
+from kthink_core.presets import DEMO_RESIDUAL, PRESETS
 from kthink_core.prompts import NONE
 from kthink_core.ui.parts import download, feature_names, header, naming, numerals, terms
 from kthink_core.ui.parts.charts import PLAIN, Chart, quantity, tooltip
