@@ -17,8 +17,8 @@ SOURCES = {module_of(path): path.read_text("utf-8") for path in CODE}
 
 HEAVY = {"torch", "transformers", "sparsify"}
 SHARED = {
-    "arguments", "cells", "config", "documents", "errors", "identity", "lift", "listing", "outline", "presets", "prompts",
-    "records", "revisions", "sentence_splitting", "settings", "signs", "steer_options", "threads",
+    "arguments", "cells", "config", "documents", "errors", "identity", "lift", "listing", "outline", "presets",
+    "prompts", "records", "revisions", "sentence_splitting", "settings", "signs", "steer_options", "threads",
 }  # fmt: skip
 """Modules at the top of the package that are no room: none of them may reach one, but for the command line's tables."""
 
