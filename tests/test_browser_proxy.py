@@ -18,7 +18,7 @@ from kthink_core.access.gate import COOKIE
 from kthink_core.live.healthy import complaint
 from kthink_core.precompute.pipeline import Plan, precompute
 from kthink_core.precompute.progress import Silent
-from tests.browsing import PATIENCE, complaints_of, settled
+from tests.browsing import PATIENCE, complaints_of, runs_known, settled
 from tests.nginx_process import HOST, nginx, proxied
 
 pytestmark = pytest.mark.browser
@@ -62,6 +62,7 @@ def test_a_container_finds_it_healthy(lab: Lab, monkeypatch: pytest.MonkeyPatch)
 def context(browser: Browser) -> Iterator[BrowserContext]:
     with browser.new_context(ignore_https_errors=True, viewport={"width": 1440, "height": 1000}) as context:
         context.set_default_timeout(PATIENCE)
+        context.on("page", runs_known)
         yield context
 
 
