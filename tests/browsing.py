@@ -5,14 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Literal
+from typing import Literal, TypeVar
 from urllib.parse import urljoin
 from weakref import WeakKeyDictionary
 
-from playwright.sync_api import Browser, ConsoleMessage, Page, WebSocket, expect
+from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, WebSocket, expect
 from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 
+T = TypeVar("T")
 Visit = Callable[..., Page]
 Scheme = Literal["light", "dark"]
 PATIENCE = 120_000
@@ -20,17 +21,24 @@ PATIENCE = 120_000
 HEALTH = "/_stcore/health"
 expect.set_options(timeout=PATIENCE)
 
-_DRAWN = """() => {
-    const root = document.getElementById("root");
-    const container = root && Object.keys(root).find((key) => key.startsWith("__reactContainer$"));
-    const app = document.querySelector("[data-testid=stApp][data-test-script-state=notRunning]");
-    if (!container || !app || root[container].stateNode.pendingLanes !== 0) return false;
-    if (app.querySelector("[data-testid=stStatusWidget], [data-testid=stSkeleton], [data-stale=true]")) return false;
-    const charts = [...app.querySelectorAll("[data-testid=stVegaLiteChart]")];
-    return charts.every((chart) => !chart.clientWidth || chart.querySelector(".marks"));
+_DRAWN = """async () => {
+    const isDrawn = () => {
+        const root = document.getElementById("root");
+        const container = root && Object.keys(root).find((key) => key.startsWith("__reactContainer$"));
+        const app = document.querySelector("[data-testid=stApp][data-test-script-state=notRunning]");
+        if (!container || !app || root[container].stateNode.pendingLanes !== 0) return false;
+        const coming = "[data-testid=stStatusWidget], [data-testid=stSkeleton], [data-stale=true]";
+        const charts = [...app.querySelectorAll("[data-testid=stVegaLiteChart]")];
+        return !app.querySelector(coming) && charts.every((one) => !one.clientWidth || one.querySelector(".marks"));
+    };
+    for (let turn = 0; turn < 4; turn++) {
+        if (!isDrawn()) return false;
+        await new Promise((done) => setTimeout(done));
+    }
+    return isDrawn();
 }"""
 """Whether all that has come is drawn. What React was told and has not yet drawn is nowhere in the document: until then
-it looks as before the click."""
+it looks as before the click. Components draw in the turns that follow."""
 
 
 class Runs:
@@ -153,11 +161,24 @@ def settled(page: Page) -> None:
 
     What asks for its run a moment later, as a click in a table or chart does, is to be waited for by what it brings.
     """
-    expect(page.locator("[data-testid=stApp] h1").first).to_be_visible()
+    expect(title(page)).to_be_visible()
     end = time.monotonic() + PATIENCE / 1000
     while not (_runs[page].have_come and page.evaluate(_DRAWN)):
         assert time.monotonic() < end, f"{page.url}: a run has {'come' if _runs[page].have_come else 'not come'}"
         page.wait_for_timeout(20)
+
+
+def title(page: Page) -> Locator:
+    """The page's own. One that is being left, or drawn anew, may have two for a moment, which is an error at once."""
+    return page.locator("[data-testid=stApp] h1").first
+
+
+def becomes(page: Page, read: Callable[[], T], wanted: T) -> None:
+    """Waits until what is read of a page, or beside it, is as wanted."""
+    end = time.monotonic() + PATIENCE / 1000
+    while (found := read()) != wanted and time.monotonic() < end:
+        page.wait_for_timeout(50)
+    assert found == wanted
 
 
 def _is_complaint(message: ConsoleMessage) -> bool:
