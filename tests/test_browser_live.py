@@ -282,9 +282,9 @@ def test_what_is_chosen_in_the_transcript(visit: Visit) -> None:
     page.mouse.up()
     expect(page.get_by_text("What stands out from position 30 to 33")).to_be_visible()
     listed = page.locator(".transcript .list.of-span .open")
-    expect(listed.nth(3)).to_be_visible()
+    expect(listed.nth(1)).to_be_visible()
     settled(page)
-    number = listed.nth(3).get_attribute("data-feature")
+    number = listed.nth(1).get_attribute("data-feature")
     page.locator(f".transcript .list.of-span .open[data-feature='{number}']").click()
     expect(title(page)).to_contain_text(f"Feature {number} of")
 
