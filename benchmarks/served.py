@@ -40,17 +40,22 @@ def served(cache: Path, command: Sequence[str] = STREAMLIT, **environment: str) 
         yield address
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(PATIENCE)
+
+
+_given: set[int] = set()
 
 
 def free_port() -> int:
-    """A port of this machine that nobody listens on; of pytest's processes, each takes others."""
+    """A port of this machine that nobody listens on, each time another; of pytest's processes, each takes others."""
     worker, workers = os.environ.get("PYTEST_XDIST_WORKER", "gw0"), os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")
     while True:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
-        if port // 2 % int(workers) == int(worker[2:]):  # Linux gives every second port to those that ask for any
+        is_own = port // 2 % int(workers) == int(worker[2:])  # Linux gives every second port to those that ask for any
+        if is_own and port not in _given:
+            _given.add(port)
             return port
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import streamlit as st
+from streamlit import config
 from streamlit.testing.v1 import AppTest
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -18,6 +19,7 @@ PAGES = ("overview", "inference", "feature", "across", "quality", "compare")
 PATIENCE = 180
 """Seconds that a page may take: a busy machine is no failure."""
 Open = Callable[..., AppTest]
+_DETAILS = "client.showErrorDetails"
 
 
 @contextmanager
@@ -32,7 +34,10 @@ def visiting(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Open]:
         assert not app.exception
         return app
 
+    details = config.get_option(_DETAILS)
+    config.set_option(_DETAILS, "full")  # the report of a test that fails says what was raised, and where
     yield opened
+    config.set_option(_DETAILS, details)
     st.cache_data.clear()
     st.cache_resource.clear()
 

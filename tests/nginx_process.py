@@ -80,4 +80,4 @@ def proxied(app: str, port: int, folder: Path) -> Iterator[str]:
         yield f"https://{HOST}:{port}{urlsplit(app).path}"
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(PATIENCE)

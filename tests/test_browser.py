@@ -20,7 +20,7 @@ from kthink_core.notes import FILE, FeatureSubject, Notebook
 from kthink_core.store.reader import open_reader
 from tests.accessibility import turn
 from tests.app_samples import HOOKPOINTS, PAYLOADS, sample_experiment, write_experiment
-from tests.browsing import Scheme, Visit, leave, settled
+from tests.browsing import Scheme, Visit, becomes, leave, settled, title
 
 pytestmark = pytest.mark.browser
 PATHS = ("/", "/inference", "/feature", "/across", "/compare")
@@ -73,9 +73,10 @@ def features_shown(page: Page) -> str:
 def test_the_first_experiment_appears_by_itself(tmp_path: Path, visit: Visit, address: str) -> None:
     with served(tmp_path) as url:
         page = visit("/", base=url)
-        expect(page.locator("h1")).to_have_text("Nothing to explore yet")
+        expect(title(page)).to_have_text("Nothing to explore yet")
         write_experiment(tmp_path, sample_experiment("demo", 3))
-        expect(page.locator("h1")).to_have_text("demo")
+        expect(title(page)).to_have_text("demo")
+        settled(page)
         expect(page.get_by_text("Inferences", exact=True)).to_be_visible()
         leave(page, address)  # before its server goes
 
@@ -83,7 +84,7 @@ def test_the_first_experiment_appears_by_itself(tmp_path: Path, visit: Visit, ad
 def test_the_first_visitor_of_a_server_may_come_with_a_link(cache: Path, visit: Visit, address: str) -> None:
     with served(cache) as url:
         page = visit("/inference?inference=3&feature=12", base=url)
-        expect(page.locator("h1")).to_have_text("Inference 3")
+        expect(title(page)).to_have_text("Inference 3")
         expect(page.get_by_role("link", name="Overview")).to_be_visible()
         expect(page.get_by_text("app", exact=True)).to_have_count(0)
         leave(page, address)
@@ -145,15 +146,15 @@ def test_a_link_opened_elsewhere_shows_the_same(visit: Visit, cache: Path) -> No
     page = visit("/inference?inference=1&also=3.7&span=12.20&ranking=lift")
     page.keyboard.press("j")
     page.wait_for_url(re.compile("inference=2"))
-    expect(page.locator("h1")).to_have_text("Inference 2")
+    expect(title(page)).to_have_text("Inference 2")
     settled(page)
     click_row(page, 0, 2)
     page.wait_for_url(re.compile(f"feature={ranked(cache, 2, 'lift')[2]}&"))
     settled(page)
     other = visit(page.url.removeprefix(page.url.split("/inference")[0]))
-    expect(other.locator("h1")).to_have_text("Inference 2")
+    expect(title(other)).to_have_text("Inference 2")
     assert other.url == page.url
-    assert features_shown(other) == features_shown(page)
+    becomes(other, lambda: features_shown(other), features_shown(page))
 
 
 def test_what_stands_out_in_a_span_is_in_sight_of_who_marked_it(visit: Visit, cache: Path) -> None:
@@ -174,7 +175,8 @@ def test_what_stands_out_in_a_span_is_in_sight_of_who_marked_it(visit: Visit, ca
     expect(page.locator(".side .heading")).to_have_text("Span 12 to 20nliftat least")
     page.get_by_role("button", name="Clear the span").first.click()
     expect(listed).to_have_count(0)
-    page.locator("h1").hover()  # what is below the pointer now may be a feature
+    settled(page)
+    title(page).hover()  # what is below the pointer now may be a feature
     expect(page.locator(".side .heading")).to_contain_text("Features of layers.4.mlp")
 
 
@@ -182,6 +184,7 @@ def test_the_link_holds_what_shades_the_tokens_and_the_locked_feature(visit: Vis
     page = visit("/inference?inference=1&feature=12&also=3")
     page.get_by_role("radio", name="whole experiment").click()
     page.wait_for_url(re.compile("basis=experiment"))
+    settled(page)
     page.locator(".list .feature[data-feature='7']").click()
     page.wait_for_url(re.compile("locked=7"))
     settled(page)
@@ -190,8 +193,9 @@ def test_the_link_holds_what_shades_the_tokens_and_the_locked_feature(visit: Vis
     for one in (page, other):
         expect(one.get_by_role("radio", name="whole experiment")).to_be_checked()
         expect(one.locator(".entry", has_text="locked")).to_contain_text("7")
-    assert features_shown(other) == features_shown(page)
+    becomes(other, lambda: features_shown(other), features_shown(page))
     other.locator(".list .feature[data-feature='7']").click()
+    settled(other)
     other.get_by_role("radio", name="this trace").click()
     other.wait_for_url(lambda url: "locked" not in url and "basis" not in url)
     settled(other)
@@ -221,6 +225,7 @@ def test_the_link_holds_the_open_tab(visit: Visit, path: str, tab: str, chosen: 
     other = visit(copied.removeprefix(copied.split(path.split("?")[0])[0]))
     expect(other.get_by_role("tab", name=tab)).to_have_attribute("aria-selected", "true")
     expect(other.get_by_role("tabpanel", name=tab)).not_to_be_empty()
+    settled(page)
     first.click()
     page.wait_for_url(lambda url: chosen not in url)
     settled(page)
@@ -244,30 +249,32 @@ def test_the_link_holds_whether_features_are_browsed(visit: Visit) -> None:
 def test_rows_lead_to_pages_and_the_bar_keeps_the_view(visit: Visit) -> None:
     page = visit("/")
     click_row(page, -1, 2)
-    expect(page.locator("h1")).to_have_text("Inference 2")
+    expect(title(page)).to_have_text("Inference 2")
     settled(page)
     page.get_by_role("link", name="Feature", exact=True).click()
-    expect(page.locator("h1")).to_contain_text("of layers.4.mlp")
+    expect(title(page)).to_contain_text("of layers.4.mlp")
+    settled(page)
     expect(page.get_by_label("Inference (0 to 5)")).to_have_value("2")
     page.get_by_role("link", name="Overview").click()
-    expect(page.locator("h1")).to_have_text("demo")
+    expect(title(page)).to_have_text("demo")
     settled(page)
     click_row(page, 0, 1)
-    expect(page.locator("h1")).to_contain_text("of layers.2.mlp")
+    expect(title(page)).to_contain_text("of layers.2.mlp")
     settled(page)
     page.go_back()
-    expect(page.locator("h1")).to_have_text("demo")
+    expect(title(page)).to_have_text("demo")
 
 
 def test_a_cell_of_the_matrix_leads_to_the_peak_token(visit: Visit) -> None:
     page = visit("/across")
     cell = page.locator("svg.marks path[aria-label*='Peak at']").nth(7)
+    expect(cell).to_be_visible()
     described = cell.get_attribute("aria-label") or ""
     inference, feature, peak = (
         re.findall(pattern, described)[0] for pattern in (r"Inference: \S+ (\d+)", r"row: (\d+)", r"Peak at: (\d+)")
     )
     cell.click()
-    expect(page.locator("h1")).to_have_text(f"Inference {inference}")
+    expect(title(page)).to_have_text(f"Inference {inference}")
     settled(page)
     assert (parameter(page, "feature"), parameter(page, "position")) == (feature, peak)
     expect(page.locator(".token").nth(int(peak))).to_be_in_viewport()
@@ -276,13 +283,14 @@ def test_a_cell_of_the_matrix_leads_to_the_peak_token(visit: Visit) -> None:
 def test_a_context_widens_and_leads_to_its_place(visit: Visit) -> None:
     page = visit("/feature?feature=12")
     context = page.locator(".snippet").first
+    expect(context.locator(".token").first).to_be_visible()
     before = context.locator(".token").count()
     context.locator(".text").click()
     expect(context.locator(".text")).to_have_attribute("aria-expanded", "true")
-    assert context.locator(".token").count() > before
+    expect(context.locator(".token").nth(before)).to_be_attached()
     place = re.findall(r"inference (\d+) · (\d+)", context.locator(".place").inner_text())[0]
     context.locator(".place").click()
-    expect(page.locator("h1")).to_have_text(f"Inference {place[0]}")
+    expect(title(page)).to_have_text(f"Inference {place[0]}")
     settled(page)
     assert parameter(page, "position") == place[1]
 
@@ -290,8 +298,9 @@ def test_a_context_widens_and_leads_to_its_place(visit: Visit) -> None:
 def test_a_point_of_a_plot_makes_its_feature_the_main_one(visit: Visit) -> None:
     page = visit("/inference?inference=0&feature=3")
     page.get_by_role("tab", name="70 feature frequencies").click()
-    settled(page)
     bar = page.locator("svg.marks path[aria-label*='Positions']").nth(4)
+    expect(bar).to_be_visible()
+    settled(page)
     described = re.findall(r"Feature: (\d+)", bar.get_attribute("aria-label") or "")[0]
     bar.click()
     page.wait_for_url(re.compile(rf"feature={described}&|feature={described}$"))
@@ -318,7 +327,8 @@ def test_new_inferences_appear_by_themselves(cache: Path, visit: Visit) -> None:
     page = visit("/?experiment=growing")
     expect(page.get_by_text("3 of 6 inferences")).to_be_visible()
     write_experiment(cache, sample_experiment("growing", 6), committed=[3])
-    expect(page.get_by_text("4 of 6 inferences")).to_be_visible()
+    expect(page.get_by_text("4 of 6 inferences").first).to_be_visible()
+    settled(page)
     expect(page.get_by_text("right (2)")).to_be_visible()
 
 
@@ -330,7 +340,7 @@ def test_hostile_text_shows_as_text(visit: Visit) -> None:
         text.click()
     said = contexts.inner_text()
     assert any(payload in said for payload in PAYLOADS if "<" in payload)
-    assert contexts.locator("script, img, b").count() == 0
+    expect(contexts.locator("script, img, b")).to_have_count(0)
     page = visit("/inference?inference=0")
     expect(page.get_by_text("**72** <b>$</b>").first).to_be_visible()
     assert "owned" not in page.title()
@@ -375,10 +385,11 @@ def test_no_link_of_the_guided_reading_is_cut_off(visit: Visit) -> None:
     links = page.locator("[data-testid=stMain] [data-testid=stPageLink]")
     expect(links).to_have_count(5)
     cut = "link => [link, ...link.querySelectorAll('*')].filter((one) => one.scrollWidth > one.clientWidth + 1"
+    is_clipped = "getComputedStyle(one).overflowX !== 'visible'"
     for width in (1400, 1000, 700):
         page.set_viewport_size({"width": width, "height": 1000})
         for link in links.all():
-            assert link.evaluate(f"{cut} && getComputedStyle(one).overflowX !== 'visible').length") == 0
+            becomes(page, lambda at=link: at.evaluate(f"{cut} && {is_clipped}).length"), 0)
 
 
 def test_nonsense_in_the_link_is_a_message(visit: Visit) -> None:

@@ -12,7 +12,7 @@ from benchmarks.served import served
 from kthink_core.notes import FILE, FeatureSubject, Notebook, SpanSubject
 from tests.accessibility import assert_accessible, violations
 from tests.app_samples import HOOKPOINTS, sample_experiment, write_experiment
-from tests.browsing import Visit, settled
+from tests.browsing import Visit, settled, title
 
 pytestmark = pytest.mark.browser
 
@@ -131,6 +131,6 @@ def test_a_cell_of_the_matrix_is_reached_and_opened_by_keys(visit: Visit) -> Non
     )
     assert inference == "1" and f"row: {feature};" not in first
     page.keyboard.press("Enter")
-    expect(page.locator("h1")).to_have_text(f"Inference {inference}")
+    expect(title(page)).to_have_text(f"Inference {inference}")
     settled(page)
     assert f"feature={feature}" in page.url and f"position={peak}" in page.url

@@ -15,6 +15,7 @@ from kthink_core.access.secret_key import secret_key
 from kthink_core.access.signatures import Signatures
 from kthink_core.listing import QUERIES
 from tests.app_samples import HOOKPOINTS, sample_experiment, write_experiment
+from tests.browsing import PATIENCE
 
 pytestmark = pytest.mark.browser
 
@@ -31,6 +32,7 @@ def link(tmp_path_factory: pytest.TempPathFactory, browser: Browser) -> Iterator
 def test_the_description_is_drawn_and_tried_offline(link: str, browser: Browser) -> None:
     address = link.partition("/?")[0]
     with browser.new_context() as context:
+        context.set_default_timeout(PATIENCE)
         page, complaints = context.new_page(), []
         page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
         page.on("pageerror", lambda error: complaints.append(str(error)))

@@ -17,7 +17,7 @@ from playwright.sync_api import Browser, Download, Page, expect
 from benchmarks.served import served
 from kthink_core.notes import FILE, FeatureLists, FeatureSubject, Notebook, SpanSubject
 from tests.app_samples import HOOKPOINTS, SILENT, sample_experiment, write_experiment
-from tests.browsing import Visit, settled
+from tests.browsing import Visit, settled, title
 
 pytestmark = pytest.mark.browser
 
@@ -67,7 +67,7 @@ def test_the_link_is_copied_as_the_browser_shows_it(visit: Visit) -> None:
     assert parse_qs(urlsplit(copied).query)["feature"] == ["12"]
     expect(button).to_be_focused()
     other = visit(copied.removeprefix(copied.split("/feature")[0]))
-    expect(other.locator("h1").first).to_contain_text("Feature 12")
+    expect(title(other)).to_contain_text("Feature 12")
 
 
 def test_the_link_is_copied_where_the_clipboard_is_not_to_be_had(visit: Visit) -> None:
@@ -147,7 +147,7 @@ def test_a_label_is_seen_at_once_here_and_soon_elsewhere(visit: Visit, book: Not
     other.get_by_role("button", name="Delete").click()  # there it asks who one is
     other.get_by_label("Your name, as it stands beside the note").fill("Bob")
     other.get_by_role("button", name="Delete the note").click()
-    expect(other.get_by_text("only its author, Ann, can take this note back")).to_be_visible()
+    expect(other.get_by_text("only its author, Ann, can take this note back").first).to_be_visible()
     assert len(book.entries(FEATURE)) == 2
     page.get_by_role("button", name="Delete").click()
     expect(page.get_by_test_id("stText").get_by_text("at the start")).to_have_count(0)
@@ -191,7 +191,7 @@ def test_a_row_of_the_notes_leads_to_its_feature(visit: Visit, book: Notebook) -
     page.locator("[data-testid=stDataFrame]:visible").click(position={"x": 60, "y": 35 + 17})
     page.wait_for_url(re.compile("/feature.*feature=12"))
     settled(page)
-    expect(page.locator("h1").first).to_contain_text("Feature 12")
+    expect(title(page)).to_contain_text("Feature 12")
 
 
 def test_a_feature_goes_on_a_list_whose_rows_a_link_shows_to_somebody_else(
@@ -205,8 +205,9 @@ def test_a_feature_goes_on_a_list_whose_rows_a_link_shows_to_somebody_else(
     dialog.get_by_role("combobox").press("Enter")
     dialog.get_by_label("Your name").fill("Ann")
     dialog.get_by_role("button", name="Add", exact=True).click()
+    expect(page.get_by_text("which holds 1 now").first).to_be_visible()  # for four seconds
     expect(dialog).to_have_count(0)
-    expect(page.get_by_text("which holds 1 now")).to_be_visible()
+    settled(page)
     page.get_by_role("link", name="doubt <b>x</b>").click()
     page.wait_for_url(re.compile("/notes.*kept=lists"))
     settled(page)

@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, Locator, Page, expect
 
 from benchmarks.served import served
 from kthink_core import outline
-from tests.browsing import Visit
+from tests.browsing import Visit, becomes
 from tests.transcript_samples import CASES, WORDS, fires, sample
 
 pytestmark = pytest.mark.browser
@@ -125,7 +125,7 @@ def test_a_trace_is_searched(visit: Visit) -> None:
     finder.fill("absent")
     expect(found).to_have_text("none")
     finder.fill("feature:12")
-    assert hit.evaluate_all(POSITIONS) == fires(12, 300)
+    becomes(page, lambda: hit.evaluate_all(POSITIONS), fires(12, 300))
     expect(page.get_by_text("sought 12")).to_be_visible()  # the link holds it
     expect(hit).to_have_count(len(fires(12, 300)))
 

@@ -18,7 +18,7 @@ from kthink_core.access.gate import COOKIE
 from kthink_core.live.healthy import complaint
 from kthink_core.precompute.pipeline import Plan, precompute
 from kthink_core.precompute.progress import Silent
-from tests.browsing import PATIENCE, complaints_of, settled
+from tests.browsing import PATIENCE, complaints_of, runs_known, settled, title
 from tests.nginx_process import HOST, nginx, proxied
 
 pytestmark = pytest.mark.browser
@@ -62,6 +62,7 @@ def test_a_container_finds_it_healthy(lab: Lab, monkeypatch: pytest.MonkeyPatch)
 def context(browser: Browser) -> Iterator[BrowserContext]:
     with browser.new_context(ignore_https_errors=True, viewport={"width": 1440, "height": 1000}) as context:
         context.set_default_timeout(PATIENCE)
+        context.on("page", runs_known)
         yield context
 
 
@@ -78,7 +79,7 @@ def test_a_whole_visit_under_a_path_behind_nginx(lab: Lab, context: BrowserConte
     assert (cookie.get("path"), cookie.get("secure"), cookie.get("httpOnly")) == (BASE, True, True)
 
     page.get_by_role("link", name="Overview").click()
-    expect(page.locator("h1")).to_contain_text("tiny")
+    expect(title(page)).to_contain_text("tiny")
     settled(page)
     assert page.url.partition("?")[0] == f"{lab.address}/"
     page.goto(f"{lab.address}/inference?experiment=tiny&inference=2")
@@ -92,6 +93,7 @@ def test_a_whole_visit_under_a_path_behind_nginx(lab: Lab, context: BrowserConte
     settled(page)
     context.grant_permissions(["clipboard-read", "clipboard-write"])
     page.get_by_role("button", name="Copy link").click()
+    expect(page.get_by_role("status").filter(has_text="Copied")).to_be_visible()
     shared = page.evaluate("navigator.clipboard.readText()")
     assert shared.startswith(f"{lab.address}/inference?experiment=tiny&inference=2") and "locked=" in shared
 
@@ -100,11 +102,11 @@ def test_a_whole_visit_under_a_path_behind_nginx(lab: Lab, context: BrowserConte
     other = context.new_page()
     other.goto(shared)
     settled(other)
-    expect(other.locator("h1")).to_have_text("Inference 2")
+    expect(title(other)).to_have_text("Inference 2")
     expect(other.locator(".legend")).to_contain_text("locked")
     assert complaints == []
     with browser.new_context(ignore_https_errors=True) as stranger:
-        answer = stranger.new_page().goto(shared)
+        answer = stranger.new_page().goto(shared, timeout=PATIENCE)
         assert answer is not None and answer.status == 401
 
     page.get_by_role("link", name="Sign out").click()
@@ -117,12 +119,12 @@ def test_a_whole_visit_under_a_path_behind_nginx(lab: Lab, context: BrowserConte
 def run_live(page: Page) -> None:
     """What the worker writes comes while it is written."""
     page.get_by_role("link", name="Live").click()
-    expect(page.locator("h1")).to_have_text("Live")
+    expect(title(page)).to_have_text("Live")
     settled(page)
     box = page.get_by_role("textbox", name="Prompt", exact=True)
     box.fill("Two?")
     expect(page.locator(".prompt .count")).to_contain_text("of at most")
     page.get_by_role("button", name="Run", exact=True).click()
     expect(page.locator(".transcript .token").nth(20)).to_be_attached()
-    expect(page.get_by_text("Done, ")).to_be_visible()
+    expect(page.get_by_text("Done, ").first).to_be_visible()
     settled(page)

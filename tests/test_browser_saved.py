@@ -19,7 +19,7 @@ from kthink_core.saved import save_view
 from kthink_core.store.reader import open_reader
 from tests.accessibility import CONTRAST, violations
 from tests.app_samples import HOOKPOINTS, sample_experiment, write_experiment
-from tests.browsing import Visit
+from tests.browsing import PATIENCE, Visit
 
 pytestmark = pytest.mark.browser
 
@@ -48,6 +48,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def context(browser: Browser) -> Iterator[BrowserContext]:
     made = browser.new_context(offline=True, accept_downloads=True, viewport={"width": 1440, "height": 1000})
+    made.set_default_timeout(PATIENCE)
     yield made
     made.close()
 

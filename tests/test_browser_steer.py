@@ -13,7 +13,7 @@ from benchmarks.stand_in import SHAPES
 from kthink_core.precompute.pipeline import Plan, precompute
 from kthink_core.precompute.progress import Silent
 from tests.accessibility import assert_accessible
-from tests.browsing import Visit, settled
+from tests.browsing import Visit, becomes, settled, title
 from tests.worker_process import QUESTIONS, working
 
 pytestmark = pytest.mark.browser
@@ -36,14 +36,14 @@ def run(page: Page) -> None:
 
 
 def ended(page: Page, how: str, streams: int = 2) -> None:
-    expect(page.get_by_text(re.compile(f"^{how}, "))).to_have_count(streams, timeout=60_000)
+    expect(page.get_by_text(re.compile(f"^{how}, "))).to_have_count(streams)
     settled(page)
 
 
 def test_one_click_from_a_feature_then_both_streams_and_the_receipt(visit: Visit) -> None:
     page = visit(f"/feature?hookpoint={H1}&feature=9&inference=1")
     page.get_by_role("link", name="Steer it").click()
-    expect(page.locator("h1")).to_have_text("Steer")
+    expect(title(page)).to_have_text("Steer")
     settled(page)
     expect(page.get_by_label("Prompt", exact=True)).to_have_value(QUESTIONS[1])
     page.get_by_role("radio", name="activation").click()
@@ -69,15 +69,16 @@ def test_one_click_from_a_feature_then_both_streams_and_the_receipt(visit: Visit
     expect(again.get_by_label("Prompt", exact=True)).to_have_value(QUESTIONS[1])
     run(again)
     ended(again, "Done")
-    assert again.locator(".apart").inner_text() == apart.inner_text()
+    becomes(again, again.locator(".apart").inner_text, apart.inner_text())
     wide = "document.querySelector('[data-testid=stMain]').scrollWidth"
     assert again.evaluate(wide) <= 400
 
 
 def test_stop_ends_both_and_what_was_asked_before_is_called_so(visit: Visit) -> None:
-    page = visit(f"/steer?steer={H1}_9_clamp_80&run=think_1.0_0.95_3000_5")
+    page = visit(f"/steer?steer={H1}_9_clamp_80&run=think_1.0_0.95_60000_5")
     run(page)
-    expect(page.get_by_text(re.compile("^Waiting: |^Not in the worker's queue"))).to_be_visible()  # the steered one
+    waiting = page.get_by_text(re.compile("^Waiting: |^Not in the worker's queue"))
+    expect(waiting.last).to_be_visible()  # the steered one
     page.get_by_role("button", name="Stop").click()
     ended(page, "Stopped")
     page.get_by_label("Most new tokens").fill("30")
@@ -89,6 +90,7 @@ def test_stop_ends_both_and_what_was_asked_before_is_called_so(visit: Visit) -> 
     settled(page)
     expect(page.get_by_text("Below is what was asked before")).to_be_visible()
     run(page)
+    settled(page)  # else those before are done, too
     ended(page, "Done")
     expect(page.get_by_text("Below is what was asked before")).to_have_count(0)
 
@@ -103,7 +105,7 @@ def test_a_typed_prompt_comes_from_live_and_is_not_in_the_link(visit: Visit) -> 
     run(page)
     ended(page, "Done", streams=1)
     page.get_by_role("button", name="Steer it").click()
-    expect(page.locator("h1")).to_have_text("Steer")
+    expect(title(page)).to_have_text("Steer")
     settled(page)
     expect(page.get_by_label("Prompt", exact=True)).to_have_value("Three <b>?")
     expect(page.get_by_text("This prompt was typed")).to_be_visible()

@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from benchmarks.served import served
-from tests.browsing import Visit
+from benchmarks.served import ROOT, served
+from tests.browsing import Visit, becomes
 
 pytestmark = pytest.mark.browser
 PAGE = ("-m", "streamlit", "run", "tests/transcript_page.py", "--server.fileWatcherType", "none")
 Touch = Callable[..., None]
+LONG_PRESS = re.search(r"LONG_PRESS = (\d+);", (ROOT / "kthink_core/ui/transcript/touch.js").read_text("utf-8"))
+HELD = """pressed => {
+    const [begin, end, held] = [window.setTimeout, window.clearTimeout, new Map()];
+    window.setTimeout = (call, wait, ...more) => {
+        if (wait !== pressed) return begin(call, wait, ...more);
+        const timer = begin(() => {}, 0);
+        held.set(timer, call);
+        return timer;
+    };
+    window.clearTimeout = timer => { held.delete(timer); end(timer); };
+    window.pressLong = () => held.forEach((call, timer) => { held.delete(timer); call(); });
+}"""
+"""From now on `pressLong` says that fingers have stayed for long enough, no clock: a slow machine taps slowly."""
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +55,8 @@ def tap(page: Page, position: int) -> None:
 def fingers(page: Page) -> Touch:
     """A function that touches tokens: `touchStart`, `touchMove` and `touchEnd`, a finger a position."""
     session = page.context.new_cdp_session(page)
+    assert LONG_PRESS
+    page.evaluate(HELD, int(LONG_PRESS[1]))
 
     def touch(kind: str, *positions: int) -> None:
         points = [place(page, position) | {"id": finger} for finger, position in enumerate(positions)]
@@ -51,6 +67,7 @@ def fingers(page: Page) -> Touch:
 
 def press_long(page: Page, touch: Touch, position: int) -> None:
     touch("touchStart", position)
+    page.evaluate("pressLong()")
     expect(page.locator(".spanned")).to_have_count(1)
 
 
@@ -61,10 +78,10 @@ def swipe(page: Page, position: int) -> None:
     points = [[start | {"y": start["y"] - way}] for way in range(0, 220, 20)]
     for kind, point in [("touchStart", points[0]), *[("touchMove", point) for point in points[1:]]]:
         session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": point})
-    # A timer that begins after another one and takes longer ends after it.
-    page.evaluate("new Promise(done => setTimeout(done, 500))")
+    page.evaluate("new Promise(done => setTimeout(done, 500))")  # it rests, and what scrolls comes to rest
+    page.evaluate("pressLong()")
     session.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
-    assert place(page, position)["y"] < start["y"] - 100
+    becomes(page, lambda: place(page, position)["y"] < start["y"] - 100, True)
 
 
 def test_a_long_press_and_a_tap_mark_a_span(visit: Visit) -> None:
@@ -131,6 +148,7 @@ def test_a_span_goes_on_after_scrolling(visit: Visit) -> None:
 
 def test_a_swipe_scrolls_and_marks_nothing(visit: Visit) -> None:
     page = visit("/?case=long", touch=True)
+    fingers(page)
     swipe(page, 100)
     expect(page.locator(".spanned, .tooltip.open")).to_have_count(0)
     expect(page.get_by_text("span None")).to_be_visible()

@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from benchmarks.served import served
-from tests.browsing import Scheme, Visit
+from tests.browsing import Scheme, Visit, becomes, settled
 from tests.transcript_samples import MAXIMA, MORE_PAYLOADS, WORDS, activation, fires
 
 pytestmark = pytest.mark.browser
@@ -67,7 +67,8 @@ def expected(feature: int, length: int = 300, maximum: float | None = None) -> d
 
 
 def assert_lit(page: Page, feature: int, **options: float) -> None:
-    assert lit(page) == pytest.approx(expected(feature, **options), abs=6e-4)  # pyright: ignore[reportArgumentType]
+    wanted = pytest.approx(expected(feature, **options), abs=6e-4)  # pyright: ignore[reportArgumentType]
+    becomes(page, lambda: lit(page), wanted)
 
 
 def feature_row(page: Page, feature: int) -> Locator:
@@ -75,6 +76,7 @@ def feature_row(page: Page, feature: int) -> Locator:
 
 
 def drag(page: Page, first: int, last: int) -> None:
+    settled(page)  # where the tokens stay
     boxes = [tokens(page).nth(at).bounding_box() for at in (first, last)]
     assert boxes[0] and boxes[1]
     starts = [(box["x"] + 2, box["y"] + 6) for box in boxes if box]
@@ -134,7 +136,7 @@ def test_hovering_a_feature_lights_its_tokens_and_a_click_locks_it(visit: Visit)
     feature_row(page, 12).locator(".feature").hover()
     assert_lit(page, 12)
     page.locator("h1").hover()
-    assert lit(page) == before
+    becomes(page, lambda: lit(page), before)
     lock = feature_row(page, 12).locator(".feature")
     lock.click()
     page.locator("h1").hover()
@@ -146,7 +148,7 @@ def test_hovering_a_feature_lights_its_tokens_and_a_click_locks_it(visit: Visit)
     page.keyboard.press("Escape")
     expect(lock).to_have_attribute("aria-pressed", "false")
     page.locator("h1").hover()
-    assert lit(page) == before
+    becomes(page, lambda: lit(page), before)
     expect(page.get_by_text("span None features (3,) opened None")).to_be_visible()  # all that without the server
 
 
@@ -269,8 +271,8 @@ def test_what_is_copied_is_what_the_model_wrote(visit: Visit) -> None:
     drawn(page)
     page.locator(".scroller").focus()
     page.keyboard.press("Control+c")
-    copied = page.evaluate("navigator.clipboard.readText()")
-    assert copied == "".join(WORDS[at % len(WORDS)] for at in range(20, 31))
+    copied = "".join(WORDS[at % len(WORDS)] for at in range(20, 31))
+    becomes(page, lambda: page.evaluate("navigator.clipboard.readText()"), copied)
 
 
 def test_the_legend_of_a_silent_feature_lies_beside_its_number(visit: Visit) -> None:
@@ -294,7 +296,7 @@ def test_a_character_of_several_tokens_is_shown_once_and_its_bytes_on_hover(visi
         expect(page.locator(".tooltip dd").first).to_have_text(told)
     page.locator(".scroller").focus()
     page.keyboard.press("Control+c")
-    assert page.evaluate("navigator.clipboard.readText()") == "x √2y"
+    becomes(page, lambda: page.evaluate("navigator.clipboard.readText()"), "x √2y")
 
 
 def test_the_keyboard_goes_everywhere(visit: Visit) -> None:
@@ -359,7 +361,7 @@ def test_a_growing_trace_is_appended_to(visit: Visit) -> None:
     assert tokens(page).first.evaluate("token => token.kept") is True
     assert [token.evaluate("token => token.position") for token in tokens(page).all()] == list(range(57))
     expect(page.locator(".title").last).to_contain_text("37 tokens · positions 20 to 56")
-    assert set(lit(page)) == set(fires(3, 57))
+    becomes(page, lambda: set(lit(page)), set(fires(3, 57)))
 
 
 def test_hostile_tokens_are_text(visit: Visit) -> None:
@@ -434,6 +436,7 @@ def test_a_narrow_screen_has_the_list_below(visit: Visit) -> None:
     assert scroller and side and side["y"] >= scroller["y"] + scroller["height"]
     assert scroller["width"] > 300
     tokens(page).nth(60).click()
+    expect(page.locator(".tooltip")).to_be_visible()
     tooltip = page.locator(".tooltip").bounding_box()
     assert tooltip and tooltip["x"] >= 0 and tooltip["x"] + tooltip["width"] <= 400
 
