@@ -14,8 +14,8 @@ from kthink_core.ui.view import cache
 from kthink_core.ui.view.page import Page
 from kthink_core.ui.view.yardstick import yardstick
 
-_KEPT = 20_000
-"""Features of one hookpoint and scope of which tokens are kept: some MB."""
+_KEPT = 2**16
+"""Features of one hookpoint and scope of which tokens are kept: some 15 MB, all of an SAE of the article's size."""
 
 
 class Called(NamedTuple):

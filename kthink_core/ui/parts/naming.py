@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from itertools import islice
+from sys import intern
 
 import pandas as pd
 
@@ -50,8 +51,8 @@ def _line(texts: tuple[str, ...]) -> str:
 
 
 def by_feature(top_tokens: pd.DataFrame) -> dict[int, list[str]]:
-    """The texts of each feature in an answer of `queries.top_tokens_of`."""
+    """The texts of each feature in an answer of `queries.top_tokens_of`. Many have the same: each is held once."""
     found: dict[int, list[str]] = {}
-    for feature, text in zip(top_tokens["feature"].tolist(), top_tokens["text"].tolist(), strict=True):
+    for feature, text in zip(top_tokens["feature"].tolist(), map(intern, top_tokens["text"].tolist()), strict=True):
         found.setdefault(feature, []).append(text)
     return found
