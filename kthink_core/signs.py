@@ -24,6 +24,8 @@ _NOTHING_BUT_JOINTS = re.compile(f"[{_JOINERS}{_VARIANTS}]+")
 _STRAY = re.compile(f"(?<![^{_JOINERS}{_VARIANTS}])[{_VARIANTS}]|(?<=[{_JOINERS}])[{_JOINERS}]")
 _SPACES = re.compile("[\xa0\u1680\u2000-\u200a\u202f\u205f\u3000]")
 _DOTTED = re.compile(r"^ +| +\Z| {2,}")
+_PLAIN = re.compile("[!-~]+(?: [!-~]+)*")
+"""What most tokens are: nothing in it is written otherwise."""
 
 _UNIT = re.compile(r"\\x([89a-f][0-9a-f])|.", re.DOTALL)
 
@@ -45,6 +47,8 @@ def revealed(text: str) -> str:
 def visible(text: str) -> str:
     """The text on one line with nothing hidden: spaces at its ends, and several on end, `·`; other kinds of spaces `⍽`;
     newlines `⏎`, tabs `⇥`; an empty one `∅`."""
+    if _PLAIN.fullmatch(text):
+        return text
     line = _SPACES.sub("⍽", _DOTTED.sub(lambda run: "·" * len(run.group()), revealed(text)))
     return line.replace("\n", "⏎").replace("\t", "⇥") or "∅"
 

@@ -12,10 +12,19 @@ from kthink_core.queries.checks import (
     check_top,
     in_scope,
 )
-from kthink_core.queries.fragments import AMONG_FEATURES
+from kthink_core.queries.fragments import ASKED
 from kthink_core.store.feature_stats import TOP_TOKENS
 from kthink_core.store.reader import Reader
 from kthink_core.store.scopes import SCOPES, Scope
+
+_RANKED_AS_STORED = "ranked AS (SELECT * REPLACE (rank::BIGINT AS rank) FROM stored)"
+# A database and what is pending beside it have five tokens each: the first five of both together count.
+_RANKED_ANEW = """merged AS (
+    SELECT place, feature, token_id, min(text) AS text, max(max_activation) AS max_activation FROM stored
+    GROUP BY place, feature, token_id
+), ranked AS (
+    SELECT *, row_number() OVER (PARTITION BY place ORDER BY max_activation DESC, token_id) AS rank FROM merged
+)"""
 
 
 def top_tokens(
@@ -54,18 +63,12 @@ def top_tokens_of(
     asked = check_features(reader, hookpoint, features)
     check_choice("scope", scope, SCOPES)
     check_top(top)
-    # A database and what is pending beside it have five tokens each: the first five of both together count.
     sql = f"""
-        WITH merged AS (
-            SELECT feature, token_id, min(text) AS text, max(max_activation) AS max_activation FROM feature_tokens
-            WHERE hookpoint = $hookpoint AND scope = $scope AND {AMONG_FEATURES}
-            GROUP BY feature, token_id
-        ), ranked AS (
-            SELECT *, row_number() OVER (PARTITION BY feature ORDER BY max_activation DESC, token_id) AS rank
-            FROM merged
-        )
-        SELECT feature, rank, token_id, text, max_activation FROM ranked WHERE rank <= $top
-        ORDER BY list_position($features::INTEGER[], feature), rank
+        WITH {ASKED}, stored AS (
+            SELECT place, feature, rank, token_id, text, max_activation FROM feature_tokens JOIN asked USING (feature)
+            WHERE hookpoint = $hookpoint AND scope = $scope
+        ), {_RANKED_AS_STORED if reader.is_one_database else _RANKED_ANEW}
+        SELECT feature, rank, token_id, text, max_activation FROM ranked WHERE rank <= $top ORDER BY place, rank
     """
     parameters = {"hookpoint": hookpoint, "scope": scope, "features": asked, "top": min(top, TOP_TOKENS)}
     return reader.query(sql, parameters)

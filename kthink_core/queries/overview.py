@@ -8,7 +8,7 @@ import pandas as pd
 
 from kthink_core.errors import BadValue
 from kthink_core.queries.checks import check_choice, check_features, check_hookpoint, check_top, in_scope
-from kthink_core.queries.fragments import AMONG_FEATURES, positions_in
+from kthink_core.queries.fragments import AMONG_FEATURES, ASKED, positions_in
 from kthink_core.store.feature_stats import RANKS, RELEVANT, TOP_TOKENS
 from kthink_core.store.reader import Reader
 from kthink_core.store.scopes import SCOPES, Scope
@@ -33,11 +33,6 @@ _RELEVANT = """
     WHERE hookpoint = $hookpoint AND scope = $scope AND rank <= $relevant GROUP BY feature
 """
 """In how many inferences each feature is among the `relevant` first."""
-
-_ASKED = """asked AS (
-    SELECT unnest($features::INTEGER[]) AS feature, unnest(range(len($features::INTEGER[]))) AS place
-)"""
-"""The features that were asked for, and their places."""
 
 
 def feature_counts(
@@ -127,7 +122,7 @@ def feature_maxima(
     asked = check_features(reader, hookpoint, features)
     check_choice("scope", scope, SCOPES)
     sql = f"""
-        WITH {_ASKED}, stats AS (
+        WITH {ASKED}, stats AS (
             SELECT feature, max_activation FROM feature_stats
             WHERE hookpoint = $hookpoint AND scope = $scope AND {AMONG_FEATURES}
         )
@@ -145,7 +140,7 @@ def feature_shares(
     asked = check_features(reader, hookpoint, features)
     check_choice("scope", scope, SCOPES)
     sql = f"""
-        WITH {_ASKED}, stats AS (
+        WITH {ASKED}, stats AS (
             SELECT feature, positions FROM feature_stats
             WHERE hookpoint = $hookpoint AND scope = $scope AND {AMONG_FEATURES}
         )

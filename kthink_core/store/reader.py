@@ -114,6 +114,11 @@ class Reader:
         """How many inferences are visible."""
         return len(self.inference_ids)
 
+    @property
+    def is_one_database(self) -> bool:
+        """Whether ranks that are stored, within each database, are those of all that is visible."""
+        return len(self._catalogs) == 1
+
     def query(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> pd.DataFrame:
         """Runs one statement over the views: the tables of the database, with the same names and columns.
 

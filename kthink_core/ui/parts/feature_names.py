@@ -14,10 +14,8 @@ from kthink_core.ui.view import cache
 from kthink_core.ui.view.page import Page
 from kthink_core.ui.view.yardstick import yardstick
 
-_KEPT = 20_000
-"""Features of one hookpoint and scope of which tokens are kept: some MB."""
-_AT_ONCE = 1000
-"""Features whose tokens are asked for at once."""
+_KEPT = 2**16
+"""Features of one hookpoint and scope of which tokens are kept: some 15 MB, all of an SAE of the article's size."""
 
 
 class Called(NamedTuple):
@@ -61,10 +59,9 @@ def top_tokens(page: Page, hookpoint: str, features: Sequence[int], scope: Scope
     known = _known(repr((str(page.source.cache), *page.source[1:], hookpoint, scope)))
     found = {feature: texts for feature in features if (texts := known.get(feature)) is not None}
     missing = [feature for feature in features if feature not in found]
-    for first in range(0, len(missing), _AT_ONCE):
-        asked = missing[first : first + _AT_ONCE]
-        texts = naming.by_feature(queries.top_tokens_of(cache.reader(page.source), hookpoint, tuple(asked), scope))
-        found |= {feature: texts.get(feature, []) for feature in asked}
+    if missing:
+        texts = naming.by_feature(queries.top_tokens_of(cache.reader(page.source), hookpoint, tuple(missing), scope))
+        found |= {feature: texts.get(feature, []) for feature in missing}
     if len(known) + len(missing) > _KEPT:
         known.clear()
     known.update(found)

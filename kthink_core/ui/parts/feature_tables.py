@@ -28,8 +28,6 @@ from kthink_core.ui.parts.writing import visible
 from kthink_core.ui.view import cache
 from kthink_core.ui.view.page import Page
 
-_AT_ONCE = 1000
-"""Features whose tokens are asked for at once."""
 _TOKENS_HELP = "The tokens at which the feature is most active in scope, over all inferences, the most active first."
 
 
@@ -216,10 +214,7 @@ def worded(
 ) -> pd.DataFrame:
     """A table of features with two more columns: label (empty without one) and top_tokens (a JSON list of texts)."""
     features = table["feature"].tolist()
-    texts: dict[int, list[str]] = {}
-    for first in range(0, len(features), _AT_ONCE):
-        asked = tuple(features[first : first + _AT_ONCE])
-        texts |= naming.by_feature(queries.top_tokens_of(reader, hookpoint, asked, scope))
+    texts = naming.by_feature(queries.top_tokens_of(reader, hookpoint, tuple(features), scope))
     return table.assign(
         label=[labels.get(feature, "") for feature in features],
         top_tokens=[json.dumps(texts.get(feature, []), ensure_ascii=False) for feature in features],

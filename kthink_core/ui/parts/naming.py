@@ -4,11 +4,14 @@ stands beside it; as text, whoever wrote it."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from itertools import islice
+from sys import intern
 
 import pandas as pd
 
+from kthink_core import signs
 from kthink_core.store.scopes import Scope
-from kthink_core.ui.parts.writing import visible
 
 TOKENS = 3
 SCOPES: tuple[Scope, ...] = ("generated", "all")
@@ -36,14 +39,20 @@ def brief(name: str) -> str:
 def of_tokens(texts: Sequence[str]) -> str:
     """The first three that differ by more than the space before a word, with commas between them; one that holds a
     comma itself is quoted."""
-    words = dict.fromkeys(text.strip(" ") or text for text in texts)
-    shown = [visible(word) for word in words][:TOKENS]
-    return ", ".join(f"“{word}”" if "," in word else word for word in shown)
+    return _line(tuple(texts))
+
+
+@lru_cache(maxsize=1 << 14)
+def _line(texts: tuple[str, ...]) -> str:
+    """A trace has thousands of features, and the next one much the same."""
+    words = dict.fromkeys([text.strip(" ") or text for text in texts])
+    shown = [signs.visible(word) for word in islice(words, TOKENS)]
+    return ", ".join([f"“{word}”" if "," in word else word for word in shown])
 
 
 def by_feature(top_tokens: pd.DataFrame) -> dict[int, list[str]]:
-    """The texts of each feature in an answer of `queries.top_tokens_of`."""
+    """The texts of each feature in an answer of `queries.top_tokens_of`. Many have the same: each is held once."""
     found: dict[int, list[str]] = {}
-    for feature, text in zip(top_tokens["feature"].tolist(), top_tokens["text"].tolist(), strict=True):
+    for feature, text in zip(top_tokens["feature"].tolist(), map(intern, top_tokens["text"].tolist()), strict=True):
         found.setdefault(feature, []).append(text)
     return found
