@@ -10,11 +10,16 @@ if __name__ == "__main__":
     # Streamlit's own download of a table leaves texts to a spreadsheet that computes them; ours stand below each table.
     # Taking a tick back means opening its row again: there is nothing to clear.
     # What is chosen of some has the colour of the text: no accent can be read on its own tint and, dark, under white.
+    # Nor can the dark one be read on the page: text that takes it under the pointer has a lighter one.
     # A formula has room for its overhanging glyphs: else its box scrolls, by two pixels, and only under a pointer.
     st.html("""<style>
         [data-testid=stElementToolbarButton]:has([aria-label^="Download as CSV"]) {display: none}
         [data-testid=stElementToolbarButton]:has([aria-label^="Clear selection"]) {display: none}
-        .stApp [data-variant=segmented_control][data-selected=true] {color: inherit}
+        .stApp {--accent-text: light-dark(#a34b08, #e08a3c)}
+        .stApp [data-variant=segmented_control][data-selected=true] {color: inherit !important}
+        .stApp button[kind^=tertiary]:is(:hover, :focus-visible):enabled, .stApp [data-testid=stTab]:hover {
+            color: var(--accent-text)
+        }
         .stApp .katex-display {padding: 0.25em 0.2em}
     </style>""")
     st.navigation(

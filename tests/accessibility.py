@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, expect
 
 from tests.browsing import Scheme
 
@@ -19,12 +19,14 @@ _AXE = Axe().axe_script
 _IN_TRANSITION = "document.getAnimations().some(one => one instanceof CSSTransition && one.playState === 'running')"
 
 
-def violations(page: Page, rules: dict[str, Any] = EVERYTHING) -> list[str]:
-    """Each as rule, element and reason; a page that breaks no rule has none."""
+def violations(page: Page, rules: dict[str, Any] = EVERYTHING, within: Locator | None = None) -> list[str]:
+    """Each as rule, element and reason; a page, or what is `within` an element, that breaks no rule has none."""
     page.wait_for_function(f"!{_IN_TRANSITION}")  # a colour on its way is neither here nor there
     if not page.evaluate("'axe' in window"):
         page.evaluate(_AXE)
-    found = page.evaluate("rules => axe.run(document, rules)", rules | {"resultTypes": ["violations"]})["violations"]
+    place = within or page.locator("html")
+    run = "(place, rules) => axe.run(place, rules)"
+    found = place.evaluate(run, rules | {"resultTypes": ["violations"]})["violations"]
     return [
         f"{rule['id']}: {node['html'][:200]} ({node['failureSummary']})"
         for rule in found

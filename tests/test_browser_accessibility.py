@@ -10,9 +10,9 @@ from playwright.sync_api import Browser, Page, expect
 
 from benchmarks.served import served
 from kthink_core.notes import FILE, FeatureSubject, Notebook, SpanSubject
-from tests.accessibility import assert_accessible, violations
+from tests.accessibility import CONTRAST, assert_accessible, turn, violations
 from tests.app_samples import HOOKPOINTS, sample_experiment, write_experiment
-from tests.browsing import Visit, settled, title
+from tests.browsing import Scheme, Visit, settled, title
 
 pytestmark = pytest.mark.browser
 
@@ -57,6 +57,23 @@ def test_a_page_breaks_no_rule_in_either_theme(visit: Visit, path: str) -> None:
     page = visit(path)
     expect(page.locator(PAGES[path]).first).to_be_visible()
     assert_accessible(page)
+
+
+def test_what_is_under_the_pointer_can_be_read_in_either_theme(visit: Visit) -> None:
+    page = visit("/inference?inference=1&span=12.20")
+    pointed = (
+        page.get_by_role("button", name="Add to list").first,
+        page.get_by_role("button", name="Copy link"),
+        page.get_by_role("tab", selected=False).first,
+        page.locator("[data-variant=segmented_control][data-selected=true]").first,
+    )
+    themes: tuple[Scheme, ...] = ("dark", "light")
+    for scheme in themes:
+        turn(page, scheme)
+        for element in pointed:
+            element.hover()
+            found = violations(page, CONTRAST, element)
+            assert not found, (scheme, found)
 
 
 def focused(page: Page, selector: str) -> bool:

@@ -140,6 +140,14 @@ def test_the_lists_are_read_and_changed_on_their_page(open_page: Open, lists: Fe
     app.text_input[0].set_value("1, 2 12")
     next(button for button in app.button if button.label == "Put on").click().run()
     assert lists.beside(doubt, of(0)) == (12, SILENT, 3, 40, 7, 20, 5, 1, 2)
+    app.session_state[f"moved in {doubt}"] = [2, 3]  # as after a move: these are ticked
+    app.session_state[f"times moved in {doubt}"] = 9
+    app.run()
+    app.button(key="move first").click().run()
+    order = (3, 40, 12, SILENT, 7, 20, 5, 1, 2)
+    assert lists.beside(doubt, of(0)) == order
+    assert app.query_params["list"] == f"{doubt}~{HOOKPOINTS[-1]}~{'.'.join(map(str, order))}"
+    assert app.query_params["kept"] == "lists"
     app.text_input[0].set_value("1, sixty")
     next(button for button in app.button if button.label == "Put on").click().run()
     assert "write numbers of features" in app.error[0].value

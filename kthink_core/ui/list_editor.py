@@ -13,7 +13,7 @@ from streamlit.elements.lib.column_types import ColumnConfig
 from kthink_core.access.person import Person
 from kthink_core.errors import BadValue, KthinkError
 from kthink_core.notes import LONGEST, FeatureList, FeatureSubject
-from kthink_core.ui.parts import feature_lists
+from kthink_core.ui.parts import feature_lists, list_dialog
 from kthink_core.ui.parts.writing import plain
 from kthink_core.ui.view import visitor
 from kthink_core.ui.view.page import Page
@@ -59,12 +59,14 @@ def features(
         order = reordered(len(features), rows, where)
         st.session_state[moved] = [at for at, row in enumerate(order) if row in rows]
         st.session_state[times] = st.session_state.get(times, 0) + 1
-        _do(page, "list put in order", lambda: lists.reorder(found.id, [features[row] for row in order]))
+        ordered = [features[row] for row in order]
+        _change(page, found, "list put in order", lambda: lists.reorder(found.id, ordered))
 
     def take_off() -> None:
         st.session_state[moved] = []
         st.session_state[times] = st.session_state.get(times, 0) + 1
-        _do(page, "taken off a list", lambda: lists.take_off(found.id, [features[row] for row in rows]))
+        taken = [features[row] for row in rows]
+        _change(page, found, "taken off a list", lambda: lists.take_off(found.id, taken))
 
     lists = feature_lists.lists(page)
     with st.container(horizontal=True, gap="small"):
@@ -118,7 +120,7 @@ def _numbers(page: Page, found: FeatureList) -> None:
 
     def put() -> None:
         typed = st.session_state[key]
-        _do(page, "put on a list", lambda: _put(page, found, typed))
+        _change(page, found, "put on a list", lambda: _put(page, found, typed))
 
     with st.form(f"numbers {found.id}", clear_on_submit=True):
         st.text_input(
@@ -164,6 +166,16 @@ def _is_own(person: Person, found: FeatureList) -> bool:
 def require_own(person: Person, found: FeatureList) -> None:
     if not _is_own(person, found):
         person.require("owner", "changing a list that somebody else began")
+
+
+def _change(page: Page, found: FeatureList, what: str, change: Callable[[], Any]) -> None:
+    """Changes what a list holds, or its order; the link, which has both, says so from then on."""
+
+    def changed() -> None:
+        change()
+        list_dialog.show(page, found.id)
+
+    _do(page, what, changed)
 
 
 def _do(page: Page, what: str, change: Callable[[], Any]) -> None:

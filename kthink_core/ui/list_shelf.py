@@ -19,9 +19,7 @@ from kthink_core.ui.inference import listed_features
 from kthink_core.ui.parts import clicks, download, feature_lists, feature_names, header, list_dialog, note_panel
 from kthink_core.ui.parts.naming import brief
 from kthink_core.ui.parts.writing import plain
-from kthink_core.ui.view.list_link import ListLink
 from kthink_core.ui.view.page import Page, lead, link
-from kthink_core.ui.view.permalink import format_view
 
 SHOWN = 1000
 """Features of a list in its table."""
@@ -53,12 +51,6 @@ def draw(page: Page) -> None:
             _one(page, found)
 
 
-def show(page: Page, id: str) -> None:
-    """Make the link name a list, on this page."""
-    to = ListLink() if not id else feature_lists.link(page, id)
-    st.query_params.from_dict(format_view(replace(page.view, list=to)) | list_dialog.SHELF)
-
-
 def _shelf(page: Page, standing: Sequence[FeatureList]) -> None:
     here = feature_lists.here(page)
     shown = pd.DataFrame(
@@ -85,7 +77,9 @@ def _shelf(page: Page, standing: Sequence[FeatureList]) -> None:
     st.caption(f"{count}. Click a row to see what it holds.")
     ids = [one.id for one in standing]
     key = f"lists {hash(tuple(ids))}"
-    clicks.table(shown, columns, key, lambda row: show(page, ids[row]), rows=12, described="Lists of features")
+    clicks.table(
+        shown, columns, key, lambda row: list_dialog.show(page, ids[row]), rows=12, described="Lists of features"
+    )
     with st.container(horizontal=True):
         download.files(page, "lists", "kthink-lists", {"JSON lines": partial(_lines, page, ids)})
 

@@ -38,6 +38,11 @@ def button(
         _dialog(page, hookpoint or page.view.hookpoint, offered, tuple(chosen) if len(offered) > 1 else offered)
 
 
+def show(page: Page, id: str) -> None:
+    """Make the link name a list as it stands now, on the page Notes."""
+    st.query_params.from_dict(format_view(replace(page.view, list=feature_lists.link(page, id))) | SHELF)
+
+
 def memberships(page: Page, feature: int) -> None:
     """The lists that a feature is on, each a link to it, and the button that puts it on one."""
     try:
