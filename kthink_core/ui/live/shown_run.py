@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -20,6 +21,7 @@ from kthink_core.ui.view.permalink import MOST_FEATURES, View, without_run
 RUN = "live_run"
 _TAKEN, _WATCHED, _GONE = "live_link_taken", "live_link_watched", "live_run_gone"
 _UNREADABLE = "live_run_unreadable"
+log = logging.getLogger("kthink.runs")
 _LARGEST = 2**53 - 1
 """Whole number of a form: a browser knows no larger one."""
 
@@ -132,7 +134,8 @@ def _found(page: Page) -> RunState | None:
     try:
         run = history.going(page.view.live) or history.remembered(page.view.live)
     except OSError as error:
-        st.session_state[_UNREADABLE] = in_words(error)
+        log.error("a run is not shown: %s", in_words(error))  # its path is nobody's business
+        st.session_state[_UNREADABLE] = f"{error.strerror or 'it is refused'}; the app's log says where it lies"
         return None
     if run is None or not page.person.sees(run.name.experiment):
         return None
