@@ -31,7 +31,7 @@ from kthink_core.evidence.caveats import caveats, differing
 from kthink_core.evidence.differences import contrast
 from kthink_core.evidence.duplicates import families
 from kthink_core.evidence.label_test import label_test
-from kthink_core.plain_queries import PLAIN_QUERIES, Query
+from kthink_core.plain_queries import PLAIN_QUERIES, Query, frequencies
 from kthink_core.queries import steered
 from kthink_core.store.reader import Reader, list_experiments, open_reader
 
@@ -76,7 +76,7 @@ QUERIES: dict[str, Query] = {
         ("feature", "position", "token_id", "text", "activation"),
     ),
     "feature-frequencies": Query(
-        queries.feature_frequencies, ("inference", "hookpoint"), ("scope", "top"), ("feature", "positions")
+        frequencies, ("hookpoint",), ("inference", "scope", "top"), ("feature", "positions")
     ),
     "relevant-features": Query(
         queries.relevant_features, ("inference", "hookpoint"), ("scope", "top"), ("rank", "feature", "max_activation")

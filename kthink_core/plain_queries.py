@@ -55,6 +55,20 @@ def _pair(reader: Reader, hookpoint: str, features: Sequence[int], scope: Scope)
     return queries.feature_pair(reader, hookpoint, features[0], features[1], scope)
 
 
+@_told_as(queries.feature_frequencies)
+def frequencies(
+    reader: Reader, hookpoint: str, inference: int | None = None, scope: Scope = "generated", top: int = 70
+) -> pd.DataFrame:
+    return queries.feature_frequencies(reader, inference, hookpoint, scope, top)
+
+
+@_told_as(queries.activation_histogram)
+def _histogram(
+    reader: Reader, hookpoint: str, inference: int | None = None, scope: Scope = "generated"
+) -> pd.DataFrame:
+    return queries.activation_histogram(reader, inference, hookpoint, scope)
+
+
 @_told_as(queries.span_features)
 def _span(reader: Reader, inference: int, hookpoint: str, span: tuple[int, int], top: int = 50) -> pd.DataFrame:
     return queries.span_features(reader, inference, hookpoint, *span, top)
@@ -144,7 +158,7 @@ PLAIN_QUERIES: dict[str, Query] = {
     ),
     "steps": Query(queries.steps, ("inference", "hookpoint"), ("grain", "top"), STEPS),
     "activation-histogram": Query(
-        queries.activation_histogram, ("inference", "hookpoint"), ("scope",), ("low", "high", "count")
+        _histogram, ("hookpoint",), ("inference", "scope"), ("low", "high", "count")
     ),
     "quality-by-inference": Query(
         queries.quality_by_inference, ("hookpoint",), ("scope",), ("inference", "positions", "fvu")

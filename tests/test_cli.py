@@ -82,6 +82,18 @@ def test_columns_are_the_contract(query: str, cache: Path, capsys: pytest.Captur
     assert rows and all(list(row) == COLUMNS[query].split() for row in rows)
 
 
+@pytest.mark.parametrize("query", ["feature-frequencies", "activation-histogram"])
+def test_without_an_inference_all_are_counted(query: str, cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of a feature its positions, of a histogram its bars: those of the inferences add up to that of all."""
+    column = "positions" if query == "feature-frequencies" else "count"
+    more = ["--top", "100000"] if query == "feature-frequencies" else []
+    number = [
+        sum(int(str(row[column])) for row in ask(cache, capsys, query, "--hookpoint", H1, *more, *one))
+        for one in ([], *(["--inference", str(number)] for number in range(3)))
+    ]
+    assert number[0] == sum(number[1:]) > 0
+
+
 def test_transcript_carries_activations_and_nulls(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
     best = ask(cache, capsys, "feature-activations", "--inference", "0", "--hookpoint", H1, "--top", "1")[0]
     rows = ask(cache, capsys, "transcript", "--inference", "0", "--hookpoint", H1, "--feature", str(best["feature"]))

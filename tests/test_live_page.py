@@ -389,6 +389,37 @@ def test_a_pasted_trace_is_told_apart_and_kept(with_worker: Open, client: Worker
     assert set(without.trace.segments) == {"think", "answer"}, "it begins in the thought"
 
 
+def test_a_pasted_trace_of_bypass_mode_has_no_thought(with_worker: Open, client: WorkerClient, cache: Path) -> None:
+    """It is stored as one that was written here."""
+    written = ended(client, GenerateRequest(prompt="Two?", mode="bypass", max_new_tokens=2)).trace
+    asked = [text for text, segment in zip(written.texts, written.segments, strict=True) if segment == "prompt"]
+    run = ended(client, EncodeRequest(text="".join(asked) + "So 2", special=True))
+    assert run.trace.segments[: len(asked)] == written.segments[: len(asked)]
+    assert set(run.trace.segments[len(asked) :]) == {"answer"}
+    app = with_worker("live", experiment="tiny")
+    app.session_state["live_run"] = run
+    app.run()
+    app.button(key="live_keep").click().run()
+    with open_reader(cache, run.kept.experiment) as reader:
+        kept = reader.inference(run.kept.inference)
+    assert (kept.mode, kept.finish_reason) == ("bypass", "stop")
+    assert kept.question.startswith("Two?") and kept.question.endswith("}"), "the empty thought is none of it"
+
+
+def test_what_of_a_pasted_text_is_no_trace_is_told(with_worker: Open, client: WorkerClient) -> None:
+    app = with_worker("live", experiment="tiny")
+    for text, said in (
+        ("Hmm, wait.", "no trace that can be kept"),
+        ("<think>\nHmm <think> so.</think>2", "a second `<think>`"),
+        ("<think>\nHmm.</think>2 <think>3", "a second `<think>`"),
+        ("<think>\nHmm.</think>2", ""),
+    ):
+        app.session_state["live_run"] = ended(client, EncodeRequest(text=text, special=True))
+        app.run()
+        told = [each for each in ("no trace that can be kept", "a second `<think>`") if each in texts(app)]
+        assert told == ([said] if said else []) and not app.exception
+
+
 def test_firings_of_watched_features_are_marked_and_listed(with_worker: Open, client: WorkerClient) -> None:
     app = with_worker("live", experiment="tiny")
     hookpoint = app.session_state["view"].hookpoint

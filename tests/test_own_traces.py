@@ -273,8 +273,9 @@ def test_files_that_are_none(
     path = tmp_path / "x.jsonl"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(BadProblems, match=reason):
+    with pytest.raises(BadProblems, match=reason) as told:
         open_traces(configuration(tiny, str(path)), tiny_lm, tmp_path)
+    assert str(told.value).count(str(path)) == 1
     with pytest.raises(MissingFiles, match="--traces nobody/nothing: it is no file here"):
         open_traces(configuration(tiny, "nobody/nothing"), tiny_lm, tmp_path)
 
@@ -325,6 +326,11 @@ def test_the_command_line(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixt
         assert main([*asked, *weights, *more]) == 2
         assert f"--traces generates nothing: leave out {more[0]}" in capsys.readouterr().err
     assert main(["precompute", "--skip-bad"]) == 2 and "only --traces" in capsys.readouterr().err
+    for missing, said in ((str(tmp_path / "none.jsonl"), "there is no such file"), ("experiment:none", "unknown")):
+        nowhere = ["--traces", missing, "--experiment", "other", "--model", "/no/model", "--sae", "/no/sae"]
+        assert main([*asked, *nowhere]) == 2
+        told = capsys.readouterr().err
+        assert said in told and told.count(missing.removeprefix("experiment:")) == 1 and "/no/" not in told
     path.write_text(json.dumps({"prompt": "Two?", "completion": "\x1b[2J2", "tags": ["\x1b[2J" * 30]}) + "\n")
     assert main([*asked, *weights, "--experiment", "hostile"]) == 2
     told = capsys.readouterr().err

@@ -1,6 +1,6 @@
 """Every query against a straightforward computation from the raw records, for every scope and every kind of store."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -144,6 +144,10 @@ def test_feature_frequencies(reader: Reader, scope: Scope) -> None:
         assert list(table.columns) == ["feature", "positions"]
         assert rows(table) == expected
         assert rows(queries.feature_frequencies(reader, index, HOOKPOINTS[1], scope, top=2)) == expected[:2]
+    whole = Counter(feature for one in INFERENCES for _, feature, _ in active(one, HOOKPOINTS[1], scope))
+    expected = sorted(whole.items(), key=lambda item: (-item[1], item[0]))
+    assert rows(queries.feature_frequencies(reader, None, HOOKPOINTS[1], scope)) == expected
+    assert rows(queries.feature_frequencies(reader, None, HOOKPOINTS[1], scope, top=2)) == expected[:2]
 
 
 @pytest.mark.parametrize("scope", SCOPES)
@@ -208,6 +212,10 @@ def test_activation_histogram(reader: Reader, scope: Scope, bins: int) -> None:
             continue
         number, edges = np.histogram(values, bins)
         assert rows(table) == list(zip(edges[:-1], edges[1:], number, strict=True))
+    values = [activation for one in INFERENCES for _, _, activation in active(one, HOOKPOINTS[0], scope)]
+    number, edges = np.histogram(values, bins)
+    table = queries.activation_histogram(reader, None, HOOKPOINTS[0], scope, bins)
+    assert rows(table) == list(zip(edges[:-1], edges[1:], number, strict=True))
 
 
 @pytest.mark.parametrize("scope", SCOPES)

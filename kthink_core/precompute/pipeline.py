@@ -18,7 +18,7 @@ from typing import NamedTuple, Protocol
 import torch
 
 from kthink_core.config import MOST_INFERENCES, Device, Experiment, ExperimentConfig
-from kthink_core.errors import BadValue, OutOfMemory, PromptTooLong
+from kthink_core.errors import BadValue, KthinkError, OutOfMemory, PromptTooLong
 from kthink_core.model.fidelity import fidelity
 from kthink_core.model.generate import generate
 from kthink_core.model.hookpoints import Captured
@@ -37,7 +37,7 @@ from kthink_core.precompute.problems import load_problems
 from kthink_core.precompute.site_check import PROMPTS as TRIED
 from kthink_core.precompute.site_check import check_site
 from kthink_core.precompute.teacher_forcing import by_length, forced
-from kthink_core.precompute.traces import Traces, open_traces
+from kthink_core.precompute.traces import Traces, check_there, open_traces
 from kthink_core.prompts import prompt_ids
 from kthink_core.records import Generation, Inference, Problem, Prompt, cut_positions
 from kthink_core.revisions import Revisions
@@ -88,13 +88,19 @@ def plan(name: str, config: ExperimentConfig, device: Device, progress: Progress
     Raises BadProblems, MissingFiles, UnknownName, UnsupportedSae, PromptTooLong, BadValue.
     """
     where = pick_device(device)
+    place = cache or from_environment(Settings).cache
+    try:
+        check_there(config.traces, place)
+    except KthinkError:
+        if not is_finished(place, name, config):  # else nobody reads them again
+            raise
     problems = [] if config.traces else load_problems(config.problems, config.limit)
     progress.stage(f"loading {config.model} and {len(config.hookpoints)} SAEs on {where}")
     saes = load_saes(config.sae, config.sae_revision, config.hookpoints, where, config.most_active)
     lm = load_model(config.model, config.model_revision, where, config.dtype, config.chat)
     if not config.traces:
         return _planned(name, config, problems, lm, saes)
-    return _of_traces(name, config, cache or from_environment(Settings).cache, lm, saes, progress)
+    return _of_traces(name, config, place, lm, saes, progress)
 
 
 def plan_with(loaded: Plan, name: str, config: ExperimentConfig) -> Plan:

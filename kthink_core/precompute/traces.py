@@ -21,6 +21,7 @@ from kthink_core.precompute.stored_traces import StoredTraces
 from kthink_core.precompute.trace_rows import FIELDS, trace_row
 from kthink_core.precompute.trace_tokens import TraceTokenizer
 from kthink_core.records import Generation
+from kthink_core.store.reader import open_reader
 
 _LONGEST = 10_000_000
 """Bytes of a line."""
@@ -54,6 +55,17 @@ class Traces(Protocol):
     def read(self, trace: int) -> Generation:
         """The one of a number. Raises BadProblems where it is not what it was."""
         ...
+
+
+def check_there(source: str | None, cache: Path) -> None:
+    """Before anything is loaded or read: raises BadProblems where there is no such file, and what opening an experiment
+    raises where there is no such one."""
+    if source is None:
+        return
+    if source.startswith(EXPERIMENT):
+        open_reader(cache, source.removeprefix(EXPERIMENT)).close()
+    elif source.endswith(".jsonl") and not Path(source).expanduser().is_file():
+        raise BadProblems(f"--traces {source}: there is no such file")
 
 
 def open_traces(config: ExperimentConfig, lm: LanguageModel, cache: Path) -> Traces:
@@ -104,7 +116,7 @@ class _Lines(_Rows):
             for line in lines(self._path, _LONGEST):
                 yield _Found(line.start, line.number, line.content)
         except (BadFile, OSError) as error:
-            raise BadProblems(f"--traces {self._path}: {in_words(error)}") from error
+            raise BadProblems(f"--traces: {in_words(error)}") from error
 
     def again(self, where: int) -> object:
         with self._path.open("rb") as file:

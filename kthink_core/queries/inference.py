@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 
 from kthink_core.errors import BadValue
-from kthink_core.queries.checks import check_feature, check_hookpoint, check_inference, check_top
+from kthink_core.queries.checks import (
+    check_choice,
+    check_feature,
+    check_hookpoint,
+    check_inference,
+    check_top,
+    in_scope,
+)
 from kthink_core.queries.fragments import activations_of_inference
-from kthink_core.queries.histogram import histogram
+from kthink_core.queries.histogram import histogram, histograms
 from kthink_core.store.reader import Reader
-from kthink_core.store.scopes import Scope
+from kthink_core.store.scopes import SCOPES, Scope
 from kthink_core.store.verdicts import VERDICT
 
 
@@ -72,18 +81,17 @@ def feature_activations(
 
 
 def feature_frequencies(
-    reader: Reader, inference: int, hookpoint: str, scope: Scope = "generated", top: int = 70
+    reader: Reader, inference: int | None, hookpoint: str, scope: Scope = "generated", top: int = 70
 ) -> pd.DataFrame:
-    """Features of an inference by the number of positions at which they are active: feature, positions."""
-    check_inference(reader, inference)
-    check_hookpoint(reader, hookpoint)
+    """Features of an inference, or of all without one, by the number of positions at which they are active: feature,
+    positions."""
+    _check(reader, inference, hookpoint, scope)
     check_top(top)
-    sql = f"""
-        SELECT feature, count(*) AS positions
-        FROM ({activations_of_inference(scope)})
-        GROUP BY feature ORDER BY positions DESC, feature LIMIT $top
-    """
-    return reader.query(sql, {"inference": inference, "hookpoint": hookpoint, "top": top})
+    counted = f"SELECT feature, count(*) AS positions FROM ({activations_of_inference(scope)}) GROUP BY feature"
+    if inference is None:
+        counted = "SELECT feature, positions FROM feature_stats WHERE hookpoint = $hookpoint AND scope = $scope"
+    sql = f"SELECT feature, positions FROM ({counted}) ORDER BY positions DESC, feature LIMIT $top"
+    return reader.query(sql, {"hookpoint": hookpoint, "top": top} | _which(inference, scope))
 
 
 def relevant_features(
@@ -105,12 +113,32 @@ def relevant_features(
 
 
 def activation_histogram(
-    reader: Reader, inference: int, hookpoint: str, scope: Scope = "generated", bins: int = 50
+    reader: Reader, inference: int | None, hookpoint: str, scope: Scope = "generated", bins: int = 50
 ) -> pd.DataFrame:
-    """All activations of an inference in `bins` bins of equal width, as `numpy.histogram` makes them of float64:
-    low, high (in the last bin only it belongs to it), count. Empty where nothing is active."""
-    check_inference(reader, inference)
-    check_hookpoint(reader, hookpoint)
+    """All activations of an inference, or of all without one, in `bins` bins of equal width, as `numpy.histogram`
+    makes them of float64: low, high (in the last bin only it belongs to it), count. Empty where nothing is active."""
+    _check(reader, inference, hookpoint, scope)
     check_top(bins, "bins")
-    own = f"SELECT activation FROM ({activations_of_inference(scope)})"
-    return histogram(reader.query(own, {"inference": inference, "hookpoint": hookpoint}), bins)
+    if inference is not None:
+        own = f"SELECT activation FROM ({activations_of_inference(scope)})"
+        return histogram(reader.query(own, {"inference": inference, "hookpoint": hookpoint}), bins)
+    all_of_them = f"FROM latents WHERE hookpoint = $hookpoint AND {in_scope(scope)}"
+    given = {"hookpoint": hookpoint}
+    ends = reader.query(f"SELECT min(activation) AS low, max(activation) AS high {all_of_them}", given).loc[0]
+    if pd.isna(ends["low"]):
+        return histogram(pd.DataFrame({"activation": []}), bins)
+    with reader.stream(f"SELECT activation {all_of_them}", given) as batches:
+        parts = (batch.to_pandas() for batch in batches)
+        return histograms(parts, bins, float(ends["low"]), float(ends["high"]))
+
+
+def _check(reader: Reader, inference: int | None, hookpoint: str, scope: Scope) -> None:
+    if inference is not None:
+        check_inference(reader, inference)
+    check_hookpoint(reader, hookpoint)
+    check_choice("scope", scope, SCOPES)
+
+
+def _which(inference: int | None, scope: Scope) -> dict[str, Any]:
+    """The parameters that say of which positions."""
+    return {"scope": scope} if inference is None else {"inference": inference}

@@ -12,18 +12,19 @@ from kthink_core import signs
 from kthink_core.model.language_model import LanguageModel, text_of
 from kthink_core.model.likeliest import Likeliest
 from kthink_core.precompute.assembly import assemble
-from kthink_core.prompts import THINK_CLOSE, THINK_OPEN, Segment, final_answer
+from kthink_core.prompts import BYPASS, THINK_CLOSE, THINK_OPEN, Segment, final_answer
 from kthink_core.records import Encoding, Generation, Given, Inference, Problem, Prompt
 
+_BYPASSED = BYPASS[BYPASS.index(THINK_OPEN) :]
 _OPENS = re.compile(re.escape(THINK_OPEN) + r"\n?")
 
 
 def pasted_segments(texts: Sequence[str]) -> tuple[Segment, ...]:
     """The segment of every token of a text, of the tokens' own texts; bytes that are no UTF-8 as they are stored.
 
-    As in a generation, the prompt goes up to and with the first `<think>` and the line break behind it; the thought up
-    to and with the next `</think>`, be it the text's end; the answer follows. A text that only closes a thought begins
-    in it. Without a mark of a thought all is prompt.
+    As in a generation, the prompt goes up to and with the first `<think>` and the line break behind it, or the empty
+    thought that bypass mode writes; the thought up to and with the next `</think>`, be it the text's end; the answer
+    follows. A text that only closes a thought begins in it. Without a mark of a thought all is prompt.
     """
     whole = signs.whole(texts)
     text = "".join(whole)
@@ -33,6 +34,8 @@ def pasted_segments(texts: Sequence[str]) -> tuple[Segment, ...]:
     if not opened and closed < 0:
         return ("prompt",) * len(texts)
     end = closed + len(THINK_CLOSE) if closed >= 0 else len(text)
+    if opened and text[opened.start() : end] == _BYPASSED:
+        first = end
     starts = accumulate((len(part) for part in whole[:-1]), initial=0)
     return tuple("prompt" if start < first else "think" if start < end else "answer" for start in starts)
 
@@ -52,7 +55,8 @@ def pasted_inference(
         return None
     asked, written = tuple(token_ids[:given]), tuple(token_ids[given:])
     answer = final_answer(text_of(lm.tokenizer, written, special=False))
-    question = text_of(lm.tokenizer, asked, special=False).strip().removesuffix(THINK_OPEN).strip()
+    question = text_of(lm.tokenizer, asked, special=False).strip()
+    question = question.removesuffix(THINK_CLOSE).rstrip().removesuffix(THINK_OPEN).strip()
     prompt = Prompt(0, Problem(0, question, None), "think" if "think" in segments else "bypass", 0, asked)
     told = Given(segments, answer, None)
     found = Generation(prompt, written, "stop" if segments[-1] == "answer" else "length", told)

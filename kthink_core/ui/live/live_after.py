@@ -13,7 +13,7 @@ from kthink_core.ui.causes import causes_panel
 from kthink_core.ui.causes.traced_page import TracedPage
 from kthink_core.ui.inference import lifts, trace_parts
 from kthink_core.ui.inference.trace_parts import LISTED, TITLES, Reading
-from kthink_core.ui.live import history, kept_with, starting
+from kthink_core.ui.live import history, kept_with, pasted_note, starting
 from kthink_core.ui.live.live_run import LiveRun
 from kthink_core.ui.live.presence import Worker
 from kthink_core.ui.live.run_state import RunState
@@ -31,6 +31,7 @@ def draw(page: Page, worker: Worker | None, run: RunState, read: Reading, span: 
     """Nothing where the run left nothing to ask of."""
     if not len(run.trace):
         return
+    pasted_note.draw(run)
     keep(page, worker, run, read.shown, span, reference=starting.reference(page, run.request))
     steered = run.end.interventions if run.end is not None else ()
     if run.end is not None and steered:
