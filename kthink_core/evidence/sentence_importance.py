@@ -81,8 +81,8 @@ def importance(before: Codes, after: Codes) -> Moved:
 
 def counterfactual(before: Codes, after: Codes, differs: NDArray[np.bool_]) -> Moved | None:
     """`importance` against those rollouts from before only whose own first sentence `differs` from the one written: by
-    exact text but for case and white space, not in meaning as the paper has it, so that a paraphrase differs. They are no
-    pairs any more: chance deals out both together. None where fewer than two differ."""
+    exact text but for case and white space, not in meaning as the paper has it, so that a paraphrase differs. They are
+    no pairs any more: chance deals out both together. None where fewer than two differ."""
     if differs.sum() < 2:
         return None
     pairs, random = _pairs(before, after), np.random.default_rng(_SEED)
