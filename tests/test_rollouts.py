@@ -18,7 +18,7 @@ from kthink_core.cli import main
 from kthink_core.config import ExperimentConfig
 from kthink_core.errors import BadFile, BadValue, WorkerRefused
 from kthink_core.evidence.rollout_plan import Question, left, standing
-from kthink_core.evidence.sentence_results import doubts, sentences, stored, table
+from kthink_core.evidence.sentence_results import doubts, failures, sentences, stored, table
 from kthink_core.interventions.rollouts import roll_out
 from kthink_core.interventions.sentence_run import Engaged, Step, run
 from kthink_core.live.api import Cancelled, Done, Progressed, Studied
@@ -32,11 +32,11 @@ from kthink_core.precompute.pipeline import Plan, plan, precompute
 from kthink_core.precompute.problems import load_problems
 from kthink_core.precompute.progress import Silent
 from kthink_core.prompts import answer_key, final_answer, is_correct
-from kthink_core.records import Intervention, Trigger
+from kthink_core.records import Intervention, Problem, Prompt, Trigger
 from kthink_core.settings import WorkerSettings
 from kthink_core.store.reader import Reader, open_reader
 from kthink_core.store.sentence_studies import KIND, SentenceStudy
-from kthink_core.store.studies import list_studies
+from kthink_core.store.studies import list_studies, save_study
 from kthink_core.store.writer import open_writer
 from tests.app_visits import Open, tables, texts, visiting
 from tests.worker_process import working
@@ -198,6 +198,45 @@ class TestRollouts:
             ((_, one),) = roll_out(made.lm, "hookpoint", trace, at, [1], sampling, None, None)
             assert one.answer == answer
 
+    def test_a_clamp_leaves_a_receipt(self, studied: Path, engaged: Engaged) -> None:
+        with open_reader(studied, "thoughts") as reader:
+            trace, (held,) = reader.inference(0), stored(reader, 0).clamped
+        assert held.clamp is not None and all(len(place.receipts) == 1 for place in held.places)
+        for place in held.places:
+            (told,) = place.receipts
+            assert told.positions == place.tokens and told.began == place.position - trace.prompt_tokens
+            assert [check.name for check in told.checks] == ["as it is", "silent", "cached"]
+            assert all(check.holds for check in told.checks)
+        assert any((place.receipts[0].change_max or 0) > 0.01 for place in held.places)
+        # One alone: what the vectors that went on give when they are encoded again, and what it took to get there.
+        at, sampling = held.positions[1], Sampling(0.0, 1.0, LIMIT)
+        steered = steering([held.clamp], engaged.saes)
+        assert steered is not None
+        ((_, one),) = roll_out(engaged.lm, "hookpoint", trace, at, [1], sampling, steered, None)
+        before = tuple(trace.token_ids[:at].tolist())
+        prompt = Prompt(0, Problem(0, "", None), "think", 1, before)
+        written, left_over = at - trace.prompt_tokens, LIMIT - at + trace.prompt_tokens
+        again = generate(
+            engaged.lm, [prompt], Sampling(0.0, 1.0, left_over), (HOOKPOINT,), "hookpoint",
+            steering=steered, earlier=written,
+        )  # fmt: skip
+        ((_, seen),) = again
+        latents = engaged.saes[HOOKPOINT].encode(seen.vectors[HOOKPOINT][at:])
+        after = (latents.activations * (latents.indices == held.clamp.feature)).sum(1)
+        assert one.receipts[0].after_median == pytest.approx(float(after.double().quantile(0.5)), abs=1e-4)
+        assert one.receipts[0].after_max == pytest.approx(float(after.max()), abs=1e-4)
+        norm, length, _, activation = seen.notes[HOOKPOINT].double().T
+        assert one.receipts[0].change_max == pytest.approx(float((length / norm).max()))
+        assert one.receipts[0].before_max == pytest.approx(float(activation.max()))
+
+    def test_what_has_no_room_left_is_steered_nowhere(self, cache: Path, engaged: Engaged) -> None:
+        with open_reader(cache, "thoughts") as reader:
+            trace = reader.inference(0)
+        steered = steering([Intervention(HOOKPOINT, 1075, "clamp", 0.0)], engaged.saes)
+        at, sampling = trace.prompt_tokens + 10, Sampling(0.6, 0.95, 10)
+        found = dict(roll_out(engaged.lm, "hookpoint", trace, at, [1, 2], sampling, steered, None))
+        assert [(one.answer, one.tokens, one.receipts) for one in found.values()] == [(None, 0, ())] * 2
+
     def test_the_traces_own_steering_goes_on(self, made: Plan, cache: Path, engaged: Engaged) -> None:
         done = Intervention(HOOKPOINT, 1075, "add", 25.0)
         with open_reader(cache, "thoughts") as reader:
@@ -352,9 +391,16 @@ def test_the_table_is_what_the_answers_say(studied: Path) -> None:
             sentences(reader, 1)
     assert rows["sentence"].tolist() == list(range(len(found.plain.sentences)))
     assert set(rows["clamped"].isna()) == {True} and set(held["clamped"].isna()) == {False}
-    assert rows.drop(columns=[one for one in rows if "clamp" in one or "passing" in one]).equals(
-        held.drop(columns=[one for one in rows if "clamp" in one or "passing" in one])
-    )
+    receipt = ["positions", "change", "change_max", "before", "after", "checks"]
+    of_the_clamp = [one for one in rows if "clamp" in one or "passing" in one or one in receipt]
+    assert rows.drop(columns=of_the_clamp).equals(held.drop(columns=of_the_clamp))
+    assert rows[receipt].isna().all(axis=None) and held[receipt].notna().all(axis=None)
+    for number, row in enumerate(held.to_dict("records")):
+        told = [place.receipts[0] for place in found.clamped[0].places[number : number + 2]]
+        assert row["positions"] == sum(one.positions for one in told)
+        assert row["change"] == pytest.approx(sum(one.change_median or 0 for one in told) / 2)
+        assert row["change_max"] == pytest.approx(max(one.change_max or 0 for one in told))
+        assert row["checks"].startswith("as it is ") and row["checks"].count(" of ") == 3
     for number, row in enumerate(rows.to_dict("records")):
         before, after = found.plain.places[number], found.plain.places[number + 1]
         right = [[bool(is_correct(one, found.plain.reference)) for one in place.answers] for place in (before, after)]
@@ -364,6 +410,40 @@ def test_the_table_is_what_the_answers_say(studied: Path) -> None:
         assert row["rollouts"] == ROLLOUTS
         if list(map(answer_key, before.answers)) == list(map(answer_key, after.answers)):
             assert row["importance"] == pytest.approx(0) and row["q"] == 1
+
+
+def test_rollouts_without_a_receipt_and_with_a_check_that_does_not_hold(
+    studied: Path, cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Those of an older version have none."""
+    with open_reader(studied, "thoughts") as reader:
+        found = stored(reader, 0)
+    (held,) = found.clamped
+    assert found.plain is not None and all("receipts" not in place for place in found.plain.model_dump()["places"])
+    document = held.model_dump(mode="json")
+    older = document | {
+        "places": [{name: field for name, field in place.items() if name != "receipts"} for place in document["places"]]
+    }
+    old = SentenceStudy.model_validate(older)
+    assert old.model_dump(mode="json") == older and old.id == held.id and failures(old) == failures(held) == []
+    assert table(found.plain, old)["checks"].isna().all() and table(found.plain, old)["passing"].notna().all()
+    document["places"][0]["receipts"][0]["checks"][0]["value"] = 0.5
+    broken = SentenceStudy.model_validate(document)
+    (told,) = failures(broken)
+    assert f"in 1 of {len(held.places)} runs" in told and "as it is 0.5 of 1e-06" in told
+    with open_reader(cache, "thoughts") as reader:
+        save_study(reader.layout, KIND, found.plain.id, found.plain)
+        save_study(reader.layout, KIND, broken.id, broken)
+    assert held.clamp is not None
+    named = f"{held.clamp.hookpoint}:{held.clamp.feature}"
+    where = ["--experiment", "thoughts", "--cache", str(cache), "--inference", "0", "--format", "json"]
+    query = ["query", "sentences", "--hookpoint", held.clamp.hookpoint, "--feature", str(held.clamp.feature)]
+    for command in (["sentences", "--rollouts", str(ROLLOUTS), "--clamp", named], query):
+        assert main([*command, *where]) == 0
+        assert told in capsys.readouterr().err
+    document["places"][0]["receipts"] *= 2
+    with pytest.raises(ValidationError, match="receipt of each intervention"):
+        SentenceStudy.model_validate(document)
 
 
 def test_answers_are_compared_as_the_experiment_grades(studied: Path) -> None:
@@ -526,6 +606,11 @@ class TestPage:
         assert len(passes) == len(rows)
         assert re.search(rf"with feature {held.clamp.feature}\b.* of ", texts(clamped))
         assert "less or more important" in texts(clamped)
+        assert "Receipt of the rollouts with the feature held" in [one.label for one in clamped.expander]
+        (receipt,) = tables(clamped, "began")
+        assert receipt["positions"].tolist() == [sum(place.tokens for place in held.places)]
+        assert "token by token and in one pass" in texts(clamped)
+        assert "Receipt of the rollouts" not in str([one.label for one in app.expander])
 
     def test_nothing_stored_yet(self, visit: Open, cache: Path) -> None:
         app = self.opened(visit, cache, sentences="open")

@@ -59,7 +59,7 @@ def clamp(text: str) -> Intervention:
 
 def _run(options: argparse.Namespace) -> None:
     from kthink_core.evidence.rollout_plan import ROLLOUTS, Question, left, standing
-    from kthink_core.evidence.sentence_results import doubts, table
+    from kthink_core.evidence.sentence_results import doubts, failures, table
     from kthink_core.queries.checks import check_feature, check_inference
     from kthink_core.store.reader import open_reader
 
@@ -83,7 +83,7 @@ def _run(options: argparse.Namespace) -> None:
             write_table(pd.DataFrame([cost]), options.format, sys.stdout)
             return
         found = standing(reader, trace, question)
-        for doubt in doubts(found[0]):
+        for doubt in (*doubts(found[0]), *(broken for one in found[1:] for broken in failures(one))):
             tell(doubt)
         write_table(table(*found), options.format, sys.stdout)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from statistics import median
 from typing import NamedTuple
 
@@ -42,6 +42,28 @@ def pooled(receipts: Iterable[Receipt]) -> Pooled:
         checked=len(tried),
         failed=sum(not all(check.holds for check in checks) for checks in tried),
         checks=tuple(worst.values()),
+    )
+
+
+def joined(receipts: Sequence[Receipt]) -> Receipt:
+    """Those of one intervention in several runs as one: positions added up, medians of medians, each check's worst."""
+
+    def of(name: str) -> list[float]:
+        return [value for one in receipts if (value := getattr(one, name)) is not None]
+
+    def middle(name: str) -> float | None:
+        return median(of(name)) if of(name) else None
+
+    return Receipt(
+        began=min((one.began for one in receipts if one.began is not None), default=None),
+        positions=sum(one.positions for one in receipts),
+        change_median=middle("change_median"),
+        change_max=max(of("change_max"), default=None),
+        before_median=middle("before_median"),
+        before_max=max(of("before_max"), default=None),
+        after_median=middle("after_median"),
+        after_max=max(of("after_max"), default=None),
+        checks=pooled(receipts).checks,
     )
 
 

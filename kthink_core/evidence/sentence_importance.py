@@ -7,7 +7,8 @@ counts of the answers there, over the answers seen at either place,
     importance = KL(after ‖ before) = Σ p ln(p / q),  p = (a + ½) / (n + m / 2),  q = (b + ½) / (n + m / 2)
 
 m the number of these answers; ½ is Jeffreys' prior (Krichevsky and Trofimov 1981). Of two equal distributions it is
-above 0, too, by about (m − 1) / n: what chance gives stands beside it.
+above 0, too, by about (m − 1) / n: what chance gives stands beside it. The divergence is from after to before: p, with
+the sentence, stands first. It is not symmetric; the other way round it has other values.
 
 chance      before and after dealt out anew within each seed, 10,000 times: they are pairs, and if a sentence moves
             nothing, either of a pair may be the one before (a sign-flip test). p is the share of dealings, the true one
@@ -79,8 +80,9 @@ def importance(before: Codes, after: Codes) -> Moved:
 
 
 def counterfactual(before: Codes, after: Codes, differs: NDArray[np.bool_]) -> Moved | None:
-    """`importance` against those rollouts from before only whose own first sentence `differs` from the one written.
-    They are no pairs any more: chance deals out both together. None where fewer than two differ."""
+    """`importance` against those rollouts from before only whose own first sentence `differs` from the one written: by
+    exact text but for case and white space, not in meaning as the paper has it, so that a paraphrase differs. They are
+    no pairs any more: chance deals out both together. None where fewer than two differ."""
     if differs.sum() < 2:
         return None
     pairs, random = _pairs(before, after), np.random.default_rng(_SEED)

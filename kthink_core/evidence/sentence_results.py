@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from kthink_core.errors import BadValue
+from kthink_core.evidence.pooled_receipts import failure, joined, pooled
 from kthink_core.evidence.sentence_importance import (
     Codes,
     Moved,
@@ -22,8 +23,9 @@ from kthink_core.evidence.sentence_importance import (
 from kthink_core.prompts import answer_key, is_correct
 from kthink_core.queries.checks import check_feature, check_inference
 from kthink_core.queries.inference import transcript
+from kthink_core.records import Receipt
 from kthink_core.store.reader import Reader
-from kthink_core.store.sentence_studies import Found, SentenceStudy, find_studies
+from kthink_core.store.sentence_studies import Found, Place, SentenceStudy, find_studies
 from kthink_core.store.studies import trace_digest
 
 COLUMNS = (
@@ -31,7 +33,8 @@ COLUMNS = (
     "none_before", "none_after", "accuracy_before", "accuracy_after", "accuracy_difference", "accuracy_low",
     "accuracy_high", "accuracy_p", "accuracy_q", "differing", "counterfactual", "counterfactual_low",
     "counterfactual_high", "counterfactual_chance", "counterfactual_p", "counterfactual_q", "clamped", "passing",
-    "passing_low", "passing_high", "passing_p", "passing_q",
+    "passing_low", "passing_high", "passing_p", "passing_q", "positions", "change", "change_max", "before", "after",
+    "checks",
 )  # fmt: skip
 
 _COUNTS = ("sentence", "first", "last", "rollouts", "none_before", "none_after", "differing")
@@ -56,11 +59,16 @@ def sentences(
 ) -> pd.DataFrame:
     """The sentences of an inference's thought by their importance, in their order: `COLUMNS`.
 
-    importance and the rest: sentence_importance.py; none_before, none_after: rollouts without a final answer;
-    accuracy: share of right ones, null without a reference; differing: rollouts from before whose own sentence is
-    another, against which `counterfactual` is. clamped: the importance with the feature clamped, null unless its
-    hookpoint and number are given; passing: how much less that is. top: only so many of the most important ones.
-    Raises OutOfRange, UnknownName, BadValue where nothing is stored.
+    importance and the rest: sentence_importance.py; none_before, none_after: rollouts without a final answer; accuracy:
+    share of right ones, null without a reference; differing: rollouts from before whose own sentence is another,
+    against which `counterfactual` is. clamped: the importance with the feature clamped, null unless its hookpoint and
+    number are given; passing: how much less that is; positions: at how many written ones the clamp acted in the
+    rollouts from before the sentence and after it; change, change_max: median and largest of ‖Δh‖ / ‖h‖ there; before,
+    after: medians of the feature's activation, after of the changed vector encoded again in the rollouts that were
+    checked; checks: what was tried on those, the worst value, the most that it may be; null where an older version made
+    them. "Differing" goes by the text but for case and white space: a paraphrase is another sentence. importance is
+    KL(after ‖ before). top: only so many of the most important ones. Raises OutOfRange, UnknownName, BadValue where
+    nothing is stored.
     """
     if (hookpoint is None) != (feature is None):
         raise BadValue("a clamped feature needs --hookpoint and --feature")
@@ -90,12 +98,26 @@ def stored(reader: Reader, inference: int) -> Found:
 def remarks(reader: Reader, inference: int) -> list[str]:
     """What to know of an answer of `sentences`, a line each."""
     found = stored(reader, inference)
-    return [*found.problems, *([] if found.plain is None else doubts(found.plain))]
+    broken = [told for one in found.clamped for told in failures(one)]
+    return [*found.problems, *broken, *([] if found.plain is None else doubts(found.plain))]
+
+
+def receipts(study: SentenceStudy) -> tuple[Receipt, ...]:
+    """Of each intervention over all places; none where nothing was steered, or an older version made them."""
+    told = [place.receipts for place in study.places if place.receipts]
+    return tuple(map(joined, zip(*told, strict=True)))
+
+
+def failures(study: SentenceStudy) -> list[str]:
+    """What was tried on steered rollouts and does not hold, a sentence."""
+    tried = pooled(place.receipts[0] for place in study.places if place.receipts)  # a run's are the same for each
+    where = f"rollouts with {study.clamp.hookpoint}:{study.clamp.feature} clamped" if study.clamp else "rollouts"
+    return [told] if (told := failure(tried, where)) else []
 
 
 def doubts(study: SentenceStudy) -> list[str]:
     """What to know before believing a study, a sentence each."""
-    told = []
+    told = failures(study)
     if not study.complete:
         told.append(
             f"Rollouts of {len(study.places)} of {len(study.positions)} places are done: q is over the sentences "
@@ -127,11 +149,14 @@ def table(study: SentenceStudy, clamped: SentenceStudy | None = None) -> pd.Data
     own = [coded(place.answers) for place in study.places]
     other = [coded(place.answers) for place in clamped.places] if clamped else []
     rows = [_row(study, number, own, other) for number in range(max(len(own) - 1, 0))]
+    for number, row in enumerate(rows):
+        row |= _clamped(clamped.places[number : number + 2] if clamped and number + 1 < len(other) else ())
     found = pd.DataFrame(rows, columns=list(COLUMNS))
     for name in ("", "accuracy_", "counterfactual_", "passing_"):
         tested = found[f"{name}p"].notna()
         found.loc[tested, f"{name}q"] = q_values(found.loc[tested, f"{name}p"].tolist())
-    types = dict.fromkeys([name for name in COLUMNS if name != "text"], "float64") | dict.fromkeys(_COUNTS, "int64")
+    real = [name for name in COLUMNS if name not in ("text", "checks")]
+    types = dict.fromkeys(real, "float64") | dict.fromkeys(_COUNTS, "int64") | {"positions": "Int64"}
     return found.astype(types)
 
 
@@ -159,6 +184,22 @@ def _row(study: SentenceStudy, number: int, own: list[Codes], other: list[Codes]
         row["clamped"] = importance(other[number], other[number + 1]).value
         row |= _named(passing(own[number], own[number + 1], other[number], other[number + 1]), "passing", "passing_")
     return row
+
+
+def _clamped(places: Sequence[Place]) -> dict[str, Any]:
+    """What the clamp did in the rollouts from some places."""
+    told = [place.receipts[-1] for place in places if place.receipts]
+    if not told:
+        return {}
+    whole = joined(told)
+    return {
+        "positions": whole.positions,
+        "change": whole.change_median,
+        "change_max": whole.change_max,
+        "before": whole.before_median,
+        "after": whole.after_median,
+        "checks": pooled(told).text,
+    }
 
 
 def _named(moved: Moved, value: str, prefix: str) -> dict[str, float]:

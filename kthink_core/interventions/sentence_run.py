@@ -8,6 +8,7 @@ from itertools import count, islice
 from typing import NamedTuple
 
 from kthink_core.config import Experiment
+from kthink_core.evidence.pooled_receipts import joined
 from kthink_core.evidence.rollout_plan import Cost, Question, left, standing
 from kthink_core.interventions.rollouts import Rollout, roll_out
 from kthink_core.model.language_model import LanguageModel
@@ -80,7 +81,6 @@ def _place(
     study: SentenceStudy, experiment: Experiment, trace: Inference, engaged: Engaged, pause: Callable[[], None]
 ) -> Iterator[int | Place]:
     """The next place of a study: how many of its rollouts have ended, after each but the last, then all."""
-    asked = (*study.steering, *([study.clamp] if study.clamp else []))
     sampling = Sampling(study.temperature, study.top_p, study.max_new_tokens)
     seeds = list(islice((seed for seed in count(study.seed) if seed != trace.seed), study.rollouts))
     number = len(study.places)
@@ -94,7 +94,7 @@ def _place(
         pause()
         aside += time.perf_counter() - away
 
-    steered = steering(asked, engaged.saes)
+    steered = steering(study.interventions, engaged.saes)
     made: dict[int, Rollout] = {}
     for row, one in roll_out(engaged.lm, experiment.config.site, trace, at, seeds, sampling, steered, sentence, paused):
         made[row] = one
@@ -107,4 +107,5 @@ def _place(
         repeats=() if sentence is None else tuple(one.repeats for one in rollouts),
         tokens=sum(one.tokens for one in rollouts),
         seconds=round(time.perf_counter() - began - aside, 3),
+        receipts=tuple(map(joined, zip(*(one.receipts for one in rollouts if one.receipts), strict=True))),
     )

@@ -191,7 +191,7 @@ def generate(
                 Captured(
                     {hookpoint: growing.values[row, padding:].clone() for hookpoint, growing in seen.items()},
                     torch.tensor([torch.nan] * len(prompt.token_ids) + logprobs[index]),
-                    {hookpoint: growing.values[row].clone() for hookpoint, growing in noted.items()},
+                    {hookpoint: growing.values[row].clone() for hookpoint, growing in noted.items() if number},
                     likeliest=others.of(row) if step.likeliest else None,
                 ),
             )

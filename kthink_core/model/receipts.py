@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from kthink_core.config import Site
+from kthink_core.model.hookpoints import Captured
 from kthink_core.model.language_model import LanguageModel
 from kthink_core.model.replay import replay
 from kthink_core.model.steering import Steering
@@ -34,17 +35,26 @@ _CACHED_NARROW = 0.5
 """Nats. Sums in another order round otherwise; at narrow dtypes by much, of unlikely tokens above all."""
 
 
-@torch.inference_mode()
 def tried(
     lm: LanguageModel, generation: Generation, logprobs: Tensor, site: Site, steering: Steering
 ) -> tuple[Check, ...]:
     """What is tried on one steered generation. `logprobs`: [positions] those of when it was written. Raises
     HookSkipped."""
+    return read_again(lm, generation, logprobs, site, steering)[1]
+
+
+@torch.inference_mode()
+def read_again(
+    lm: LanguageModel, generation: Generation, logprobs: Tensor, site: Site, steering: Steering, earlier: int = 0
+) -> tuple[Captured, tuple[Check, ...]]:
+    """`tried`, with what the pass over the whole text captured where it is steered. The last `earlier` tokens of its
+    prompt were written before, as `generate` has it."""
     prompt = generation.prompt.token_ids
-    read = replay(lm, [prompt + generation.token_ids], steering.hookpoints, site, steering, [len(prompt)])[0]
+    ids, behind = [prompt + generation.token_ids], [len(prompt) - earlier]
+    read = replay(lm, ids, steering.hookpoints, site, steering, behind)[0]
     differences = (read.logprobs - logprobs)[len(prompt) :].abs()
     most = _CACHED.get(lm.model.dtype, _CACHED_NARROW)
-    return (*_edit_checks(steering, read.vectors), Check("cached", float(differences.max()), most))
+    return read, (*_edit_checks(steering, read.vectors), Check("cached", float(differences.max()), most))
 
 
 def _edit_checks(steering: Steering, vectors: Mapping[str, Tensor]) -> list[Check]:

@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 
 from kthink_core.config import Experiment
 from kthink_core.prompts import Grade
-from kthink_core.records import Intervention
+from kthink_core.records import Intervention, Receipt
 from kthink_core.store.files import Layout
 from kthink_core.store.studies import Document, Study, list_studies, study_id
 
@@ -49,6 +49,10 @@ class Place(Document):
     """Written in all rollouts together."""
     seconds: float = Field(ge=0)
     """What that took, without the time in which other work was done."""
+    receipts: tuple[Receipt, ...] = Field(default=(), max_length=65, exclude_if=lambda receipts: not receipts)
+    """Of each intervention, the clamp last, what it did to what was written in all rollouts: medians over them of each
+    one's median; checks, and activations after, of the one that ended first. Empty where nothing was steered, or nobody
+    told."""
 
 
 class SentenceStudy(Study):
@@ -78,6 +82,11 @@ class SentenceStudy(Study):
     """Those done, in order; of a complete study one more than sentences."""
 
     @property
+    def interventions(self) -> tuple[Intervention, ...]:
+        """What was done in the rollouts, the clamp last."""
+        return (*self.steering, *([self.clamp] if self.clamp else []))
+
+    @property
     def positions(self) -> list[int]:
         """Of all places, done or not."""
         return [*(one.first for one in self.sentences), self.sentences[-1].last + 1]
@@ -94,6 +103,8 @@ class SentenceStudy(Study):
         for place in self.places:
             if len(place.answers) != self.rollouts or len(place.repeats) not in (0, self.rollouts):
                 raise ValueError(f"the place at {place.position} has not {self.rollouts} rollouts")
+            if len(place.receipts) not in (0, len(self.interventions)):
+                raise ValueError(f"the place at {place.position} has not a receipt of each intervention")
         return self
 
     @property

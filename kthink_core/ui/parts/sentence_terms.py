@@ -11,7 +11,8 @@ SENTENCES: dict[str, Term] = {
         "importance is how far apart the two distributions of final answers are (thought anchors, arXiv 2506.19143): "
         "with a and b the counts of each answer after and before, over the m answers seen at either place, and n "
         "rollouts from each. No answer counts as an answer. Half a count is added to each, so that no answer is "
-        "impossible that was not seen by luck.",
+        "impossible that was not seen by luck. The divergence is from after to before, KL(after ‖ before): with the "
+        "sentence first, without it second. It is not symmetric: figures of the other direction are others.",
         r"\sum p \ln\frac{p}{q},\quad p = \frac{a + ½}{n + m/2},\quad q = \frac{b + ½}{n + m/2}",
     ),
     "sentence_chance": Term(
@@ -32,8 +33,9 @@ SENTENCES: dict[str, Term] = {
     "counterfactual_importance": Term(
         "Counterfactual importance",
         "As importance, but against those rollouts from before only whose own first sentence is another one, compared "
-        "as text without case and white space. Where the model writes the same sentence anyhow, importance is small "
-        "although the sentence may carry the answer. Only words are compared: another sentence may mean the same.",
+        "as exact text but for case and white space. Where the model writes the same sentence anyhow, importance is "
+        "small although the sentence may carry the answer. The paper asks for another meaning, which is not compared "
+        "here: a paraphrase counts as another sentence.",
     ),
     "passing_feature": Term(
         "Passes the feature",

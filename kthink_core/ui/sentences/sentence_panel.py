@@ -22,6 +22,7 @@ from kthink_core.ui.live import job_button
 from kthink_core.ui.parts import clicks, download, feature_names, header, numerals, terms
 from kthink_core.ui.parts.writing import plain
 from kthink_core.ui.sentences import sentence_bars, sentence_figures
+from kthink_core.ui.steer import receipt_table
 from kthink_core.ui.view import cache
 from kthink_core.ui.view.page import Page, go
 
@@ -128,6 +129,25 @@ def _results(
         _passing(page, table, clamped.clamp, study.rollouts, passing, chosen)
     with st.expander("In figures", icon=":material/table_rows:"):
         sentence_figures.draw(table)
+    for one in (study, clamped):
+        if one is not None and one.interventions:
+            _receipts(page, one)
+
+
+def _receipts(page: Page, study: SentenceStudy) -> None:
+    """What steering did in the rollouts of a study."""
+    told, failed = sentence_results.receipts(study), sentence_results.failures(study)
+    done = "with the feature held" if study.clamp else "steered as the trace"
+    with st.expander(f"Receipt of the rollouts {done}", icon=":material/tune:", expanded=bool(failed)):
+        if not told:
+            st.caption("They were made before there were receipts: what the steering did was not measured.")
+            return
+        st.caption(
+            "Of what was written in all rollouts: medians over them of each one's median. From each place the rollout "
+            "that ended first was checked, and its changed vectors encoded again."
+        )
+        name = f"receipt of sentences {study.id}"
+        receipt_table.draw(page, receipt_table.of_run(study.interventions, told), told[0].checks, name)
 
 
 def _passing(

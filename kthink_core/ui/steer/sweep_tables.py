@@ -205,7 +205,7 @@ def _checked(of: Pooled) -> str:
     """What was tried on the runs of an arm: `hold in 2 of 2 runs: as it is 3e-08 of 1e-06; …`."""
     if of.text is None:
         return numerals.MISSING
-    return f"hold in {of.checked - of.failed} of {of.checked} runs: {of.text}"
+    return f"hold in {of.checked - of.failed} of {of.checked} runs: {visible(of.text)}"
 
 
 def _chance(p: float) -> str:
