@@ -62,8 +62,8 @@ def check_there(source: str | None, cache: Path) -> None:
     raises where there is no such one."""
     if source is None:
         return
-    if source.startswith(EXPERIMENT):
-        open_reader(cache, source.removeprefix(EXPERIMENT)).close()
+    if source.startswith(OF_EXPERIMENT):
+        open_reader(cache, source.removeprefix(OF_EXPERIMENT)).close()
     elif source.endswith(".jsonl") and not Path(source).expanduser().is_file():
         raise BadProblems(f"--traces {source}: there is no such file")
 
