@@ -19,6 +19,7 @@ os.environ["SPARSIFY_DISABLE_TRITON"] = "1"
 import pytest
 import torch
 from filelock import FileLock
+from httpx._transports import default
 from hypothesis import HealthCheck, settings
 from playwright.sync_api import Browser
 from streamlit.components.v2 import manifest_scanner
@@ -53,6 +54,14 @@ def packages_searched_once() -> Iterator[None]:
     """Streamlit's test runner searches all installed packages for components, for each app that it opens."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(manifest_scanner, "scan_component_manifests", cache(manifest_scanner.scan_component_manifests))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def authorities_read_once() -> Iterator[None]:
+    """httpx reads the certificates of all authorities for each client, over plain HTTP too."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(default, "create_ssl_context", cache(default.create_ssl_context))
         yield
 
 

@@ -8,7 +8,6 @@ import re
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -20,7 +19,7 @@ from streamlit.proto.BackMsg_pb2 import BackendOperationRequest, BackMsg
 from streamlit.proto.WidgetStates_pb2 import WidgetState
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from benchmarks.served import STREAMLIT, UP, free_port, served
+from benchmarks.served import STREAMLIT, UP, served
 from kthink_core.access.admission import PARAMETER
 from kthink_core.access.gate import COOKIE
 from kthink_core.access.invitations import Invitation, Invitations
@@ -527,23 +526,3 @@ def test_the_link_of_the_command_line_opens_its_view(
                   ["--name", "A" * 81], ["--role", "root"], ["--view", "/x%2F..%2Fy"]):  # fmt: skip
         code, said, told = run("invite", *wrong)
         assert code == 2 and told.count("\n") == 1 and not said, wrong
-
-
-def test_up_gives_app_and_worker_a_secret_of_their_own(tmp_path: Path) -> None:
-    """Else the worker would take whoever reaches its port for the owner."""
-    write_experiment(tmp_path, sample_experiment("demo", 2))
-    port = str(free_port())
-    with served(tmp_path, UP, KTHINK_ACCESS="invitations", KTHINK_WORKER_PORT=port) as address:
-        end = time.monotonic() + 300
-        while True:
-            try:
-                answer = httpx.get(f"http://127.0.0.1:{port}/health", trust_env=False)
-                break
-            except httpx.TransportError:
-                assert time.monotonic() < end
-                time.sleep(0.2)
-        assert answer.status_code == 401
-        made = Invitations(tmp_path).issue("Rune", "runner", 1)
-        cookie = f"{COOKIE}={Signatures(secret_key(tmp_path, None)).cookie(made.id)}"
-        with visiting(address, cookie) as visit:
-            assert b"bearer token" not in visit.run("live")
