@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from tempfile import mkdtemp
 
 import numpy as np
 from numpy.typing import NDArray
@@ -106,7 +109,23 @@ def write_experiment(
     cache: Path, experiment: Experiment, committed: Sequence[int] | None = None, modes: Sequence[Mode] = ("think",)
 ) -> None:
     """Stores the `committed` inferences, else all, in these modes by turns, measured; the last one is in an increment
-    beside the database."""
+    beside the database. What a process has written before is copied."""
+    asked = (experiment.model_dump_json(), None if committed is None else tuple(committed), tuple(modes))
+    if (cache / experiment.name).exists():
+        _write(cache, experiment, committed, modes)
+        return
+    if asked not in _written:
+        kept = Path(mkdtemp())
+        atexit.register(shutil.rmtree, kept, ignore_errors=True)
+        _write(kept, experiment, committed, modes)
+        _written[asked] = kept / experiment.name
+    shutil.copytree(_written[asked], cache / experiment.name)
+
+
+_written: dict[tuple[object, ...], Path] = {}
+
+
+def _write(cache: Path, experiment: Experiment, committed: Sequence[int] | None, modes: Sequence[Mode]) -> None:
     inferences = range(experiment.inferences) if committed is None else committed
     with open_writer(cache, experiment) as writer:
         for inference in inferences:

@@ -45,6 +45,10 @@ class Lab:
 
     def __init__(self, cache: Path, address: str) -> None:
         self.cache, self.address = cache, address
+        host, port = address.removeprefix("http://").split(":")
+        self.slow = socket.create_connection((host, int(port)), timeout=300)
+        """Sends half a request, and has its time meanwhile."""
+        self.slow.sendall(b"GET / HTTP/1.1\r\nhost: localhost\r\n")
         self.invitations = Invitations(cache)
         self.signatures = Signatures(secret_key(cache, None))
 
@@ -79,7 +83,9 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     book.write(InferenceSubject("demo", 1), "note", "seen by all", "somebody", "demo")
     write(cache, f"{SENTINEL}-sae", training("2026-01-01", data=(f"experiment:{OTHER}",)), 2)
     with served(cache, KTHINK_ACCESS="invitations") as address:
-        yield Lab(cache, address)
+        lab = Lab(cache, address)
+        with lab.slow:
+            yield lab
 
 
 def status(lab: Lab, cookie: str) -> int:
@@ -410,10 +416,7 @@ def test_too_much_and_too_slow(lab: Lab) -> None:
     for sent in ({}, {"cookie": cookie}):
         answer = httpx.put(url, content=b"x" * 2_000_000, headers=sent, trust_env=False, timeout=300)
         assert answer.status_code in (401, 403, 404, 413)
-    host, port = lab.address.removeprefix("http://").split(":")
-    with socket.create_connection((host, int(port)), timeout=60) as slow:
-        slow.sendall(b"GET / HTTP/1.1\r\nhost: localhost\r\n")
-        assert slow.recv(100).startswith(b"HTTP/1.1 408")
+    assert lab.slow.recv(100).startswith(b"HTTP/1.1 408")
 
 
 LONG = b"a" * 200_000
@@ -476,9 +479,20 @@ def test_every_answer_has_its_headers(lab: Lab) -> None:
         (UP, {"KTHINK_ACCESS": "invitations", "KTHINK_OPEN": "1"}, "KTHINK_OPEN"),
     ],
 )
-def test_it_does_not_start_open_to_others(command: tuple[str, ...], wrong: dict[str, str], said: str) -> None:
-    there = {"KTHINK_APP_HOST": "0.0.0.0", "STREAMLIT_SERVER_ADDRESS": "0.0.0.0"}
-    environment = os.environ | there | wrong
+def test_it_does_not_start_open_to_others(
+    command: tuple[str, ...],
+    wrong: dict[str, str],
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    there = {"KTHINK_APP_HOST": "0.0.0.0", "STREAMLIT_SERVER_ADDRESS": "0.0.0.0"} | wrong
+    if command is UP:
+        for name, value in there.items():
+            monkeypatch.setenv(name, value)
+        assert main(["up"]) == 2 and said in capsys.readouterr().err
+        return
+    environment = os.environ | there
     ended = subprocess.run(
         [sys.executable, *command], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300
     )
