@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import atexit
-import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from tempfile import mkdtemp
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +14,7 @@ from kthink_core.prompts import Mode, Segment
 from kthink_core.records import Alternatives, Encoding, Inference
 from kthink_core.store.writer import open_writer
 from tests.store_samples import sample_fidelity
+from tests.written_once import once
 
 HOOKPOINTS = ("layers.2.mlp", "layers.4.mlp")
 LATENTS = 64
@@ -109,24 +107,13 @@ def write_experiment(
     cache: Path, experiment: Experiment, committed: Sequence[int] | None = None, modes: Sequence[Mode] = ("think",)
 ) -> None:
     """Stores the `committed` inferences, else all, in these modes by turns, measured; the last one is in an increment
-    beside the database. What a process has written before is copied."""
-    asked = (experiment.model_dump_json(), None if committed is None else tuple(committed), tuple(modes))
-    if (cache / experiment.name).exists():
-        _write(cache, experiment, committed, modes)
-        return
-    if asked not in _written:
-        kept = Path(mkdtemp())
-        atexit.register(shutil.rmtree, kept, ignore_errors=True)
-        _write(kept, experiment, committed, modes)
-        _written[asked] = kept / experiment.name
-    shutil.copytree(_written[asked], cache / experiment.name)
-
-
-_written: dict[tuple[object, ...], Path] = {}
-
-
-def _write(cache: Path, experiment: Experiment, committed: Sequence[int] | None, modes: Sequence[Mode]) -> None:
+    beside the database."""
     inferences = range(experiment.inferences) if committed is None else committed
+    asked = (experiment.model_dump_json(), tuple(inferences), tuple(modes))
+    once(cache / experiment.name, asked, lambda folder: _write(folder, experiment, inferences, modes))
+
+
+def _write(cache: Path, experiment: Experiment, inferences: Sequence[int], modes: Sequence[Mode]) -> None:
     with open_writer(cache, experiment) as writer:
         for inference in inferences:
             made = replace(sample_inference(experiment, inference), mode=modes[inference % len(modes)])

@@ -79,14 +79,21 @@ def bundle() -> LanguageModel:
     return load_model("demo", None, torch.device("cpu"))
 
 
-Contents = dict[Path, tuple[int, int]]
+Contents = dict[str, tuple[int, int]]
 """The size of each file, and when it was written."""
 _shared: dict[Path, Contents] = {}
 
 
-def contents(folder: Path) -> Contents:
-    found = {path: path.stat() for path in folder.rglob("*")}
-    return {path: (about.st_size, about.st_mtime_ns) for path, about in found.items() if path.is_file()}
+def contents(folder: Path | str) -> Contents:
+    found: Contents = {}
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir():
+                found |= contents(entry.path)
+            else:
+                about = entry.stat()
+                found[entry.path] = about.st_size, about.st_mtime_ns
+    return found
 
 
 def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:

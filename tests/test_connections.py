@@ -26,7 +26,7 @@ from kthink_core.precompute.pipeline import Plan, precompute
 from kthink_core.precompute.progress import Silent
 from tests.test_serve import answers, wait_until
 
-HEAD, BODY = 0.5, 1.5
+HEAD, BODY = 0.5, 1.0
 LARGE = 20_000_000
 """Bytes that are more than a connection holds."""
 PATIENCE = 60.0
