@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import NoReturn, get_args
 
 import kthink_core
-from kthink_core.access.exposure import check_app_exposure
+from kthink_core.access.exposure import check_app_exposure, check_worker_exposure
 from kthink_core.access.worker_token import with_token
 from kthink_core.arguments import (
     add_cache,
@@ -50,6 +50,7 @@ from kthink_core.settings import AccessSettings, Settings, WorkerSettings, from_
 from kthink_core.store.completion import check_not_imported, is_finished
 from kthink_core.store.reader import list_experiments
 from kthink_core.store.repair import known_experiment
+from kthink_core.worker.ports import check_free
 
 
 class _Parser(argparse.ArgumentParser):
@@ -226,11 +227,14 @@ def _up(options: argparse.Namespace) -> int:
 
 
 def _worker(options: argparse.Namespace) -> None:
-    from kthink_core.worker.http import run
-
     given = {name: value for name in ("host", "port") if (value := getattr(options, name)) is not None}
     settings = from_environment(WorkerSettings, **given)
     name, config = _experiment(options)
+    settings = with_token(settings)
+    check_worker_exposure(settings)
+    check_free(settings.host, settings.port, "KTHINK_WORKER_PORT")
+    from kthink_core.worker.http import run  # not before a mistake is told
+
     run(config, name, cache_of(options), options.device, settings)
 
 

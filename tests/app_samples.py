@@ -14,6 +14,7 @@ from kthink_core.prompts import Mode, Segment
 from kthink_core.records import Alternatives, Encoding, Inference
 from kthink_core.store.writer import open_writer
 from tests.store_samples import sample_fidelity
+from tests.written_once import once
 
 HOOKPOINTS = ("layers.2.mlp", "layers.4.mlp")
 LATENTS = 64
@@ -108,6 +109,11 @@ def write_experiment(
     """Stores the `committed` inferences, else all, in these modes by turns, measured; the last one is in an increment
     beside the database."""
     inferences = range(experiment.inferences) if committed is None else committed
+    asked = (experiment.model_dump_json(), tuple(inferences), tuple(modes))
+    once(cache / experiment.name, asked, lambda folder: _write(folder, experiment, inferences, modes))
+
+
+def _write(cache: Path, experiment: Experiment, inferences: Sequence[int], modes: Sequence[Mode]) -> None:
     with open_writer(cache, experiment) as writer:
         for inference in inferences:
             made = replace(sample_inference(experiment, inference), mode=modes[inference % len(modes)])

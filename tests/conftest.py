@@ -19,6 +19,7 @@ os.environ["SPARSIFY_DISABLE_TRITON"] = "1"
 import pytest
 import torch
 from filelock import FileLock
+from httpx._transports import default
 from hypothesis import HealthCheck, settings
 from playwright.sync_api import Browser
 from streamlit.components.v2 import manifest_scanner
@@ -58,6 +59,14 @@ def packages_searched_once() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
+def authorities_read_once() -> Iterator[None]:
+    """httpx reads the certificates of all authorities for each client, over plain HTTP too."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(default, "create_ssl_context", cache(default.create_ssl_context))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
 def no_clock_decides_what_is_built() -> Iterator[None]:
     """Readers see what is committed when the writer has ended, or where a test asks for it."""
     with pytest.MonkeyPatch.context() as patch:
@@ -71,14 +80,21 @@ def bundle() -> LanguageModel:
     return load_model("demo", None, torch.device("cpu"))
 
 
-Contents = dict[Path, tuple[int, int]]
+Contents = dict[str, tuple[int, int]]
 """The size of each file, and when it was written."""
 _shared: dict[Path, Contents] = {}
 
 
-def contents(folder: Path) -> Contents:
-    found = {path: path.stat() for path in folder.rglob("*")}
-    return {path: (about.st_size, about.st_mtime_ns) for path, about in found.items() if path.is_file()}
+def contents(folder: Path | str) -> Contents:
+    found: Contents = {}
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir():
+                found |= contents(entry.path)
+            else:
+                about = entry.stat()
+                found[entry.path] = about.st_size, about.st_mtime_ns
+    return found
 
 
 def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import pickle
 import shutil
 from dataclasses import fields
 from pathlib import Path
@@ -19,6 +20,7 @@ from kthink_core.store.files import Layout, sha256_of
 from kthink_core.store.manifest import read_manifest
 from kthink_core.store.sealed import open_sealed_json, sealed_json
 from kthink_core.store.writer import open_writer
+from tests.written_once import once
 
 HOOKPOINTS = ("layers.10.mlp", "layers.2.mlp", "layers.5.mlp")
 """Not in the order of the alphabet, on purpose."""
@@ -151,6 +153,14 @@ def write_sample(
 ) -> None:
     """Stores inferences, the first `built` of them in the main database, the others in an increment beside it, or,
     where each of these is `shown` at once, in several."""
+    asked = (experiment.model_dump_json(), pickle.dumps(inferences), built, shown)
+    once(cache / experiment.name, asked, lambda folder: write_anew(folder, experiment, inferences, built, shown=shown))
+
+
+def write_anew(
+    cache: Path, experiment: Experiment, inferences: list[Inference], built: int = 0, *, shown: bool = False
+) -> None:
+    """The same, whatever was written before."""
     with open_writer(cache, experiment) as writer:
         for index, inference in enumerate(inferences):
             writer.append(inference)

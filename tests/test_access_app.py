@@ -8,7 +8,6 @@ import re
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -20,7 +19,7 @@ from streamlit.proto.BackMsg_pb2 import BackendOperationRequest, BackMsg
 from streamlit.proto.WidgetStates_pb2 import WidgetState
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from benchmarks.served import STREAMLIT, UP, free_port, served
+from benchmarks.served import STREAMLIT, UP, served
 from kthink_core.access.admission import PARAMETER
 from kthink_core.access.gate import COOKIE
 from kthink_core.access.invitations import Invitation, Invitations
@@ -46,6 +45,10 @@ class Lab:
 
     def __init__(self, cache: Path, address: str) -> None:
         self.cache, self.address = cache, address
+        host, port = address.removeprefix("http://").split(":")
+        self.slow = socket.create_connection((host, int(port)), timeout=300)
+        """Sends half a request, and has its time meanwhile."""
+        self.slow.sendall(b"GET / HTTP/1.1\r\nhost: localhost\r\n")
         self.invitations = Invitations(cache)
         self.signatures = Signatures(secret_key(cache, None))
 
@@ -81,7 +84,9 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     book.write(InferenceSubject("demo", 1), "note", "seen by all", "somebody", "demo")
     write(cache, f"{SENTINEL}-sae", training("2026-01-01", data=(f"experiment:{OTHER}",)), 2)
     with served(cache, KTHINK_ACCESS="invitations") as address:
-        yield Lab(cache, address)
+        lab = Lab(cache, address)
+        with lab.slow:
+            yield lab
 
 
 def status(lab: Lab, cookie: str) -> int:
@@ -413,10 +418,7 @@ def test_too_much_and_too_slow(lab: Lab) -> None:
     for sent in ({}, {"cookie": cookie}):
         answer = httpx.put(url, content=b"x" * 2_000_000, headers=sent, trust_env=False, timeout=300)
         assert answer.status_code in (401, 403, 404, 413)
-    host, port = lab.address.removeprefix("http://").split(":")
-    with socket.create_connection((host, int(port)), timeout=60) as slow:
-        slow.sendall(b"GET / HTTP/1.1\r\nhost: localhost\r\n")
-        assert slow.recv(100).startswith(b"HTTP/1.1 408")
+    assert lab.slow.recv(100).startswith(b"HTTP/1.1 408")
 
 
 LONG = b"a" * 200_000
@@ -479,9 +481,20 @@ def test_every_answer_has_its_headers(lab: Lab) -> None:
         (UP, {"KTHINK_ACCESS": "invitations", "KTHINK_OPEN": "1"}, "KTHINK_OPEN"),
     ],
 )
-def test_it_does_not_start_open_to_others(command: tuple[str, ...], wrong: dict[str, str], said: str) -> None:
-    there = {"KTHINK_APP_HOST": "0.0.0.0", "STREAMLIT_SERVER_ADDRESS": "0.0.0.0"}
-    environment = os.environ | there | wrong
+def test_it_does_not_start_open_to_others(
+    command: tuple[str, ...],
+    wrong: dict[str, str],
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    there = {"KTHINK_APP_HOST": "0.0.0.0", "STREAMLIT_SERVER_ADDRESS": "0.0.0.0"} | wrong
+    if command is UP:
+        for name, value in there.items():
+            monkeypatch.setenv(name, value)
+        assert main(["up"]) == 2 and said in capsys.readouterr().err
+        return
+    environment = os.environ | there
     ended = subprocess.run(
         [sys.executable, *command], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300
     )
@@ -529,23 +542,3 @@ def test_the_link_of_the_command_line_opens_its_view(
                   ["--name", "A" * 81], ["--role", "root"], ["--view", "/x%2F..%2Fy"]):  # fmt: skip
         code, said, told = run("invite", *wrong)
         assert code == 2 and told.count("\n") == 1 and not said, wrong
-
-
-def test_up_gives_app_and_worker_a_secret_of_their_own(tmp_path: Path) -> None:
-    """Else the worker would take whoever reaches its port for the owner."""
-    write_experiment(tmp_path, sample_experiment("demo", 2))
-    port = str(free_port())
-    with served(tmp_path, UP, KTHINK_ACCESS="invitations", KTHINK_WORKER_PORT=port) as address:
-        end = time.monotonic() + 300
-        while True:
-            try:
-                answer = httpx.get(f"http://127.0.0.1:{port}/health", trust_env=False)
-                break
-            except httpx.TransportError:
-                assert time.monotonic() < end
-                time.sleep(0.2)
-        assert answer.status_code == 401
-        made = Invitations(tmp_path).issue("Rune", "runner", 1)
-        cookie = f"{COOKIE}={Signatures(secret_key(tmp_path, None)).cookie(made.id)}"
-        with visiting(address, cookie) as visit:
-            assert b"bearer token" not in visit.run("live")

@@ -16,6 +16,7 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from benchmarks.served import ROOT, STREAMLIT, UP, free_port, served
+from kthink_core.cli import main
 from kthink_core.errors import BadValue
 from kthink_core.settings import Settings, from_environment
 from tests.app_samples import sample_experiment, write_experiment
@@ -23,11 +24,22 @@ from tests.app_samples import sample_experiment, write_experiment
 GIVEN = "kthink.lab.example"
 
 
-@pytest.fixture(scope="module", params=[STREAMLIT, UP], ids=["streamlit run", "up"])
+BY_ITSELF = (
+    "-c",
+    "import os, sys; del os.environ['STREAMLIT_SERVER_ADDRESS']; os.execv(sys.executable, sys.argv[1:])",
+    sys.executable,
+    *STREAMLIT,
+)
+"""Without an address to listen on."""
+
+
+@pytest.fixture(scope="module", params=[BY_ITSELF, UP], ids=["streamlit run", "up"])
 def port(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     cache = tmp_path_factory.mktemp("cache")
     write_experiment(cache, sample_experiment("demo", 2))
-    with served(cache, request.param, KTHINK_APP_NAMES=f"{GIVEN}, other.example") as address:
+    given = {"KTHINK_APP_NAMES": f"{GIVEN}, other.example"}
+    given |= {"KTHINK_WORKER_HOST": "0.0.0.0"}  # without a token: the worker ends, and the app goes on
+    with served(cache, request.param, **given) as address:
         yield int(address.rsplit(":", 1)[1])
 
 
@@ -111,18 +123,20 @@ def test_a_name_is_a_name(names: str, monkeypatch: pytest.MonkeyPatch) -> None:
         from_environment(Settings)
 
 
-@pytest.mark.parametrize("command", [STREAMLIT, UP], ids=["streamlit run", "up"])
-def test_a_wrong_name_ends_the_start_with_one_line(command: tuple[str, ...]) -> None:
+def test_a_wrong_name_ends_the_start_with_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     wrong = {"KTHINK_APP_NAMES": "https://a.example", "STREAMLIT_SERVER_PORT": str(free_port())}
     ended = subprocess.run(
-        [sys.executable, *command], cwd=ROOT, env=os.environ | wrong, capture_output=True, text=True, timeout=300
+        [sys.executable, *STREAMLIT], cwd=ROOT, env=os.environ | wrong, capture_output=True, text=True, timeout=300
     )
     assert ended.returncode != 0 and ended.stderr.count("\n") == 1 and "KTHINK_APP_NAMES" in ended.stderr
+    monkeypatch.setenv("KTHINK_APP_NAMES", wrong["KTHINK_APP_NAMES"])
+    assert main(["up", "--cache", str(tmp_path)]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "KTHINK_APP_NAMES" in said
 
 
-def test_by_itself_it_listens_on_this_machine_only(tmp_path: Path) -> None:
-    unset = "import os, sys; del os.environ['STREAMLIT_SERVER_ADDRESS']; os.execv(sys.executable, sys.argv[1:])"
-    with served(tmp_path, ("-c", unset, sys.executable, *STREAMLIT)) as address:
-        port = int(address.rsplit(":", 1)[1])
-        listening = {found.laddr for found in psutil.net_connections("tcp") if found.status == psutil.CONN_LISTEN}
+def test_by_itself_it_listens_on_this_machine_only(port: int) -> None:
+    listening = {found.laddr for found in psutil.net_connections("tcp") if found.status == psutil.CONN_LISTEN}
     assert [ip for ip, at in listening if at == port] == ["127.0.0.1"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import shutil
 import socket
 import threading
 import time
@@ -23,9 +22,11 @@ from websockets.sync.client import connect
 from benchmarks.served import UP, free_port, served
 from kthink_core.access.connections import Limits, bound
 from kthink_core.access.once_a_minute import OnceAMinute
+from kthink_core.precompute.pipeline import Plan, precompute
+from kthink_core.precompute.progress import Silent
 from tests.test_serve import answers, wait_until
 
-HEAD, BODY = 0.5, 1.5
+HEAD, BODY = 0.5, 1.0
 LARGE = 20_000_000
 """Bytes that are more than a connection holds."""
 PATIENCE = 60.0
@@ -200,11 +201,11 @@ os.execv(sys.executable, [sys.executable, *sys.argv[2:]])
 """
 
 
-def test_a_crowd_with_half_requests_ends_and_fills_no_log(demo: Path, tmp_path: Path) -> None:
+def test_a_crowd_with_half_requests_ends_and_fills_no_log(tiny_plan: Plan, tmp_path: Path) -> None:
     """More of them than either process may have files."""
-    shutil.copytree(demo / "demo", tmp_path / "demo")  # else the worker would make it meanwhile
+    precompute(tiny_plan, tmp_path, 8, Silent())  # else the worker would make it meanwhile
     log, port = tmp_path / "log", free_port()
-    command = ("-c", WITH_FEW_FILES % (FILES, FILES), str(log), *UP)
+    command = ("-c", WITH_FEW_FILES % (FILES, FILES), str(log), *UP, "--experiment", "tiny")
     with served(tmp_path, command, KTHINK_WORKER_PORT=str(port)) as app, ExitStack() as crowd:
         worker = f"http://127.0.0.1:{port}"
         wait_until(lambda: answers(worker + "/health"))

@@ -40,7 +40,7 @@ def plain(bundle: LanguageModel, sae: Sae, site: Site, feature: int, token_ids: 
 
 def rows(texts: list[list[int]], features: list[int]) -> Iterator[tuple[int, Injected]]:
     drivers = Drivers(0, ((11,), (200,)), ((11, 30),), ((7, 8, 9),), ((5, 11),), ((11, 6),), ((40, 41, 42),))
-    for number in (0, 3, 5):
+    for number in (0, 5):
         for strategy in STRATEGIES:
             for feature in features:
                 yield feature, inject(strategy, drivers._replace(feature=feature), texts[number], number, 1)
@@ -57,7 +57,7 @@ def test_maxima_by_a_plain_pass(bundle: LanguageModel, sae: Sae, site: Site, len
     often = torch.cat(
         [sae.encode(replay(bundle, [text], [HOOKPOINT], site)[0].vectors[HOOKPOINT]).indices for text in texts]
     )
-    features = [*often.flatten().bincount().topk(3).indices.tolist(), 5]
+    features = [*often.flatten().bincount().topk(2).indices.tolist(), 5]
     asked = list(rows(texts, features))
     found = probe.maxima(asked)
     expected = [plain(bundle, sae, site, feature, list(changed.token_ids)).max() for feature, changed in asked]

@@ -123,7 +123,7 @@ def answers(cache: Path, name: str) -> Iterator[pd.DataFrame]:
     yield ask("inferences")
     yield ask("quality")
     yield ask("interventions")
-    for hookpoint in HOOKPOINTS:
+    for hookpoint in HOOKPOINTS[:1]:
         yield ask("feature-counts", hookpoint=hookpoint, top=100)
         yield ask("families", hookpoint=hookpoint)
         yield ask("reason-score", hookpoint=hookpoint, top=20)
@@ -135,8 +135,8 @@ def answers(cache: Path, name: str) -> Iterator[pd.DataFrame]:
         yield ask("feature-frequencies", inference=11, hookpoint=hookpoint)
 
 
-@pytest.mark.parametrize("name", [NAME, "received.1"])
-def test_an_import_is_what_was_exported_bit_for_bit(there: Path, here: Path, tmp_path: Path, name: str) -> None:
+def test_an_import_is_what_was_exported_bit_for_bit(there: Path, here: Path, tmp_path: Path) -> None:
+    name = "received.1"
     made = import_experiment(here, export(there, NAME, tmp_path / "out.duckdb"), name)
     assert (made.experiment.name, made.inferences, made.notes) == (name, len(DRAWN), ())
     for table in TABLES:

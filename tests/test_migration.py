@@ -126,7 +126,7 @@ class _Killed(BaseException):
     pass
 
 
-@pytest.mark.parametrize("after", range(1, 30, 4))
+@pytest.mark.parametrize("after", range(1, 30, 6))
 def test_one_that_is_killed_goes_on(old: Path, monkeypatch: pytest.MonkeyPatch, after: int) -> None:
     """At any file that is given its name, the backup's included."""
     before, replace, count = contents(old), os.replace, [0]

@@ -67,7 +67,15 @@ def test_installed_it_works_from_an_empty_folder(wheel: zipfile.ZipFile, tmp_pat
     target, here, cache = tmp_path / "target", tmp_path / "empty", tmp_path / "cache"
     here.mkdir()
     write_experiment(cache, sample_experiment("demo", 3))
-    options = ["--no-deps", "--no-index", "--quiet", "--disable-pip-version-check", "--target", str(target)]
+    options = [
+        "--no-deps",
+        "--no-index",
+        "--quiet",
+        "--no-compile",
+        "--disable-pip-version-check",
+        "--target",
+        str(target),
+    ]
     subprocess.run([sys.executable, "-m", "pip", "install", *options, str(wheel.filename)], cwd=here, check=True)
     command = target / "bin/kthink"
     # A folder of packages that this interpreter looks into, as it looks into site-packages: no PYTHONPATH.

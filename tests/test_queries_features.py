@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from itertools import pairwise
+from itertools import cycle, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -316,16 +316,16 @@ def test_one_sentence_is_shown_once(tmp_path: Path) -> None:
             assert found["times"].sum() <= len(fires)
 
 
-@pytest.mark.parametrize("scope", SCOPES)
+@pytest.mark.parametrize(("asked", "scope"), list(zip(STORES, cycle(SCOPES), strict=False)), indirect=["asked"])
 def test_pages_repeat_nothing_leave_nothing_out_and_stay(asked: Asked, scope: Scope) -> None:
     """Each position that a feature fires at is shown, or counted with one context, exactly once."""
     reader, oracle = asked
-    for feature in FEATURES:
+    for feature in FEATURES[1:]:
         fired = oracle.at(HOOKPOINTS[2], scope, feature=feature)
         everywhere = sorted(zip(fired["inference"].tolist(), fired["position"].tolist(), strict=True))
         pages = [
             queries.context_positions(reader, HOOKPOINTS[2], feature, scope, 1, 1, 2, pages=pages)
-            for pages in range(1, MOST_PAGES + 1)
+            for pages in (1, 2, 3, MOST_PAGES)
         ]
         shown = [shown_contexts(table) for table in pages]
         for before, after in pairwise(shown):

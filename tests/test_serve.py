@@ -20,7 +20,15 @@ import pytest
 
 from benchmarks.generating import generating
 from benchmarks.served import free_port
+from kthink_core.access.gate import COOKIE
+from kthink_core.access.invitations import Invitations
+from kthink_core.access.secret_key import secret_key
+from kthink_core.access.signatures import Signatures
+from kthink_core.cli import main
+from kthink_core.config import ExperimentConfig
 from kthink_core.live import healthy
+from kthink_core.precompute.pipeline import Plan, precompute
+from kthink_core.precompute.progress import Silent
 from kthink_core.presets import PRESETS
 from kthink_core.settings import WorkerSettings, from_environment
 from kthink_core.store.completion import is_finished
@@ -68,7 +76,7 @@ def test_whatever_is_answered_is_a_sign_of_life_and_silence_is_none() -> None:
     """The address of another worker, which the app may use, is not asked."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         listening.settimeout(PATIENCE)
-        given = {"port": listening.getsockname()[1], "silence": 5, "token": "long-enough!"}
+        given = {"port": listening.getsockname()[1], "silence": 3, "token": "long-enough!"}
         pulse = Pulse(WorkerSettings.model_validate(given | {"url": "http://127.0.0.1:9"}))
         for answer in ("503 Service Unavailable", "200 OK", "401 Unauthorized"):
             connection, _ = listening.accept()
@@ -88,7 +96,7 @@ def test_one_answer_that_does_not_come_is_asked_for_once_more() -> None:
     answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
     with socket.create_server(("127.0.0.1", 0)) as listening:
         listening.settimeout(PATIENCE)
-        given = {"port": listening.getsockname()[1], "silence": 5}
+        given = {"port": listening.getsockname()[1], "silence": 3}
         pulse = Pulse(WorkerSettings.model_validate(given))
         for _ in range(2):
             connection, _ = listening.accept()
@@ -128,11 +136,18 @@ class Up:
         return psutil.Process(self.process.pid).children(recursive=True)
 
     def workers(self) -> list[psutil.Process]:
-        alive = [child for child in self.children() if child.status() != psutil.STATUS_ZOMBIE]
-        return [child for child in alive if "worker" in child.cmdline()]
+        return [child for child in self.children() if "worker" in command(child)]
 
     def wait_for(self, address: str) -> None:
         wait_until(lambda: answers(address))
+
+
+def command(process: psutil.Process) -> list[str]:
+    """Nothing for one that has ended."""
+    try:
+        return process.cmdline()
+    except psutil.NoSuchProcess:
+        return []
 
 
 def answers(address: str) -> bool:
@@ -174,16 +189,18 @@ def end_both(up: Up, number: signal.Signals) -> None:
     up.process.send_signal(number)
     status = up.process.wait(PATIENCE)
     assert status == (0 if number != signal.SIGKILL else -signal.SIGKILL)
-    psutil.wait_procs(children, timeout=PATIENCE)
-    assert not any(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in children)
+    wait_until(lambda: not any(child.is_running() and command(child) for child in children))
     assert not answers(up.app + "/_stcore/health") and not answers(up.worker + "/health")
 
 
-@pytest.fixture
-def built(demo: Path, tmp_path: Path) -> Path:
-    """A cache in which a worker has nothing to make."""
-    shutil.copytree(demo / "demo", tmp_path / "demo")
-    return tmp_path
+def damage(folder: Path) -> None:
+    for name in ("experiment.json", "manifest.json"):
+        (folder / name).write_bytes((folder / name).read_bytes()[:-7])
+
+
+def is_mended(cache: Path, name: str, config: ExperimentConfig) -> None:
+    wait_until(lambda: is_finished(cache, name, config))
+    assert (cache / name / "experiment.json.damaged").exists()
 
 
 def test_one_signal_ends_both_while_the_demo_is_made(
@@ -209,8 +226,15 @@ def test_one_signal_ends_both_while_the_demo_is_made(
     ] and settings.token.get_secret_value() not in str(told)
 
 
-def test_a_worker_that_crashed_or_hangs_comes_back_and_the_app_stays_until_a_signal_ends_both(built: Path) -> None:
-    with running_up(built, KTHINK_WORKER_SILENCE="8", KTHINK_WORKER_TOKEN="a-token-of-its-own") as up:
+def test_a_worker_that_crashed_or_hangs_comes_back_and_the_app_stays_until_a_signal_ends_both(
+    tiny_plan: Plan, tmp_path: Path
+) -> None:
+    """And what was damaged is mended meanwhile."""
+    precompute(tiny_plan, tmp_path, 8, Silent())
+    damage(tmp_path / "tiny")
+    given = {"KTHINK_WORKER_SILENCE": "8", "KTHINK_WORKER_TOKEN": "a-token-of-its-own"}
+    with running_up(tmp_path, "--experiment", "tiny", **given) as up:
+        is_mended(tmp_path, "tiny", tiny_plan.experiment.config)
         (first,) = up.workers()
         first.kill()
         assert answers(up.app + "/_stcore/health")
@@ -219,30 +243,33 @@ def test_a_worker_that_crashed_or_hangs_comes_back_and_the_app_stays_until_a_sig
         (worker,) = up.workers()
         headers = {"authorization": "Bearer a-token-of-its-own"}
         # By then it has been asked many times.
-        wait_until(lambda: httpx.get(up.worker + "/health", headers=headers, trust_env=False).json()["uptime"] > 5)
+        wait_until(lambda: httpx.get(up.worker + "/health", headers=headers, trust_env=False).json()["uptime"] > 3)
         worker.suspend()
         wait_until(lambda: any(other != worker for other in up.workers()))
-        up.wait_for(up.worker + "/health")
         assert not worker.is_running() and answers(up.app + "/_stcore/health")
         told = [line for line in up.log.read_text().splitlines() if "hangs" in line]
         assert told and "KTHINK_WORKER_SILENCE" in told[0]
         assert re.search(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d kthink: the worker hangs", told[0])
-        end_both(up, signal.SIGHUP)
+        end_both(up, signal.SIGTERM)
 
 
-@pytest.mark.parametrize(("started", "number"), [("--preset", signal.SIGTERM), ("--experiment", signal.SIGKILL)])
-def test_what_is_damaged_is_mended_beside_the_app_until_a_signal_ends_both(
-    built: Path, started: str, number: signal.Signals
+def test_what_is_damaged_is_mended_beside_the_app_and_the_two_have_a_secret_until_they_are_killed(
+    demo: Path, tmp_path: Path
 ) -> None:
-    folder = built / "demo"
-    for name in ("experiment.json", "manifest.json"):
-        (folder / name).write_bytes((folder / name).read_bytes()[:-7])
-    with running_up(built, started, "demo") as up:
-        wait_until(lambda: is_finished(built, "demo", PRESETS["demo"]))
-        assert (folder / "experiment.json.damaged").exists()
+    """Without the secret the worker would take whoever reaches its port for the owner."""
+    shutil.copytree(demo / "demo", tmp_path / "demo")
+    damage(tmp_path / "demo")
+    with running_up(tmp_path, "--preset", "demo", KTHINK_ACCESS="invitations") as up:
+        is_mended(tmp_path, "demo", PRESETS["demo"])
         assert answers(up.app + "/_stcore/health")
-        end_both(up, number)
-    with open_reader(built, "demo") as reader:
+        assert httpx.get(up.worker + "/health", trust_env=False).status_code == 401
+        made = Invitations(tmp_path).issue("Rune", "runner", 1)
+        cookie = f"{COOKIE}={Signatures(secret_key(tmp_path, None)).cookie(made.id)}"
+        with visiting(up.app, cookie) as visit:
+            live = visit.run("live")
+        assert b"bearer token" not in live and b"No worker answers" not in live
+        end_both(up, signal.SIGKILL)
+    with open_reader(tmp_path, "demo") as reader:
         assert reader.inferences == 32 and reader.warnings == ()
 
 
@@ -266,18 +293,20 @@ def test_a_worker_that_ended_with_a_mistake_stays_away_and_the_app_goes_on(tmp_p
         while time.monotonic() < end:
             assert not up.workers()
             time.sleep(0.05)
-        up.process.terminate()
+        up.process.send_signal(signal.SIGHUP)
         assert up.process.wait(PATIENCE) == 0
     assert "started again" not in up.log.read_text()
 
 
-def test_a_taken_port_is_named(tmp_path: Path) -> None:
+def test_a_taken_port_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        environment = os.environ | {"KTHINK_CACHE": str(tmp_path), "KTHINK_WORKER_PORT": str(taken.getsockname()[1])}
-        ended = subprocess.run(
-            [sys.executable, "-m", "kthink_core", "up"], cwd=ROOT, env=environment, capture_output=True, text=True
-        )
-    assert ended.returncode == 2
-    assert ended.stderr.count("\n") == 1 and "KTHINK_WORKER_PORT" in ended.stderr
+        monkeypatch.setenv("KTHINK_CACHE", str(tmp_path))
+        monkeypatch.setenv("KTHINK_APP_PORT", str(free_port()))
+        monkeypatch.setenv("KTHINK_WORKER_PORT", str(taken.getsockname()[1]))
+        assert main(["up"]) == main(["worker"]) == 2
+    told = capsys.readouterr().err.splitlines()
+    assert len(told) == 2 and all("KTHINK_WORKER_PORT" in line for line in told)

@@ -18,7 +18,7 @@ from kthink_core.store.directions import write_directions
 from kthink_core.store.export import export
 from kthink_core.store.files import Layout, write_atomically
 from kthink_core.store.writer import open_writer
-from tests.store_samples import HOOKPOINTS, sample_experiment, sample_inferences, write_sample
+from tests.store_samples import HOOKPOINTS, sample_experiment, sample_inferences, write_anew, write_sample
 
 EXPERIMENT = sample_experiment()
 DRAWN = sample_inferences(EXPERIMENT, 4)
@@ -99,7 +99,7 @@ def test_a_file_that_is_replaced(tmp_path: Path, disk: Disk) -> None:
 
 
 def test_inferences_a_database_and_what_names_them(tmp_path: Path, disk: Disk) -> None:
-    write_sample(tmp_path, EXPERIMENT, DRAWN, built=3)
+    write_anew(tmp_path, EXPERIMENT, DRAWN, built=3)
     found = names(disk)
     assert found.index("experiment.json") < found.index("000000.parquet")
     for file in ("000003.parquet", "latents-0001.duckdb"):

@@ -188,7 +188,7 @@ def test_an_old_database_goes_after_its_grace(tmp_path: Path, monkeypatch: pytes
 def test_rebuilds_are_geometric(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(built, "MINIMUM_UNMERGED", 2)
     monkeypatch.setattr(module, "PATIENCE", 0.0)
-    experiment = sample_experiment(inferences=40)
+    experiment = sample_experiment(inferences=24)
     sizes = [0]
     with open_writer(tmp_path, experiment) as writer:
         for inference in sample_inferences(experiment):

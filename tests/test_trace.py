@@ -149,7 +149,7 @@ questions = some.builds(
 )
 
 
-@settings(max_examples=25)
+@settings(max_examples=16)
 @given(inferences(), questions, some.integers(1, 5), some.booleans())
 def test_a_live_trace_answers_as_a_stored_one(inference: Inference, asked: Asked, pieces: int, built: bool) -> None:
     live = told(inference, pieces)

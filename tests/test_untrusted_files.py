@@ -185,7 +185,7 @@ def test_what_nobody_harmed_is_all_there(store: Store, tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 2
 
 
-@BOUNDED
+@settings(BOUNDED, max_examples=12)
 @given(harm=harms, file=st.integers(0, 1000))
 def test_a_file_of_an_experiment(
     store: Store, tmp_path_factory: pytest.TempPathFactory, grows_little: None, harm: Harm, file: int

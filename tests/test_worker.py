@@ -13,6 +13,7 @@ import pytest
 from pydantic import SecretStr
 
 from kthink_core import queries
+from kthink_core.access.exposure import check_worker_exposure
 from kthink_core.errors import BadValue, WorkerLost, WorkerMissing, WorkerRefused
 from kthink_core.live.api import Done, EncodeRequest, Event, GenerateRequest, Queued, TokenizeRequest, Tokens
 from kthink_core.live.client import WorkerClient
@@ -20,7 +21,6 @@ from kthink_core.precompute.pipeline import Plan
 from kthink_core.settings import WorkerSettings, from_environment
 from kthink_core.store.reader import open_reader
 from kthink_core.worker.engine import Engine
-from kthink_core.worker.http import check_exposure
 from kthink_core.worker.metrics import REGISTRY, counting
 from tests.worker_process import QUESTIONS, request, tokens_of, working
 
@@ -424,8 +424,8 @@ def test_a_page_elsewhere_cannot_reach_it_under_another_name(worker: Worker) -> 
 
 def test_only_loopback_without_a_token() -> None:
     for host in ("127.0.0.1", "::1", "localhost"):
-        check_exposure(WorkerSettings(host=host))
+        check_worker_exposure(WorkerSettings(host=host))
     for host in ("0.0.0.0", "::", "10.0.0.1", "example.org"):
         with pytest.raises(BadValue, match="KTHINK_WORKER_TOKEN"):
-            check_exposure(WorkerSettings(host=host))
-    check_exposure(WorkerSettings(host="0.0.0.0", token=SecretStr("a-long-secret")))
+            check_worker_exposure(WorkerSettings(host=host))
+    check_worker_exposure(WorkerSettings(host="0.0.0.0", token=SecretStr("a-long-secret")))

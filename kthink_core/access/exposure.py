@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 
 from kthink_core.errors import BadValue
-from kthink_core.settings import AccessSettings
+from kthink_core.settings import AccessSettings, WorkerSettings
 
 
 def is_loopback(host: str | None) -> bool:
@@ -14,6 +14,12 @@ def is_loopback(host: str | None) -> bool:
         return ipaddress.ip_address(host or "").is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def check_worker_exposure(settings: WorkerSettings) -> None:
+    """Raises BadValue where the worker would listen to other machines without a token."""
+    if settings.token is None and not is_loopback(settings.host):
+        raise BadValue(f"the worker would listen on {settings.host} to anybody: set KTHINK_WORKER_TOKEN")
 
 
 def check_app_exposure(host: str | None, settings: AccessSettings) -> None:

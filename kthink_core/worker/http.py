@@ -27,13 +27,10 @@ import kthink_core
 from kthink_core.access.audit_log import AuditLog
 from kthink_core.access.body_limit import BodyLimit
 from kthink_core.access.connections import bound
-from kthink_core.access.exposure import is_loopback
 from kthink_core.access.host_names import HostNames
 from kthink_core.access.refusal_log import RefusalLog
 from kthink_core.access.token_check import TokenCheck
-from kthink_core.access.worker_token import with_token
 from kthink_core.config import BATCH_SIZE, Device, ExperimentConfig
-from kthink_core.errors import BadValue
 from kthink_core.live.api import (
     AnyRequest,
     EncodeRequest,
@@ -58,18 +55,11 @@ from kthink_core.worker.callers import Caller, caller
 from kthink_core.worker.engine import Engine
 from kthink_core.worker.jobs import Job
 from kthink_core.worker.keeping import Keeping
-from kthink_core.worker.ports import check_free
 from kthink_core.worker.refusals import add_refusals
 from kthink_core.worker.service import Service, Stream
 
 REFUSALS = (400, 401, 403, 404, 409, 413, 422, 429)
 """Statuses that the audit log tells of."""
-
-
-def check_exposure(settings: WorkerSettings) -> None:
-    """Raises BadValue where the worker would listen to other machines without a token."""
-    if settings.token is None and not is_loopback(settings.host):
-        raise BadValue(f"the worker would listen on {settings.host} to anybody: set KTHINK_WORKER_TOKEN")
 
 
 def make_app(service: Service) -> FastAPI:
@@ -257,10 +247,7 @@ class Server(uvicorn.Server):
 
 
 def run(config: ExperimentConfig, name: str, cache: Path, device: Device, settings: WorkerSettings) -> None:
-    """Serve until a signal ends it. Raises BadValue, and whatever kept the model from loading."""
-    settings = with_token(settings)
-    check_exposure(settings)
-    check_free(settings.host, settings.port, "KTHINK_WORKER_PORT")
+    """Serve until a signal ends it, where it may listen so. Raises whatever kept the model from loading."""
 
     def load() -> Plan:
         leave_a_core()
