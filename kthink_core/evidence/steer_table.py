@@ -47,7 +47,8 @@ def steer_table(sweep: Sweep) -> pd.DataFrame:
         before, after = (_solved(values[there], both[there]) for values in (right[0], right[number]))
         n = int(there.sum())
         b, c = int((before & ~after).sum()), int((after & ~before).sum())
-        low, high = difference_ends(*np.array([[after], [before]], np.float64), np.ones((1, n), np.int64))
+        now, once = (side[None].astype(np.float64) for side in (after, before))
+        low, high = difference_ends(now, once, np.ones((1, n), np.int64))
         ran = ~np.isnan(lengths[0]) & ~np.isnan(lengths[number])
         longer = mean(np.where(ran, lengths[number] - lengths[0], 0).sum(axis=1), ran.sum(axis=1))
         rows.append(
