@@ -111,6 +111,7 @@ REACHES: dict[str, set[str]] = {
         "listing",
         "live",
         "model",
+        "notes",
         "plain_queries",
         "precompute",
         "programs",

@@ -20,6 +20,7 @@ from kthink_core import OpenExperiment, Remark, experiments, open_experiment, qu
 from kthink_core.errors import BadValue, OutOfRange, PromptRefused, UnknownName, WorkerMissing
 from kthink_core.evidence.attribution_results import ATTRIBUTIONS
 from kthink_core.listing import QUERIES, query_table
+from kthink_core.notes import FILE, FeatureLists, FeatureSubject, Imported, InferenceSubject, Notebook
 from kthink_core.precompute.pipeline import Plan, precompute
 from kthink_core.precompute.progress import Silent
 from kthink_core.scripting.bound_query import BoundQuery
@@ -284,3 +285,29 @@ def test_mistakes_in_encoding(made: Path, worker: WorkerSettings, monkeypatch: p
             tiny.encode("Two", where="worker")
         with pytest.raises(PromptRefused, match="more than"):
             tiny.encode("Two " * 140_000, where="here", device="cpu")
+
+
+def test_what_people_found_comes_as_tables(tmp_path: Path) -> None:
+    demo = sample_experiment("demo", 2)
+    write_experiment(tmp_path, demo)
+    write_experiment(tmp_path, sample_experiment("twin", 2, seed=1))
+    feature, elsewhere = FeatureSubject("demo", "", H, 7), FeatureSubject("another", "", H, 7)
+    with open_experiment("demo", tmp_path) as opened:
+        assert [len(table) for table in (opened.labels(H), opened.notes(), opened.lists())] == [0, 0, 0]
+        book, lists = Notebook(tmp_path / FILE), FeatureLists(tmp_path / FILE)
+        book.write(feature, "label", "doubt", "Ann", "demo")
+        book.take_labels(feature, [Imported(7, "hesitation", "delphi", 0.5, "Bob")], "demo")
+        book.write(feature, "note", "seen in the twin", "Bob", "twin")
+        book.write(elsewhere, "label", "another", "Bob", "demo")
+        book.write(InferenceSubject("demo", 1), "note", "wrong sum", "Ann", "demo")
+        book.write(InferenceSubject("twin", 1), "note", "of the twin", "Ann", "twin")
+        doubts, _ = lists.begin("doubts", "Ann", "demo"), lists.begin("empty", "Ann", "demo")
+        lists.add(doubts, [FeatureSubject("demo", "", H, each) for each in (12, 7)] + [elsewhere], "demo")
+        labels = opened.labels(H)[["feature", "label", "source", "author"]]
+        assert labels.to_numpy().tolist() == [[7, "doubt", "", "Ann"], [7, "hesitation", "delphi", "Bob"]]
+        assert opened.labels(H)["score"].iloc[1] == 0.5 and np.isnan(opened.labels(H)["score"].iloc[0])
+        assert sorted(opened.notes()["value"]) == ["doubt", "hesitation", "seen in the twin", "wrong sum"]
+        assert opened.lists()[["name", "feature"]].to_numpy().tolist() == [["doubts", 12], ["doubts", 7]]
+        assert opened.arrow.lists().column_names == list(opened.lists())
+        with pytest.raises(UnknownName, match=r"layers\.9"):
+            opened.labels("layers.9")

@@ -37,6 +37,7 @@ from kthink_core.evidence import (
     think_or_word,
 )
 from kthink_core.evidence import differences as contrasts
+from kthink_core.scripting import findings
 from kthink_core.scripting.bound_query import BoundQuery, Table
 from kthink_core.scripting.encoder import Encoder, Where
 from kthink_core.settings import Settings, from_environment
@@ -129,6 +130,10 @@ class OpenExperiment(Generic[Table]):
         return self.reader.experiment
 
     @property
+    def _cache(self) -> Path:
+        return self.reader.layout.folder.parent
+
+    @property
     def arrow(self) -> OpenExperiment[pa.Table]:
         """The same experiment, answering with Arrow tables: `demo.arrow.top_tokens(…)`."""
         return OpenExperiment(self.reader, self._encoder, _as_arrow)
@@ -137,6 +142,18 @@ class OpenExperiment(Generic[Table]):
         """The answer to one statement of DuckDB's SQL over the tables of docs/store.md. Values go into `parameters`, as
         `?` or `$name` of the statement. Raises what DuckDB raises, CorruptFile, StoreUnavailable."""
         return self._shaped(self.reader.query(statement, parameters))
+
+    def labels(self, hookpoint: str) -> Table:
+        """The labels of a hookpoint's features; see `findings.labels`."""
+        return self._shaped(findings.labels(self._cache, self.experiment, hookpoint))
+
+    def notes(self) -> Table:
+        """What was written about its features, inferences and spans; see `findings.notes`."""
+        return self._shaped(findings.notes(self._cache, self.experiment))
+
+    def lists(self) -> Table:
+        """The lists of features, as far as they hold some of its SAEs; see `findings.lists`."""
+        return self._shaped(findings.lists(self._cache, self.experiment))
 
     def encode(
         self,
