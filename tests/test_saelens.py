@@ -119,7 +119,8 @@ def test_hooks_have_hookpoints() -> None:
         assert hookpoint_named(hook) == hookpoint and is_at(hook, hookpoint)
     assert is_at("blocks.7.hook_attn_out", "h.7.attn") and is_at("blocks.0.hook_resid_post", "h.0")
     assert not is_at("blocks.7.hook_mlp_out", "layers.7") and not is_at("blocks.7.hook_resid_pre", "layers.7")
-    for hook in ("blocks.0.hook_resid_pre", "blocks.3.attn.hook_z", "blocks.3.hook_resid_mid", "hook_embed", ""):
+    refused = ("attn.hook_z", "hook_resid_mid", "hook_mlp_in", "mlp.hook_post", "ln1.hook_normalized")
+    for hook in ("blocks.0.hook_resid_pre", *(f"blocks.3.{name}" for name in refused), "hook_embed", ""):
         with pytest.raises(UnsupportedSae, match=r"output of no module: kthink captures blocks\.L\.hook_resid_post"):
             hookpoint_named(hook)
 
@@ -193,6 +194,19 @@ def test_where_they_are_found(tmp_path: Path) -> None:
     shutil.copytree(MADE / "jumprelu", tmp_path / "another")
     with pytest.raises(UnsupportedSae, match=r"several SAEs of layers\.1: another, width_24; name the folder"):
         check_hookpoints(str(tmp_path), None, ["layers.1"])
+    release, nearer = tmp_path / "release", tmp_path / "release/layer_1/width_16"
+    shutil.copytree(MADE / "jumprelu", nearer / "average_l0_82")
+    shutil.copytree(MADE / "topk", release / "mlp/layer_1/width_16/l0_9")
+    assert hookpoints_in(release) == ["layers.1", "layers.1.mlp"]
+    deep = load_saes(str(release), None, ["layers.1", "layers.1.mlp"], CPU)
+    assert [shape.activation for shape in deep.shapes().values()] == ["jumprelu", "topk"]
+    assert len({deep.revision, *deep.revisions.values()}) == 3, "each by its own files"
+    shutil.copytree(MADE / "standard", nearer / "average_l0_90")
+    with pytest.raises(UnsupportedSae, match=r"average_l0_82, layer_1/width_16/average_l0_90; name the folder"):
+        check_hookpoints(str(release), None, ["layers.1"])
+    assert one_of(nearer / "average_l0_90", "layers.1").shape.activation == "standard"
+    shutil.copytree(MADE / "standard", release / "chosen")
+    assert load_saes(str(release), None, ["layers.1"], CPU).shapes()["layers.1"].activation == "standard"
     cfg = tmp_path / "blocks.1.hook_mlp_out/cfg.json"
     cfg.write_text(cfg.read_text().replace("blocks.1.hook_mlp_out", "blocks.1.attn.hook_z"))
     with pytest.raises(UnknownName, match=r"hookpoint 'layers\.1\.mlp'.*hook_z' is the output of no module"):

@@ -1,13 +1,15 @@
 """Where the SAEs of a source lie, and of what format each is: sparsify's or SAELens's.
 
 The SAE of hookpoint `layers.10.mlp` lies in the folder `layers.10.mlp`, in either format, by which its weights are told
-(`sae.safetensors`, `sae_weights.safetensors`). In SAELens's it may else be the source's own folder, or one folder in it
-by any name, whose `cfg.json` names the hook (hook_names.py): `blocks.10.hook_mlp_out`.
+(`sae.safetensors`, `sae_weights.safetensors`). In SAELens's it may else be the source's own folder, or a folder in it
+by any name, or in one of those, whose `cfg.json` names the hook (hook_names.py): `blocks.10.hook_mlp_out`. Of several
+those that lie nearest count.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import chain, islice
 from pathlib import Path
 
 import torch
@@ -24,6 +26,8 @@ from kthink_core.model.sources import locate
 from kthink_core.model.sparse_coder import load_k_sparse
 
 _CFG = "cfg.json"
+_DEEPEST = 4
+"""Folders in folders, as in `layer_10/width_16k/canonical/`."""
 _MOST_FOLDERS = 4096
 """Looked into, of one source."""
 
@@ -71,29 +75,37 @@ def _places(source: str, revision: str | None, hookpoints: Sequence[str]) -> dic
 def _place(source: str, folder: Path, hookpoint: str) -> str:
     if (folder / hookpoint / _CFG).is_file():
         return hookpoint
-    found = [path for path in _folders(folder) if _is_hooked_at(path, hookpoint)]
+    levels = ([path for path in level if _is_hooked_at(path, hookpoint)] for level in _levels(folder))
+    found = next(filter(None, levels), [])
     if len(found) > 1:
-        names = ", ".join(path.name for path in found[:5])
+        names = ", ".join(path.relative_to(folder).as_posix() for path in found[:5])
         raise UnsupportedSae(f"{source} has several SAEs of {hookpoint}: {names}; name the folder of one of them")
     if not found:
         elsewhere = next((reason for path in _folders(folder) if (reason := _at_no_hookpoint(path))), None)
         hint = f"{source} has no {hookpoint}/{_CFG}" + (f"; {elsewhere}" if elsewhere else "")
         raise UnknownName("SAE hookpoint", hookpoint, hookpoints_in(folder), hint)
-    return "" if found[0] == folder else found[0].name
+    return "" if found[0] == folder else found[0].relative_to(folder).as_posix()
 
 
 def _folders(folder: Path) -> Iterator[Path]:
-    """Those with a cfg.json: the folder itself, then the ones in it by name."""
-    if (folder / _CFG).is_file():
-        yield folder
-    for cfg in sorted(folder.glob(f"*/{_CFG}"))[:_MOST_FOLDERS]:
-        yield cfg.parent
+    """Those with a cfg.json, the nearest first."""
+    return chain.from_iterable(_levels(folder))
+
+
+def _levels(folder: Path) -> Iterator[list[Path]]:
+    """Those with a cfg.json: the folder itself, then the ones in it by name, then the ones in these, and so on."""
+    level, left = [folder], _MOST_FOLDERS
+    for _ in range(_DEEPEST + 1):
+        yield [path for path in level if (path / _CFG).is_file()]
+        inside = (path for each in level for path in sorted(each.glob("[!.]*")) if path.is_dir())
+        level = list(islice(inside, left))
+        left -= len(level)
 
 
 def _hookpoint(folder: Path, path: Path) -> str | None:
     hook = _hook(path)
     if hook is None:
-        return None if path == folder else path.name
+        return path.name if path.parent == folder and path != folder else None
     try:
         return hookpoint_named(hook)
     except UnsupportedSae:
