@@ -19,6 +19,7 @@ from kthink_core.config import SaeShape
 from kthink_core.errors import BadValue, OutOfRange, UnknownName
 from kthink_core.queries import SCOPES, Scope
 from kthink_core.records import Inference
+from kthink_core.store import database
 from kthink_core.store.reader import Reader, open_reader
 
 EXPERIMENT = sample_experiment()
@@ -26,6 +27,7 @@ INFERENCES = sample_inferences(EXPERIMENT)
 LATENTS = 24
 STORES = {"increment": 0, "both": 5, "increments": 2, "database": len(INFERENCES)}
 """How many are in the main database."""
+INDEXED = {"both", "database"}
 INDICES = range(len(INFERENCES))
 
 Active = list[tuple[int, int, float]]
@@ -35,10 +37,12 @@ Active = list[tuple[int, int, float]]
 @pytest.fixture(scope="module")
 def readers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Reader]]:
     opened = {}
-    for store, built in STORES.items():
-        cache = tmp_path_factory.mktemp(store)
-        write_sample(cache, EXPERIMENT, INFERENCES, built, shown=store == "increments")
-        opened[store] = open_reader(cache, EXPERIMENT.name)
+    with pytest.MonkeyPatch.context() as patch:
+        for store, built in STORES.items():
+            patch.setattr(database, "INDEXED", 1 if store in INDEXED else 500)
+            cache = tmp_path_factory.mktemp(store)
+            write_sample(cache, EXPERIMENT, INFERENCES, built, shown=store == "increments")
+            opened[store] = open_reader(cache, EXPERIMENT.name)
     yield opened
     for reader in opened.values():
         reader.close()
@@ -289,6 +293,27 @@ def test_quality(reader: Reader, scope: Scope, index: int | None) -> None:
         dead = 1 - len({feature for _, feature, _ in found}) / LATENTS
         approx = [None if value is None else pytest.approx(value) for value in (fvu, len(found) / positions, dead)]
         assert row == (hookpoint, positions, *approx)
+
+
+class Planned:
+    """A reader that keeps how each of its queries was run."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader, self.plans = reader, list[str]()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._reader, name)
+
+    def query(self, sql: str, parameters: Any = ()) -> pd.DataFrame:
+        self.plans += self._reader.query(f"EXPLAIN ANALYZE {sql}", parameters)["explain_value"].tolist()
+        return self._reader.query(sql, parameters)
+
+
+def test_the_vectors_of_one_inference_are_found_by_an_index(readers: dict[str, Reader]) -> None:
+    for store, reader in readers.items():
+        planned: Any = Planned(reader)
+        queries.quality(planned, "generated", 3)
+        assert ("Index Scan" in planned.plans[0]) == (store in INDEXED), store
 
 
 MISTAKES: dict[str, tuple[type[Exception], Callable[[Reader], object]]] = {

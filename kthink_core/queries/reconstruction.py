@@ -25,8 +25,10 @@ _IN_ONE = """
         SELECT hookpoint, count(*) AS positions, sum(squared_error::DOUBLE) AS squared_error,
             sum(squared_norm::DOUBLE) AS squared_norm
         FROM quality WHERE inference = $inference AND {condition} GROUP BY hookpoint
+    ), own_vectors AS MATERIALIZED (  -- with another condition beside it DuckDB leaves the index aside
+        SELECT hookpoint, segment, sum FROM vector_sums WHERE inference = $inference
     ), vectors AS (
-        SELECT hookpoint, sum FROM vector_sums WHERE inference = $inference AND {condition}
+        SELECT hookpoint, sum FROM own_vectors WHERE {condition}
     ), features AS (
         SELECT hookpoint, count(*) AS active, count(DISTINCT feature) AS alive
         FROM (
