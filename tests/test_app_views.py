@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import replace
@@ -424,4 +425,8 @@ class TestDifferences:
 
     def test_two_experiments_lead_to_the_traces_in_which_a_feature_is_strongest(self, visit: Open) -> None:
         app = visit("compare", experiment="demo", other="again", facet="features")
-        assert len(tables(app, "positions_a")) == 1 and not app.exception
+        (drawn,) = [element for element in app.dataframe if "positions_a" in element.value]
+        assert {"low", "high", "q", "mean_b"} <= set(drawn.value.columns) and not app.exception
+        columns = json.loads(drawn.proto.columns)
+        widths = [columns[name]["width"] for name in drawn.value.columns]
+        assert sum(widths) + 32 <= 820, "beside the boxes of its rows it is in sight on a screen 1280 px wide"

@@ -25,6 +25,7 @@ from kthink_core.queries.trace import StoredTrace, token_activations
 from kthink_core.settings import WorkerSettings
 from kthink_core.store.reader import open_reader
 from kthink_core.store.writer import open_writer
+from kthink_core.ui.live import run_list
 from kthink_core.ui.live.live_run import LiveRun
 from kthink_core.ui.live.live_view import SILENT
 from kthink_core.ui.parts.writing import plain
@@ -463,6 +464,10 @@ def test_of_a_run_that_is_gone_the_page_says_what_is_filled_in(
     assert "The run of this link is not here any more" in texts(app) and told in texts(app)
     assert payloads(app, "taken")[0]["text"] == link.get("prompt", "")
     assert app.number_input(key="live_temperature").value == (0.3 if "sent" in link else 0.6)
+
+
+def test_the_list_of_runs_is_in_sight_on_a_screen_1280_px_wide() -> None:
+    assert sum(int(column["width"] or 0) for column in run_list.COLUMNS.values()) + 32 <= 786, "beside its boxes"
 
 
 def test_a_link_fills_the_watchlist_once(with_worker: Open) -> None:

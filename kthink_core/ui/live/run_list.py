@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 import pandas as pd
 import streamlit as st
 from streamlit.column_config import NumberColumn, TextColumn
+from streamlit.elements.lib.column_types import ColumnConfig
 
 from kthink_core.errors import in_words
 from kthink_core.live.api import GenerateRequest
@@ -23,6 +24,14 @@ from kthink_core.ui.view.permalink import View
 _OPEN, _PROBLEM = "live_runs", "live_runs_problem"
 _START = 100
 """Characters of a prompt."""
+COLUMNS: dict[str, ColumnConfig] = {
+    "when": TextColumn("When (UTC)", width=125),
+    "prompt": TextColumn("Prompt", width=185),
+    "outcome": TextColumn("How it came out", width=200),
+    "tokens": NumberColumn("Tokens", format="%d", width=60),
+    "settings": TextColumn("Settings", width=183),
+}
+"""Of the list: all in sight on a screen 1280 px wide."""
 
 
 def draw(page: Page) -> None:
@@ -80,20 +89,13 @@ def _list(page: Page, runs: list[Remembered], days: float) -> None:
     if not runs:
         st.caption("None yet.")
         return
-    columns = {
-        "when": TextColumn("When (UTC)", width=140),
-        "prompt": TextColumn("Prompt", width=300),
-        "settings": TextColumn("Settings", width=240),
-        "tokens": NumberColumn("Tokens", format="%d", width=80),
-        "outcome": TextColumn("How it came out", width=260),
-    }
     rows = [_row(page, run) for run in runs]
 
     def open_run(row: int) -> None:
         go(shown_run.link_to(page, runs[row].run, runs[row].experiment))
 
     key = f"live runs {runs[0].run} {len(runs)}"
-    clicks.table(pd.DataFrame(rows), columns, key, open_run, rows=8, described="Your live runs, the newest first")
+    clicks.table(pd.DataFrame(rows), COLUMNS, key, open_run, rows=8, described="Your live runs, the newest first")
     st.caption("A click opens a run, with its prompt, settings and watchlist as they were.")
     with st.container(horizontal=True):
         shown = shown_run.shown()
@@ -118,9 +120,9 @@ def _row(page: Page, told: Remembered) -> dict[str, object]:
     return {
         "when": datetime.fromtimestamp(told.began, UTC).strftime("%Y-%m-%d %H:%M"),
         "prompt": visible(told.text[:_START]) + ("…" if len(told.text) > _START else ""),
-        "settings": settings,
-        "tokens": told.tokens or None,
         "outcome": _outcome(page, told, history.going(told.run)),
+        "tokens": told.tokens or None,
+        "settings": settings,
     }
 
 
