@@ -46,9 +46,7 @@ def make_way(cache: Path, asked: Experiment, tell: Tell) -> None:
         with disk_full(cache):
             backup.mkdir()
             layout.folder.rename(backup / asked.name)
-    tell(
-        f"experiment '{asked.name}' was of weights that kthink no longer brings: made anew; as it was, it is in {backup}"
-    )
+    tell(f"experiment '{asked.name}' is of weights that kthink brings no more: made anew; as it was it is in {backup}")
 
 
 def _is_bundled(name: str, config: ExperimentConfig) -> bool:
