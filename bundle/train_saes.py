@@ -1,13 +1,14 @@
 """Trains the demo's k-sparse autoencoders with `kthink train-sae`, on generated documents the model can predict.
 
 `python -m bundle.train_saes` (after `python -m bundle.train_model`). The documents go into a JSONL file of token ids;
-the rest is the command, with the settings that the bundled ones were trained with.
+the rest is the command, once for each seed, and a copy of what it made into one folder.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import sys
 from itertools import islice
 from pathlib import Path
@@ -18,7 +19,9 @@ from bundle.train_model import documents
 from kthink_core.cli import main as kthink
 from kthink_core.demo import MODEL
 
-HOOKPOINTS = ("layers.2.mlp", "layers.4.mlp", "layers.6.mlp")  # 1/4, 1/2 and 3/4 of the depth
+SEEDS = {"layers.2.mlp": 1, "layers.4.mlp": 0, "layers.6.mlp": 0}
+"""By hookpoint, at 1/4, 1/2 and 3/4 of the depth. At the first, with seed 0, half of the features die; README.md."""
+HOOKPOINTS = tuple(SEEDS)
 SEED = 3  # of the documents: others than the model was trained on
 SETTINGS = {"latents": 2048, "k": 16, "batch-size": 16, "lr": 2e-3, "warmup": 50}
 DOCUMENTS = 2_106  # a twentieth of them is held out: about 2,000 are trained on, each once
@@ -31,6 +34,20 @@ def write_documents(model: Path, count: int, file: Path) -> None:
     file.write_text("".join(f"{row}\n" for row in rows), "utf-8")
 
 
+def train(model: str, file: Path, out: Path, seed: int, k: int) -> int:
+    """The hookpoints of one seed, in a folder beside `out`, which gets the SAEs; the command's exit status."""
+    trained = out.with_name(f"{out.name}-seed-{seed}")
+    hookpoints = [hookpoint for hookpoint, its in SEEDS.items() if its == seed]
+    settings = SETTINGS | {"k": k, "seed": seed}
+    options = [part for name, value in settings.items() for part in (f"--{name}", str(value))]
+    where = ["--model", model, "--data", str(file), "--out", str(trained)]
+    status = kthink(["train-sae", *where, "--hookpoints", *hookpoints, *options])
+    if status == 0:
+        for hookpoint in hookpoints:
+            shutil.copytree(trained / hookpoint, out / hookpoint, dirs_exist_ok=True)
+    return status
+
+
 def main() -> int:
     """Train the SAEs of a model."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -39,14 +56,11 @@ def main() -> int:
     parser.add_argument("--k", type=int, default=SETTINGS["k"], help="features kept at each position")
     parser.add_argument("--documents", type=int, default=DOCUMENTS)
     arguments = parser.parse_args()
-    settings = SETTINGS | {"k": arguments.k}
     file = arguments.saes.with_suffix(".jsonl")  # stays: the same command goes on with a training that was stopped
     file.parent.mkdir(parents=True, exist_ok=True)
     write_documents(arguments.model, arguments.documents, file)
     model = "demo" if arguments.model == MODEL else str(arguments.model)
-    options = [part for name, value in settings.items() for part in (f"--{name}", str(value))]
-    where = ["--model", model, "--data", str(file), "--out", str(arguments.saes)]
-    return kthink(["train-sae", *where, "--hookpoints", *HOOKPOINTS, *options])
+    return max(train(model, file, arguments.saes, seed, arguments.k) for seed in sorted(set(SEEDS.values())))
 
 
 if __name__ == "__main__":

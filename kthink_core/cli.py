@@ -44,6 +44,7 @@ from kthink_core.commands.telling import tell
 from kthink_core.config import BATCH_SIZE, Device, ExperimentConfig
 from kthink_core.errors import BadValue, KthinkError, UnknownName, WorkerFailed, in_words
 from kthink_core.listing import FORMATS, QUERIES, experiments_table, query_table, write_table
+from kthink_core.precompute.bundled import is_outlived
 from kthink_core.presets import preset
 from kthink_core.query_options import OPTIONS
 from kthink_core.settings import AccessSettings, Settings, WorkerSettings, from_environment
@@ -200,7 +201,7 @@ def _precompute(options: argparse.Namespace) -> None:
     stored = known_experiment(cache, name) if options.instruction is None and config.mode == "bypass" else None
     if stored is not None and stored.config.mode == "bypass":  # older ones have no instruction in this mode
         config = config.model_copy(update={"instruction": stored.config.instruction})
-    if is_finished(cache, name, config):
+    if is_finished(cache, name, config) and not is_outlived(cache, name, config):
         print(f"experiment '{name}' is complete in {cache}", file=sys.stderr)
         return
     from kthink_core.precompute.pipeline import plan, precompute

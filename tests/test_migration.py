@@ -19,13 +19,12 @@ from kthink_core.errors import DiskFull, SchemaTooOld
 from kthink_core.listing import query_table
 from kthink_core.notes import FILE, Notebook
 from kthink_core.notes.schema import MIGRATIONS
-from kthink_core.store.files import Layout
+from kthink_core.store.files import BACKUP, Layout
 from kthink_core.store.journal import read_segment
 from kthink_core.store.lock import writer_lock
 from kthink_core.store.manifest import is_sealed, read_experiment, read_manifest
 from kthink_core.store.reader import list_experiments, open_reader
 from kthink_core.store.sealed import is_of_this_version
-from kthink_core.travel import migration
 from kthink_core.travel.imports import import_experiment
 from kthink_core.travel.migration import migrate
 
@@ -226,4 +225,4 @@ def test_what_is_up_to_date_is_left_alone(tmp_path: Path) -> None:
     write_sample(tmp_path, experiment, sample_inferences(experiment), 3)
     before = contents(tmp_path)
     assert migrate(tmp_path, print).backup is None and contents(tmp_path) == before
-    assert migration.BACKUP not in " ".join(path.name for path in tmp_path.iterdir())
+    assert BACKUP not in " ".join(path.name for path in tmp_path.iterdir())

@@ -33,6 +33,7 @@ from kthink_core.model.sampling import Sampling
 from kthink_core.model.steering import Steering, steering
 from kthink_core.precompute.assembly import encoded
 from kthink_core.precompute.beside import Beside
+from kthink_core.precompute.bundled import make_way
 from kthink_core.precompute.problems import load_problems
 from kthink_core.precompute.site_check import PROMPTS as TRIED
 from kthink_core.precompute.site_check import check_site
@@ -170,6 +171,7 @@ def precompute(plan: Plan, cache: Path, batch_size: int, progress: Progress, *, 
     if batch_size < 1:
         raise BadValue(f"--batch-size {batch_size}: at least 1")
     experiment = plan.experiment
+    make_way(cache, experiment, progress.notice)
     # The other site is none that anybody gets without asking for it; what has begun was decided then.
     if not site_is_chosen and experiment.config.site == "hookpoint" and not has_begun(cache, experiment.name):
         progress.stage("trying the SAEs at the sites of their layers")

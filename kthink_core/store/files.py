@@ -9,6 +9,7 @@ import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,6 +24,9 @@ SEGMENT_NAME = r"^\d{6,9}\.parquet$"
 
 DAMAGED = ".damaged"
 """Suffix of files that were set aside: nothing reads them but a search for what is nowhere else."""
+
+BACKUP = "backup"
+"""Folders of backups in a cache are called `backup-DATE`, then `backup-DATE-2`, …"""
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -178,6 +182,16 @@ def set_aside(path: Path) -> Path:
     path.rename(aside)
     sync_folder(path.parent)
     return aside
+
+
+def backup_folder(cache: Path) -> Path:
+    """The name of today's next one, which is not there yet."""
+    date = datetime.now(UTC).date().isoformat()
+    number, target = 1, cache / f"{BACKUP}-{date}"
+    while os.path.lexists(target):
+        number += 1
+        target = cache / f"{BACKUP}-{date}-{number}"
+    return target
 
 
 def sweep(folder: Path) -> None:

@@ -13,7 +13,6 @@ import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,7 +22,7 @@ from kthink_core.notes import FILE
 from kthink_core.notes.file import behind, writing
 from kthink_core.store.damage import is_sound
 from kthink_core.store.directions import read_directions, write_rows
-from kthink_core.store.files import TEMPORARY, Layout, disk_full, remove, sync_folder
+from kthink_core.store.files import BACKUP, TEMPORARY, Layout, backup_folder, disk_full, remove, sync_folder
 from kthink_core.store.journal import read_segment, write_segment
 from kthink_core.store.lock import writer_lock
 from kthink_core.store.manifest import DatabaseEntry, is_sealed, read_manifest, write_experiment
@@ -31,9 +30,6 @@ from kthink_core.store.reader import list_experiments
 from kthink_core.store.repair import known_experiment, stored_experiment
 from kthink_core.store.sealed import is_of_this_version
 from kthink_core.store.writer import open_writer
-
-BACKUP = "backup"
-"""Folders of backups are called `backup-DATE`, then `backup-DATE-2`, …"""
 
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EXDEV, errno.EMLINK)
 _LEFT = {"writer.lock", "writer.json"}
@@ -198,11 +194,7 @@ def _backup(cache: Path, names: list[str], notes: Path | None) -> Path:
                 shutil.copytree(cache / name, beside / name, symlinks=True, copy_function=_linked, ignore=_unfinished)
         if notes is not None:
             _copy_notes(notes, beside / notes.name)
-        date = datetime.now(UTC).date().isoformat()
-        number, target = 1, cache / f"{BACKUP}-{date}"
-        while os.path.lexists(target):
-            number += 1
-            target = cache / f"{BACKUP}-{date}-{number}"
+        target = backup_folder(cache)
         beside.rename(target)
         sync_folder(cache)
     return target
