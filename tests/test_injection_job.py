@@ -360,7 +360,7 @@ class TestCommand:
 
 def test_the_planted_pair_gets_both_verdicts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     where = ["--experiment", "planted", "--cache", str(tmp_path), "--device", "cpu"]
-    made = ["--sae", str(demo.PLANTED), "--hookpoints", "layers.6.mlp", "--limit", "12", "--max-new-tokens", "200"]
+    made = ["--sae", str(demo.PLANTED), "--hookpoints", "layers.6.mlp", "--limit", "8", "--max-new-tokens", "160"]
     assert main(["precompute", *where, *made]) == 0
     with open_reader(tmp_path, "planted") as reader:
         assert firing_features(reader, "layers.6.mlp") == [0, 1]

@@ -125,9 +125,12 @@ LINKS = (
 )
 
 
-@pytest.mark.parametrize("link", LINKS)
-def test_nothing_runs_or_reaches_out_but_the_page_s_own_scripts(cache: Path, link: str) -> None:
-    page = saved(cache, link)
+@pytest.fixture(scope="module", params=LINKS)
+def page(cache: Path, request: pytest.FixtureRequest) -> Read:
+    return saved(cache, request.param)
+
+
+def test_nothing_runs_or_reaches_out_but_the_page_s_own_scripts(page: Read) -> None:
     assert {name for name, *_ in page.elements} <= {
         "html", "head", "meta", "title", "style", "body", "noscript", "main", "div", "script",
     }  # fmt: skip
@@ -144,9 +147,8 @@ def test_nothing_runs_or_reaches_out_but_the_page_s_own_scripts(cache: Path, lin
     assert "http:" not in str(page.elements) and "https:" not in str(page.elements)
 
 
-@pytest.mark.parametrize("link", LINKS)
-def test_it_says_where_it_is_from_and_what_makes_it_again(cache: Path, link: str, tmp_path: Path) -> None:
-    sheet = saved(cache, link).sheet
+def test_it_says_where_it_is_from_and_what_makes_it_again(cache: Path, page: Read, tmp_path: Path) -> None:
+    sheet = page.sheet
     facts = sheet["facts"][0]
     assert facts["experiment"] == facts["model"] == facts["sae"] == "demo" and facts["inferences"] == "6 of 6"
     assert facts["site"] == "hookpoint" and facts["temperature"] == "0.6" and facts["made.kthink"] == "0.1.0"

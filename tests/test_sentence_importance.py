@@ -147,7 +147,7 @@ class TestChance:
 
     def test_sentences_that_move_nothing_are_no_finds(self) -> None:
         """Places share their rollouts with both neighbours, as those of a thought do."""
-        generator, trials, finds = np.random.default_rng(3), 120, 0
+        generator, trials, finds = np.random.default_rng(3), 60, 0
         for _ in range(trials):
             places = [self.drawn(generator) for _ in range(7)]
             p = [importance(b, a).p for b, a in pairwise(places)]
