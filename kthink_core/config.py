@@ -93,6 +93,12 @@ def _is_no(value: object) -> bool:
     return value is False
 
 
+def source_told(source: str, sees: Callable[[str], bool]) -> str:
+    """A source of problems or traces, for somebody who sees some experiments only."""
+    hidden = source.startswith(OF_EXPERIMENT) and not sees(source.removeprefix(OF_EXPERIMENT))
+    return "another experiment" if hidden else source
+
+
 class ExperimentConfig(BaseModel):
     """What makes an experiment: two runs with equal configurations may share a store."""
 
@@ -171,13 +177,8 @@ class ExperimentConfig(BaseModel):
 
     def told_to(self, sees: Callable[[str], bool]) -> ExperimentConfig:
         """As somebody reads it who sees some experiments only: which other one it has its traces of is left out."""
-        sources = {"problems": self.problems, "traces": self.traces}
-        hidden = {
-            field: "another experiment"
-            for field, source in sources.items()
-            if source and source.startswith(OF_EXPERIMENT) and not sees(source.removeprefix(OF_EXPERIMENT))
-        }
-        return self.model_copy(update=hidden)
+        told = {"problems": source_told(self.problems, sees), "traces": source_told(self.traces or "", sees) or None}
+        return self.model_copy(update=told)
 
 
 GENERATING = {"problems", "temperature", "top_p", "max_new_tokens", "seed"}

@@ -59,7 +59,8 @@ def settings_apart(one: Experiment, other: Experiment) -> dict[str, tuple[object
     left_out = {"model", "model_revision", "sae", "sae_revision", "hookpoints", "limit", "seed", "samples"}
     differing = _differing(one.config, other.config)
     told = [each.config.told_to({one.name, other.name}.__contains__) for each in (one, other)]
-    return {name: (getattr(told[0], name), getattr(told[1], name)) for name in differing if name not in left_out}
+    pairs = {name: (getattr(told[0], name), getattr(told[1], name)) for name in differing if name not in left_out}
+    return {name: pair if pair[0] != pair[1] else (pair[0], "a third one") for name, pair in pairs.items()}
 
 
 def sites_apart(one: Experiment, other: Experiment, hookpoint: str) -> bool:

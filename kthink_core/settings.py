@@ -143,6 +143,9 @@ class WorkerSettings(BaseSettings):
         default=None, validate_default=True, description="bearer token that callers must send; goes before the file"
     )
     prompt_tokens: int = Field(default=4096, ge=1, description="most tokens of a prompt")
+    trace_tokens: int = Field(
+        default=32_768, ge=1, description="most tokens of a trace that is pasted, or that a branch goes on with"
+    )
     new_tokens: int = Field(default=2048, ge=1, description="most new tokens of a generation")
     queue: int = Field(default=32, ge=1, description="most jobs that wait")
     jobs_per_client: int = Field(default=4, ge=1, description="most jobs of one client, waiting and running")

@@ -21,9 +21,12 @@ from kthink_core.access.signatures import PersonTokens, Signatures
 from kthink_core.listing import QUERIES
 from kthink_core.programs.http_api import PATH, make_api
 from kthink_core.settings import AccessSettings
+from kthink_core.store.files import Layout
+from kthink_core.store.studies import made_with, save_study
 from kthink_core.store.writer import open_writer
 from tests.app_samples import HOOKPOINTS, sample_experiment, sample_inference, write_experiment
 from tests.query_samples import questions
+from tests.sweep_samples import made_up
 
 BASE = "/lab"
 OTHER = "zebra-run"
@@ -78,6 +81,9 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         for inference, parent in enumerate((OTHER, "demo", None)):
             begun = {"parent_experiment": parent, "parent_inference": 0, "parent_position": 9}
             writer.append(replace(sample_inference(demo, inference), **begun))
+    of_other = {"made": made_with(demo, HOOKPOINTS, "cpu", "float32"), "problems_from": f"experiment:{OTHER}"}
+    sweep = made_up(problems=2, samples=1, strengths=(1.5,), features=1).model_copy(update=of_other)
+    save_study(Layout(cache / "demo"), "sweep", sweep.id, sweep)
     made = Lab(cache)
     with made.stranger, made.proxied:
         made.proxied.portal = made.stranger.portal  # both on the loop of one server
@@ -186,6 +192,9 @@ def test_another_experiment_is_as_if_there_were_none(lab: Lab) -> None:
         answer = lab.get(branches, given, **{"if-none-match": seen.headers["etag"]})
         assert [row["parent_experiment"] for row in answer.json()["rows"]] == parents
         seen = answer
+    for given, told_to in ((whole, f"experiment:{OTHER}"), (token, "another experiment")):
+        rows = lab.get("/experiments/demo/sweeps", given).json()["rows"]
+        assert [row["problems_from"] for row in rows] == [told_to]
     told = [
         line for line in lab.audit() if line["event"] == "refusal" and line.get("person") == f"invitation {made.id}"
     ]

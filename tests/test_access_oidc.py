@@ -203,7 +203,7 @@ def test_an_identity_ends_when_the_provider_said(tmp_path: Path) -> None:
     """Streamlit's own cookie lasts for a month; the token said seconds. Here of an app that lies under a path."""
     write_experiment(tmp_path / "cache", sample_experiment("demo", 2))
     with (
-        providing(8) as provider,
+        providing(30) as provider,
         hosted(tmp_path, provider, "/kthink") as app,
         sign_in(app, "ada", "/inference?experiment=demo&inference=1") as client,
         visiting(app, cookie_of(client)) as visit,

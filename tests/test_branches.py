@@ -35,7 +35,7 @@ def stored(tiny_plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def client(tiny_plan: Plan, stored: Path) -> Iterator[WorkerClient]:
-    with working(tiny_plan, cache=stored, prompt_tokens=40) as (settings, _), WorkerClient(settings) as opened:
+    with working(tiny_plan, cache=stored, prompt_tokens=40, trace_tokens=400) as (settings, _), WorkerClient(settings) as opened:
         yield opened
 
 
@@ -112,17 +112,19 @@ def test_the_run_that_a_kept_branch_began_as_is_kept_too(client: WorkerClient, s
     assert set(child.segments[position:]) == {"answer"}
 
 
-def test_a_long_trace_is_no_long_prompt(client: WorkerClient, tiny_plan: Plan) -> None:
-    """It is encoded, and gone on with, up to the model's context; a prompt is what the worker allows at most."""
+def test_a_long_trace_is_no_long_prompt(client: WorkerClient) -> None:
+    """Each has a bound of its own."""
     text = "<think>\n" + "Okay, 2 + 2 is 4. " * 20
     found = client.tokenize(TokenizeRequest(prompt=text, template=False, special=True))
-    assert found.limit == tiny_plan.lm.context and 40 < found.count == len(found.token_ids)
+    assert found.limit == 400 and 40 < found.count == len(found.token_ids)
     job, trace = run(client, EncodeRequest(text=text, special=True))
     branch = Branch(trace=RunTrace(job=job), position=found.count, token_id=None)
     _, longer = run(client, request(branch=branch, max_new_tokens=3))
     assert longer.token_ids[: found.count] == trace.token_ids == list(found.token_ids)
     with pytest.raises(WorkerRefused, match="more than the 40 allowed"):
         run(client, request(prompt=text))
+    with pytest.raises(WorkerRefused, match="more than the 400 allowed"):
+        run(client, EncodeRequest(text=text * 2, special=True))
 
 
 @pytest.mark.parametrize(

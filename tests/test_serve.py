@@ -76,7 +76,7 @@ def test_whatever_is_answered_is_a_sign_of_life_and_silence_is_none() -> None:
     """The address of another worker, which the app may use, is not asked."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         listening.settimeout(PATIENCE)
-        given = {"port": listening.getsockname()[1], "silence": 3, "token": "long-enough!"}
+        given = {"port": listening.getsockname()[1], "silence": 5, "token": "long-enough!"}
         pulse = Pulse(WorkerSettings.model_validate(given | {"url": "http://127.0.0.1:9"}))
         for answer in ("503 Service Unavailable", "200 OK", "401 Unauthorized"):
             connection, _ = listening.accept()
@@ -96,7 +96,7 @@ def test_one_answer_that_does_not_come_is_asked_for_once_more() -> None:
     answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
     with socket.create_server(("127.0.0.1", 0)) as listening:
         listening.settimeout(PATIENCE)
-        given = {"port": listening.getsockname()[1], "silence": 3}
+        given = {"port": listening.getsockname()[1], "silence": 5}
         pulse = Pulse(WorkerSettings.model_validate(given))
         for _ in range(2):
             connection, _ = listening.accept()

@@ -8,18 +8,18 @@ from collections.abc import Callable, Hashable
 from pathlib import Path
 from tempfile import mkdtemp
 
-from kthink_core.store import built, writer
+from kthink_core.store import built, database, writer
 
 _written: dict[Hashable, Path] = {}
 
 
 def once(folder: Path, asked: Hashable, write: Callable[[Path], None]) -> None:
     """`write` makes a new folder of this name in the cache that it is given. `asked`: all that it depends on, besides
-    the patience of the store."""
+    what tests set of the store."""
     if folder.exists():
         write(folder.parent)
         return
-    asked = (folder.name, asked, built.GRACE, built.MINIMUM_UNMERGED, writer.PATIENCE)
+    asked = (folder.name, asked, built.GRACE, built.MINIMUM_UNMERGED, writer.PATIENCE, database.INDEXED)
     if asked not in _written:
         kept = Path(mkdtemp())
         atexit.register(shutil.rmtree, kept, ignore_errors=True)

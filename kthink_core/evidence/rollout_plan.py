@@ -100,6 +100,7 @@ def _begun(experiment: Experiment, trace: Inference, question: Question, device:
         generated_tokens=trace.generated_tokens,
         reference=None if config.grade == NONE else trace.reference,
         grade=config.grade,
+        cut_off_unanswered=True,
         rollouts=question.rollouts,
         seed=question.seed,
         temperature=config.temperature if trace.temperature is None else trace.temperature,

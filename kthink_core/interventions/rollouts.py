@@ -68,11 +68,11 @@ def roll_out(
         try:
             with out_of_memory():
                 for made, captured in generate(lm, rows, left, (), site, lambda *_: pause(), steering, written):
-                    del going[made.prompt.inference]
                     one = _rollout(lm, trace, at, made, sentence, words)
                     if steering and made.token_ids:
                         one = one._replace(receipts=_receipts(lm, site, made, captured, steering, written, not checked))
                         checked = True
+                    del going[made.prompt.inference]  # not before all of it is done: a check may run out of memory
                     yield made.prompt.inference, one
         except torch.OutOfMemoryError as error:
             torch.cuda.empty_cache()

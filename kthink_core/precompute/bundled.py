@@ -23,7 +23,7 @@ def is_outlived(cache: Path, name: str, config: ExperimentConfig) -> bool:
     """Whether a stored preset is of SAEs of the bundle that do not come along any more. Needs no torch. Raises
     CorruptFile, SchemaTooNew, OSError."""
     stored = read_experiment(cache, name) if _is_bundled(name, config) else None
-    if stored is None:
+    if stored is None or not demo.SAES.is_dir():  # an app without a model has none to make it anew with
         return False
     patterns = [f"{hookpoint}/{file}" for hookpoint in config.hookpoints for file in _FILES]
     return stored.revisions.sae != locate(config.sae, demo.SAES, None, patterns).revision
@@ -37,7 +37,7 @@ def make_way(cache: Path, asked: Experiment, tell: Tell) -> None:
         return
     with writer_lock(layout):
         stored = known_experiment(cache, asked.name)
-        if stored is None or stored.config != asked.config:
+        if stored is None or stored.is_imported or stored.config != asked.config:
             return
         was, now = stored.revisions, asked.revisions
         if (was.model, was.sae) == (now.model, now.sae):

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from kthink_core.access.person import Person
-from kthink_core.config import Experiment, check_name
+from kthink_core.config import Experiment, check_name, source_told
 from kthink_core.errors import BadValue, KthinkError, UnknownName
 from kthink_core.listing import Answered, answered, check_options, experiments_table
 from kthink_core.store.manifest import read_experiment
@@ -21,8 +21,8 @@ from kthink_core.store.visible_state import visible_state
 
 READERS = 8
 """Kept open, of experiments and their states."""
-_PARENT = "parent_experiment"
-"""The only column that names another experiment than those that are asked about."""
+_PARENT, _SOURCE = "parent_experiment", "problems_from"
+"""The columns that may name another experiment than those that are asked about: of branches, of sweeps."""
 MOST_ROWS = 200_000
 """Of all answers that are kept."""
 
@@ -123,9 +123,13 @@ class Answers:
 
 def _told(table: pd.DataFrame, within: tuple[str, ...] | None) -> pd.DataFrame:
     """Without the names of other experiments."""
-    if within is None or _PARENT not in table:
+    if within is None:
         return table
-    return table.assign(**{_PARENT: table[_PARENT].where(table[_PARENT].isin(within), None)})
+    if _PARENT in table:
+        table = table.assign(**{_PARENT: table[_PARENT].where(table[_PARENT].isin(within), None)})
+    if _SOURCE in table:
+        table = table.assign(**{_SOURCE: [source_told(source, within.__contains__) for source in table[_SOURCE]]})
+    return table
 
 
 @lru_cache(maxsize=READERS)

@@ -66,6 +66,8 @@ class SentenceStudy(Study):
     reference: str | None = Field(max_length=100_000)
     """None where there is none, or nothing is graded."""
     grade: Grade = Field(default="number", exclude_if=lambda grade: grade == "number")  # as older ones are written
+    cut_off_unanswered: bool = Field(default=False, exclude_if=lambda is_so: not is_so)
+    """Whether what was cut off has no answer; before, it had the one that stood in it by then."""
     """How answers are compared with it, and with each other."""
     rollouts: int = Field(ge=2, le=MOST_ROLLOUTS)
     seed: int = Field(ge=0, lt=2**31)
@@ -140,4 +142,5 @@ def alike(one: SentenceStudy, other: SentenceStudy) -> bool:
     return all(getattr(one, name) == getattr(other, name) for name in _SAME) and one.positions == other.positions
 
 
-_SAME = ("inference", "trace", "rollouts", "seed", "temperature", "top_p", "max_new_tokens", "steering")
+_SAME = ("inference", "trace", "rollouts", "seed", "temperature", "top_p", "max_new_tokens", "steering",
+         "cut_off_unanswered")  # fmt: skip

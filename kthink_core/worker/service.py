@@ -120,7 +120,7 @@ class Service:
         else:
             ids = self._text_ids(plan, asked.prompt, special=asked.special)
             typed = [True] * len(ids)
-        limit = self._most(plan) if asked.template else plan.lm.context
+        limit = self._most(plan, is_prompt=asked.template)
         return Tokenized(
             count=len(ids),
             token_ids=tuple(ids[:limit]),
@@ -263,15 +263,17 @@ class Service:
         with self._tokenizing:
             return list(tokenizer.encode(text, add_special_tokens=False)) if special else spelled_ids(tokenizer, text)
 
-    def _most(self, plan: Plan) -> int:
-        return min(self.settings.prompt_tokens, plan.lm.context - 1)
+    def _most(self, plan: Plan, *, is_prompt: bool = True) -> int:
+        """A trace, pasted or begun, may fill the model's context."""
+        if is_prompt:
+            return min(self.settings.prompt_tokens, plan.lm.context - 1)
+        return min(self.settings.trace_tokens, plan.lm.context)
 
     def _check(self, plan: Plan, given: int, new: int, *, is_prompt: bool) -> None:
-        """A trace, pasted or begun, may be as long as the model's context; a prompt may not."""
         told = refusal(
             given,
             new,
-            prompt_tokens=self._most(plan) if is_prompt else plan.lm.context,
+            prompt_tokens=self._most(plan, is_prompt=is_prompt),
             new_tokens=self.settings.new_tokens,
             context=plan.lm.context,
         )

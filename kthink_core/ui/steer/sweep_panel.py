@@ -12,6 +12,8 @@ import streamlit as st
 from pydantic import ValidationError
 
 from kthink_core import queries
+from kthink_core.access.person import Person
+from kthink_core.config import source_told
 from kthink_core.documents import told
 from kthink_core.errors import BadValue, KthinkError, in_words, short
 from kthink_core.evidence import sweep_results
@@ -138,7 +140,7 @@ def _stored(page: Page) -> None:
     except KthinkError as error:
         st.warning(plain(in_words(error)), icon=":material/warning:")
         return
-    _about(read.sweep)
+    _about(read.sweep, page.person)
     sweep_charts.draw(page, shown, read.sweep, read.figures)
     sweep_tables.draw(page, shown, read.sweep, read.figures, read.solved)
 
@@ -149,11 +151,11 @@ def _name(row: Mapping[Hashable, Any]) -> str:
     return f"{row['study']} · {when} · {row['action']} {row['strengths']} · {row['features']}"
 
 
-def _about(sweep: Sweep) -> None:
-    asked, made = sweep.asked, sweep.made
+def _about(sweep: Sweep, person: Person) -> None:
+    asked, made, source = sweep.asked, sweep.made, source_told(sweep.problems_from, person.sees)
     st.caption(
         plain(
-            f"Problems: {len(sweep.questions)} of {sweep.problems_from}; runs of each: {asked.samples}, seeds from "
+            f"Problems: {len(sweep.questions)} of {source}; runs of each: {asked.samples}, seeds from "
             f"{asked.seed} on; temperature {asked.temperature:g}; steered from generated token {asked.start} on. "
             f"kthink {made.kthink}, {made.device}, {made.dtype}, {made.created}."
         )
