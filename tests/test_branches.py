@@ -35,7 +35,10 @@ def stored(tiny_plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def client(tiny_plan: Plan, stored: Path) -> Iterator[WorkerClient]:
-    with working(tiny_plan, cache=stored, prompt_tokens=40, trace_tokens=400) as (settings, _), WorkerClient(settings) as opened:
+    with (
+        working(tiny_plan, cache=stored, prompt_tokens=40, trace_tokens=400) as (settings, _),
+        WorkerClient(settings) as opened,
+    ):
         yield opened
 
 
