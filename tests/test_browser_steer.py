@@ -75,7 +75,7 @@ def test_one_click_from_a_feature_then_both_streams_and_the_receipt(visit: Visit
 
 
 def test_stop_ends_both_and_what_was_asked_before_is_called_so(visit: Visit) -> None:
-    page = visit(f"/steer?steer={H1}_9_clamp_80&run=think_1.0_0.95_60000_5")
+    page = visit(f"/steer?steer={H1}_9_clamp_80&run=think_0.0_0.95_60000_5")  # which does not end by itself
     run(page)
     waiting = page.get_by_text(re.compile("^Waiting: |^Not in the worker's queue"))
     expect(waiting.last).to_be_visible()  # the steered one
