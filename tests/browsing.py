@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Literal, TypeVar
-from urllib.parse import urljoin
+from urllib.parse import urljoin, urlsplit
 from weakref import WeakKeyDictionary
 
 from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, WebSocket, expect
@@ -138,7 +138,7 @@ def visiting(tabs: Tabs, address: str) -> Iterator[Visit]:
 def complaints_of(page: Page) -> list[str]:
     """What a page complains about from now on; the list grows."""
     complaints: list[str] = []
-    page.on("console", lambda message: complaints.append(message.text) if _is_complaint(message) else None)
+    page.on("console", lambda message: complaints.append(_told(message)) if _is_complaint(message) else None)
     page.on("pageerror", lambda error: complaints.append(str(error)))
     return complaints
 
@@ -182,5 +182,11 @@ def becomes(page: Page, read: Callable[[], T], wanted: T) -> None:
 
 
 def _is_complaint(message: ConsoleMessage) -> bool:
-    """Streamlit looks for its own server below a page's address before it looks at the root."""
-    return message.type == "error" and "/_stcore/" not in message.location.get("url", "")
+    """Streamlit looks for its own server below a page's address before it looks at the root; a browser asks for the
+    icon of a text that was refused, or that a tab was left at, whenever it likes, and is refused that, too."""
+    address = urlsplit(message.location.get("url", ""))
+    return message.type == "error" and "/_stcore/" not in address.path and not address.path.endswith("/favicon.ico")
+
+
+def _told(message: ConsoleMessage) -> str:
+    return f"{message.text} {message.location.get('url', '')}".rstrip()
