@@ -93,10 +93,15 @@ def _is_no(value: object) -> bool:
     return value is False
 
 
+def experiment_named(source: str | None) -> str | None:
+    """The experiment that a source of traces, problems or texts is; None where it is something else."""
+    return source.removeprefix(OF_EXPERIMENT) if source and source.startswith(OF_EXPERIMENT) else None
+
+
 def source_told(source: str, sees: Callable[[str], bool]) -> str:
     """A source of problems or traces, for somebody who sees some experiments only."""
-    hidden = source.startswith(OF_EXPERIMENT) and not sees(source.removeprefix(OF_EXPERIMENT))
-    return "another experiment" if hidden else source
+    name = experiment_named(source)
+    return source if name is None or sees(name) else "another experiment"
 
 
 class ExperimentConfig(BaseModel):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from kthink_core.config import OF_EXPERIMENT, Experiment, ExperimentConfig, Site
+from kthink_core.config import Experiment, ExperimentConfig, Site, experiment_named
 from kthink_core.errors import ExperimentMismatch, ImportedExperiment, NotComparable
 
 
@@ -84,8 +84,7 @@ def same_makers(one: Experiment, other: Experiment) -> bool:
 
 def source_of(experiment: Experiment) -> str | None:
     """The experiment whose tokens it passed through another model; None where it has tokens of its own."""
-    traces = experiment.config.traces or ""
-    return traces.removeprefix(OF_EXPERIMENT) if traces.startswith(OF_EXPERIMENT) else None
+    return experiment_named(experiment.config.traces)
 
 
 def check_same(stored: Experiment, asked: Experiment) -> None:

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from kthink_core.arguments import config_of
-from kthink_core.config import OF_EXPERIMENT, ExperimentConfig, check_name
+from kthink_core.config import ExperimentConfig, check_name, experiment_named
 from kthink_core.errors import BadValue
 from kthink_core.store.repair import known_experiment
 
@@ -45,7 +45,9 @@ def config_with_traces(options: argparse.Namespace) -> ExperimentConfig:
         return config_of(options)
     if odd := [name for name in _GENERATING if _is_given(getattr(options, name, None))]:
         raise BadValue(f"--traces generates nothing: leave out {_flags(odd)}")
-    if options.traces.startswith(OF_EXPERIMENT) and (odd := [name for name in _OF_TOKENS if getattr(options, name)]):
+    if experiment_named(options.traces) is not None and (
+        odd := [name for name in _OF_TOKENS if getattr(options, name)]
+    ):
         raise BadValue(f"--traces {options.traces} is as it was written there: leave out {_flags(odd)}")
     config = config_of(options)
     return config.model_copy(update={"problems": config.traces, "limit": options.limit})
@@ -54,9 +56,8 @@ def config_with_traces(options: argparse.Namespace) -> ExperimentConfig:
 def as_written(config: ExperimentConfig, cache: Path) -> ExperimentConfig:
     """Of the mode that the experiment has whose tokens are read, and graded as it is; as it is where there is none.
     Raises what reading that experiment raises."""
-    if not (config.traces or "").startswith(OF_EXPERIMENT):
+    if (name := experiment_named(config.traces)) is None:
         return config
-    name = (config.traces or "").removeprefix(OF_EXPERIMENT)
     check_name(name)
     source = known_experiment(cache, name)
     return (

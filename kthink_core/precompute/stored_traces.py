@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from kthink_core.config import OF_EXPERIMENT, ExperimentConfig
+from kthink_core.config import ExperimentConfig
 from kthink_core.errors import BadProblems, short
 from kthink_core.model.language_model import LanguageModel, token_text
 from kthink_core.records import Generation, Given, Problem, Prompt
@@ -22,10 +22,10 @@ class StoredTraces:
     """`traces.Traces` of an experiment: inference i is its inference i, position by position; a number that it does not
     have, as of a kept run that was deleted, there is not here either."""
 
-    def __init__(self, cache: Path, config: ExperimentConfig, lm: LanguageModel) -> None:
+    def __init__(self, cache: Path, name: str, config: ExperimentConfig, lm: LanguageModel) -> None:
         """Raises BadProblems, and what opening an experiment raises."""
         self._source = config.traces or ""
-        self._reader = open_reader(cache, self._source.removeprefix(OF_EXPERIMENT))
+        self._reader = open_reader(cache, name)
         self.numbers: Sequence[int] = self._asked(config.limit)
         self.lengths: Mapping[int, int] = {}
         self.notices: Sequence[str] = self._read_otherwise(lm, by_id=config.by_id)

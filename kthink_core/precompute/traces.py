@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from kthink_core.config import MOST_INFERENCES, OF_EXPERIMENT, ExperimentConfig
+from kthink_core.config import MOST_INFERENCES, ExperimentConfig, experiment_named
 from kthink_core.documents import lines, parse
 from kthink_core.errors import BadFile, BadProblems, in_words
 from kthink_core.model.data_sets import data_set
@@ -62,8 +62,8 @@ def check_there(source: str | None, cache: Path) -> None:
     raises where there is no such one."""
     if source is None:
         return
-    if source.startswith(OF_EXPERIMENT):
-        open_reader(cache, source.removeprefix(OF_EXPERIMENT)).close()
+    if (name := experiment_named(source)) is not None:
+        open_reader(cache, name).close()
     elif source.endswith(".jsonl") and not Path(source).expanduser().is_file():
         raise BadProblems(f"--traces {source}: there is no such file")
 
@@ -75,8 +75,8 @@ def open_traces(config: ExperimentConfig, lm: LanguageModel, cache: Path) -> Tra
     experiment raises.
     """
     source = config.traces or ""
-    if source.startswith(OF_EXPERIMENT):
-        return StoredTraces(cache, config, lm)
+    if (name := experiment_named(source)) is not None:
+        return StoredTraces(cache, name, config, lm)
     path = Path(source).expanduser()
     rows = _Lines(path) if path.is_file() or path.suffix == ".jsonl" else _DataSet(source, config.split)
     return _RowTraces(rows, config, TraceTokenizer(lm, config))

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from kthink_core.config import OF_EXPERIMENT
+from kthink_core.config import OF_EXPERIMENT, experiment_named
 from kthink_core.documents import lines, parse
 from kthink_core.errors import BadFile, BadValue, in_words
 from kthink_core.identity import source as weights
@@ -81,8 +81,8 @@ def read_corpus(lm: LanguageModel, cache: Path, config: TrainingConfig) -> Corpu
 
 
 def _pieces(source: str, lm: LanguageModel, cache: Path, config: TrainingConfig) -> Iterator[Piece]:
-    if source.startswith(OF_EXPERIMENT):
-        return _traces(source.removeprefix(OF_EXPERIMENT), weights(config.model, lm.revision), cache)
+    if (name := experiment_named(source)) is not None:
+        return _traces(name, weights(config.model, lm.revision), cache)
     path = Path(source).expanduser()
     if path.is_file() or path.suffix == ".jsonl":
         return _of_lines(path, lm)

@@ -12,7 +12,7 @@ from streamlit.column_config import NumberColumn, TextColumn
 from streamlit.elements.lib.column_types import ColumnConfig
 
 from kthink_core.access.person import Person
-from kthink_core.config import DEMO, OF_EXPERIMENT
+from kthink_core.config import DEMO, OF_EXPERIMENT, experiment_named
 from kthink_core.store.trainings import (
     DEAD_AFTER,
     HeldOut,
@@ -67,8 +67,7 @@ def _is_for(person: Person, status: TrainingStatus) -> bool:
     if person.experiments is None:
         return True
     sources = [source.source for source in status.training.data.sources] if status.training is not None else [""]
-    begins = OF_EXPERIMENT
-    return all(source.startswith(begins) and person.sees(source.removeprefix(begins)) for source in sources)
+    return all((name := experiment_named(source)) is not None and person.sees(name) for source in sources)
 
 
 def _none(page: Page) -> None:
