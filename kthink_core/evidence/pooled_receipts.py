@@ -30,18 +30,13 @@ class Pooled(NamedTuple):
 
 def pooled(receipts: Iterable[Receipt]) -> Pooled:
     found = list(receipts)
-    medians = [receipt.change_median for receipt in found if receipt.change_median is not None]
-    most = [receipt.change_max for receipt in found if receipt.change_max is not None]
-    tried = [receipt.checks for receipt in found if receipt.checks]
-    worst: dict[str, Check] = {}
-    for check in (check for checks in tried for check in checks):
-        worst[check.name] = max(worst.get(check.name, check), check, key=_badness)
+    whole, tried = joined(found), [receipt.checks for receipt in found if receipt.checks]
     return Pooled(
-        change=median(medians) if medians else None,
-        change_max=max(most, default=None),
+        change=whole.change_median,
+        change_max=whole.change_max,
         checked=len(tried),
         failed=sum(not all(check.holds for check in checks) for checks in tried),
-        checks=tuple(worst.values()),
+        checks=whole.checks,
     )
 
 
@@ -63,7 +58,7 @@ def joined(receipts: Sequence[Receipt]) -> Receipt:
         before_max=max(of("before_max"), default=None),
         after_median=middle("after_median"),
         after_max=max(of("after_max"), default=None),
-        checks=pooled(receipts).checks,
+        checks=_worst(receipts),
     )
 
 
@@ -76,6 +71,14 @@ def failure(of: Pooled, where: str) -> str | None:
         f"A check does not hold in {of.failed} of {of.checked} runs that were checked, {where}: {broken}. What these "
         "runs show is not what was asked for."
     )
+
+
+def _worst(receipts: Sequence[Receipt]) -> tuple[Check, ...]:
+    """Of each name of a check the one that is furthest beyond its limit, or else the largest."""
+    worst: dict[str, Check] = {}
+    for check in (check for one in receipts for check in one.checks):
+        worst[check.name] = max(worst.get(check.name, check), check, key=_badness)
+    return tuple(worst.values())
 
 
 def _badness(check: Check) -> tuple[bool, float]:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from kthink_core.evidence.paired_means import ALL_SIGNS, Mean, mean, sign_flip_p
 from kthink_core.evidence.paired_shares import difference_ends, share_ends
 from kthink_core.evidence.pooled_receipts import Pooled, failure, pooled
+from kthink_core.records import Receipt
 from kthink_core.store.sweeps import Run, Sweep
 
 Measure = Literal["accuracy", "tokens", "closed", "repetition"]
@@ -174,9 +175,10 @@ def runs(sweep: Sweep) -> pd.DataFrame:
 
 def steered(sweep: Sweep) -> list[Pooled]:
     """Of each arm, the baseline first, what the receipts of its runs come to."""
-    return [
-        pooled(run.receipt for run in sweep.runs if run.arm == arm and run.receipt) for arm in range(len(sweep.arms))
-    ]
+    receipts: list[list[Receipt]] = [[] for _ in sweep.arms]
+    for run in sweep.runs:
+        receipts[run.arm] += [run.receipt] if run.receipt else []
+    return [pooled(own) for own in receipts]
 
 
 def failures(sweep: Sweep) -> list[str]:
@@ -187,7 +189,12 @@ def failures(sweep: Sweep) -> list[str]:
 
 def remarks(sweep: Sweep) -> list[str]:
     """What does not hold, and what there is too little of to believe the figures, a sentence each."""
-    told = failures(sweep)
+    return [*failures(sweep), *shortages(sweep)]
+
+
+def shortages(sweep: Sweep) -> list[str]:
+    """What there is too little of to believe the figures, a sentence each."""
+    told: list[str] = []
     if not sweep.complete:
         told.append(f"The sweep is not complete: {len(sweep.runs):,} of {sweep.of:,} runs are done.")
     problems = len(sweep.questions)

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from kthink_core.evidence.sweep_figures import MEASURES, Measure, ended_by_itself, failures, remarks
+from kthink_core.evidence.sweep_figures import MEASURES, Measure, ended_by_itself, failures, shortages
 from kthink_core.store.sweeps import Sweep
 from kthink_core.ui.parts import charts, download, feature_names, header, naming, terms
 from kthink_core.ui.parts.charts import Channel, Chart, category, quantity, tooltip
@@ -38,12 +38,10 @@ _APART = 0.012
 
 def draw(page: Page, id: str, sweep: Sweep, table: pd.DataFrame) -> None:
     """`table`: `sweep_figures.figures` of it."""
-    broken = failures(sweep)
-    for told in broken:
+    for told in failures(sweep):
         st.error(plain(told), icon=":material/error:")
-    for remark in remarks(sweep):
-        if remark not in broken:
-            header.nothing(plain(remark))
+    for told in shortages(sweep):
+        header.nothing(plain(told))
     st.header("Against strength", help=terms.help("sweep_interval"))
     st.caption(
         "Bars are 95 % intervals over problems; the grey line and band are the baseline and its interval. A length or "
