@@ -17,7 +17,7 @@ from kthink_core.saved import part, transcript_part
 from kthink_core.saved.found_view import Opened
 from kthink_core.saved.part import Column, Part
 from kthink_core.ui.parts import naming, verdict_words
-from kthink_core.ui.view.choice_link import nearest
+from kthink_core.ui.view import choice_link
 from kthink_core.ui.view.permalink import SCALES
 
 COUNTED = 30
@@ -93,13 +93,10 @@ def _inferences(opened: Opened) -> list[Part]:
 def _pair(opened: Opened, other: Opened | None) -> tuple[str, list[Part]]:
     """Two inferences or two spans, of one experiment or two, and the features that differ."""
     view, base = opened.view, other or opened
-    number = view.pair.there if other is not None else view.against
-    if not base.inferences:
-        raise BadValue(f"no inference of experiment '{base.experiment.name}' is committed yet")
+    wanted = view.pair.there if other is not None else view.against
+    number = choice_link.second("second inference", wanted, view.inference, base.inferences, [])
     if number is None:
-        number = view.inference if view.inference in base.inferences else base.inferences[0]
-    elif number not in base.inferences:
-        number = nearest("second inference", number, base.inferences, [])
+        raise BadValue(f"no inference of experiment '{base.experiment.name}' is committed yet")
     there = base.at(replace(base.view, inference=number))
     same = other is None or same_features(opened.experiment, other.experiment, view.hookpoint)
     spans = (view.span, view.pair.span) if view.pair.what == "spans" else (None, None)

@@ -63,13 +63,7 @@ def _number(view: View, there: Page, problems: list[str]) -> int | None:
     """Of the second inference: the link's, else that of the first one; None where there is none yet. Adds a line where
     the link's does not exist."""
     wanted = view.against if view.other is None else view.pair.there
-    if not there.inferences:
-        return None
-    if wanted is None:
-        return view.inference if view.inference in there.inferences else there.inferences[0]
-    if wanted in there.inferences:
-        return wanted
-    return choice_link.nearest("second inference", wanted, there.inferences, problems)
+    return choice_link.second("second inference", wanted, view.inference, there.inferences, problems)
 
 
 def _what(view: View) -> str:

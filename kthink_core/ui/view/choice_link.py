@@ -55,6 +55,16 @@ def nearest(parameter: str, number: int, known: Sequence[int], problems: list[st
     return found
 
 
+def second(parameter: str, wanted: int | None, first: int, known: Sequence[int], problems: list[str]) -> int | None:
+    """What is compared with `first`: the `wanted` one, or the nearest to it; without a wish the one of the same number,
+    else the first of `known`, ascending; None where nothing is known."""
+    if not known:
+        return None
+    if wanted is None:
+        return first if first in known else known[0]
+    return wanted if wanted in known else nearest(parameter, wanted, known, problems)
+
+
 def one_of(parameters: Mapping[str, str], parameter: str, known: Sequence[str], problems: list[str]) -> str | None:
     """The named one of `known`, or the one with the nearest name, else the first; None where none is named, or there is
     none."""
