@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
-import pickle
 import shutil
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -153,8 +154,12 @@ def write_sample(
 ) -> None:
     """Stores inferences, the first `built` of them in the main database, the others in an increment beside it, or,
     where each of these is `shown` at once, in several."""
-    asked = (experiment.model_dump_json(), pickle.dumps(inferences), built, shown)
+    asked = (experiment.model_dump_json(), json.dumps(inferences, default=_plain), built, shown)
     once(cache / experiment.name, asked, lambda folder: write_anew(folder, experiment, inferences, built, shown=shown))
+
+
+def _plain(value: Any) -> Any:
+    return value.tolist() if isinstance(value, np.ndarray | np.generic) else vars(value)
 
 
 def write_anew(

@@ -115,9 +115,7 @@ class Built:
             is_over = at_once or time.time() - path.stat().st_mtime >= GRACE
             if databases[path] < newest and is_over and (is_whole or is_current(path)):
                 remove(path)
-        if (
-            at_once and is_whole
-        ):  # nothing is to be found in those that were set aside but what is elsewhere, or deleted
+        if at_once and is_whole:  # what is in those that were set aside is elsewhere, too, or deleted
             for path in self._layout.folder.glob(f"latents-*{DAMAGED}*"):
                 remove(path)
 

@@ -66,9 +66,9 @@ class SentenceStudy(Study):
     reference: str | None = Field(max_length=100_000)
     """None where there is none, or nothing is graded."""
     grade: Grade = Field(default="number", exclude_if=lambda grade: grade == "number")  # as older ones are written
+    """How answers are compared with it, and with each other."""
     cut_off_unanswered: bool = Field(default=False, exclude_if=lambda is_so: not is_so)
     """Whether what was cut off has no answer; before, it had the one that stood in it by then."""
-    """How answers are compared with it, and with each other."""
     rollouts: int = Field(ge=2, le=MOST_ROLLOUTS)
     seed: int = Field(ge=0, lt=2**31)
     """The first seed; that of the trace itself is left out."""

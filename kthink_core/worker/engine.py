@@ -217,14 +217,14 @@ class Engine:
         raise Dropped
 
     def _perform(self, job: Job) -> None:
-        assert self.plan is not None
+        assert self.plan is not None and job.began is not None
         try:
             for part in perform(self.plan, job, lambda: self._give_way(job)):
                 if job.cancelled.is_set():
                     self._end(job, "cancelled", Cancelled(job=job.id))
                     return
                 if isinstance(part, Outcome):
-                    job.inference, seconds = part.inference, time.monotonic() - (job.began or 0)
+                    job.inference, seconds = part.inference, time.monotonic() - job.began
                     told = part._asdict() | {"job": job.id, "seconds": seconds}
                     self._end(job, "done", Done.model_validate(told))
                 elif part is not None:
